@@ -1,0 +1,26 @@
+//! Bare hosts to a running cluster, over SSH.
+//!
+//! ```text
+//! inventory ──► roles ──► observe ──► plan ──► apply ──► verify
+//!    YAML     resources   1 script    diff    1 script   gates
+//!                         per host   (pure)   per stage
+//!               every step sends events ──► report: terminal, plain, JSON
+//! ```
+//!
+//! Each step takes what the step before it returned and returns a new value; imports run the same
+//! way. From `inventory` to `plan` code is functions over data: no clock, no environment, no
+//! network. `ssh` knows scripts but not resources, `report` knows plans but not `ssh`, and only
+//! `cli` imports `engine`.
+
+pub mod cli;
+pub mod cluster;
+pub mod engine;
+pub mod facts;
+pub mod inventory;
+pub mod lab;
+pub mod plan;
+pub mod report;
+pub mod resource;
+pub mod roles;
+pub mod script;
+pub mod ssh;

@@ -1,0 +1,5 @@
+//! `role.yaml` -> [`Role`]; with an inventory -> what each host should be.
+
+mod model;
+
+pub use model::{Role, RoleSet, Variable, VariableType};
