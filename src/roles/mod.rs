@@ -2,4 +2,4 @@
 
 mod model;
 
-pub use model::{Role, RoleSet, Variable, VariableType};
+pub use model::{Generate, Role, RoleSet, Variable, VariableType};
