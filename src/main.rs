@@ -1,1 +1,7 @@
-fn main() {}
+//! See `bootstrap::cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bootstrap::cli::main()
+}
