@@ -1,0 +1,215 @@
+//! The state of a finished run -> what stands below it when the bars are gone.
+
+use std::path::Path;
+
+use super::HostOutcome;
+use super::plain::quoted;
+use super::progress::{HostProgress, Progress};
+use super::text::{Paint, count, indented, millis, names, printable};
+use crate::inventory::HostName;
+
+/// Wide enough for a sentence, narrow enough for the smallest terminal in use.
+const WIDTH: usize = 80;
+
+/// The closing words, with a blank line before them; empty where there is nothing to say.
+pub(super) fn summary(progress: &Progress, paint: Paint, log: Option<&Path>) -> String {
+    let Some(finished) = &progress.finished else {
+        // The engine ended without its last event: whoever sees its error explains that.
+        return String::new();
+    };
+    let failures = failures(progress, paint);
+    let failed = !failures.is_empty();
+    let mut lines = Vec::new();
+    if let Some(headline) = headline(progress, failed, finished.elapsed_ms, paint) {
+        lines.extend([String::new(), headline]);
+    }
+    lines.extend(failures);
+    let mut blocks = vec![rows(progress)];
+    let mut notes: Vec<Row> = finished.notes.iter().map(|note| Row::of_note(note)).collect();
+    if let (Some(log), true) =
+        (log, failed || !notes.is_empty() || blocks.iter().any(|rows| !rows.is_empty()))
+    {
+        notes.push(Row { label: "log".to_owned(), lines: vec![log.display().to_string()] });
+    }
+    blocks.push(notes);
+    let label_width =
+        blocks.iter().flatten().map(|row| console::measure_text_width(&row.label)).max().unwrap_or(0);
+    for block in blocks.iter().filter(|block| !block.is_empty()) {
+        lines.push(String::new());
+        lines.extend(block.iter().flat_map(|row| row.render(label_width, paint)));
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// One line that says how it went. `plan` has none: its plan is the answer.
+fn headline(progress: &Progress, failed: bool, elapsed_ms: u64, paint: Paint) -> Option<String> {
+    let run = format!("{} {}", progress.command, progress.cluster);
+    let changed: Vec<&HostProgress> = progress.hosts.values().filter(|host| host.done > 0).collect();
+    let steps = changed.iter().map(|host| host.done).sum::<usize>();
+    let changes = format!("{} on {}", count(steps, "change"), count(changed.len(), "host"));
+    let took = millis(elapsed_ms);
+    let (all, bad) =
+        (progress.hosts.len(), progress.hosts.values().filter(|host| host.error.is_some()).count());
+    if failed {
+        let what = match (bad, progress.gates.iter().rfind(|gate| gate.failure.is_some())) {
+            (0, Some(gate)) => format!("the gate {} was not met", gate.name),
+            _ => format!("{bad} of {} failed", count(all, "host")),
+        };
+        let changes = if steps == 0 { "nothing was changed".to_owned() } else { changes };
+        return Some(format!(
+            "{} {} {}",
+            paint.red("✗"),
+            paint.bold(&format!("{run}: {what};")),
+            format_args!("{changes} in {took}")
+        ));
+    }
+    let healthy = paint.green("✓");
+    match (progress.command.as_str(), steps) {
+        ("plan", _) => None,
+        (_, 0) => Some(format!("{healthy} {} ({took})", paint.bold(&nothing_to_do(all)))),
+        _ => Some(format!("{healthy} {} {changes} in {took}", paint.bold(&format!("{run}: done,")))),
+    }
+}
+
+/// Shared with the plan's text.
+pub(super) fn nothing_to_do(hosts: usize) -> String {
+    match hosts {
+        1 => "Nothing to do: the host is as the inventory says.".to_owned(),
+        _ => format!("Nothing to do: {hosts} hosts are as the inventory says."),
+    }
+}
+
+/// A paragraph for each failure; hosts that failed in the same way share one.
+fn failures(progress: &Progress, paint: Paint) -> Vec<String> {
+    let mut paragraphs: Vec<(Vec<&str>, String, Vec<String>)> = Vec::new();
+    for (name, host) in &progress.hosts {
+        let Some(error) = &host.error else { continue };
+        let place = match &host.failed_step {
+            Some(failed) => format!("failed in {} at {}", failed.stage, printable(&failed.step.0)),
+            None => "failed".to_owned(),
+        };
+        let mut lines = indented(error, "    ");
+        if let Some(failed) = host.failed_step.as_ref().filter(|failed| !error.contains(failed.output.trim()))
+        {
+            lines.extend(quoted(paint, &failed.output, "    "));
+        }
+        match paragraphs.iter_mut().find(|known| known.1 == place && known.2 == lines) {
+            Some(known) => known.0.push(name.as_str()),
+            None => paragraphs.push((vec![name.as_str()], place, lines)),
+        }
+    }
+    let mut text = Vec::new();
+    for (hosts, place, lines) in paragraphs {
+        text.extend([String::new(), format!("  {} {place}", paint.red(&names(hosts)))]);
+        text.extend(lines);
+    }
+    for gate in &progress.gates {
+        let Some((reason, output)) = &gate.failure else { continue };
+        let waited = format!("not met within {}", millis(gate.elapsed_ms));
+        text.extend([String::new(), format!("  {} {waited}", paint.red(&format!("gate {}", gate.name)))]);
+        text.extend(indented(reason, "    "));
+        text.extend(quoted(paint, output, "    "));
+    }
+    text
+}
+
+/// What changed where, and how long it took; nothing when nothing changed.
+fn rows(progress: &Progress) -> Vec<Row> {
+    let mut rows: Vec<(Row, Vec<&HostName>)> = Vec::new();
+    for (name, host) in &progress.hosts {
+        let outcome = progress.finished.as_ref().and_then(|finished| finished.outcome.get(name));
+        let (label, lines) = match outcome {
+            Some(HostOutcome::Unchanged) | None if host.done == 0 && host.error.is_none() => {
+                ("unchanged", Vec::new())
+            }
+            Some(HostOutcome::Failed { .. }) if host.planned == 0 => {
+                ("failed", vec!["before its plan was made".to_owned()])
+            }
+            Some(HostOutcome::Failed { .. }) => ("failed", vec![progress_of(host)]),
+            _ if host.done < host.planned => ("partly", vec![progress_of(host)]),
+            _ => ("changed", vec![steps(host)]),
+        };
+        match rows.iter_mut().find(|(row, _)| row.label == label && row.lines == lines) {
+            Some((_, hosts)) => hosts.push(name),
+            None => rows.push((Row { label: label.to_owned(), lines }, vec![name])),
+        }
+    }
+    if rows.iter().all(|(row, _)| row.label == "unchanged") {
+        return Vec::new();
+    }
+    let mut rows: Vec<Row> = rows
+        .into_iter()
+        .map(|(mut row, hosts)| {
+            row.lines.insert(0, names(hosts.iter().map(|host| host.as_str())));
+            row
+        })
+        .collect();
+    rows.push(Row { label: "time".to_owned(), lines: vec![times(progress)] });
+    rows
+}
+
+/// `11 steps: 3 directories, 3 files, 1 unit`
+fn steps(host: &HostProgress) -> String {
+    let kinds: Vec<String> = host.kinds.iter().map(|(kind, number)| count(*number, kind)).collect();
+    format!("{}: {}", count(host.done, "step"), kinds.join(", "))
+}
+
+fn progress_of(host: &HostProgress) -> String {
+    match host.done {
+        0 => format!("at the first of {}", count(host.planned, "step")),
+        done => format!("after {done} of {}", count(host.planned, "step")),
+    }
+}
+
+fn times(progress: &Progress) -> String {
+    let observe = Some(format!("observe {}", millis(progress.observe_ms)));
+    let stages = progress
+        .stages
+        .iter()
+        .filter_map(|(name, stage)| Some(format!("{name} {}", millis(stage.elapsed_ms?))));
+    let gates = progress.gates.iter().map(|gate| format!("gate {} {}", gate.name, millis(gate.elapsed_ms)));
+    observe.into_iter().chain(stages).chain(gates).collect::<Vec<_>>().join(" · ")
+}
+
+/// A label, and lines beside it.
+struct Row {
+    label: String,
+    lines: Vec<String>,
+}
+
+impl Row {
+    /// `leader: node-1` has a label; a sentence has none.
+    fn of_note(note: &str) -> Self {
+        let (label, text) = match note.split_once(": ") {
+            Some((label, text)) if label.len() <= 12 && !label.contains(' ') => (label, text),
+            _ => ("", note),
+        };
+        Self { label: printable(label), lines: indented(text, "") }
+    }
+
+    fn render(&self, label_width: usize, paint: Paint) -> Vec<String> {
+        let room = WIDTH - 4 - label_width;
+        let mut lines = self.lines.iter().flat_map(|line| wrapped(line, room));
+        let label = console::pad_str(&self.label, label_width, console::Alignment::Left, None).into_owned();
+        let first = format!("  {}  {}", paint.dim(&label), lines.next().unwrap_or_default());
+        let indent = " ".repeat(label_width + 4);
+        [first].into_iter().chain(lines.map(|line| format!("{indent}{line}"))).collect()
+    }
+}
+
+/// Broken at blanks; a word that is longer than `width`, such as a path or a command, stays whole.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line)
+                if console::measure_text_width(line) + 1 + console::measure_text_width(word) <= width =>
+            {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
