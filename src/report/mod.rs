@@ -3,8 +3,7 @@
 //! One task owns the receiver, the clock and the terminal ([`render`]). It knows plans and events, and
 //! neither `ssh` nor the engine: what it shows of a host is what an event said.
 
-mod bars;
-mod channel;
+pub mod diagnostic;
 mod event;
 mod frame;
 mod log;
@@ -17,7 +16,7 @@ mod summary;
 mod text;
 mod trace;
 
-pub use channel::{Events, Receiver, events};
+pub use diagnostic::{Diagnostic, Excerpt, Place, Severity};
 pub use event::{Event, HostOutcome, StepOutcome};
 pub use log::RunLog;
 pub use plan_text::{PlanTextOptions, plan_text};

@@ -1,12 +1,12 @@
 //! `role.yaml` -> [`Role`]; with an inventory -> what each host should be.
 
+mod check;
+mod load;
 mod model;
-mod render;
-mod wanted;
+mod types;
+mod variables;
 
+pub use check::{check, load_inventory, shown};
 pub use model::{Generate, Role, RoleSet, Variable, VariableType};
-pub use render::{RenderError, Renderer, merge};
-pub use wanted::{
-    ClusterAddresses, Wanted, WantedError, WantedHost, WantedRole, declared_address, variables_to_generate,
-    with_included,
-};
+pub use types::Fault;
+pub use variables::variables;

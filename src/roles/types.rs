@@ -1,0 +1,183 @@
+//! Variable types against values as written.
+
+use std::net::IpAddr;
+
+use super::VariableType;
+use crate::inventory::node::{Kind, Node, Span};
+use crate::inventory::reader::{any_of, duration, nearest};
+
+/// Where a value is not of its type, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The value itself, or the item or key inside it.
+    pub span: Span,
+    pub wanted: String,
+    pub got: String,
+    pub help: Option<String>,
+}
+
+impl VariableType {
+    /// As a sentence has it: "expected …".
+    pub fn describe(&self) -> String {
+        match self {
+            Self::String => "a text".to_owned(),
+            Self::Bool => "`true` or `false`".to_owned(),
+            Self::Integer => "a whole number".to_owned(),
+            Self::Port => "a port number from 1 to 65535".to_owned(),
+            Self::Path => "an absolute path".to_owned(),
+            Self::Address => "an IP address".to_owned(),
+            Self::Duration => "a duration such as `10s`".to_owned(),
+            Self::Version => "a version such as `1.21.4`".to_owned(),
+            Self::Choice(words) => any_of(words),
+            Self::Source => "`release`, `package`, `{ mirror: URL }` or `{ file: PATH }`".to_owned(),
+            Self::List(inner) if **inner == Self::Any => "a list".to_owned(),
+            Self::List(inner) => format!("a list whose items are each {}", inner.describe()),
+            Self::Map => "a map".to_owned(),
+            Self::Any => "a value".to_owned(),
+        }
+    }
+
+    /// In a few characters, for tables.
+    pub fn short(&self) -> String {
+        match self {
+            Self::String => "string".to_owned(),
+            Self::Bool => "bool".to_owned(),
+            Self::Integer => "integer".to_owned(),
+            Self::Port => "port".to_owned(),
+            Self::Path => "path".to_owned(),
+            Self::Address => "address".to_owned(),
+            Self::Duration => "duration".to_owned(),
+            Self::Version => "version".to_owned(),
+            Self::Choice(words) => words.join("|"),
+            Self::Source => "source".to_owned(),
+            Self::List(inner) => format!("list of {}", inner.short()),
+            Self::Map => "map".to_owned(),
+            Self::Any => "any".to_owned(),
+        }
+    }
+
+    /// The first fault of a value, `None` if it has this type.
+    pub fn fault(&self, node: &Node) -> Option<Fault> {
+        let fault = |help: Option<String>| Fault {
+            span: node.span,
+            wanted: self.describe(),
+            got: node.describe(),
+            help,
+        };
+        let right = match (self, &node.kind) {
+            (Self::Any, kind) => *kind != Kind::Null,
+            (Self::String, Kind::Text(_)) => true,
+            (Self::String | Self::Version, Kind::Number(_) | Kind::Bool(_)) => {
+                return Some(fault(Some(
+                    "put quotes around it, so that YAML takes it for a text".to_owned(),
+                )));
+            }
+            (Self::Bool, Kind::Bool(_)) | (Self::Map, Kind::Map(_)) => true,
+            (Self::Bool, Kind::Text(text)) => {
+                return Some(fault(boolean(text).map(|value| format!("write `{value}`, without quotes"))));
+            }
+            (Self::Integer, Kind::Number(number)) => number.is_i64() || number.is_u64(),
+            (Self::Port, Kind::Number(number)) => {
+                number.as_u64().is_some_and(|port| (1..=65535).contains(&port))
+            }
+            (Self::Integer | Self::Port, Kind::Text(text)) if text.parse::<i64>().is_ok() => {
+                return Some(fault(Some(format!("write {text} without quotes"))));
+            }
+            (Self::Path, Kind::Text(text)) => {
+                if text.starts_with("~/") {
+                    return Some(fault(Some(
+                        "`~` is not expanded on the hosts: write the whole path".to_owned(),
+                    )));
+                }
+                text.starts_with('/')
+            }
+            (Self::Address, Kind::Text(text)) => {
+                if text.contains('/') {
+                    return Some(fault(Some("leave out the prefix length".to_owned())));
+                }
+                text.parse::<IpAddr>().is_ok()
+            }
+            (Self::Duration, Kind::Text(text)) => duration(text).is_some(),
+            (Self::Duration, Kind::Number(number)) => {
+                return Some(fault(Some(format!("add a unit: `{number}s`, `{number}m`"))));
+            }
+            (Self::Version, Kind::Text(text)) => {
+                if semver::Version::parse(text).is_err() {
+                    return Some(fault(version_help(text)));
+                }
+                true
+            }
+            (Self::Choice(words), Kind::Text(text)) => {
+                if !words.contains(text) {
+                    let near = nearest(text, words.iter().map(String::as_str));
+                    return Some(fault(near.map(|near| format!("did you mean `{near}`?"))));
+                }
+                true
+            }
+            (Self::Source, _) => return source(node, fault),
+            (Self::List(inner), Kind::List(items)) => return items.iter().find_map(|item| inner.fault(item)),
+            (Self::List(_), Kind::Text(text)) => {
+                return Some(fault(Some(format!("a list of one is written [{text}]"))));
+            }
+            _ => false,
+        };
+        if right { None } else { Some(fault(None)) }
+    }
+}
+
+/// What YAML 1.1 took for a boolean.
+fn boolean(text: &str) -> Option<bool> {
+    match text.to_lowercase().as_str() {
+        "yes" | "on" | "true" | "y" => Some(true),
+        "no" | "off" | "false" | "n" => Some(false),
+        _ => None,
+    }
+}
+
+fn version_help(text: &str) -> Option<String> {
+    if let Some(rest) = text.strip_prefix(['v', 'V']).filter(|rest| semver::Version::parse(rest).is_ok()) {
+        return Some(format!("leave out the `v`: {rest}"));
+    }
+    Some(match text {
+        "latest" => "name one version: what `latest` means changes under a running cluster".to_owned(),
+        _ => "three numbers, as the vendor's release page writes them: 1.21.4, 1.22.0-rc1, 1.21.4+ent"
+            .to_owned(),
+    })
+}
+
+fn source(node: &Node, fault: impl Fn(Option<String>) -> Fault) -> Option<Fault> {
+    match &node.kind {
+        Kind::Text(text) => match text.as_str() {
+            "release" | "package" => None,
+            text if text.contains("://") => Some(fault(Some(format!("write `{{ mirror: \"{text}\" }}`")))),
+            text if text.contains('/') => Some(fault(Some(format!("write `{{ file: {text} }}`")))),
+            text => Some(fault(
+                nearest(text, ["release", "package"]).map(|near| format!("did you mean `{near}`?")),
+            )),
+        },
+        Kind::Map(entries) => {
+            let [entry] = entries.as_slice() else { return Some(fault(None)) };
+            let value = &entry.value;
+            let inner = |wanted: &str| Fault {
+                span: value.span,
+                wanted: wanted.to_owned(),
+                got: value.describe(),
+                help: None,
+            };
+            match (entry.key.value.as_str(), &value.kind) {
+                ("mirror", Kind::Text(url)) if url.starts_with("http://") || url.starts_with("https://") => {
+                    None
+                }
+                ("mirror", _) => Some(inner("the URL of a mirror, http:// or https://,")),
+                ("file", Kind::Text(path)) if !path.is_empty() => None,
+                ("file", _) => Some(inner("the path of a zip or binary on this machine")),
+                (key, _) => Some(Fault {
+                    span: entry.key.span,
+                    got: format!("the key `{key}`"),
+                    ..fault(nearest(key, ["mirror", "file"]).map(|near| format!("did you mean `{near}`?")))
+                }),
+            }
+        }
+        _ => Some(fault(None)),
+    }
+}
