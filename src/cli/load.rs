@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::Context;
-
 use super::Global;
 use super::exit::Rejected;
-use crate::inventory::{self, Inventory};
-use crate::report::{Diagnostic, Severity};
+use crate::inventory::Inventory;
+use crate::report::Diagnostic;
 use crate::roles::{self, RoleSet};
 
 /// What a command works on.
@@ -20,17 +18,13 @@ pub struct Loaded {
 /// them, and end in [`Rejected`].
 pub fn load(path: &Path, global: &Global) -> anyhow::Result<Loaded> {
     let roles = load_roles(global)?;
-    let (draft, mut problems) = inventory::load(path);
-    if let Some(draft) = &draft {
-        problems.extend(roles::check(draft, &roles));
-    }
-    print(&problems, global);
-    if problems.iter().any(|problem| problem.severity == Severity::Error) {
-        return Err(Rejected.into());
-    }
     let home = std::env::home_dir();
-    let inventory = draft.and_then(|draft| draft.inventory(home.as_deref()));
-    Ok(Loaded { inventory: inventory.context("the inventory holds nothing")?, roles })
+    let (inventory, warnings) = roles::load_inventory(path, &roles, home.as_deref()).map_err(|problems| {
+        print(&problems, global);
+        Rejected
+    })?;
+    print(&warnings, global);
+    Ok(Loaded { inventory, roles })
 }
 
 /// The built-in roles with those of `--roles DIR` over them.

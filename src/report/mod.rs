@@ -3,6 +3,8 @@
 //! One task owns the receiver, the clock and the terminal ([`render`]). It knows plans and events, and
 //! neither `ssh` nor the engine: what it shows of a host is what an event said.
 
+mod bars;
+mod channel;
 pub mod diagnostic;
 mod event;
 mod frame;
@@ -16,6 +18,7 @@ mod summary;
 mod text;
 mod trace;
 
+pub use channel::{Events, Receiver, events};
 pub use diagnostic::{Diagnostic, Excerpt, Place, Severity};
 pub use event::{Event, HostOutcome, StepOutcome};
 pub use log::RunLog;

@@ -3,10 +3,16 @@
 mod check;
 mod load;
 mod model;
+mod render;
 mod types;
 mod variables;
+mod wanted;
 
 pub use check::{check, load_inventory, shown};
 pub use model::{Generate, Role, RoleSet, Variable, VariableType};
+pub use render::{RenderError, Renderer, merge};
 pub use types::Fault;
 pub use variables::variables;
+pub use wanted::{
+    ClusterAddresses, Wanted, WantedError, WantedHost, WantedRole, declared_address, variables_to_generate,
+};

@@ -126,27 +126,10 @@ impl Wanted {
 pub fn variables_to_generate(inventory: &Inventory, roles: &RoleSet) -> BTreeMap<String, super::Generate> {
     let used: BTreeSet<&RoleName> = inventory.hosts.iter().flat_map(|host| &host.roles).collect();
     used.into_iter()
-        .flat_map(|name| with_included(roles, name))
+        .flat_map(|name| roles.closure([name]))
         .flat_map(|role| &role.variables)
         .filter_map(|(name, variable)| Some((name.clone(), variable.generate?)))
         .collect()
-}
-
-/// A role and those it includes, the included first, each once.
-pub fn with_included<'a>(roles: &'a RoleSet, name: &RoleName) -> Vec<&'a Role> {
-    fn collect<'a>(roles: &'a RoleSet, name: &RoleName, into: &mut Vec<&'a Role>) {
-        let Some(role) = roles.roles.get(name) else { return };
-        if into.iter().any(|seen| seen.name == role.name) {
-            return;
-        }
-        for included in &role.includes {
-            collect(roles, included, into);
-        }
-        into.push(role);
-    }
-    let mut found = Vec::new();
-    collect(roles, name, &mut found);
-    found
 }
 
 fn wanted_role(
@@ -162,7 +145,7 @@ fn wanted_role(
     let mut defined = Map::new();
     let mut resources = Vec::new();
     let render = |source| WantedError::Render { host: host.name.clone(), source };
-    for part in with_included(roles, &role.name) {
+    for part in roles.closure([&role.name]) {
         for (name, source) in &part.define {
             let place = format!("role `{}`, define `{name}`", part.name);
             let value =
@@ -238,7 +221,7 @@ fn fill_generated(
     host: &Host,
     generated: &BTreeMap<String, String>,
 ) {
-    let declared = host.roles.iter().flat_map(|name| with_included(roles, name)).flat_map(|r| &r.variables);
+    let declared = roles.closure(&host.roles).into_iter().flat_map(|role| &role.variables);
     for (name, _) in declared.filter(|(_, variable)| variable.generate.is_some()) {
         let (Some((namespace, key)), Some(value)) = (name.split_once('.'), generated.get(name)) else {
             continue;
@@ -262,7 +245,7 @@ fn activation_order(inventory: &Inventory, roles: &RoleSet) -> Result<Vec<RoleNa
     let mut order: Vec<RoleName> = Vec::with_capacity(waiting.len());
     while !waiting.is_empty() {
         let free = waiting.iter().position(|name| {
-            with_included(roles, name)
+            roles.closure([*name])
                 .iter()
                 .flat_map(|role| role.after.iter().chain(&role.needs))
                 .all(|earlier| earlier == *name || !waiting.contains(&earlier))
