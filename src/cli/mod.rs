@@ -1,1 +1,3 @@
 //! See the module list in `lib.rs`.
+
+pub mod lab;
