@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::seen::{Access, SeenPath};
 use super::{AccountName, Error, FileMode, HostPath, call_of};
-use crate::plan::{Change, StepId};
+use crate::plan::{Change, Effect, StepId};
 use crate::script::{Call, Fields};
 
 /// A folder. Those above it are made when missing, with mode 0755.
@@ -56,6 +56,6 @@ impl Directory {
             }
         };
         let args = [self.path.as_str(), &self.mode.to_string(), self.owner.as_str(), self.group.as_str()];
-        Ok(Some(Change { reason, diff: None, calls: vec![call_of(&id, "directory_ensure", args)?] }))
+        Ok(Some(Change { reason, diff: None, effect: Effect::Quiet, calls: vec![call_of(&id, "directory_ensure", args)?] }))
     }
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Error, HostPath, call_of, seen};
-use crate::plan::{Change, StepId};
+use crate::plan::{Change, Effect, StepId};
 use crate::script::{Call, Fields};
 
 /// A command, for what no other kind does.
@@ -56,6 +56,6 @@ impl Exec {
             Some(path) => format!("{path} absent"),
             None => format!("`{}` fails", self.unless.as_deref().unwrap_or_default().join(" ")),
         };
-        Ok(Some(Change { reason, diff: None, calls: vec![call_of(&id, "exec_run", &self.command)?] }))
+        Ok(Some(Change { reason, diff: None, effect: Effect::Quiet, calls: vec![call_of(&id, "exec_run", &self.command)?] }))
     }
 }

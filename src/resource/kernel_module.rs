@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::seen::Access;
 use super::write::{FileWrite, SeenFile};
 use super::{AccountName, Error, HostPath, PartName, call_of, default_file_mode, seen};
-use crate::plan::{Change, StepId};
+use crate::plan::{Change, Effect, StepId};
 use crate::script::{Call, Fields};
 
 /// A kernel module, in a file of its own under /etc/modules-load.d, and loaded.
@@ -50,6 +50,6 @@ impl KernelModule {
             reasons.push("not loaded".to_owned());
             calls.push(call_of(&id, "module_load", [self.name.as_str()])?);
         }
-        Ok((!calls.is_empty()).then(|| Change { reason: reasons.join(", "), diff: None, calls }))
+        Ok((!calls.is_empty()).then(|| Change { reason: reasons.join(", "), diff: None, effect: Effect::Quiet, calls }))
     }
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::seen::Access;
 use super::write::{FileWrite, SeenFile};
 use super::{AccountName, Error, HostPath, Planned, State, Unit, UnitName, call_of, default_file_mode};
-use crate::plan::{Change, StepId};
+use crate::plan::{Change, Effect, StepId};
 use crate::script::{Call, Fields};
 
 /// A mount, now and at boot.
@@ -109,6 +109,6 @@ impl Mount {
         all.extend(reasons);
         calls.push(call_of(&id, "mount_point", [self.r#where.as_str()])?);
         calls.push(unit.converge(&id)?);
-        Ok(Some(Change { reason: all.join(", "), diff, calls }))
+        Ok(Some(Change { reason: all.join(", "), diff, effect: Effect::Start, calls }))
     }
 }

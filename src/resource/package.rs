@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Error, PackageName, call_of, seen};
-use crate::plan::{Change, StepId};
+use crate::plan::{Change, Effect, StepId};
 use crate::script::{Call, Fields};
 
 /// Packages that should be installed, by one call of apt, dnf or apk.
@@ -36,6 +36,6 @@ impl Package {
             return Ok(None);
         }
         let reason = format!("not installed: {}", missing.join(" "));
-        Ok(Some(Change { reason, diff: None, calls: vec![call_of(&id, "package_install", missing)?] }))
+        Ok(Some(Change { reason, diff: None, effect: Effect::Quiet, calls: vec![call_of(&id, "package_install", missing)?] }))
     }
 }

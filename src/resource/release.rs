@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{Error, HostPath, PartName, Url, call_of, seen};
 use crate::facts::Facts;
-use crate::plan::{Change, StepId};
+use crate::plan::{Change, Effect, StepId};
 use crate::script::{Call, Fields};
 
 /// A version of a product.
@@ -114,7 +114,7 @@ impl Release {
                 calls.push(call);
             }
         }
-        Ok((!calls.is_empty()).then(|| Change { reason: reasons.join(", "), diff: None, calls }))
+        Ok((!calls.is_empty()).then(|| Change { reason: reasons.join(", "), diff: None, effect: Effect::Quiet, calls }))
     }
 
     /// What brings the programs onto the host, if they are not all there.

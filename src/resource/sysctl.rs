@@ -6,7 +6,7 @@ use super::seen::Access;
 use super::values::from_text;
 use super::write::{FileWrite, SeenFile};
 use super::{AccountName, Error, HostPath, SysctlKey, call_of, default_file_mode, seen};
-use crate::plan::{Change, StepId};
+use crate::plan::{Change, Effect, StepId};
 use crate::script::{Call, Fields};
 
 /// A kernel parameter, in a file of its own under /etc/sysctl.d, and live.
@@ -62,6 +62,6 @@ impl Sysctl {
             reasons.push(format!("live value {found}, wanted {wanted}"));
             calls.push(call_of(&id, "sysctl_set", [self.key.as_str(), &wanted])?);
         }
-        Ok((!calls.is_empty()).then(|| Change { reason: reasons.join(", "), diff, calls }))
+        Ok((!calls.is_empty()).then(|| Change { reason: reasons.join(", "), diff, effect: Effect::Quiet, calls }))
     }
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::values::from_text;
 use super::{Error, HostPath, Planned, UnitName, call_of, default_true, seen};
-use crate::plan::{Change, StepId};
+use crate::plan::{Change, Effect, StepId};
 use crate::script::{Call, Fields};
 
 /// A unit. It restarts because the fingerprint of what it watches is not the one saved on the host at its last good
@@ -57,7 +57,7 @@ impl Unit {
         if reasons.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Change { reason: reasons.join(", "), diff: None, calls: vec![self.converge(&id)?] }))
+        Ok(Some(Change { reason: reasons.join(", "), diff: None, effect: self.effect(seen, &reasons)?, calls: vec![self.converge(&id)?] }))
     }
 
     /// The call that looks at the unit again on the host and does what it then needs.
@@ -96,6 +96,22 @@ impl Unit {
             _ => self.change_reason(id, seen, planned)?,
         });
         Ok(reasons)
+    }
+
+    /// What converging does to the unit as it was seen.
+    fn effect(&self, seen: &Fields<'_>, reasons: &[String]) -> Result<Effect, Error> {
+        let active = seen::text(&self.id(), seen, "ActiveState")?;
+        Ok(if self.state == State::Stopped {
+            Effect::Restart
+        } else if active != "active" && active != "activating" && active != "reloading" {
+            Effect::Start
+        } else if reasons.iter().any(|reason| reason.starts_with("reload")) {
+            Effect::Reload
+        } else if reasons.iter().any(|reason| reason.starts_with("restart") || reason.starts_with("starts over")) {
+            Effect::Restart
+        } else {
+            Effect::Quiet
+        })
     }
 
     fn enablement(&self, state: &str) -> Option<String> {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::values::{from_text, optional_from_text};
 use super::{AccountName, Error, HostPath, call_of, seen};
-use crate::plan::{Change, StepId};
+use crate::plan::{Change, Effect, StepId};
 use crate::script::{Call, Fields};
 
 /// A user with its primary group. What is left out is the distribution's choice, and not compared.
@@ -89,7 +89,7 @@ impl User {
                 }
             }
         }
-        Ok((!calls.is_empty()).then(|| Change { reason: reasons.join(", "), diff: None, calls }))
+        Ok((!calls.is_empty()).then(|| Change { reason: reasons.join(", "), diff: None, effect: Effect::Quiet, calls }))
     }
 
     /// A number must be free or ours, and is never changed under files that carry it.

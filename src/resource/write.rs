@@ -4,7 +4,7 @@ use similar::TextDiff;
 
 use super::seen::{Access, SeenPath, Stat, digest, encode};
 use super::{Error, HostPath, call_of};
-use crate::plan::{Change, StepId};
+use crate::plan::{Change, Effect, StepId};
 use crate::script::{Arg, Call, Fields};
 
 /// Files above this are not read back, and not shown as a diff.
@@ -84,7 +84,7 @@ impl FileWrite<'_> {
             return Ok(Some(Change {
                 reason: reasons.join(", "),
                 diff,
-                calls: vec![self.write(seen, &wanted)?],
+                effect: Effect::Quiet, calls: vec![self.write(seen, &wanted)?],
             }));
         }
         if drift.is_empty() {
@@ -96,7 +96,7 @@ impl FileWrite<'_> {
             "path_owner",
             [self.path.as_str(), &mode.to_string(), owner.as_str(), group.as_str()],
         )?;
-        Ok(Some(Change { reason: drift.join(", "), diff: None, calls: vec![call] }))
+        Ok(Some(Change { reason: drift.join(", "), diff: None, effect: Effect::Quiet, calls: vec![call] }))
     }
 
     fn content_reason(&self, seen: &SeenFile<'_>, wanted: &str) -> String {

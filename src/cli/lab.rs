@@ -1,0 +1,203 @@
+//! `bootstrap lab …`: bare hosts on this machine.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, Subcommand};
+
+use crate::lab::{self, Fault, MAX_HOSTS, Status, Suite, UpOptions};
+
+/// Bare hosts on this machine, to try a cluster on: containers with their own systemd and sshd.
+#[derive(Debug, Args)]
+pub struct LabArgs {
+    #[command(subcommand)]
+    command: LabCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum LabCommand {
+    /// Make the hosts, or add to and switch on those there are, and write their inventory
+    Up(UpArgs),
+    /// Take everything away again: hosts, network, rules, mounts
+    Down {
+        /// Remove the cached base roots, packages and releases too
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Show the hosts and how they are
+    Status,
+    /// Cut a host's power: nothing on it gets to say goodbye
+    Kill { host: String },
+    /// Switch a host on again
+    Start { host: String },
+    /// Cut a host off from the other hosts; ssh from this machine still works
+    Partition {
+        host: String,
+        /// Only what it sends is lost; it still hears the others
+        #[arg(long)]
+        one_way: bool,
+        /// Cut it off from this machine and the world as well
+        #[arg(long, conflicts_with = "one_way")]
+        from_controller: bool,
+    },
+    /// End a host's partition
+    Heal { host: String },
+    #[command(hide = true)]
+    Launch {
+        #[command(flatten)]
+        own: ServiceArgs,
+        /// Known to the process table only: it tells one host's process from another's
+        #[arg(long)]
+        directory: String,
+        host: String,
+        #[arg(long)]
+        unified_cgroups: bool,
+    },
+    #[command(hide = true)]
+    Mirror {
+        #[command(flatten)]
+        own: ServiceArgs,
+    },
+    #[command(hide = true)]
+    Relay {
+        #[command(flatten)]
+        own: ServiceArgs,
+        #[arg(long)]
+        rtt: u32,
+    },
+}
+
+/// What the lab finds its own processes by.
+#[derive(Debug, Args)]
+struct ServiceArgs {
+    #[arg(long)]
+    state: String,
+}
+
+#[derive(Debug, Args)]
+struct UpArgs {
+    /// How many hosts [default: 3, or as many as there are]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_HOSTS)))]
+    hosts: Option<u8>,
+    /// Round trip between this machine and the hosts, in milliseconds [default: none]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    rtt: Option<u32>,
+    /// The Debian release on the hosts [default: bookworm]
+    #[arg(long)]
+    suite: Option<Suite>,
+    /// Who logs in: a user who uses sudo [default: root]
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Let sudo ask for this password; without it sudo asks for none
+    #[arg(long, value_name = "PASSWORD", requires = "user")]
+    sudo_password: Option<String>,
+    /// Take away the lab that is there and start anew
+    #[arg(long)]
+    fresh: bool,
+}
+
+/// Runs `bootstrap lab …`. Blocks, and the hidden `mirror` has a tokio runtime of its own: not to be
+/// called from one.
+pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        LabCommand::Up(args) => up(args)?,
+        LabCommand::Down { purge } => {
+            let report = lab::down(purge, &say)?;
+            match report.was_there {
+                true => say(&format!("the lab is gone ({} hosts)", report.hosts)),
+                false => say("there was no lab"),
+            }
+        }
+        LabCommand::Status => match lab::status()? {
+            Some(status) => print!("{}", table(&status)),
+            None => return Err(lab::Error::NoLab.into()),
+        },
+        LabCommand::Kill { host } => match lab::kill(&host)? {
+            true => say(&format!("{host} is off")),
+            false => say(&format!("{host} was off already")),
+        },
+        LabCommand::Start { host } => match lab::start(&host)? {
+            true => say(&format!("{host} is on and answers ssh")),
+            false => say(&format!("{host} was on already")),
+        },
+        LabCommand::Partition { host, one_way, from_controller } => {
+            let fault = match (one_way, from_controller) {
+                (true, _) => Fault::OneWay,
+                (_, true) => Fault::Everything,
+                _ => Fault::Hosts,
+            };
+            lab::partition(&host, fault)?;
+            say(&format!("{host} is {}; `bootstrap lab heal {host}` ends it", fault.description()));
+        }
+        LabCommand::Heal { host } => {
+            lab::heal(&host)?;
+            say(&format!("{host} is reached again"));
+        }
+        LabCommand::Launch { host, unified_cgroups, .. } => lab::launch(&host, unified_cgroups)?,
+        LabCommand::Mirror { .. } => lab::serve_mirror()?,
+        LabCommand::Relay { rtt, .. } => lab::serve_relay(rtt)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn up(args: UpArgs) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let proxies = ["http_proxy", "https_proxy"]
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var(name).ok().filter(|value| !value.is_empty())?)))
+        .collect();
+    let report = lab::up(
+        &UpOptions {
+            hosts: args.hosts,
+            suite: args.suite,
+            user: args.user,
+            sudo_password: args.sudo_password,
+            rtt_ms: args.rtt,
+            fresh: args.fresh,
+            proxies,
+        },
+        &say,
+    )?;
+    let inventory = report.inventory.display();
+    match report.started.len() {
+        0 => say(&format!("all {} hosts were running already", report.hosts)),
+        count => say(&format!(
+            "{count} of {} hosts started, all answer ssh as {} ({:.1} s); releases at {}",
+            report.hosts,
+            report.settings.user,
+            started.elapsed().as_secs_f64(),
+            report.mirror
+        )),
+    }
+    let ask = if report.settings.sudo_password.is_some() { " --ask-become-pass" } else { "" };
+    say(&format!("next: bootstrap up {inventory}{ask}"));
+    Ok(())
+}
+
+/// Progress is for people: standard error.
+fn say(text: &str) {
+    eprintln!("lab: {text}");
+}
+
+fn table(status: &Status) -> String {
+    let mut text =
+        format!("{:<10} {:<13} {:<7} {:<7} {:<8} NOTE\n", "HOST", "ADDRESS", "POWER", "SSH", "PID");
+    for host in &status.hosts {
+        let power = if host.pid.is_some() { "on" } else { "off" };
+        let ssh = if host.ssh { "answers" } else { "silent" };
+        let pid = host.pid.map_or("-".to_owned(), |pid| pid.to_string());
+        let note = host.fault.map_or("", Fault::description);
+        let line =
+            format!("{:<10} {:<13} {power:<7} {ssh:<7} {pid:<8} {note}", host.name, host.address.to_string());
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    let Status { suite, user, rtt_ms, inventory, mirror, network, .. } = status;
+    let mirror = mirror.as_deref().unwrap_or("not served");
+    let network = if *network { "" } else { "; the network is gone, `bootstrap lab up` makes it again" };
+    text.push_str(&format!(
+        "\n{suite}, user {user}, round trip {rtt_ms} ms, releases {mirror}{network}\ninventory {}\n",
+        inventory.display()
+    ));
+    text
+}

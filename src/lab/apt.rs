@@ -1,0 +1,120 @@
+//! How this machine's apt reaches its mirror, so that the hosts can do the same.
+
+use std::fmt::Write;
+
+use super::command::run;
+
+/// Debian's own mirror network: its documented default.
+const DEFAULT_URI: &str = "http://deb.debian.org/debian";
+/// Settings that decide whether and how a mirror can be reached. A mirror that is frozen in time
+/// needs the two checks off, here and in the hosts.
+const PASSED_ON: [&str; 5] = [
+    "Acquire::http",
+    "Acquire::https",
+    "Acquire::Check-Valid-Until",
+    "Acquire::Check-Date",
+    "Acquire::ForceIPv",
+];
+
+/// Where Debian packages come from, and with which settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources {
+    pub uri: String,
+    /// The text of an `apt.conf.d` file.
+    pub settings: String,
+    /// For programs that know apt's settings not, as debootstrap.
+    pub proxy: Option<String>,
+}
+
+impl Sources {
+    /// What this machine's apt uses; the default where there is no apt or it is not Debian's.
+    /// `environment` has the proxy variables that are set (`http_proxy`, `https_proxy`).
+    pub fn of_this_machine(environment: &[(&str, String)]) -> Self {
+        let targets = run("apt-get", &["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"])
+            .unwrap_or_default();
+        let settings = run("apt-config", &["dump"]).unwrap_or_default();
+        Self::parse(&targets, &settings, environment)
+    }
+
+    fn parse(targets: &str, config: &str, environment: &[(&str, String)]) -> Self {
+        let uri = targets.lines().find_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
+            [uri, release, "main"] if is_debian(uri, release) => Some(uri.trim_end_matches('/').to_owned()),
+            _ => None,
+        });
+        let mut settings = String::from("Acquire::Languages \"none\";\nAcquire::Retries \"3\";\n");
+        let mut proxy = None;
+        // A dump is one `Name "value";` a line.
+        for line in config.lines().filter(|line| !line.ends_with(" \"\";")) {
+            if PASSED_ON.iter().any(|prefix| line.starts_with(prefix)) {
+                let _ = writeln!(settings, "{line}");
+                if let Some(value) = line.strip_prefix("Acquire::http::Proxy ") {
+                    proxy = Some(value.trim_matches(['"', ';']).to_owned());
+                }
+            }
+        }
+        for (name, value) in environment {
+            let scheme = name.trim_end_matches("_proxy");
+            if !settings.contains(&format!("Acquire::{scheme}::Proxy ")) {
+                let _ = writeln!(settings, "Acquire::{scheme}::Proxy \"{value}\";");
+                proxy = proxy.or_else(|| (scheme == "http").then(|| value.clone()));
+            }
+        }
+        Self { uri: uri.unwrap_or_else(|| DEFAULT_URI.to_owned()), settings, proxy }
+    }
+
+    /// One suite's `sources.list`: its main archive alone, for a lab lives for minutes, and each
+    /// further index is one more download at every `apt-get update`.
+    pub fn list(&self, suite: &str) -> String {
+        format!("deb {} {suite} main\n", self.uri)
+    }
+}
+
+fn is_debian(uri: &str, release: &str) -> bool {
+    let is_web = uri.starts_with("http://") || uri.starts_with("https://");
+    let is_plain =
+        ["bullseye", "bookworm", "trixie", "forky", "sid", "stable", "oldstable", "testing", "unstable"]
+            .contains(&release);
+    is_web && is_plain && uri.trim_end_matches('/').ends_with("/debian")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_the_machines_debian_mirror() {
+        let targets = "https://vendor.example/linux/debian/ nodistro main\n\
+            http://mirror.example/debian-security/ bookworm-security main\n\
+            http://mirror.example/debian/ bookworm-updates main\n\
+            http://mirror.example/debian/ bookworm main\n";
+        let sources = Sources::parse(targets, "", &[]);
+        assert_eq!(sources.list("trixie"), "deb http://mirror.example/debian trixie main\n");
+    }
+
+    #[test]
+    fn falls_back_to_debians_default() {
+        for targets in
+            ["", "http://archive.example/ubuntu/ noble main\n", "file:/srv/debian/ bookworm main\n"]
+        {
+            assert_eq!(Sources::parse(targets, "", &[]).uri, DEFAULT_URI);
+        }
+    }
+
+    #[test]
+    fn passes_on_what_is_needed_to_reach_the_mirror() {
+        let config = "Acquire \"\";\nAcquire::Check-Date \"false\";\nAcquire::http \"\";\n\
+            Acquire::http::Proxy \"http://10.0.0.5:3128\";\nAcquire::GzipIndexes \"true\";\n";
+        let environment =
+            [("http_proxy", "http://other:1".to_owned()), ("https_proxy", "http://other:2".to_owned())];
+        let sources = Sources::parse("", config, &environment);
+        assert_eq!(
+            sources.settings.lines().skip(2).collect::<Vec<_>>(),
+            [
+                "Acquire::Check-Date \"false\";",
+                "Acquire::http::Proxy \"http://10.0.0.5:3128\";",
+                "Acquire::https::Proxy \"http://other:2\";"
+            ]
+        );
+        assert_eq!(sources.proxy.as_deref(), Some("http://10.0.0.5:3128"));
+    }
+}

@@ -1,0 +1,272 @@
+//! One bare host: its overlay, its identity, and the systemd-nspawn that runs it.
+
+use std::fs;
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::apt::Sources;
+use super::command::{command, file_tail, run, run_with_input};
+use super::layout::{BRIDGE, CONTROLLER, LabHost, PREFIX, state};
+use super::process::{self, POLL, wait_until};
+use super::record::Settings;
+use super::{Error, base, cgroup, mounts};
+
+/// How long a host may take to boot: seconds on a quiet machine, more when many boot at once.
+pub const BOOT_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Gives the host its root and identity, unless it has them. Nothing runs yet.
+pub fn prepare(host: LabHost, settings: &Settings, sources: &Sources) -> Result<(), Error> {
+    let folder = host.folder();
+    // Set last: without it an earlier attempt ended half-way.
+    let ready = folder.join("ready");
+    let root = host.root();
+    if !ready.exists() {
+        mounts::remove_folder(&folder)?;
+    }
+    for part in ["upper", "work", "root"] {
+        let path = folder.join(part);
+        fs::create_dir_all(&path).map_err(Error::io("make", &path))?;
+    }
+    if mounts::below(&root).is_empty() {
+        let lower = [base::packages(settings.suite), base::root(settings.suite)];
+        mounts::overlay(&lower, &folder.join("upper"), &folder.join("work"), &root)?;
+    }
+    if !ready.exists() {
+        base::write_machine_settings(settings.suite, sources, &root)?;
+        write_identity(host, &root)?;
+        allow_login(settings, &root)?;
+        fs::write(&ready, "").map_err(Error::io("write", ready))?;
+    }
+    Ok(())
+}
+
+fn write_identity(host: LabHost, root: &Path) -> Result<(), Error> {
+    let write = |path: &str, text: &str| {
+        let path = root.join(path);
+        fs::write(&path, text).map_err(Error::io("write", path))
+    };
+    let name = host.name();
+    write("etc/hostname", &format!("{name}\n"))?;
+    write(
+        "etc/hosts",
+        &format!("127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost ip6-loopback\n"),
+    )?;
+    let mut id = [0u8; 16];
+    getrandom::fill(&mut id)
+        .map_err(|error| Error::io("read", "/dev/urandom")(std::io::Error::other(error.to_string())))?;
+    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    write("etc/machine-id", &format!("{id}\n"))?;
+    // Sorts before systemd's own 80-container-host0.network, which would ask for DHCP.
+    write(
+        "etc/systemd/network/10-host0.network",
+        &format!(
+            "[Match]\nName=host0\n\n[Network]\nAddress={}/{PREFIX}\nGateway={CONTROLLER}\n\
+             LinkLocalAddressing=no\nIPv6AcceptRA=no\nDHCP=no\n",
+            host.address()
+        ),
+    )?;
+    let key = root.join("etc/ssh/ssh_host_ed25519_key");
+    generate_key(&key, &name)
+}
+
+/// Makes an SSH key pair without passphrase, readable by root alone.
+pub fn generate_key(path: &Path, comment: &str) -> Result<(), Error> {
+    run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", &path.display().to_string()])
+        .map(drop)
+}
+
+/// Lets the lab's key log in as the lab's user, and that user become root.
+fn allow_login(settings: &Settings, root: &Path) -> Result<(), Error> {
+    let at = root.display().to_string();
+    let user = settings.user.as_str();
+    let home = if user == "root" { "root".to_owned() } else { format!("home/{user}") };
+    if user != "root" {
+        run("chroot", &[&at, "useradd", "--create-home", "--shell", "/bin/bash", user])?;
+        let tag = if settings.sudo_password.is_some() { "" } else { "NOPASSWD: " };
+        let rule = root.join("etc/sudoers.d/lab");
+        fs::write(&rule, format!("{user} ALL=(ALL:ALL) {tag}ALL\n")).map_err(Error::io("write", &rule))?;
+        set_mode(&rule, 0o440)?;
+        if let Some(password) = &settings.sudo_password {
+            run_with_input("chroot", &[&at, "chpasswd"], &format!("{user}:{password}\n"))?;
+        }
+    }
+    let folder = root.join(home).join(".ssh");
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    made.map_err(Error::io("make", &folder))?;
+    let keys = folder.join("authorized_keys");
+    fs::copy(state("id_ed25519.pub"), &keys).map_err(Error::io("write", &keys))?;
+    set_mode(&keys, 0o600)?;
+    let inside = Path::new("/").join(folder.strip_prefix(root).unwrap_or(&folder));
+    run("chroot", &[&at, "chown", "-R", &format!("{user}:"), &inside.display().to_string()]).map(drop)
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(Error::io("set the mode of", path))
+}
+
+/// The host's line for a known_hosts file.
+pub fn known_hosts_line(host: LabHost) -> Result<String, Error> {
+    let path = host.root().join("etc/ssh/ssh_host_ed25519_key.pub");
+    let key = fs::read_to_string(&path).map_err(Error::io("read", path))?;
+    let mut words = key.split_whitespace();
+    let (kind, body) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    Ok(format!("{} {kind} {body}\n", host.address()))
+}
+
+/// Switches the host on; `None` if it was on. Its process goes on when this one ends.
+pub fn power_on(host: LabHost, settings: &Settings) -> Result<Option<Child>, Error> {
+    if !pids(host).is_empty() {
+        return Ok(None);
+    }
+    let mut args = vec![host.marker(), host.name()];
+    if settings.suite.needs_unified_cgroups() {
+        args.push("--unified-cgroups".into());
+    }
+    process::start_service("launch", &args, &host.folder().join("console.log")).map(Some)
+}
+
+/// Becomes the nspawn of `host`: in a session and in cgroups of its own. Returns on failure only.
+pub fn launch(host: LabHost, unified_cgroups: bool) -> Error {
+    process::detach();
+    if let Err(error) = cgroup::enter(host) {
+        return error;
+    }
+    let mut command = command(
+        "systemd-nspawn",
+        &[
+            "--quiet",
+            "--boot",
+            &host.marker(),
+            &format!("--machine={}", host.machine()),
+            &format!("--hostname={}", host.name()),
+            &format!("--network-bridge={BRIDGE}"),
+            "--register=no",
+            "--keep-unit",
+            "--settings=no",
+            "--link-journal=no",
+            "--resolv-conf=off",
+            "--timezone=off",
+            // The default, a console of its own, logs kilobytes of cursor movement.
+            "--console=pipe",
+            // What container engines, Kubernetes and NFS servers in the hosts need.
+            "--capability=all",
+            "--system-call-filter=@keyring bpf open_by_handle_at name_to_handle_at",
+            "--bind=/dev/kmsg",
+        ],
+    );
+    if unified_cgroups {
+        command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
+    }
+    Error::Start { program: "systemd-nspawn".into(), source: command.exec() }
+}
+
+/// The processes that run the host: one, or none.
+pub fn pids(host: LabHost) -> Vec<i32> {
+    let marker = host.marker();
+    process::find(|args| args.contains(&marker))
+}
+
+/// Cuts the power: nothing in the host gets to say goodbye. Whether it was on.
+pub fn power_off(host: LabHost) -> Result<bool, Error> {
+    let marker = host.marker();
+    let running = pids(host);
+    for &pid in &running {
+        for child in children(pid).into_iter().filter(|&child| is_init(child)) {
+            let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
+        }
+    }
+    // Without its init nspawn ends by itself and takes its interface along; else it is told to.
+    if !wait_until(Duration::from_secs(3), || pids(host).is_empty()) {
+        process::end(&host.name(), |args| args.contains(&marker))?;
+    }
+    cgroup::remove(Some(host))?;
+    Ok(!running.is_empty())
+}
+
+fn children(pid: i32) -> Vec<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Whether the process is number 1 of a pid namespace below this one.
+fn is_init(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    let ids: Vec<_> = ids.split_whitespace().collect();
+    ids.len() > 1 && ids.last() == Some(&"1")
+}
+
+/// Waits until the host has booted and the lab's key opens a session on it.
+pub fn wait_ready(host: LabHost, settings: &Settings) -> Result<(), Error> {
+    let started = Instant::now();
+    let console = host.folder().join("console.log");
+    let mut reason = String::new();
+    loop {
+        if pids(host).is_empty() {
+            return Err(Error::HostDied { host: host.name(), tail: file_tail(&console), console });
+        }
+        match greeting(host).and_then(|()| login(host, settings)) {
+            Ok(()) => return Ok(()),
+            Err(said) => reason = if said.is_empty() { reason } else { said },
+        }
+        if started.elapsed() > BOOT_DEADLINE {
+            return Err(Error::HostSilent {
+                host: host.name(),
+                seconds: BOOT_DEADLINE.as_secs(),
+                reason,
+                console,
+            });
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Whether sshd says its name: much cheaper to ask than a login.
+pub fn greeting(host: LabHost) -> Result<(), String> {
+    let address = SocketAddr::from((host.address(), 22));
+    let wait = Duration::from_millis(1000);
+    let mut stream = TcpStream::connect_timeout(&address, wait).map_err(|error| error.to_string())?;
+    stream.set_read_timeout(Some(wait)).map_err(|error| error.to_string())?;
+    let mut start = [0; 4];
+    stream.read_exact(&mut start).map_err(|error| error.to_string())?;
+    if &start == b"SSH-" { Ok(()) } else { Err("port 22 is no sshd".into()) }
+}
+
+/// Logs in as the tool will, and waits there until the boot is over.
+fn login(host: LabHost, settings: &Settings) -> Result<(), String> {
+    let known_hosts = format!("UserKnownHostsFile={}", state("known_hosts").display());
+    let key = state("id_ed25519").display().to_string();
+    let target = format!("{}@{}", settings.user, host.address());
+    let options = [
+        "-F",
+        "none",
+        "-i",
+        &key,
+        "-o",
+        &known_hosts,
+        "-o",
+        "GlobalKnownHostsFile=none",
+        "-o",
+        "IdentitiesOnly=yes",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-o",
+        "ConnectTimeout=5",
+        "-o",
+        "ServerAliveInterval=5",
+        &target,
+        // Ends with a failure when a unit failed: the host is up all the same.
+        "systemctl is-system-running --wait; true",
+    ];
+    run("ssh", &options).map(drop).map_err(|error| error.to_string())
+}

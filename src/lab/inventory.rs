@@ -1,0 +1,103 @@
+//! The inventory of the lab's hosts, ready for `bootstrap up`.
+
+use std::fmt::Write;
+
+use super::layout::{LabHost, mirror_url, state};
+use super::mirror::CONSUL_VERSION;
+use super::record::Record;
+
+/// How many of `hosts` are servers: an odd number, for an even one tolerates no more failures.
+fn server_count(hosts: u8) -> u8 {
+    match hosts {
+        0 => 0,
+        1 | 2 => 1,
+        3 | 4 => 3,
+        // Exactly five hosts are asked for by who wants five voters; more hosts by who wants clients.
+        5 => 5,
+        _ => 3,
+    }
+}
+
+/// The text of the inventory: the first hosts are servers, the rest clients.
+pub fn text(record: &Record) -> String {
+    let hosts = record.all_hosts();
+    let (servers, clients) = hosts.split_at(usize::from(server_count(record.hosts)));
+    let names = |hosts: &[LabHost]| hosts.iter().map(|host| host.name()).collect::<Vec<_>>().join(", ");
+
+    let mut text =
+        String::from("# Written by `bootstrap lab up`, and again by the next one.\ncluster: dc1\n");
+    let _ = write!(
+        text,
+        "ssh:\n  user: {}\n  identity_file: {}\n  known_hosts: {}\n",
+        record.settings.user,
+        state("id_ed25519").display(),
+        state("known_hosts").display(),
+    );
+    text.push_str("hosts:\n");
+    for host in &hosts {
+        let _ = writeln!(text, "  {}: {{ address: {} }}", host.name(), host.address());
+    }
+    text.push_str("groups:\n");
+    let _ = writeln!(text, "  servers: {{ hosts: [{}], roles: [consul-server] }}", names(servers));
+    if !clients.is_empty() {
+        let _ = writeln!(text, "  clients: {{ hosts: [{}], roles: [consul-client] }}", names(clients));
+    }
+    let _ = write!(
+        text,
+        "vars:\n  consul:\n    version: {CONSUL_VERSION}\n    source: {{ mirror: \"{}\" }}\n    datacenter: dc1\n",
+        mirror_url()
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::{Settings, Suite};
+
+    fn record(hosts: u8) -> Record {
+        Record {
+            settings: Settings {
+                suite: Suite::Bookworm,
+                user: "root".into(),
+                sudo_password: None,
+                rtt_ms: 0,
+            },
+            hosts,
+            sysctls: Default::default(),
+            faults: Default::default(),
+        }
+    }
+
+    #[test]
+    fn three_hosts_are_three_servers() {
+        insta::assert_snapshot!(text(&record(3)), @r#"
+        # Written by `bootstrap lab up`, and again by the next one.
+        cluster: dc1
+        ssh:
+          user: root
+          identity_file: /var/lib/bootstrap-lab/id_ed25519
+          known_hosts: /var/lib/bootstrap-lab/known_hosts
+        hosts:
+          node-1: { address: 10.77.0.11 }
+          node-2: { address: 10.77.0.12 }
+          node-3: { address: 10.77.0.13 }
+        groups:
+          servers: { hosts: [node-1, node-2, node-3], roles: [consul-server] }
+        vars:
+          consul:
+            version: 1.8.7
+            source: { mirror: "http://10.77.0.1:7780" }
+            datacenter: dc1
+        "#);
+    }
+
+    #[test]
+    fn the_rest_are_clients_and_servers_are_an_odd_number() {
+        let odd: Vec<_> = (1..=7).map(server_count).collect();
+        assert_eq!(odd, [1, 1, 3, 3, 5, 3, 3]);
+        let text = text(&record(4));
+        assert!(text.contains("clients: { hosts: [node-4], roles: [consul-client] }"), "{text}");
+        assert!(text.contains("hosts: [node-1, node-2, node-3], roles: [consul-server]"), "{text}");
+    }
+}

@@ -1,0 +1,30 @@
+//! What the lab's hidden subcommands do: each is a process that outlives the command it came from.
+
+use std::time::Duration;
+
+use super::layout::{CONTROLLER, LabHost, MAX_HOSTS, MIRROR_PORT, mirror_folder};
+use super::{Error, host, mirror, process, relay};
+
+/// Becomes the container of the host called `name`. Returns on failure only.
+pub fn launch(name: &str, unified_cgroups: bool) -> Result<(), Error> {
+    let host = LabHost::named(name, MAX_HOSTS)
+        .ok_or_else(|| Error::NoHost { name: name.to_owned(), hosts: "node-1, node-2, …".into() })?;
+    Err(host::launch(host, unified_cgroups))
+}
+
+/// Serves the releases until killed.
+pub fn serve_mirror() -> Result<(), Error> {
+    process::detach();
+    let folder = mirror_folder();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let serve = |runtime: tokio::runtime::Runtime| {
+        runtime.block_on(mirror::serve(&folder, (CONTROLLER, MIRROR_PORT).into()))
+    };
+    runtime.and_then(serve).map_err(Error::io("serve", &folder))
+}
+
+/// Delays frames until killed.
+pub fn serve_relay(rtt_ms: u32) -> Result<(), Error> {
+    process::detach();
+    relay::serve(Duration::from_millis(rtt_ms.into()))
+}

@@ -1,0 +1,234 @@
+//! `lab up`: from nothing, or from what is there, to hosts that answer ssh.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::thread;
+
+use super::apt::Sources;
+use super::layout::{CACHE, LabHost, STATE, mirror_folder, mirror_url, state};
+use super::record::{Lock, Record, Settings};
+use super::{Error, Say, Suite, base, down, firewall, host, inventory, mirror, needs, network, require_root};
+
+/// Hosts that boot at the same time: more only wait for each other.
+const BOOT_AT_ONCE: usize = 16;
+
+/// What is asked of `lab up`; `None` leaves a running lab as it is, and a new one with the default.
+#[derive(Clone, Debug, Default)]
+pub struct UpOptions {
+    pub hosts: Option<u8>,
+    pub suite: Option<Suite>,
+    pub user: Option<String>,
+    pub sudo_password: Option<String>,
+    pub rtt_ms: Option<u32>,
+    /// Take away the lab that is there before.
+    pub fresh: bool,
+    /// The proxy variables of the environment (`http_proxy`, `https_proxy`).
+    pub proxies: Vec<(&'static str, String)>,
+}
+
+/// What stands now.
+#[derive(Clone, Debug)]
+pub struct UpReport {
+    pub inventory: PathBuf,
+    pub mirror: String,
+    pub hosts: usize,
+    /// Names of the hosts that this run switched on.
+    pub started: Vec<String>,
+    pub settings: Settings,
+}
+
+/// Makes sure that the lab's hosts run and can be reached.
+pub fn up(options: &UpOptions, say: Say) -> Result<UpReport, Error> {
+    require_root()?;
+    if let Some(text) = options.user.as_ref().filter(|user| !is_user_name(user)) {
+        return Err(Error::UserName { text: text.clone() });
+    }
+    let _lock = Lock::take()?;
+    needs::ensure(say)?;
+    if options.fresh {
+        down::clear(say)?;
+    }
+    let before = Record::load()?;
+    let mut record = merge(before.as_ref(), options)?;
+    if !network::has_bridge()? {
+        network::check_free()?;
+    }
+    record.save()?;
+    fs::set_permissions(STATE, Permissions::from_mode(0o755)).map_err(Error::io("open to all", STATE))?;
+    for folder in [PathBuf::from(CACHE), mirror_folder(), state("hosts")] {
+        fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
+    }
+
+    let sources = Sources::of_this_machine(&options.proxies);
+    thread::scope(|scope| {
+        let filling = scope.spawn(|| mirror::fill(&sources, say));
+        base::ensure(record.settings.suite, &sources, say)?;
+        join(filling)
+    })?;
+
+    network::set_sysctls(&mut record)?;
+    let delay = network::ensure(record.settings.rtt_ms)?;
+    firewall::apply(&record, delay)?;
+    mirror::start()?;
+    if !state("id_ed25519.pub").exists() {
+        let _ = fs::remove_file(state("id_ed25519"));
+        host::generate_key(&state("id_ed25519"), "bootstrap-lab")?;
+    }
+    let started = boot(&record, &sources, say)?;
+
+    let path = state("inventory.yaml");
+    fs::write(&path, inventory::text(&record)).map_err(Error::io("write", &path))?;
+    let names = started.into_iter().map(LabHost::name).collect();
+    Ok(UpReport {
+        inventory: path,
+        mirror: mirror_url(),
+        hosts: record.all_hosts().len(),
+        started: names,
+        settings: record.settings,
+    })
+}
+
+/// Prepares and starts all hosts, and waits for them; those that were off.
+fn boot(record: &Record, sources: &Sources, say: Say) -> Result<Vec<LabHost>, Error> {
+    let hosts = record.all_hosts();
+    let settings = &record.settings;
+    each(&hosts, |host| host::prepare(host, settings, sources))?;
+    let lines = hosts.iter().map(|&host| host::known_hosts_line(host)).collect::<Result<String, _>>()?;
+    fs::write(state("known_hosts"), lines).map_err(Error::io("write", state("known_hosts")))?;
+    let off: Vec<_> = hosts.iter().copied().filter(|&host| host::pids(host).is_empty()).collect();
+    if !off.is_empty() {
+        let names: Vec<_> = off.iter().map(|host| host.name()).collect();
+        say(&format!("starting {}", names.join(", ")));
+    }
+    each(&off, |host| power_on_and_wait(host, record))?;
+    Ok(off)
+}
+
+/// Switches a host on and waits until it answers, unless a partition keeps it from answering.
+pub fn power_on_and_wait(host: LabHost, record: &Record) -> Result<(), Error> {
+    let _child = host::power_on(host, &record.settings)?;
+    match record.faults.get(&host.name()) {
+        Some(super::Fault::Everything) => Ok(()),
+        _ => host::wait_ready(host, &record.settings),
+    }
+}
+
+/// Does `work` for all hosts, many at once; the first error in their order.
+fn each(hosts: &[LabHost], work: impl Fn(LabHost) -> Result<(), Error> + Sync) -> Result<(), Error> {
+    for hosts in hosts.chunks(BOOT_AT_ONCE) {
+        let results: Vec<_> = thread::scope(|scope| {
+            let working: Vec<_> = hosts
+                .iter()
+                .map(|&host| {
+                    scope.spawn({
+                        let work = &work;
+                        move || work(host)
+                    })
+                })
+                .collect();
+            working.into_iter().map(join).collect()
+        });
+        results.into_iter().collect::<Result<(), _>>()?;
+    }
+    Ok(())
+}
+
+fn join<T>(handle: thread::ScopedJoinHandle<'_, T>) -> T {
+    handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// The lab that was, with what is asked for: hosts can be added, the rest must agree.
+fn merge(before: Option<&Record>, options: &UpOptions) -> Result<Record, Error> {
+    let Some(before) = before else {
+        return Ok(Record {
+            settings: Settings {
+                suite: options.suite.unwrap_or_default(),
+                user: options.user.clone().unwrap_or_else(|| "root".into()),
+                sudo_password: options.sudo_password.clone(),
+                rtt_ms: options.rtt_ms.unwrap_or(0),
+            },
+            hosts: options.hosts.unwrap_or(3),
+            sysctls: Default::default(),
+            faults: Default::default(),
+        });
+    };
+    let Settings { suite, user, sudo_password, rtt_ms } = &before.settings;
+    same("suite", suite.name(), options.suite.map(Suite::name))?;
+    same("user", user.as_str(), options.user.as_deref())?;
+    same("a round trip in ms of", &rtt_ms.to_string(), options.rtt_ms.map(|ms| ms.to_string()).as_deref())?;
+    if options.sudo_password.is_some() && options.sudo_password != *sudo_password {
+        let running = if sudo_password.is_some() { "another" } else { "none" };
+        return Err(Error::Different {
+            what: "as sudo password",
+            running: running.into(),
+            asked: "one".into(),
+        });
+    }
+    Ok(Record { hosts: before.hosts.max(options.hosts.unwrap_or(0)), ..before.clone() })
+}
+
+fn same(what: &'static str, running: &str, asked: Option<&str>) -> Result<(), Error> {
+    match asked {
+        Some(asked) if asked != running => {
+            Err(Error::Different { what, running: running.to_owned(), asked: asked.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What Debian's useradd takes without a warning.
+fn is_user_name(text: &str) -> bool {
+    let mut letters = text.chars();
+    letters.next().is_some_and(|first| first.is_ascii_lowercase())
+        && letters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
+        && text.len() <= 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_lab_has_the_defaults() {
+        let record = merge(None, &UpOptions::default()).unwrap();
+        assert_eq!((record.hosts, record.settings.suite), (3, Suite::Bookworm));
+        assert_eq!((record.settings.user.as_str(), record.settings.rtt_ms), ("root", 0));
+    }
+
+    #[test]
+    fn a_running_lab_grows_and_never_shrinks() {
+        let lab = merge(None, &UpOptions { hosts: Some(4), ..Default::default() }).unwrap();
+        for (asked, hosts) in [(None, 4), (Some(3), 4), (Some(6), 6)] {
+            let options = UpOptions { hosts: asked, ..Default::default() };
+            assert_eq!(merge(Some(&lab), &options).unwrap().hosts, hosts);
+        }
+    }
+
+    #[test]
+    fn a_running_lab_keeps_its_settings_or_says_how_to_change_them() {
+        let first = UpOptions { suite: Some(Suite::Trixie), rtt_ms: Some(50), ..Default::default() };
+        let lab = merge(None, &first).unwrap();
+        assert_eq!(merge(Some(&lab), &UpOptions::default()).unwrap(), lab);
+        let other = UpOptions { suite: Some(Suite::Bullseye), ..Default::default() };
+        let text = merge(Some(&lab), &other).unwrap_err().to_string();
+        assert!(text.contains("suite trixie, asked for is bullseye") && text.contains("--fresh"), "{text}");
+        for other in [
+            UpOptions { rtt_ms: Some(0), ..Default::default() },
+            UpOptions { user: Some("ops".into()), ..Default::default() },
+            UpOptions { sudo_password: Some("x".into()), ..Default::default() },
+        ] {
+            assert!(merge(Some(&lab), &other).is_err(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn user_names_are_plain() {
+        for good in ["root", "ops", "deploy-1", "a_b"] {
+            assert!(is_user_name(good), "{good}");
+        }
+        for bad in ["", "1a", "-x", "Ops", "a b", "a:b", "a;b", "ü", &"a".repeat(33)] {
+            assert!(!is_user_name(bad), "{bad}");
+        }
+    }
+}
