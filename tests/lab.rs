@@ -96,7 +96,11 @@ fn lab_bare_hosts_to_a_quorum_and_then_nothing_to_do() {
     for log in fs::read_dir(lab.folder.path().join(".bootstrap/dc1/logs")).unwrap() {
         let log = log.unwrap();
         assert_eq!(log.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(!fs::read_to_string(log.path()).unwrap().contains(key), "{:?} has the gossip key", log.path());
+        assert!(
+            !fs::read_to_string(log.path()).unwrap().contains(key),
+            "{:?} has the gossip key",
+            log.path()
+        );
     }
 }
 
@@ -196,7 +200,8 @@ fn lab_sudo_without_password() {
 fn lab_a_changed_host_key_is_refused() {
     let lab = Lab::up(&[]);
     let renew = "rm /etc/ssh/ssh_host_ed25519_key* && ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key";
-    lab.ssh("node-2", &format!("cp -a /etc/ssh /root/ssh-before && {renew} && systemctl restart ssh")).exits(0);
+    lab.ssh("node-2", &format!("cp -a /etc/ssh /root/ssh-before && {renew} && systemctl restart ssh"))
+        .exits(0);
     lab.run("up", &["--timeout", "10s"]).exits(3).says("node-2").says("host key").says("has changed");
     for host in ["node-1", "node-3"] {
         lab.ssh(host, "! systemctl is-active --quiet consul").exits(0);
@@ -240,7 +245,8 @@ fn lab_a_broken_release_is_never_installed() {
         let refused = lab.run("up", &[]).exits(1);
         assert!(refused.stderr.contains("consul_1.8.7_linux_amd64.zip"), "{what}:\n{}", refused.stderr);
         for host in THREE {
-            lab.ssh(host, "test ! -e /usr/local/bin/consul && test ! -e /opt/bootstrap/consul/1.8.7").exits(0);
+            lab.ssh(host, "test ! -e /usr/local/bin/consul && test ! -e /opt/bootstrap/consul/1.8.7")
+                .exits(0);
         }
     }
     fs::write(&zip, whole).unwrap();
@@ -346,12 +352,8 @@ fn lab_sshd_that_forbids_forwarding_and_allows_one_session() {
 fn lab_ctrl_c_finishes_the_step_and_says_how_to_go_on() {
     let lab = Lab::up(&[]);
     let log = lab.folder.path().join("up.log");
-    let mut running = bootstrap()
-        .arg("up")
-        .arg(lab.inventory())
-        .stderr(fs::File::create(&log).unwrap())
-        .spawn()
-        .unwrap();
+    let mut running =
+        bootstrap().arg("up").arg(lab.inventory()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
     poll("the first step has ended", Duration::from_secs(60), || {
         fs::read_to_string(&log).unwrap().contains("package").then_some(())
     });
@@ -377,12 +379,8 @@ fn lab_ctrl_c_finishes_the_step_and_says_how_to_go_on() {
 fn lab_killed_in_the_middle_it_carries_on() {
     let lab = Lab::up(&[]);
     let log = lab.folder.path().join("up.log");
-    let mut running = bootstrap()
-        .arg("up")
-        .arg(lab.inventory())
-        .stderr(fs::File::create(&log).unwrap())
-        .spawn()
-        .unwrap();
+    let mut running =
+        bootstrap().arg("up").arg(lab.inventory()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
     poll("the release is on its way", Duration::from_secs(60), || {
         fs::read_to_string(&log).unwrap().contains("directory").then_some(())
     });

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{Global, OutputFormat};
-use crate::engine::{EngineError, Outcome};
+use crate::engine::Outcome;
 
 /// The exit statuses of `bootstrap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,11 @@ impl Exit {
 #[error("the inventory cannot be used")]
 pub struct Rejected;
 
+/// The command line asks for something that the inventory does not have.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
 /// Prints an error with its causes, and tells its exit status.
 pub fn report(error: &anyhow::Error, global: &Global) -> ExitCode {
     if error.is::<Rejected>() {
@@ -70,8 +75,9 @@ pub fn report(error: &anyhow::Error, global: &Global) -> ExitCode {
     for line in text.lines() {
         eprintln!("error: {line}");
     }
-    match error.downcast_ref::<EngineError>() {
-        Some(_) => Exit::HostFailed.into(),
-        None => Exit::Usage.into(),
+    if error.is::<UsageError>() || error.is::<crate::roles::WantedError>() {
+        Exit::Usage.into()
+    } else {
+        Exit::HostFailed.into()
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use jiff::Timestamp;
 
+use super::exit::UsageError;
 use super::load::Loaded;
 use super::{Global, OutputFormat, Reach};
 use crate::cluster::Marker;
@@ -82,21 +83,24 @@ fn limit(inventory: &Inventory, patterns: &[String]) -> anyhow::Result<BTreeSet<
     }
     let mut chosen = BTreeSet::new();
     for pattern in patterns {
-        let words = range::expand(pattern).map_err(|error| anyhow::anyhow!("--limit {pattern}: {error}"))?;
+        let words =
+            range::expand(pattern).map_err(|error| UsageError(format!("--limit {pattern}: {error}")))?;
         for word in words {
-            let before = chosen.len();
-            chosen.extend(all.iter().filter(|host| range::matches(&word, host.as_str())).cloned());
-            anyhow::ensure!(
-                chosen.len() > before || all.iter().any(|host| range::matches(&word, host.as_str())),
-                "--limit {pattern}: the inventory has no host `{word}`"
-            );
+            let mut named = all.iter().filter(|host| range::matches(&word, host.as_str())).peekable();
+            if named.peek().is_none() {
+                return Err(
+                    UsageError(format!("--limit {pattern}: the inventory has no host `{word}`")).into()
+                );
+            }
+            chosen.extend(named.cloned());
         }
     }
     Ok(chosen)
 }
 
 fn holder() -> LockHolder {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
+    let user =
+        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
     let machine = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     LockHolder {
         who: format!("{user}@{} pid {}", machine.unwrap_or_else(|| "unknown".into()), std::process::id()),
@@ -108,9 +112,8 @@ fn holder() -> LockHolder {
 pub fn become_password(reach: &Reach, environment: Option<String>) -> anyhow::Result<Option<BecomePassword>> {
     let text = match environment {
         Some(text) => text,
-        None if reach.ask_become_pass => {
-            rpassword::prompt_password("sudo password on the hosts: ").context("cannot ask for the password")?
-        }
+        None if reach.ask_become_pass => rpassword::prompt_password("sudo password on the hosts: ")
+            .context("cannot ask for the password")?,
         None => return Ok(None),
     };
     Ok(Some(BecomePassword::new(text)?))
@@ -129,7 +132,9 @@ impl Global {
         match self.color {
             super::ColorChoice::Always => true,
             super::ColorChoice::Never => false,
-            super::ColorChoice::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
+            super::ColorChoice::Auto => {
+                terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+            }
         }
     }
 

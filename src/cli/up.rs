@@ -12,8 +12,10 @@ use crate::engine::{self, EngineError, Outcome, Stop};
 use crate::report::{Event, Events, Output, RenderOptions, RunLog, events, init_tracing, render};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example: bootstrap up inventory.yaml\n\nRunning it again carries on where a run ended: \
-the hosts themselves are the state.")]
+#[command(
+    after_help = "Example: bootstrap up inventory.yaml\n\nRunning it again carries on where a run ended: \
+the hosts themselves are the state."
+)]
 pub struct UpArgs {
     /// The inventory.
     pub inventory: PathBuf,
@@ -50,7 +52,13 @@ async fn converge(
     events.send(Event::RunStarted {
         command: "up".to_owned(),
         cluster: setup.wanted.cluster.to_string(),
-        hosts: setup.wanted.hosts.iter().map(|host| host.host.name.clone()).filter(|name| setup.options.hosts.contains(name)).collect(),
+        hosts: setup
+            .wanted
+            .hosts
+            .iter()
+            .map(|host| host.host.name.clone())
+            .filter(|name| setup.options.hosts.contains(name))
+            .collect(),
     });
     let stop = Stop::default();
     let watching = tokio::spawn(watch_for_stop(stop.clone(), events.clone(), inventory.to_owned()));

@@ -44,14 +44,7 @@ impl<'a> Api<'a> {
             self.route = self.open().await;
         }
         match &self.route {
-            Route::Socket { http, .. } => {
-                let answer = ask_socket(http, self.gate).await;
-                if answer.is_err() && self.connection.forwarding_is_forbidden() {
-                    self.route = Route::Script;
-                    return self.ask_script().await;
-                }
-                answer
-            }
+            Route::Socket { http, .. } => ask_socket(http, self.gate).await,
             Route::Unknown | Route::Script => self.ask_script().await,
         }
     }

@@ -84,7 +84,8 @@ async fn run_stage(
         }
         let interrupts =
             batch.steps.values().flatten().any(|step| step.change.effect == crate::plan::Effect::Restart);
-        if let Some(members) = members.filter(|_| stage.quorum && interrupts && !situation.members.is_empty()) {
+        if let Some(members) = members.filter(|_| stage.quorum && interrupts && !situation.members.is_empty())
+        {
             // A voter is only interrupted while the others can spare it.
             let expected = expected(members, &standing, seen, fleet);
             if let Err(reason) = gate::wait(fleet, members, &expected, options, events, stop).await {

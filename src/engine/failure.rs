@@ -57,8 +57,8 @@ pub enum EngineError {
 /// A host on which this program must not or cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnfitHost {
-    #[error("host `{host}` runs `{init}` as init; units need systemd")]
-    Init { host: HostName, init: String },
+    #[error("host `{host}` does not run systemd as its process 1, and units need it")]
+    Init { host: HostName },
     #[error(
         "host `{host}` has no address {wanted} (it has {present}); set its `cluster_address` or \
          `cluster_interface` to what it has"

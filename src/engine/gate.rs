@@ -67,7 +67,11 @@ pub(super) async fn wait(
         }
         let over = started.elapsed() + pause > options.timeout;
         if over || stop.requested() {
-            let why = if over { format!("not met within {}s", options.timeout.as_secs()) } else { "stopped".into() };
+            let why = if over {
+                format!("not met within {}s", options.timeout.as_secs())
+            } else {
+                "stopped".into()
+            };
             let silent = answers.iter().find(|(_, answer)| answer.is_err()).map(|(host, _)| host);
             let journal = match silent.or(expected.asked.first()) {
                 Some(host) => journal(fleet, host, gate, options).await,
@@ -83,13 +87,17 @@ pub(super) async fn wait(
 /// The last lines of an agent's journal, indented under a heading.
 async fn journal(fleet: &Fleet, host: &HostName, gate: Gate, options: &Options) -> String {
     let Some(connection) = fleet.connections.get(host) else { return String::new() };
-    let (Ok(unit), Ok(lines)) = (Arg::new(gate.unit()), Arg::new(JOURNAL_LINES)) else { return String::new() };
+    let (Ok(unit), Ok(lines)) = (Arg::new(gate.unit()), Arg::new(JOURNAL_LINES)) else {
+        return String::new();
+    };
     let probe = (StepId("journal".to_owned()), Call::new("journal_tail", [unit, lines]));
     let script = Script::ask(&Nonce::random(), &[probe]);
     let Ok(records) = connection.run(&script, options.timeout, |_| ()).await else { return String::new() };
     let observation = Observation::new(&records);
     let fields = observation.of("journal");
-    let Some(text) = fields.text("lines").filter(|text| !text.trim().is_empty()) else { return String::new() };
+    let Some(text) = fields.text("lines").filter(|text| !text.trim().is_empty()) else {
+        return String::new();
+    };
     let lines: String = text.trim_end().lines().map(|line| format!("\n    {line}")).collect();
     format!("\n  last lines of {} on {host}:{lines}", gate.unit())
 }

@@ -25,10 +25,7 @@ impl Members<'_> {
         missing: &BTreeSet<HostName>,
     ) -> Expected {
         let names = self.names();
-        let members = names
-            .iter()
-            .filter_map(|name| Some((name.clone(), *addresses.get(name)?)))
-            .collect();
+        let members = names.iter().filter_map(|name| Some((name.clone(), *addresses.get(name)?))).collect();
         Expected {
             members,
             asked: names.intersection(asked).cloned().collect(),

@@ -12,7 +12,7 @@ mod observe;
 mod stop;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use failure::{EngineError, HostFailure};
@@ -113,9 +113,7 @@ pub async fn up(
 ) -> Result<Outcome, EngineError> {
     let (mut fleet, hosts) = observe::observe(wanted, options, events).await;
     let result = match observe::assess(wanted, hosts, &fleet, marker) {
-        Ok(observed) => {
-            converge(&mut fleet, wanted, observed, options, events, stop, before_changes).await
-        }
+        Ok(observed) => converge(&mut fleet, wanted, observed, options, events, stop, before_changes).await,
         Err(error) => Err(error),
     };
     let failures = fleet.close().await;
@@ -163,10 +161,17 @@ fn elapsed_ms(since: Instant) -> u64 {
 }
 
 /// Digest of a file that is pushed to hosts, read in pieces.
-pub fn file_digest(path: &PathBuf) -> std::io::Result<String> {
+pub fn file_digest(path: &Path) -> std::io::Result<String> {
     use sha2::{Digest, Sha256};
+    use std::io::Read;
     let mut file = std::fs::File::open(path)?;
     let mut hasher = Sha256::new();
-    std::io::copy(&mut file, &mut hasher)?;
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut piece)? {
+            0 => break,
+            read => hasher.update(&piece[..read]),
+        }
+    }
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use super::members::{Members, members};
 use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, failure::UnfitHost};
 use crate::cluster::{Answer, Answers, Claim, Gate, Marker, Response, Verdict, check_identity};
-use crate::facts::Facts;
+use crate::facts::{Facts, Init};
 use crate::inventory::{Host, HostName};
 use crate::plan::{HostSeen, Seen, StepId};
 use crate::report::{Event, Events};
@@ -59,20 +59,20 @@ async fn observe_host(
 ) -> Result<(Connection, HostSeen), HostFailure> {
     let started = Instant::now();
     let host = &wanted.host;
-    let target =
-        Target { host: host.name.clone(), address: host.address.clone(), settings: host.ssh.clone() };
+    let target = Target::from(host);
     let connect = ConnectOptions { deadline: options.connect_timeout, ..ConnectOptions::default() };
     let connection = Connection::open(&target, &connect, options.password.as_ref())
         .await
         .map_err(HostFailure::Unreachable)?;
     events.send(Event::HostConnected { host: host.name.clone(), elapsed_ms: elapsed_ms(started) });
-    let script = Script::observe(&Nonce::random(), &probes(wanted));
+    let script = Script::observe(&Nonce::random(), &probes(wanted)?);
     let records = connection
         .run(&script, options.script_timeout, |_| ())
         .await
         .map_err(|source| HostFailure::Link { doing: "observing it".to_owned(), source })?;
     let observation = Observation::new(&records);
-    let facts = Facts::parse(&observation.of("facts")).map_err(|error| HostFailure::Facts(error.to_string()))?;
+    let facts =
+        Facts::parse(&observation.of("facts")).map_err(|error| HostFailure::Facts(error.to_string()))?;
     let marker = observation.of(MARKER).text("body").map(|text| text.trim_end().to_owned());
     events.send(Event::HostObserved { host: host.name.clone(), elapsed_ms: elapsed_ms(started) });
     Ok((connection, HostSeen { facts, observation, marker }))
@@ -80,14 +80,15 @@ async fn observe_host(
 
 /// Everything a host is asked besides its facts. Depends on the inventory alone, so that one script
 /// serves before the host has said anything.
-fn probes(wanted: &WantedHost) -> Vec<(StepId, Call)> {
+fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
     let mut probes = vec![(StepId(MARKER.to_owned()), Call::new("cluster_read", []))];
     let mut asked = BTreeSet::new();
     for role in &wanted.roles {
         for resource in &role.resources {
             let id = resource.id();
             if asked.insert(id.clone()) {
-                probes.push((id, resource.probe()));
+                let probe = resource.probe().map_err(|error| HostFailure::Facts(error.to_string()))?;
+                probes.push((id, probe));
             }
         }
         let Some(gate) = role.gate.as_deref().and_then(Gate::parse) else { continue };
@@ -101,7 +102,7 @@ fn probes(wanted: &WantedHost) -> Vec<(StepId, Call)> {
             probes.push((raft_data(gate), Call::new("raft_data", [directory])));
         }
     }
-    probes
+    Ok(probes)
 }
 
 fn question(gate: Gate, path: &str) -> StepId {
@@ -208,10 +209,7 @@ fn age(seconds: &str) -> Option<String> {
 }
 
 /// The address of every host's agents: as the inventory says, or as the host itself says.
-fn addresses(
-    wanted: &Wanted,
-    hosts: &BTreeMap<HostName, HostSeen>,
-) -> Result<ClusterAddresses, EngineError> {
+fn addresses(wanted: &Wanted, hosts: &BTreeMap<HostName, HostSeen>) -> Result<ClusterAddresses, EngineError> {
     let mut found = ClusterAddresses::new();
     let mut errors = Vec::new();
     for WantedHost { host, .. } in &wanted.hosts {
@@ -220,8 +218,8 @@ fn addresses(
             found.extend(declared_address(host).map(|address| (host.name.clone(), address)));
             continue;
         };
-        if seen.facts.init != "systemd" {
-            errors.push(UnfitHost::Init { host: host.name.clone(), init: seen.facts.init.clone() });
+        if seen.facts.init != Init::Systemd {
+            errors.push(UnfitHost::Init { host: host.name.clone() });
         }
         match address(host, &seen.facts) {
             Ok(address) => {
@@ -265,7 +263,5 @@ fn twins(hosts: &BTreeMap<HostName, HostSeen>) -> Vec<UnfitHost> {
         by_id.entry(&seen.facts.machine_id).or_default().push(name.to_string());
     }
     let shared = by_id.into_iter().filter(|(_, hosts)| hosts.len() > 1);
-    shared
-        .map(|(id, hosts)| UnfitHost::Twins { hosts, what: "machine-id", value: id.to_owned() })
-        .collect()
+    shared.map(|(id, hosts)| UnfitHost::Twins { hosts, what: "machine-id", value: id.to_owned() }).collect()
 }

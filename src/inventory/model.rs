@@ -43,8 +43,6 @@ pub struct SshSettings {
     pub user: Option<String>,
     pub port: Option<u16>,
     pub identity_file: Option<PathBuf>,
-    /// Read and written instead of the user's own known_hosts.
-    pub known_hosts: Option<PathBuf>,
     /// Jump hosts in the order they are passed, each `[user@]host[:port]`.
     pub jump: Vec<String>,
     pub host_keys: HostKeys,

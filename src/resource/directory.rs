@@ -56,6 +56,11 @@ impl Directory {
             }
         };
         let args = [self.path.as_str(), &self.mode.to_string(), self.owner.as_str(), self.group.as_str()];
-        Ok(Some(Change { reason, diff: None, effect: Effect::Quiet, calls: vec![call_of(&id, "directory_ensure", args)?] }))
+        Ok(Some(Change {
+            reason,
+            diff: None,
+            effect: Effect::Quiet,
+            calls: vec![call_of(&id, "directory_ensure", args)?],
+        }))
     }
 }

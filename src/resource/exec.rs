@@ -56,6 +56,11 @@ impl Exec {
             Some(path) => format!("{path} absent"),
             None => format!("`{}` fails", self.unless.as_deref().unwrap_or_default().join(" ")),
         };
-        Ok(Some(Change { reason, diff: None, effect: Effect::Quiet, calls: vec![call_of(&id, "exec_run", &self.command)?] }))
+        Ok(Some(Change {
+            reason,
+            diff: None,
+            effect: Effect::Quiet,
+            calls: vec![call_of(&id, "exec_run", &self.command)?],
+        }))
     }
 }

@@ -50,6 +50,11 @@ impl KernelModule {
             reasons.push("not loaded".to_owned());
             calls.push(call_of(&id, "module_load", [self.name.as_str()])?);
         }
-        Ok((!calls.is_empty()).then(|| Change { reason: reasons.join(", "), diff: None, effect: Effect::Quiet, calls }))
+        Ok((!calls.is_empty()).then(|| Change {
+            reason: reasons.join(", "),
+            diff: None,
+            effect: Effect::Quiet,
+            calls,
+        }))
     }
 }

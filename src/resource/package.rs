@@ -36,6 +36,11 @@ impl Package {
             return Ok(None);
         }
         let reason = format!("not installed: {}", missing.join(" "));
-        Ok(Some(Change { reason, diff: None, effect: Effect::Quiet, calls: vec![call_of(&id, "package_install", missing)?] }))
+        Ok(Some(Change {
+            reason,
+            diff: None,
+            effect: Effect::Quiet,
+            calls: vec![call_of(&id, "package_install", missing)?],
+        }))
     }
 }

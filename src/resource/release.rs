@@ -114,7 +114,12 @@ impl Release {
                 calls.push(call);
             }
         }
-        Ok((!calls.is_empty()).then(|| Change { reason: reasons.join(", "), diff: None, effect: Effect::Quiet, calls }))
+        Ok((!calls.is_empty()).then(|| Change {
+            reason: reasons.join(", "),
+            diff: None,
+            effect: Effect::Quiet,
+            calls,
+        }))
     }
 
     /// What brings the programs onto the host, if they are not all there.

@@ -62,6 +62,11 @@ impl Sysctl {
             reasons.push(format!("live value {found}, wanted {wanted}"));
             calls.push(call_of(&id, "sysctl_set", [self.key.as_str(), &wanted])?);
         }
-        Ok((!calls.is_empty()).then(|| Change { reason: reasons.join(", "), diff, effect: Effect::Quiet, calls }))
+        Ok((!calls.is_empty()).then(|| Change {
+            reason: reasons.join(", "),
+            diff,
+            effect: Effect::Quiet,
+            calls,
+        }))
     }
 }

@@ -57,7 +57,12 @@ impl Unit {
         if reasons.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Change { reason: reasons.join(", "), diff: None, effect: self.effect(seen, &reasons)?, calls: vec![self.converge(&id)?] }))
+        Ok(Some(Change {
+            reason: reasons.join(", "),
+            diff: None,
+            effect: self.effect(seen, &reasons)?,
+            calls: vec![self.converge(&id)?],
+        }))
     }
 
     /// The call that looks at the unit again on the host and does what it then needs.
@@ -107,7 +112,10 @@ impl Unit {
             Effect::Start
         } else if reasons.iter().any(|reason| reason.starts_with("reload")) {
             Effect::Reload
-        } else if reasons.iter().any(|reason| reason.starts_with("restart") || reason.starts_with("starts over")) {
+        } else if reasons
+            .iter()
+            .any(|reason| reason.starts_with("restart") || reason.starts_with("starts over"))
+        {
             Effect::Restart
         } else {
             Effect::Quiet

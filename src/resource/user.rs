@@ -89,7 +89,12 @@ impl User {
                 }
             }
         }
-        Ok((!calls.is_empty()).then(|| Change { reason: reasons.join(", "), diff: None, effect: Effect::Quiet, calls }))
+        Ok((!calls.is_empty()).then(|| Change {
+            reason: reasons.join(", "),
+            diff: None,
+            effect: Effect::Quiet,
+            calls,
+        }))
     }
 
     /// A number must be free or ours, and is never changed under files that carry it.

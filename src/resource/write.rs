@@ -84,7 +84,8 @@ impl FileWrite<'_> {
             return Ok(Some(Change {
                 reason: reasons.join(", "),
                 diff,
-                effect: Effect::Quiet, calls: vec![self.write(seen, &wanted)?],
+                effect: Effect::Quiet,
+                calls: vec![self.write(seen, &wanted)?],
             }));
         }
         if drift.is_empty() {

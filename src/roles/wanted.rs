@@ -84,7 +84,9 @@ impl Wanted {
         mut digest: impl FnMut(&std::path::Path) -> Result<String, E>,
     ) -> Result<(), E> {
         let mut known: BTreeMap<std::path::PathBuf, String> = BTreeMap::new();
-        for resource in self.hosts.iter_mut().flat_map(|host| &mut host.roles).flat_map(|role| &mut role.resources) {
+        for resource in
+            self.hosts.iter_mut().flat_map(|host| &mut host.roles).flat_map(|role| &mut role.resources)
+        {
             let Some(path) = resource.artifact().map(std::path::Path::to_owned) else { continue };
             let sum = match known.get(&path) {
                 Some(sum) => sum.clone(),
@@ -245,7 +247,8 @@ fn activation_order(inventory: &Inventory, roles: &RoleSet) -> Result<Vec<RoleNa
     let mut order: Vec<RoleName> = Vec::with_capacity(waiting.len());
     while !waiting.is_empty() {
         let free = waiting.iter().position(|name| {
-            roles.closure([*name])
+            roles
+                .closure([*name])
                 .iter()
                 .flat_map(|role| role.after.iter().chain(&role.needs))
                 .all(|earlier| earlier == *name || !waiting.contains(&earlier))

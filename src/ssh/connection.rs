@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, OnceCell};
 use super::session::{converse, last_line, refusal};
 use super::{BecomePassword, ConnectOptions, Error, Forward, Target, forward, master, sudo, upload};
 use crate::inventory::{HostName, SshSettings};
+use crate::script::{Parser, Record, Script};
 
 /// An open connection: sessions run one after another, so it works with `MaxSessions 1`.
 ///
@@ -95,6 +96,26 @@ impl Connection {
             }
             None => Err(Error::LinkCut { host, last: master::last_words(self.directory()) }),
         }
+    }
+
+    /// Runs a script and returns what it said; `on_record` hears each record as it arrives.
+    pub async fn run(
+        &self,
+        script: &Script,
+        limit: Duration,
+        mut on_record: impl FnMut(&Record),
+    ) -> Result<Vec<Record>, Error> {
+        let mut parser = Parser::new(script.nonce());
+        let mut records = Vec::new();
+        self.stream(&script.for_host(), limit, |line| {
+            let Some(record) = parser.line(line) else { return ControlFlow::Continue(()) };
+            on_record(&record);
+            let finished = record == Record::Finished;
+            records.push(record);
+            if finished { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .await?;
+        Ok(records)
     }
 
     /// Puts a local file to `/var/lib/bootstrap/incoming/SHA256` on the host: one session. `on_bytes`

@@ -54,12 +54,8 @@ impl Lab {
         // The lab's servers live on after the command; inheriting our pipes they would hold them open.
         let folder = tempfile::tempdir().unwrap();
         let log = fs::File::create(folder.path().join("lab.log")).unwrap();
-        let status = bootstrap()
-            .args(arguments)
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .status()
-            .unwrap();
+        let status =
+            bootstrap().args(arguments).stdout(log.try_clone().unwrap()).stderr(log).status().unwrap();
         let said = fs::read_to_string(folder.path().join("lab.log")).unwrap();
         assert!(status.success(), "lab up: {said}");
         let user = options.iter().position(|option| *option == "--user").map_or("root", |at| options[at + 1]);
@@ -95,7 +91,12 @@ impl Lab {
     pub fn ssh(&self, host: &str, command: &str) -> Ran {
         let mut call = Command::new("ssh");
         call.args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "StrictHostKeyChecking=yes"]);
-        call.args(["-o", &format!("UserKnownHostsFile={STATE}/known_hosts"), "-i", &format!("{STATE}/id_ed25519")]);
+        call.args([
+            "-o",
+            &format!("UserKnownHostsFile={STATE}/known_hosts"),
+            "-i",
+            &format!("{STATE}/id_ed25519"),
+        ]);
         call.args(["-l", &self.user, &self.address(host), command]);
         Ran::of(call.output().unwrap())
     }
