@@ -140,7 +140,7 @@ mod tests {
             batches: vec![Batch { steps: steps(&[effect]) }],
         };
         let absent = BTreeSet::from([host(3)]);
-        let held = |effect, situation: &Situation, absent| {
+        let held = |effect, situation: &Situation, absent: &BTreeSet<HostName>| {
             let stage = stage(effect);
             hold_back(&stage, &stage.batches[0], situation, absent)
         };

@@ -157,6 +157,14 @@ impl Resource {
         }
     }
 
+    /// The sha256 of its artifact, in hex, once it is known.
+    pub fn artifact_digest(&self) -> Option<&str> {
+        match self {
+            Self::Release(release) => release.artifact_digest.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The same with the sha256 of its artifact, in hex; other kinds stay as they are.
     pub fn with_artifact_digest(mut self, sha256: String) -> Self {
         if let Self::Release(release) = &mut self {

@@ -209,7 +209,7 @@ mod tests {
             "{\n  \"ports\": {\n    \"dns\": 2,\n    \"http\": 1\n  }\n}"
         );
         assert_eq!(text("{{ 'new' if version_at_least(consul.version, '1.9.0') else 'old' }}"), "old");
-        assert_eq!(text("{{ ['127.0.0.1'] + ['10.0.0.1'] | unique | join(' ') }}"), "127.0.0.1 10.0.0.1");
+        assert_eq!(text("{{ (['127.0.0.1'] + ['10.0.0.1']) | unique | join(' ') }}"), "127.0.0.1 10.0.0.1");
         assert_eq!(text("{{ [2, 3] | min }}"), "2");
     }
 }
