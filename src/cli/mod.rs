@@ -1,15 +1,16 @@
 //! The command line: arguments in, exit code out. The only home of anyhow and of the environment.
 
-//TMP mod check;
+mod check;
 mod completions;
 mod exit;
-//TMP mod init;
+mod init;
 mod lab;
 mod load;
 mod plan;
-//TMP mod roles;
+mod problems;
+mod roles;
 mod run;
-//TMP mod schema;
+mod schema;
 mod up;
 
 use std::path::PathBuf;
@@ -83,17 +84,17 @@ pub struct Reach {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Write a commented starter inventory.
-    //TMP Init(init::InitArgs),
+    Init(init::InitArgs),
     /// Check an inventory without touching a host.
-    //TMP Check(check::CheckArgs),
+    Check(check::CheckArgs),
     /// Show what `up` would change, host by host, as diffs. Changes nothing.
     Plan(plan::PlanArgs),
     /// Bring every host to what the inventory says; done when quorum stands.
     Up(up::UpArgs),
     /// List the roles, or one role's variables.
-    //TMP Roles(roles::RolesArgs),
+    Roles(roles::RolesArgs),
     /// Print the JSON Schema of inventories, for editors.
-    //TMP Schema(schema::SchemaArgs),
+    Schema(schema::SchemaArgs),
     /// Bare hosts on this machine, to try all of it without any VM.
     Lab(lab::LabArgs),
     /// Print a shell's completion script.
@@ -108,12 +109,12 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let global = &cli.global;
     let result = match cli.command {
-        //TMP Command::Init(args) => init::run(args, global),
-        //TMP Command::Check(args) => check::run(args, global),
+        Command::Init(args) => init::run(args, global),
+        Command::Check(args) => check::run(args, global),
         Command::Plan(args) => plan::run(&args, global, password).map(ExitCode::from),
         Command::Up(args) => up::run(&args, global, password).map(ExitCode::from),
-        //TMP Command::Roles(args) => roles::run(args, global),
-        //TMP Command::Schema(args) => schema::run(args, global),
+        Command::Roles(args) => roles::run(args, global),
+        Command::Schema(args) => schema::run(args, global),
         Command::Lab(args) => lab::run(args),
         Command::Completions(args) => completions::run(&args),
     };

@@ -15,6 +15,7 @@ mod names;
 pub mod node;
 pub mod range;
 pub mod reader;
+pub mod schema;
 mod shape;
 pub mod yaml;
 

@@ -4,6 +4,7 @@ mod check;
 mod load;
 mod model;
 mod render;
+mod schema;
 mod types;
 mod variables;
 mod wanted;
@@ -11,6 +12,7 @@ mod wanted;
 pub use check::{check, load_inventory, shown};
 pub use model::{Generate, Role, RoleSet, Variable, VariableType};
 pub use render::{RenderError, Renderer, merge};
+pub use schema::schema;
 pub use types::Fault;
 pub use variables::variables;
 pub use wanted::{
