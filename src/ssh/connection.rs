@@ -107,26 +107,6 @@ impl Connection {
         Err(Error::ScriptStopped { host: self.host.clone(), status: ended.status, last })
     }
 
-    /// Runs a script and returns what it said; `on_record` hears each record as it arrives.
-    pub async fn run(
-        &self,
-        script: &Script,
-        limit: Duration,
-        mut on_record: impl FnMut(&Record),
-    ) -> Result<Vec<Record>, Error> {
-        let mut parser = Parser::new(script.nonce());
-        let mut records = Vec::new();
-        self.stream(&script.for_host(), limit, |line| {
-            let Some(record) = parser.line(line) else { return ControlFlow::Continue(()) };
-            on_record(&record);
-            let finished = record == Record::Finished;
-            records.push(record);
-            if finished { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
-        .await?;
-        Ok(records)
-    }
-
     /// Puts a local file to `/var/lib/bootstrap/incoming/SHA256` on the host: one session. `on_bytes`
     /// gets how much of it is there so far. A file that is there already is not sent again.
     pub async fn upload(&self, file: &Path, sha256: &str, on_bytes: impl FnMut(u64)) -> Result<(), Error> {
