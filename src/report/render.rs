@@ -186,19 +186,19 @@ impl Report {
         if let Some(Err(error)) = self.log.as_ref().map(|log| log.write(event)) {
             self.log = None;
             let message = format!("the run's log ends here: {error}");
-            self.show(&Event::Warning { host: None, message });
+            self.show(&Event::Warning { host: None, message }, now);
         }
-        self.show(event);
+        self.show(event, now);
     }
 
-    fn show(&mut self, event: &Event) {
+    fn show(&mut self, event: &Event, now: Duration) {
         let written = match &mut self.renderer {
             Renderer::Bars(bars) => {
                 bars.touch();
                 match event {
                     Event::Warning { .. } => {
                         let lines = self.plain.lines(event, &self.progress);
-                        bars.above(|| write_lines(&mut self.stderr, &lines))
+                        bars.above(&self.progress, now, || write_lines(&mut self.stderr, &lines))
                     }
                     _ => Ok(()),
                 }

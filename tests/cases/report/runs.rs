@@ -134,7 +134,7 @@ fn observe(run: &mut Run, count: usize, unreachable: &[usize]) -> u64 {
     for n in 1..=count {
         if unreachable.contains(&n) {
             let error = format!(
-                "node-{n} (192.168.56.1{n}:22) does not answer: connection timed out\nis it switched on, and is the address right?"
+                "192.168.56.1{n}:22 does not answer: connection timed out\nis it switched on, and is the address right?"
             );
             run.push((3000, Event::HostFailed { host: host(n), error }));
             last = last.max(3000);
@@ -151,7 +151,7 @@ fn observe(run: &mut Run, count: usize, unreachable: &[usize]) -> u64 {
 
 fn cost(step: &str, n: usize) -> u64 {
     match step.split(' ').next() {
-        Some("package") => 3800 + spread(n, 3, 1500) + if n % 17 == 0 { 6000 } else { 0 },
+        Some("package") => 3800 + spread(n, 3, 1500) + if n.is_multiple_of(17) { 6000 } else { 0 },
         Some("release") => 1900 + spread(n, 4, 1400),
         Some("unit") => 700 + spread(n, 5, 500),
         _ => 60 + spread(n, step.len() as u64, 60),
