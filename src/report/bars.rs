@@ -221,16 +221,39 @@ mod tests {
         }
     }
 
+    fn rows(term: &InMemoryTerm) -> Vec<String> {
+        term.contents().lines().map(str::to_owned).collect()
+    }
+
     #[test]
-    fn lines_above_the_bars_stay_and_smaller_frames_leave_nothing() {
+    fn lines_above_the_bars_stay() {
+        let term = InMemoryTerm::new(24, 80);
+        let mut bars = Bars::new(term.clone(), Paint(false));
+        bars.draw(&busy(3), seconds(5));
+        bars.above(&busy(3), seconds(6), || term.write_line("warning: node-2: its clock is behind")).unwrap();
+        bars.draw(&busy(3), seconds(7));
+        assert_eq!(rows(&term)[0], "warning: node-2: its clock is behind");
+        assert_eq!(rows(&term).len(), 5, "{:#?}", rows(&term));
+    }
+
+    #[test]
+    fn a_smaller_frame_leaves_nothing_of_a_larger_one() {
         let term = InMemoryTerm::new(24, 80);
         let mut bars = Bars::new(term.clone(), Paint(false));
         bars.draw(&busy(12), seconds(5));
-        bars.above(&begun(2), seconds(6), || term.write_line("warning: node-2: its clock is behind"))
-            .unwrap();
-        let rows: Vec<String> = term.contents().lines().map(str::to_owned).collect();
-        assert_eq!(rows[0], "warning: node-2: its clock is behind");
-        assert_eq!(rows.len(), 4, "{rows:#?}");
+        bars.draw(&begun(2), seconds(6));
+        assert_eq!(rows(&term).len(), 3, "{:#?}", rows(&term));
+    }
+
+    #[test]
+    fn what_the_terminal_echoes_moves_no_row() {
+        let term = InMemoryTerm::new(24, 80);
+        let mut bars = Bars::new(term.clone(), Paint(false));
+        bars.draw(&busy(3), seconds(5));
+        let before = rows(&term);
+        term.write_str("^C").unwrap();
+        bars.draw(&busy(3), seconds(5));
+        assert_eq!(rows(&term), before);
     }
 
     #[test]

@@ -112,22 +112,26 @@ fn host_row(
     canvas: Canvas,
 ) -> String {
     let paint = canvas.paint;
-    let (mark, word) = words(host, columns.step, paint);
+    // Without a plan of its own a host has room for a longer word, such as why it cannot be reached.
+    let counted = columns.steps > 0 && host.planned > 0;
+    let mut room = columns.step;
+    if !counted {
+        room += [columns.bar, columns.steps]
+            .iter()
+            .filter(|width| **width > 0)
+            .map(|width| width + 2)
+            .sum::<usize>();
+    }
+    let (mark, word) = words(host, room, paint);
     let stage = host.stage.as_ref().map_or("observe", |stage| &stage.0);
-    let stage = if matches!(host.state, HostState::Unchanged) { "" } else { stage };
+    let stage = if host.state == HostState::Unchanged { "" } else { stage };
     let mut row = format!("  {mark} {}", fit(name.as_str(), columns.host));
-    row += &format!("  {}  {}", fit(stage, columns.stage), fit(&word, columns.step));
-    if columns.steps > 0 {
-        let steps = if host.planned == 0 { String::new() } else { format!("{}/{}", host.done, host.planned) };
+    row += &format!("  {}  {}", fit(stage, columns.stage), fit(&word, room));
+    if counted {
         if columns.bar > 0 {
-            let bar = if host.planned == 0 {
-                " ".repeat(columns.bar)
-            } else {
-                bar(host.done, host.planned, columns.bar, paint)
-            };
-            row += &format!("  {bar}");
+            row += &format!("  {}", bar(host.done, host.planned, columns.bar, paint));
         }
-        row += &format!("  {}", fit_right(&steps, columns.steps));
+        row += &format!("  {}", fit_right(&format!("{}/{}", host.done, host.planned), columns.steps));
     }
     let elapsed = if host.state == HostState::Unchanged { String::new() } else { whole(host.elapsed(now)) };
     row += &format!("  {}", paint.dim(&fit_right(&elapsed, ELAPSED)));
