@@ -24,16 +24,14 @@ pub(super) fn summary(progress: &Progress, paint: Paint, log: Option<&Path>) -> 
         lines.extend([String::new(), headline]);
     }
     lines.extend(failures);
-    let mut blocks = vec![rows(progress)];
     let mut notes: Vec<Row> = finished.notes.iter().map(|note| Row::of_note(note)).collect();
-    if let (Some(log), true) =
-        (log, failed || !notes.is_empty() || blocks.iter().any(|rows| !rows.is_empty()))
-    {
+    // Where nothing was to be said, nobody needs the log.
+    if let Some(log) = log.filter(|_| !lines.is_empty() || !notes.is_empty()) {
         notes.push(Row { label: "log".to_owned(), lines: vec![log.display().to_string()] });
     }
-    blocks.push(notes);
-    let label_width =
-        blocks.iter().flatten().map(|row| console::measure_text_width(&row.label)).max().unwrap_or(0);
+    let blocks = [rows(progress), notes];
+    let labels = blocks.iter().flatten().map(|row| console::measure_text_width(&row.label));
+    let label_width = labels.max().unwrap_or(0);
     for block in blocks.iter().filter(|block| !block.is_empty()) {
         lines.push(String::new());
         lines.extend(block.iter().flat_map(|row| row.render(label_width, paint)));
@@ -63,9 +61,15 @@ fn headline(progress: &Progress, failed: bool, elapsed_ms: u64, paint: Paint) ->
             format_args!("{changes} in {took}")
         ));
     }
+    let planned = progress.hosts.values().map(|host| host.planned).sum::<usize>();
     let healthy = paint.green("✓");
     match (progress.command.as_str(), steps) {
         ("plan", _) => None,
+        // By Ctrl-C, or because nobody reads the output any more.
+        _ if steps < planned => {
+            let stopped = paint.bold(&format!("{run}: stopped after"));
+            Some(format!("{} {stopped} {steps} of {} in {took}", paint.yellow("!"), count(planned, "change")))
+        }
         (_, 0) => Some(format!("{healthy} {} ({took})", paint.bold(&nothing_to_do(all)))),
         _ => Some(format!("{healthy} {} {changes} in {took}", paint.bold(&format!("{run}: done,")))),
     }

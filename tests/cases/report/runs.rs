@@ -273,6 +273,18 @@ pub fn nothing_to_do(count: usize) -> Run {
     finish(run, planned + 20, |_| HostOutcome::Unchanged, count, &QUORUM)
 }
 
+/// Ctrl-C while the first stage runs: its steps are ended, and none is begun after them.
+pub fn interrupted() -> Run {
+    let plan = plan(3);
+    let mut run = start(3);
+    let planned = observe(&mut run, 3, &[]);
+    run.push((planned, Event::PlanReady { plan: plan.clone() }));
+    let end = stage(&mut run, &plan, 0, planned + 20, &[], None);
+    run.push(stage_finished(&plan, 0, planned + 20, end));
+    let outcome = |_| HostOutcome::Changed { steps: 9 };
+    finish(run, end + 20, outcome, 3, &["resume: bootstrap up inventory.yaml"])
+}
+
 /// One host cannot be reached, another refuses its configuration; the rest is prepared.
 pub fn failed_host(count: usize) -> Run {
     let (away, bad) = (count, count - 1);
