@@ -126,6 +126,17 @@ async fn many_hosts_share_the_lines_of_the_summary() {
 }
 
 #[tokio::test]
+async fn a_run_that_was_stopped_is_not_called_done() {
+    let shown = show(runs::interrupted(), RenderOptions::new(Output::Plain)).await;
+    let (_, summary) = shown.stderr.split_once("\n\n").unwrap();
+    snapshot("summary-interrupted", summary);
+    let mut unbegun = runs::interrupted();
+    unbegun.retain(|(_, event)| !matches!(event, Event::StepStarted { .. } | Event::StepFinished { .. }));
+    let shown = show(unbegun, RenderOptions::new(Output::Plain)).await;
+    assert!(shown.stderr.contains("! up dc1: stopped after 0 of 30 changes"), "{}", shown.stderr);
+}
+
+#[tokio::test]
 async fn colour_only_where_it_is_asked_for() {
     let plain = show(runs::failed_host(3), RenderOptions::new(Output::Plain)).await;
     assert!(!plain.stderr.contains('\u{1b}'));

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use bootstrap::report::{Output, RenderOptions, events, render};
+use bootstrap::report::{Event, Output, RenderOptions, events, render};
 
 #[path = "cases/report/runs.rs"]
 #[allow(dead_code, reason = "each harness takes what it needs")]
@@ -19,12 +19,23 @@ async fn play(run: runs::Run) {
     };
     let color = std::env::var_os("NO_COLOR").is_none();
     let report = tokio::spawn(render(receiver, RenderOptions { color, ..RenderOptions::new(output) }));
+    let interrupted = tokio::spawn({
+        let events = events.clone();
+        async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                let message = "stopping when this stage has ended; Ctrl-C again leaves at once".to_owned();
+                events.send(Event::Warning { host: None, message });
+            }
+        }
+    });
     let start = Instant::now();
     for (at, event) in run {
         let wait = Duration::from_millis(at).saturating_sub(start.elapsed());
         tokio::time::sleep(wait).await;
         events.send(event);
     }
+    interrupted.abort();
+    let _ = interrupted.await;
     drop(events);
     report.await.unwrap();
 }

@@ -11,7 +11,7 @@ pub struct Events {
     closed: watch::Receiver<bool>,
 }
 
-/// Where events arrive: handed to [`render`](super::render).
+/// Where events arrive: handed to [`render()`](super::render()).
 #[derive(Debug)]
 pub struct Receiver {
     pub(super) events: mpsc::UnboundedReceiver<Event>,

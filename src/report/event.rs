@@ -96,8 +96,8 @@ pub enum Event {
     /// The host is set aside; the others go on.
     HostFailed {
         host: HostName,
-        /// The error and its causes, and what to do about it; may have several lines. What a failed
-        /// step printed stands in its `StepFinished` and need not be repeated.
+        /// The error and its causes, and what to do about it; may have several lines. The host's name
+        /// stands beside it, and what a failed step printed in its `StepFinished`: neither is repeated.
         error: String,
     },
     /// Always the last.

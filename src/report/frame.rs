@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::progress::{HostProgress, HostState, Progress};
-use super::text::{Paint, count, cut, fit, fit_right, printable, whole};
+use super::text::{Paint, count, cut, cut_step, fit, fit_right, printable, whole};
 use crate::inventory::HostName;
+use crate::plan::StepId;
 
 /// Steps shorter than this need nobody's attention among many hosts.
 const SLOW: Duration = Duration::from_secs(2);
+/// How many hosts are looked at one by one when there is no room for all.
+const SLOWEST: usize = 5;
 const BAR: usize = 10;
+const STAGE_BAR: usize = 40;
 /// `1m 05s`
 const ELAPSED: usize = 6;
 
@@ -59,7 +63,7 @@ fn top(progress: &Progress, now: Duration, canvas: Canvas) -> String {
         let steps = progress.hosts.values().map(|host| host.planned).sum::<usize>();
         format!("planned {}", count(steps, "change"))
     } else {
-        let (seen, all) = observed(progress);
+        let (seen, _, all) = observed(progress);
         format!("observing · {seen} of {}", count(all, "host"))
     };
     let clock = fit_right(&whole(now), ELAPSED);
@@ -108,22 +112,26 @@ fn host_row(
     canvas: Canvas,
 ) -> String {
     let paint = canvas.paint;
-    let (mark, word) = words(host, paint);
+    // Without a plan of its own a host has room for a longer word, such as why it cannot be reached.
+    let counted = columns.steps > 0 && host.planned > 0;
+    let mut room = columns.step;
+    if !counted {
+        room += [columns.bar, columns.steps]
+            .iter()
+            .filter(|width| **width > 0)
+            .map(|width| width + 2)
+            .sum::<usize>();
+    }
+    let (mark, word) = words(host, room, paint);
     let stage = host.stage.as_ref().map_or("observe", |stage| &stage.0);
-    let stage = if matches!(host.state, HostState::Unchanged) { "" } else { stage };
+    let stage = if host.state == HostState::Unchanged { "" } else { stage };
     let mut row = format!("  {mark} {}", fit(name.as_str(), columns.host));
-    row += &format!("  {}  {}", fit(stage, columns.stage), fit(&word, columns.step));
-    if columns.steps > 0 {
-        let steps = if host.planned == 0 { String::new() } else { format!("{}/{}", host.done, host.planned) };
+    row += &format!("  {}  {}", fit(stage, columns.stage), fit(&word, room));
+    if counted {
         if columns.bar > 0 {
-            let bar = if host.planned == 0 {
-                " ".repeat(columns.bar)
-            } else {
-                bar(host.done, host.planned, columns.bar, paint)
-            };
-            row += &format!("  {bar}");
+            row += &format!("  {}", bar(host.done, host.planned, columns.bar, paint));
         }
-        row += &format!("  {}", fit_right(&steps, columns.steps));
+        row += &format!("  {}", fit_right(&format!("{}/{}", host.done, host.planned), columns.steps));
     }
     let elapsed = if host.state == HostState::Unchanged { String::new() } else { whole(host.elapsed(now)) };
     row += &format!("  {}", paint.dim(&fit_right(&elapsed, ELAPSED)));
@@ -131,27 +139,22 @@ fn host_row(
 }
 
 /// A mark and a word: one would do on a terminal with colours and a good font.
-fn words(host: &HostProgress, paint: Paint) -> (String, String) {
-    let step = host.step.as_ref().map(|step| printable(&step.0));
+fn words(host: &HostProgress, width: usize, paint: Paint) -> (String, String) {
+    let name = |step: &StepId, width| cut_step(&printable(&step.0), width);
     match host.state {
         HostState::Connecting => (paint.dim("·"), "connecting".to_owned()),
         HostState::Observing => (paint.cyan("▸"), "observing".to_owned()),
-        HostState::Waiting => (paint.green("✓"), paint.green("ok")),
-        HostState::Working => (paint.cyan("▸"), step.unwrap_or_default()),
-        HostState::Done => (paint.green("✓"), paint.green("ok")),
+        HostState::Working => {
+            (paint.cyan("▸"), host.step.as_ref().map(|step| name(step, width)).unwrap_or_default())
+        }
+        HostState::Waiting | HostState::Done => (paint.green("✓"), paint.green("ok")),
         HostState::Unchanged => (paint.dim("="), paint.dim("unchanged")),
         HostState::Failed => {
-            let error =
-                host.error.as_deref().map(|error| printable(error.lines().next().unwrap_or_default()));
-            let what = host.failed_step.as_ref().map(|failed| printable(&failed.step.0)).or(error);
-            (
-                paint.red("✗"),
-                format!(
-                    "{}{}",
-                    paint.red("failed"),
-                    what.map(|what| format!(": {what}")).unwrap_or_default()
-                ),
-            )
+            let step = host.failed_step.as_ref();
+            let step = step.map(|failed| name(&failed.step, width.saturating_sub("failed: ".len())));
+            let error = || host.error.as_deref().and_then(|error| error.lines().next()).map(printable);
+            let what = step.or_else(error).map(|what| format!(": {what}")).unwrap_or_default();
+            (paint.red("✗"), paint.red("failed") + &what)
         }
     }
 }
@@ -162,52 +165,94 @@ fn bar(done: usize, all: usize, width: usize, paint: Paint) -> String {
     paint.cyan(&"━".repeat(full)) + &paint.dim(&"╌".repeat(width - full))
 }
 
-/// Hosts that have answered or failed, of all.
-fn observed(progress: &Progress) -> (usize, usize) {
-    let seen = |host: &&HostProgress| !matches!(host.state, HostState::Connecting | HostState::Observing);
-    (progress.hosts.values().filter(seen).count(), progress.hosts.len())
+/// Hosts that have answered, hosts that have not and never will, and all.
+fn observed(progress: &Progress) -> (usize, usize, usize) {
+    let count =
+        |wanted: &dyn Fn(&HostProgress) -> bool| progress.hosts.values().filter(|host| wanted(host)).count();
+    let open = count(&|host| matches!(host.state, HostState::Connecting | HostState::Observing));
+    let lost = count(&|host| host.state == HostState::Failed && host.stage.is_none());
+    (progress.hosts.len() - open - lost, lost, progress.hosts.len())
 }
 
 /// One row for each stage, then the hosts that failed, then those whose present step takes longest.
 fn aggregate(progress: &Progress, now: Duration, canvas: Canvas) -> Vec<String> {
-    let name = progress
-        .stages
-        .keys()
-        .map(|stage| stage.0.len())
-        .fold("observe".len(), usize::max)
-        .min(canvas.width / 4);
-    let (seen, all) = observed(progress);
-    let mut rows = vec![stage_row("observe", name, (seen, all), seen == all, seen < all, canvas)];
-    let current = progress.current_stage().map(|(_, name, _)| name);
-    for (stage, state) in progress.stages.iter().filter(|(_, state)| !state.planned.is_empty()) {
-        rows.push(stage_row(
-            &stage.0,
-            name,
-            state.hosts(),
-            state.elapsed_ms.is_some(),
-            current == Some(stage),
-            canvas,
-        ));
-    }
-    let room = canvas.height.saturating_sub(rows.len() + 3);
+    let mut rows = stage_rows(progress, now, canvas);
+    let room = canvas.height.saturating_sub(rows.len() + 4);
     let columns = Columns::of(progress, canvas);
+    let row = |(name, host): &(&HostName, &HostProgress)| host_row(name, host, now, &columns, canvas);
     let failed: Vec<_> = progress.hosts.iter().filter(|(_, host)| host.state == HostState::Failed).collect();
     let mut slow: Vec<_> = progress.hosts.iter().filter(|(_, host)| is_slow(host, now)).collect();
     // The longest first: a row keeps its place until its step ends.
     slow.sort_by_key(|(_, host)| (host.step_since, host.stage_since));
-    let shown = failed.len().min(room.saturating_sub(1));
-    let mut hosts: Vec<String> =
-        failed[..shown].iter().map(|(name, host)| host_row(name, host, now, &columns, canvas)).collect();
+    let shown = if failed.len() <= room { failed.len() } else { room.saturating_sub(1) };
+    let mut hosts: Vec<String> = failed[..shown].iter().map(row).collect();
     if shown < failed.len() {
         hosts.push(format!("    … {} failed", count(failed.len() - shown, "more host")));
     }
-    let left = room.saturating_sub(hosts.len()).min(5);
-    hosts.extend(slow.iter().take(left).map(|(name, host)| host_row(name, host, now, &columns, canvas)));
+    let slowest = room.saturating_sub(hosts.len()).min(SLOWEST);
+    hosts.extend(slow.iter().take(slowest).map(row));
     if !hosts.is_empty() {
         rows.push(String::new());
         rows.extend(hosts);
     }
     rows
+}
+
+fn stage_rows(progress: &Progress, now: Duration, canvas: Canvas) -> Vec<String> {
+    let (seen, lost, all) = observed(progress);
+    let mut stages = vec![StageRow {
+        name: "observe",
+        steps: (seen, all),
+        hosts: (seen, all),
+        over: seen + lost == all,
+        elapsed: Some(if progress.planned { Duration::from_millis(progress.observe_ms) } else { now }),
+    }];
+    stages.extend(progress.stages.iter().filter(|(_, stage)| !stage.planned.is_empty()).map(
+        |(name, stage)| StageRow {
+            name: &name.0,
+            steps: stage.steps(),
+            hosts: stage.hosts(),
+            over: stage.elapsed_ms.is_some(),
+            elapsed: stage.elapsed(now),
+        },
+    ));
+    let name = stages.iter().map(|stage| stage.name.len()).max().unwrap_or(0).min(canvas.width / 4);
+    let digits = all.to_string().len();
+    stages.iter().map(|stage| stage.render(name, digits, canvas)).collect()
+}
+
+struct StageRow<'a> {
+    name: &'a str,
+    /// Done and all. The bar follows the steps, as these move while every host is still busy.
+    steps: (usize, usize),
+    hosts: (usize, usize),
+    over: bool,
+    elapsed: Option<Duration>,
+}
+
+impl StageRow<'_> {
+    fn render(&self, name_width: usize, digits: usize, canvas: Canvas) -> String {
+        let paint = canvas.paint;
+        let (done, all) = self.hosts;
+        let (mark, word) = match (self.over, self.elapsed) {
+            (true, _) if done < all => (paint.red("✗"), paint.red("failed")),
+            (true, _) => (paint.green("✓"), paint.green("ok")),
+            (false, Some(_)) => (paint.cyan("▸"), String::new()),
+            (false, None) => (" ".to_owned(), String::new()),
+        };
+        let hosts = fit_right(&format!("{done}/{all}"), digits * 2 + 1);
+        let elapsed = self.elapsed.map(whole).unwrap_or_default();
+        let others = 4 + name_width + 2 + 2 + hosts.len() + " hosts  ".len() + 2 + ELAPSED;
+        let room = canvas.width.saturating_sub(others);
+        let length = room.saturating_sub("failed".len()).min(STAGE_BAR);
+        let bar = bar(self.steps.0, self.steps.1, length, paint);
+        let word = fit(&word, room - length);
+        let clock = paint.dim(&fit_right(&elapsed, ELAPSED));
+        cut(
+            &format!("  {mark} {}  {bar}  {hosts} hosts  {word}  {clock}", fit(self.name, name_width)),
+            canvas.width,
+        )
+    }
 }
 
 fn is_slow(host: &HostProgress, now: Duration) -> bool {
@@ -217,28 +262,4 @@ fn is_slow(host: &HostProgress, now: Duration) -> bool {
         _ => return false,
     };
     now.saturating_sub(since) >= SLOW
-}
-
-fn stage_row(
-    name: &str,
-    name_width: usize,
-    hosts: (usize, usize),
-    over: bool,
-    current: bool,
-    canvas: Canvas,
-) -> String {
-    let paint = canvas.paint;
-    let (done, all) = hosts;
-    let (mark, word) = match (over, current) {
-        (true, _) if done < all => (paint.red("✗"), paint.red("failed")),
-        (true, _) => (paint.green("✓"), paint.green("ok")),
-        (false, true) => (paint.cyan("▸"), String::new()),
-        (false, false) => (" ".to_owned(), String::new()),
-    };
-    let total = format!("{done}/{} {}", all, if all == 1 { "host" } else { "hosts" });
-    // As wide as the counts of all stages can get, for the numbers to stand below each other.
-    let total = fit_right(&total, 15);
-    let room = canvas.width.saturating_sub(4 + name_width + 2 + 2 + 15 + 2 + 6).min(40);
-    let bar = bar(done, all, room, paint);
-    cut(&format!("  {mark} {}  {bar}  {total}  {word}", fit(name, name_width)), canvas.width)
 }

@@ -1,6 +1,6 @@
 //! Events of a run -> what a person or a machine reads. It prints; nothing else does.
 //!
-//! One task owns the receiver, the clock and the terminal ([`render`]). It knows plans and events, and
+//! One task owns the receiver, the clock and the terminal ([`render()`]). It knows plans and events, and
 //! neither `ssh` nor the engine: what it shows of a host is what an event said.
 
 mod bars;

@@ -1,5 +1,7 @@
 //! Plan -> the text `bootstrap plan` prints: stage by stage, hosts with the same changes together.
 
+use similar::{ChangeTag, TextDiff};
+
 use super::summary::nothing_to_do;
 use super::text::{Paint, count, names, natural_key, printable};
 use crate::plan::{Batch, Plan, Stage, Step};
@@ -83,12 +85,15 @@ fn batch_lines(batch: &Batch, indent: &str, paint: Paint, verbose: bool) -> Vec<
     }
     let mut lines = Vec::new();
     let mut heading: Option<&[&str]> = None;
-    for (step, hosts) in &shared {
+    for (index, (step, hosts)) in shared.iter().enumerate() {
         if heading != Some(hosts) {
             lines.push(format!("{indent}{}:", names(hosts.iter().copied())));
             heading = Some(hosts);
         }
-        lines.extend(step_lines(step, indent, paint, verbose));
+        let model = shared[..index].iter().find(|(known, _)| known.id == step.id && is_new(known));
+        let likeness =
+            model.filter(|_| !verbose && is_new(step)).and_then(|(known, on)| likeness(known, on[0], step));
+        lines.extend(step_lines(step, likeness, indent, paint, verbose));
     }
     lines
 }
@@ -97,29 +102,75 @@ fn alike(one: &Step, other: &Step) -> bool {
     one.id == other.id && one.change.reason == other.change.reason && one.change.diff == other.change.diff
 }
 
-fn step_lines(step: &Step, indent: &str, paint: Paint, verbose: bool) -> Vec<String> {
-    let new = step.change.reason == "absent";
+fn is_new(step: &Step) -> bool {
+    step.change.reason == "absent"
+}
+
+/// A new file that is nearly the same as on another host: which, and the lines that are not.
+struct Likeness {
+    host: String,
+    lines: Vec<String>,
+}
+
+/// None when the files have too little in common, or this one lacks lines of the other.
+fn likeness(model: &Step, host: &str, step: &Step) -> Option<Likeness> {
+    let (old, new) = (model.change.diff.as_deref()?, step.change.diff.as_deref()?);
+    let diff = TextDiff::from_lines(old, new);
+    let changed = |tag| diff.iter_all_changes().filter(move |change| change.tag() == tag);
+    let lines: Vec<String> =
+        changed(ChangeTag::Insert).map(|line| line.value().trim_end().to_owned()).collect();
+    let common = changed(ChangeTag::Equal).count();
+    let near = changed(ChangeTag::Delete).count() <= lines.len()
+        && lines.len() <= common / 2
+        && lines.len() < NEW_FILE_LINES;
+    near.then(|| Likeness { host: host.to_owned(), lines })
+}
+
+fn step_lines(
+    step: &Step,
+    likeness: Option<Likeness>,
+    indent: &str,
+    paint: Paint,
+    verbose: bool,
+) -> Vec<String> {
+    let new = is_new(step);
     let sign = if new { paint.green("+") } else { paint.yellow("~") };
-    let reason = paint.dim(&format!("({})", printable(&step.change.reason)));
-    let mut lines = vec![format!("{indent}  {sign} {} {reason}", printable(&step.id.0))];
-    let Some(diff) = &step.change.diff else { return lines };
-    // The step's name says which file it is.
-    let body: Vec<&str> =
-        diff.lines().skip_while(|line| line.starts_with("--- ") || line.starts_with("+++ ")).collect();
+    let reason = printable(&step.change.reason);
+    let reason = match &likeness {
+        Some(like) => format!("({reason}; as on {} except:)", like.host),
+        None => format!("({reason})"),
+    };
+    let mut lines = vec![format!("{indent}  {sign} {} {}", printable(&step.id.0), paint.dim(&reason))];
+    let body: Vec<&str> = match (&likeness, &step.change.diff) {
+        (Some(like), _) => like.lines.iter().map(String::as_str).collect(),
+        // The step's name says which file it is, and all of a new one is added.
+        (None, Some(diff)) => diff
+            .lines()
+            .skip_while(|line| {
+                line.starts_with("--- ") || line.starts_with("+++ ") || new && line.starts_with("@@")
+            })
+            .collect(),
+        (None, None) => return lines,
+    };
     let shown = if new && !verbose && body.len() > NEW_FILE_LINES { NEW_FILE_LINES } else { body.len() };
-    for line in &body[..shown] {
-        let text = printable(line);
-        let text = match line.as_bytes().first() {
-            Some(b'+') => paint.green(&text),
-            Some(b'-') => paint.red(&text),
-            Some(b'@') => paint.cyan(&text),
-            _ => text,
-        };
-        lines.push(format!("{indent}      {text}").trim_end().to_owned());
-    }
+    lines.extend(
+        body[..shown]
+            .iter()
+            .map(|line| format!("{indent}      {}", diff_line(line, paint)).trim_end().to_owned()),
+    );
     if shown < body.len() {
         let more = format!("… {} (-v shows all)", count(body.len() - shown, "more line"));
         lines.push(format!("{indent}      {}", paint.dim(&more)));
     }
     lines
+}
+
+fn diff_line(line: &str, paint: Paint) -> String {
+    let text = printable(line);
+    match line.as_bytes().first() {
+        Some(b'+') => paint.green(&text),
+        Some(b'-') => paint.red(&text),
+        Some(b'@') => paint.cyan(&text),
+        _ => text,
+    }
 }

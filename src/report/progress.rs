@@ -89,6 +89,8 @@ pub(super) struct GateProgress {
 #[derive(Debug)]
 pub(super) struct GateResult {
     pub name: String,
+    /// The stage it closed a batch of; none for a gate that is looked at outside of the stages.
+    pub stage: Option<StageName>,
     /// What a failed gate was still waiting for, and the lines that explain it.
     pub failure: Option<(String, String)>,
     pub elapsed_ms: u64,
@@ -216,7 +218,8 @@ impl Progress {
 
     fn gate_ended(&mut self, name: &str, failure: Option<(String, String)>, elapsed_ms: u64) {
         self.gate = None;
-        self.gates.push(GateResult { name: name.to_owned(), failure, elapsed_ms });
+        let stage = self.current_stage().map(|(_, stage, _)| stage.clone());
+        self.gates.push(GateResult { name: name.to_owned(), stage, failure, elapsed_ms });
     }
 
     /// The stage that runs now, with its place in the plan, counted from 1.
@@ -233,6 +236,12 @@ impl StageProgress {
     pub fn steps(&self) -> (usize, usize) {
         let done = self.done.values().sum();
         (done, self.planned.values().sum::<usize>().max(done))
+    }
+
+    /// For how long it has run, or had run when it ended; none before it began.
+    pub fn elapsed(&self, now: Duration) -> Option<Duration> {
+        let running = self.started.map(|started| now.saturating_sub(started));
+        self.elapsed_ms.map(Duration::from_millis).or(running)
     }
 
     /// Hosts whose steps all ended well, of all hosts.

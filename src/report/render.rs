@@ -9,6 +9,7 @@ use std::time::Duration;
 use console::Term;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::bars::Bars;
@@ -17,6 +18,7 @@ use super::progress::Progress;
 use super::summary::summary;
 use super::text::Paint;
 use super::{Event, HostOutcome, Receiver, RunLog, log};
+use crate::inventory::HostName;
 
 /// How a run is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +32,8 @@ pub enum Output {
 }
 
 impl Output {
-    /// What the arguments and the terminal ask for; `-v` replaces the bars by the log.
+    /// What the arguments and the terminal ask for; `-v` replaces the bars by the log. A terminal that cannot
+    /// move its cursor (`TERM=dumb`) counts as none.
     pub fn choose(json: bool, verbosity: u8, stderr_is_terminal: bool) -> Self {
         match (json, stderr_is_terminal && verbosity == 0) {
             (true, _) => Self::Json,
@@ -72,7 +75,7 @@ impl fmt::Debug for RenderOptions {
 #[derive(Clone, Debug, Default)]
 pub struct Closing {
     /// Empty when the engine ended without `RunFinished`.
-    pub outcome: BTreeMap<crate::inventory::HostName, HostOutcome>,
+    pub outcome: BTreeMap<HostName, HostOutcome>,
     /// The gates whose deadline passed.
     pub failed_gates: Vec<String>,
     pub log: Option<PathBuf>,
@@ -132,7 +135,7 @@ struct Report {
     log_path: Option<PathBuf>,
     stdout: Box<dyn Write + Send>,
     stderr: Box<dyn Write + Send>,
-    closed: tokio::sync::watch::Sender<bool>,
+    closed: watch::Sender<bool>,
 }
 
 /// An event as a program reads it.
@@ -145,7 +148,7 @@ struct Timed<'a> {
 }
 
 impl Report {
-    fn new(options: RenderOptions, closed: tokio::sync::watch::Sender<bool>) -> Self {
+    fn new(options: RenderOptions, closed: watch::Sender<bool>) -> Self {
         let paint = Paint(options.color);
         let renderer = match options.output {
             Output::Bars => Renderer::Bars(Bars::new(Term::buffered_stderr(), paint)),
@@ -186,19 +189,19 @@ impl Report {
         if let Some(Err(error)) = self.log.as_ref().map(|log| log.write(event)) {
             self.log = None;
             let message = format!("the run's log ends here: {error}");
-            self.show(&Event::Warning { host: None, message });
+            self.show(&Event::Warning { host: None, message }, now);
         }
-        self.show(event);
+        self.show(event, now);
     }
 
-    fn show(&mut self, event: &Event) {
+    fn show(&mut self, event: &Event, now: Duration) {
         let written = match &mut self.renderer {
             Renderer::Bars(bars) => {
                 bars.touch();
                 match event {
                     Event::Warning { .. } => {
                         let lines = self.plain.lines(event, &self.progress);
-                        bars.above(|| write_lines(&mut self.stderr, &lines))
+                        bars.above(&self.progress, now, || write_lines(&mut self.stderr, &lines))
                     }
                     _ => Ok(()),
                 }

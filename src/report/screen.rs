@@ -21,14 +21,11 @@ impl<T> Screen<T> {
     }
 }
 
-/// How many rows `rows` full rows take when the terminal has gone from `old` to `new` columns. indicatif fills
-/// each row with blanks to its end, so to the terminal a frame is one long paragraph.
+/// How many rows it is from the last row of a frame up to its first, `rows` of them when it was drawn, after the
+/// terminal has gone from `old` to `new` columns. indicatif fills each row with blanks to its end, so to the
+/// terminal a frame is one long paragraph; the cursor waits at the start of the last row.
 fn rewrapped(rows: usize, old: u16, new: u16) -> usize {
-    if old == 0 || new == 0 || old == new {
-        rows
-    } else {
-        (rows * usize::from(old)).div_ceil(usize::from(new))
-    }
+    if old == 0 || new == 0 { rows } else { rows * usize::from(old) / usize::from(new) }
 }
 
 impl<T: TermLike> TermLike for Screen<T> {
@@ -44,7 +41,7 @@ impl<T: TermLike> TermLike for Screen<T> {
     fn move_cursor_up(&self, n: usize) -> io::Result<()> {
         let width = self.width();
         let old = self.drawn_width.swap(width, Ordering::Relaxed);
-        self.term.move_cursor_up(rewrapped(n + 1, old, width) - 1)
+        self.term.move_cursor_up(rewrapped(n, old, width))
     }
 
     fn move_cursor_down(&self, n: usize) -> io::Result<()> {
@@ -72,7 +69,9 @@ impl<T: TermLike> TermLike for Screen<T> {
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.term.write_str("\x1b[J")?;
+        // At the start of the row, because a terminal writes `^C` where the cursor is: at its end that would
+        // scroll the frame away from where the next draw looks for it.
+        self.term.write_str("\x1b[J\r")?;
         self.term.flush()
     }
 }
@@ -83,10 +82,11 @@ mod tests {
 
     #[test]
     fn a_frame_is_found_again_after_a_resize() {
-        assert_eq!(rewrapped(4, 120, 80), 6);
-        assert_eq!(rewrapped(4, 80, 120), 3);
-        assert_eq!(rewrapped(1, 80, 79), 2);
-        assert_eq!(rewrapped(4, 80, 80), 4);
-        assert_eq!(rewrapped(4, 0, 80), 4);
+        assert_eq!(rewrapped(3, 120, 80), 4);
+        assert_eq!(rewrapped(3, 80, 120), 2);
+        assert_eq!(rewrapped(1, 80, 79), 1);
+        assert_eq!(rewrapped(3, 80, 80), 3);
+        assert_eq!(rewrapped(3, 0, 80), 3);
+        assert_eq!(rewrapped(0, 120, 80), 0);
     }
 }

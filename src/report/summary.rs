@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::HostOutcome;
 use super::plain::quoted;
 use super::progress::{HostProgress, Progress};
 use super::text::{Paint, count, indented, millis, names, printable};
 use crate::inventory::HostName;
+use crate::plan::StageName;
 
 /// Wide enough for a sentence, narrow enough for the smallest terminal in use.
 const WIDTH: usize = 80;
@@ -24,16 +24,14 @@ pub(super) fn summary(progress: &Progress, paint: Paint, log: Option<&Path>) -> 
         lines.extend([String::new(), headline]);
     }
     lines.extend(failures);
-    let mut blocks = vec![rows(progress)];
     let mut notes: Vec<Row> = finished.notes.iter().map(|note| Row::of_note(note)).collect();
-    if let (Some(log), true) =
-        (log, failed || !notes.is_empty() || blocks.iter().any(|rows| !rows.is_empty()))
-    {
+    // Where nothing was to be said, nobody needs the log.
+    if let Some(log) = log.filter(|_| !lines.is_empty() || !notes.is_empty()) {
         notes.push(Row { label: "log".to_owned(), lines: vec![log.display().to_string()] });
     }
-    blocks.push(notes);
-    let label_width =
-        blocks.iter().flatten().map(|row| console::measure_text_width(&row.label)).max().unwrap_or(0);
+    let blocks = [rows(progress), notes];
+    let labels = blocks.iter().flatten().map(|row| console::measure_text_width(&row.label));
+    let label_width = labels.max().unwrap_or(0);
     for block in blocks.iter().filter(|block| !block.is_empty()) {
         lines.push(String::new());
         lines.extend(block.iter().flat_map(|row| row.render(label_width, paint)));
@@ -63,9 +61,15 @@ fn headline(progress: &Progress, failed: bool, elapsed_ms: u64, paint: Paint) ->
             format_args!("{changes} in {took}")
         ));
     }
+    let planned = progress.hosts.values().map(|host| host.planned).sum::<usize>();
     let healthy = paint.green("✓");
     match (progress.command.as_str(), steps) {
         ("plan", _) => None,
+        // By Ctrl-C, or because nobody reads the output any more.
+        _ if steps < planned => {
+            let stopped = paint.bold(&format!("{run}: stopped after"));
+            Some(format!("{} {stopped} {steps} of {} in {took}", paint.yellow("!"), count(planned, "change")))
+        }
         (_, 0) => Some(format!("{healthy} {} ({took})", paint.bold(&nothing_to_do(all)))),
         _ => Some(format!("{healthy} {} {changes} in {took}", paint.bold(&format!("{run}: done,")))),
     }
@@ -85,8 +89,12 @@ fn failures(progress: &Progress, paint: Paint) -> Vec<String> {
     for (name, host) in &progress.hosts {
         let Some(error) = &host.error else { continue };
         let place = match &host.failed_step {
-            Some(failed) => format!("failed in {} at {}", failed.stage, printable(&failed.step.0)),
-            None => "failed".to_owned(),
+            Some(failed) => {
+                let after = format!("after {} of {}", host.done, count(host.planned, "step"));
+                format!("failed in {} at {}, {after}", failed.stage, printable(&failed.step.0))
+            }
+            None if host.done == 0 => "failed, nothing was changed on it".to_owned(),
+            None => format!("failed after {} of {}", host.done, count(host.planned, "step")),
         };
         let mut lines = indented(error, "    ");
         if let Some(failed) = host.failed_step.as_ref().filter(|failed| !error.contains(failed.output.trim()))
@@ -117,29 +125,32 @@ fn failures(progress: &Progress, paint: Paint) -> Vec<String> {
 fn rows(progress: &Progress) -> Vec<Row> {
     let mut rows: Vec<(Row, Vec<&HostName>)> = Vec::new();
     for (name, host) in &progress.hosts {
-        let outcome = progress.finished.as_ref().and_then(|finished| finished.outcome.get(name));
-        let (label, lines) = match outcome {
-            Some(HostOutcome::Unchanged) | None if host.done == 0 && host.error.is_none() => {
-                ("unchanged", Vec::new())
+        // Its paragraph above says all there is to say.
+        if host.error.is_some() {
+            continue;
+        }
+        let (label, lines) = match host.done {
+            0 if host.planned > 0 => ("not begun", vec![count(host.planned, "step")]),
+            0 => ("unchanged", Vec::new()),
+            done if done < host.planned => {
+                ("partly", vec![format!("{done} of {}", count(host.planned, "step"))])
             }
-            Some(HostOutcome::Failed { .. }) if host.planned == 0 => {
-                ("failed", vec!["before its plan was made".to_owned()])
-            }
-            Some(HostOutcome::Failed { .. }) => ("failed", vec![progress_of(host)]),
-            _ if host.done < host.planned => ("partly", vec![progress_of(host)]),
-            _ => ("changed", vec![steps(host)]),
+            _ => ("changed", vec![kinds(host)]),
         };
         match rows.iter_mut().find(|(row, _)| row.label == label && row.lines == lines) {
             Some((_, hosts)) => hosts.push(name),
             None => rows.push((Row { label: label.to_owned(), lines }, vec![name])),
         }
     }
-    if rows.iter().all(|(row, _)| row.label == "unchanged") {
+    if progress.hosts.values().all(|host| host.done == 0) {
         return Vec::new();
     }
     let mut rows: Vec<Row> = rows
         .into_iter()
         .map(|(mut row, hosts)| {
+            if hosts.len() > 1 {
+                row.lines.iter_mut().for_each(|line| *line = line.replacen(" steps:", " steps each:", 1));
+            }
             row.lines.insert(0, names(hosts.iter().map(|host| host.as_str())));
             row
         })
@@ -149,26 +160,25 @@ fn rows(progress: &Progress) -> Vec<Row> {
 }
 
 /// `11 steps: 3 directories, 3 files, 1 unit`
-fn steps(host: &HostProgress) -> String {
+fn kinds(host: &HostProgress) -> String {
     let kinds: Vec<String> = host.kinds.iter().map(|(kind, number)| count(*number, kind)).collect();
     format!("{}: {}", count(host.done, "step"), kinds.join(", "))
 }
 
-fn progress_of(host: &HostProgress) -> String {
-    match host.done {
-        0 => format!("at the first of {}", count(host.planned, "step")),
-        done => format!("after {done} of {}", count(host.planned, "step")),
-    }
-}
-
+/// The gates' share beside each stage: what was waiting, and not work.
 fn times(progress: &Progress) -> String {
-    let observe = Some(format!("observe {}", millis(progress.observe_ms)));
-    let stages = progress
-        .stages
-        .iter()
-        .filter_map(|(name, stage)| Some(format!("{name} {}", millis(stage.elapsed_ms?))));
-    let gates = progress.gates.iter().map(|gate| format!("gate {} {}", gate.name, millis(gate.elapsed_ms)));
-    observe.into_iter().chain(stages).chain(gates).collect::<Vec<_>>().join(" · ")
+    let waited = |stage: Option<&StageName>| {
+        let gates = progress.gates.iter().filter(|gate| gate.stage.as_ref() == stage);
+        gates.map(|gate| gate.elapsed_ms).reduce(|sum, ms| sum + ms)
+    };
+    let mut times = vec![format!("observe {}", millis(progress.observe_ms))];
+    for (name, stage) in &progress.stages {
+        let Some(elapsed_ms) = stage.elapsed_ms else { continue };
+        let gate = waited(Some(name)).map(|ms| format!(" (gate {})", millis(ms))).unwrap_or_default();
+        times.push(format!("{name} {}{gate}", millis(elapsed_ms)));
+    }
+    times.extend(waited(None).map(|ms| format!("gates {}", millis(ms))));
+    times.join(" · ")
 }
 
 /// A label, and lines beside it.
@@ -197,19 +207,45 @@ impl Row {
     }
 }
 
-/// Broken at blanks; a word that is longer than `width`, such as a path or a command, stays whole.
+/// Broken after a comma and before a dot: `1 user` stays together, and so does a path or a command.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
+    let mut rest = text;
+    while !rest.is_empty() {
+        let after_comma = rest.find(", ").map(|at| at + 2);
+        let before_dot = rest.match_indices(" · ").map(|(at, _)| at).find(|at| *at > 0);
+        let end = after_comma.into_iter().chain(before_dot).min().unwrap_or(rest.len());
+        let (item, later) = rest.split_at(end);
         match lines.last_mut() {
-            Some(line)
-                if console::measure_text_width(line) + 1 + console::measure_text_width(word) <= width =>
-            {
-                line.push(' ');
-                line.push_str(word);
+            Some(line) if console::measure_text_width(&format!("{line}{}", item.trim_end())) <= width => {
+                line.push_str(item)
             }
-            _ => lines.push(word.to_owned()),
+            Some(line) => {
+                line.truncate(line.trim_end().len());
+                lines.push(item.trim_start_matches(" · ").to_owned());
+            }
+            None => lines.push(item.to_owned()),
         }
+        rest = later;
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_are_broken_between_their_items() {
+        let cases = [
+            ("2 files, 1 user", 40, vec!["2 files, 1 user"]),
+            ("2 files, 1 user, 1 unit", 16, vec!["2 files, 1 user,", "1 unit"]),
+            ("observe 1s · prepare 2s · verify 3s", 24, vec!["observe 1s · prepare 2s", "verify 3s"]),
+            ("consul operator raft list-peers", 10, vec!["consul operator raft list-peers"]),
+            ("", 10, vec![]),
+        ];
+        for (text, width, wanted) in cases {
+            assert_eq!(wrapped(text, width), wanted, "{text}");
+        }
+    }
 }

@@ -41,8 +41,9 @@ impl Paint {
 
 /// `0.4s`, `12s`, `1m 05s`, `1h 02m`.
 pub fn human(duration: Duration) -> String {
-    let tenths = (duration.as_millis() + 50) / 100;
-    if tenths < 100 { format!("{}.{}s", tenths / 10, tenths % 10) } else { whole(duration) }
+    let rounded = duration + Duration::from_millis(50);
+    let tenths = rounded.as_millis() / 100;
+    if tenths < 100 { format!("{}.{}s", tenths / 10, tenths % 10) } else { whole(rounded) }
 }
 
 /// As [`human`], without tenths: for a clock that is looked at while it runs.
@@ -155,6 +156,19 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     console::truncate_str(text, width, "…").into_owned()
 }
 
+/// At most `width` columns of a step's name: of a path the end tells more than the beginning.
+pub(super) fn cut_step(step: &str, width: usize) -> String {
+    let long = console::measure_text_width(step).saturating_sub(width);
+    match step.split_once('/') {
+        // The slash goes as well, and the ellipsis takes a column.
+        Some((kind, path)) if long > 0 && console::measure_text_width(path) > long => {
+            let end: String = path.chars().skip(long).collect();
+            cut(&format!("{kind}…{end}"), width)
+        }
+        _ => cut(step, width),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,7 +182,8 @@ mod tests {
             (9_949, "9.9s"),
             (9_951, "10s"),
             (12_300, "12s"),
-            (59_999, "59s"),
+            (59_940, "59s"),
+            (59_960, "1m 00s"),
             (65_000, "1m 05s"),
             (3_599_000, "59m 59s"),
             (3_720_000, "1h 02m"),
@@ -202,6 +217,10 @@ mod tests {
         assert_eq!(fit("consul", 8), "consul  ");
         assert_eq!(fit("/etc/consul.d/consul.json", 8), "/etc/co…");
         assert_eq!(fit_right("3s", 4), "  3s");
+        assert_eq!(cut_step("file /etc/consul.d/consul.json", 40), "file /etc/consul.d/consul.json");
+        assert_eq!(cut_step("file /etc/consul.d/consul.json", 20), "file ….d/consul.json");
+        assert_eq!(cut_step("package curl unzip", 12), "package cur…");
+        assert_eq!(cut_step("file /etc/x", 3), "fi…");
         assert_eq!(
             (count(1, "directory"), count(2, "directory")),
             ("1 directory".into(), "2 directories".into())

@@ -134,7 +134,7 @@ fn observe(run: &mut Run, count: usize, unreachable: &[usize]) -> u64 {
     for n in 1..=count {
         if unreachable.contains(&n) {
             let error = format!(
-                "node-{n} (192.168.56.1{n}:22) does not answer: connection timed out\nis it switched on, and is the address right?"
+                "192.168.56.1{n}:22 does not answer: connection timed out\nis it switched on, and is the address right?"
             );
             run.push((3000, Event::HostFailed { host: host(n), error }));
             last = last.max(3000);
@@ -151,7 +151,7 @@ fn observe(run: &mut Run, count: usize, unreachable: &[usize]) -> u64 {
 
 fn cost(step: &str, n: usize) -> u64 {
     match step.split(' ').next() {
-        Some("package") => 3800 + spread(n, 3, 1500) + if n % 17 == 0 { 6000 } else { 0 },
+        Some("package") => 3800 + spread(n, 3, 1500) + if n.is_multiple_of(17) { 6000 } else { 0 },
         Some("release") => 1900 + spread(n, 4, 1400),
         Some("unit") => 700 + spread(n, 5, 500),
         _ => 60 + spread(n, step.len() as u64, 60),
@@ -271,6 +271,18 @@ pub fn nothing_to_do(count: usize) -> Run {
     let planned = observe(&mut run, count, &[]);
     run.push((planned, Event::PlanReady { plan: Plan::default() }));
     finish(run, planned + 20, |_| HostOutcome::Unchanged, count, &QUORUM)
+}
+
+/// Ctrl-C while the first stage runs: its steps are ended, and none is begun after them.
+pub fn interrupted() -> Run {
+    let plan = plan(3);
+    let mut run = start(3);
+    let planned = observe(&mut run, 3, &[]);
+    run.push((planned, Event::PlanReady { plan: plan.clone() }));
+    let end = stage(&mut run, &plan, 0, planned + 20, &[], None);
+    run.push(stage_finished(&plan, 0, planned + 20, end));
+    let outcome = |_| HostOutcome::Changed { steps: 9 };
+    finish(run, end + 20, outcome, 3, &["resume: bootstrap up inventory.yaml"])
 }
 
 /// One host cannot be reached, another refuses its configuration; the rest is prepared.
