@@ -33,15 +33,12 @@ pub fn run(args: &PlanArgs, global: &Global, password: Option<String>) -> anyhow
         let mut options = RenderOptions::new(Output::Plain);
         options.color = global.color_on_stderr();
         let printing = tokio::spawn(render(receiver, options));
+        events.send(Event::RunStarted {
+            command: "plan".to_owned(),
+            cluster: setup.wanted.cluster.to_string(),
+            hosts: setup.options.hosts.iter().cloned().collect(),
+        });
         let result = engine::plan(&setup.wanted, &setup.marker, &setup.options, &events).await;
-        if let Ok((_, outcome)) = &result {
-            for (host, failure) in &outcome.failures {
-                if let Some(help) = failure.remedy() {
-                    let message = format!("{host}: {help}");
-                    events.send(Event::Warning { host: None, message });
-                }
-            }
-        }
         drop(events);
         printing.await?;
         anyhow::Ok(result?)

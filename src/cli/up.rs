@@ -104,20 +104,12 @@ async fn watch_for_stop(stop: Stop, events: Events, inventory: PathBuf) {
     }
 }
 
-/// What stands, what is missing, and the next command.
+/// What stands, what was not done, and the next command.
 fn notes(outcome: &Outcome, inventory: &Path) -> Vec<String> {
     let mut notes = outcome.notes.clone();
-    notes.extend(outcome.unhealthy.iter().map(|reason| format!("not healthy: {reason}")));
     notes.extend(outcome.held_back.iter().map(|held| format!("not done: {held}")));
-    let mut remedies: Vec<String> = outcome
-        .failures
-        .iter()
-        .filter_map(|(host, failure)| Some(format!("{host}: {}", failure.remedy()?)))
-        .collect();
-    remedies.dedup();
-    notes.append(&mut remedies);
     if outcome.stopped || !outcome.failures.is_empty() || outcome.unhealthy.is_some() {
-        notes.push(format!("to go on: bootstrap up {}", inventory.display()));
+        notes.push(format!("next: bootstrap up {}", inventory.display()));
     }
     notes
 }

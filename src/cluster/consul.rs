@@ -47,8 +47,8 @@ struct RaftServer {
 struct Autopilot {
     healthy: bool,
     failure_tolerance: usize,
-    #[serde(default)]
-    servers: Vec<AutopilotServer>,
+    /// Null until autopilot has looked for the first time.
+    servers: Option<Vec<AutopilotServer>>,
 }
 
 #[derive(Deserialize)]
@@ -123,8 +123,9 @@ fn autopilot_is_content(
 ) -> Result<(), String> {
     let response = answer.get(AUTOPILOT).ok_or("autopilot was not asked")?;
     let autopilot: Autopilot = response.json().map_err(|error| format!("autopilot: {error}"))?;
+    let servers = autopilot.servers.ok_or("autopilot has not looked yet")?;
     for host in &expected.asked {
-        match autopilot.servers.iter().find(|server| server.name == host.as_str()) {
+        match servers.iter().find(|server| server.name == host.as_str()) {
             Some(server) if server.healthy => {}
             Some(server) => {
                 return Err(format!("autopilot calls {host} unhealthy (gossip says {})", server.serf_status));
@@ -226,16 +227,19 @@ pub(super) fn notes(expected: &Expected, answers: &Answers) -> Vec<String> {
     let Some(peers) = answers.values().find_map(|answer| peers(answer).ok().filter(|p| !p.is_empty())) else {
         return Vec::new();
     };
-    let mut notes = vec!["consul raft peers:".to_owned()];
     let width = peers.iter().map(|peer| peer.node.len()).max().unwrap_or(0);
-    for peer in &peers {
-        let state = if peer.leader { "leader" } else { "follower" };
-        let voter = if peer.voter { "voter" } else { "non-voter" };
-        notes.push(format!("  {:width$}  {:21}  {state:8}  {voter}", peer.node, peer.address));
-    }
+    let mut notes: Vec<String> = peers
+        .iter()
+        .enumerate()
+        .map(|(index, peer)| {
+            let label = if index == 0 { "peers: " } else { "" };
+            let state = if peer.leader { "leader" } else { "follower" };
+            let voter = if peer.voter { "voter" } else { "non-voter" };
+            format!("{label}{:width$}  {:21}  {state:8}  {voter}", peer.node, peer.address)
+        })
+        .collect();
     if let Some(host) = expected.members.keys().next() {
-        notes
-            .push(format!("see it on any server: `consul operator raft list-peers` (for example on {host})"));
+        notes.push(format!("see: `consul operator raft list-peers` on any server, for example {host}"));
     }
     notes
 }

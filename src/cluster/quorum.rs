@@ -142,7 +142,8 @@ mod tests {
         let whole = || vec![peer(1, true, true), peer(2, false, true), peer(3, false, true)];
         assert_eq!(said(&[("node-1", whole()), ("node-2", whole()), ("node-3", whole())]), Ok(3));
 
-        let cases: Vec<(Vec<(&str, Vec<Peer>)>, &str)> = vec![
+        type Views = Vec<(&'static str, Vec<Peer>)>;
+        let cases: Vec<(Views, &str)> = vec![
             (vec![], "no server answers"),
             (vec![("node-1", vec![])], "no peers yet, 3 expected"),
             (vec![("node-1", whole()[..2].to_vec())], "2 of 3 peers, node-3 not among them"),

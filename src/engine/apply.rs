@@ -249,7 +249,6 @@ async fn run_steps(
                         stage: stage.clone(),
                         step: step.id.clone(),
                         status: *status,
-                        output: output.clone(),
                     });
                     StepOutcome::Failed { output: output.clone() }
                 };

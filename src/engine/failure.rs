@@ -13,8 +13,9 @@ pub enum HostFailure {
     Link { doing: String, source: crate::ssh::Error },
     #[error("its facts are unusable: {0}")]
     Facts(String),
-    #[error("stage {stage}, step `{step}` failed with status {status}{}", tail(.output))]
-    Step { stage: StageName, step: StepId, status: i32, output: String },
+    /// What the step printed is told by its own event.
+    #[error("stage {stage}, step `{step}` failed with status {status}")]
+    Step { stage: StageName, step: StepId, status: i32 },
     #[error("locked by {holder}; wait for that run to end and run again")]
     Locked { holder: String },
 }
@@ -25,6 +26,14 @@ impl HostFailure {
         matches!(self, Self::Unreachable(_))
     }
 
+    /// What happened, and on a line of its own what the operator can do about it.
+    pub fn explanation(&self) -> String {
+        match self.remedy() {
+            Some(remedy) => format!("{self}\n{remedy}"),
+            None => self.to_string(),
+        }
+    }
+
     /// What the operator can do about it.
     pub fn remedy(&self) -> Option<String> {
         match self {
@@ -32,11 +41,6 @@ impl HostFailure {
             Self::Facts(_) | Self::Step { .. } | Self::Locked { .. } => None,
         }
     }
-}
-
-/// Indented under the failure, so that a host's own words cannot be taken for ours.
-fn tail(output: &str) -> String {
-    output.trim_end().lines().map(|line| format!("\n    {line}")).collect()
 }
 
 /// Why a run stops before it has changed anything.

@@ -29,7 +29,8 @@ pub(super) struct Met {
 /// Polls the members' agents until the gate is met or its time is over.
 ///
 /// # Errors
-/// The last reason, with the last lines of the journal of an agent that does not answer.
+/// The gate and the last reason; the event beside it has the last lines of the journal of an agent
+/// that does not answer.
 pub(super) async fn wait(
     fleet: &Fleet,
     members: &Members<'_>,
@@ -67,24 +68,26 @@ pub(super) async fn wait(
         }
         let over = started.elapsed() + pause > options.timeout;
         if over || stop.requested() {
-            let why = if over {
-                format!("not met within {}s", options.timeout.as_secs())
-            } else {
-                "stopped".into()
-            };
+            let why = if over { format!(" after {}s", options.timeout.as_secs()) } else { String::new() };
             let silent = answers.iter().find(|(_, answer)| answer.is_err()).map(|(host, _)| host);
-            let journal = match silent.or(expected.asked.first()) {
+            let output = match silent.or(expected.asked.first()) {
                 Some(host) => journal(fleet, host, gate, options).await,
                 None => String::new(),
             };
-            return Err(format!("{}: {why}: {last}{journal}", gate.name()));
+            events.send(Event::GateFailed {
+                gate: gate.name().to_owned(),
+                reason: format!("{last}{why}"),
+                output,
+                elapsed_ms: elapsed_ms(started),
+            });
+            return Err(format!("{}: {last}", gate.name()));
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// The last lines of an agent's journal, indented under a heading.
+/// The last lines of an agent's journal under a heading.
 async fn journal(fleet: &Fleet, host: &HostName, gate: Gate, options: &Options) -> String {
     let Some(connection) = fleet.connections.get(host) else { return String::new() };
     let (Ok(unit), Ok(lines)) = (Arg::new(gate.unit()), Arg::new(JOURNAL_LINES)) else {
@@ -98,8 +101,7 @@ async fn journal(fleet: &Fleet, host: &HostName, gate: Gate, options: &Options) 
     let Some(text) = fields.text("lines").filter(|text| !text.trim().is_empty()) else {
         return String::new();
     };
-    let lines: String = text.trim_end().lines().map(|line| format!("\n    {line}")).collect();
-    format!("\n  last lines of {} on {host}:{lines}", gate.unit())
+    format!("journal of {} on {host}:\n{}", gate.unit(), text.trim_end())
 }
 
 /// All gates once more, with every member, after everything was changed.

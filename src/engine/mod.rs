@@ -71,7 +71,7 @@ struct Fleet {
 impl Fleet {
     /// Sets a host aside: it takes no further part, the others go on.
     async fn set_aside(&mut self, host: &HostName, failure: HostFailure, events: &Events) {
-        events.send(Event::HostFailed { host: host.clone(), error: failure.to_string() });
+        events.send(Event::HostFailed { host: host.clone(), error: failure.explanation() });
         if let Some(connection) = self.connections.remove(host) {
             // The host failed already; how its connection ends adds nothing.
             let _ = connection.close().await;

@@ -17,7 +17,7 @@ use crate::roles::{ClusterAddresses, Wanted, WantedHost, declared_address};
 use crate::script::{Arg, Call, Nonce, Observation, Script};
 use crate::ssh::{ConnectOptions, Connection, Target};
 
-const MARKER: &str = "cluster marker";
+const MARKER: &str = "marker cluster";
 
 /// The cluster as its hosts describe it.
 pub(super) struct Observed {

@@ -141,7 +141,7 @@ fn host_steps(
 fn marker_step(role: &RoleName, state: &HostSeen, marker: &str) -> Step {
     let text = Arg::new(marker).expect("a marker is made of names and hex digits");
     Step {
-        id: StepId("cluster marker".to_owned()),
+        id: StepId("marker cluster".to_owned()),
         role: role.clone(),
         change: Change {
             reason: if state.marker.is_some() { "differs" } else { "absent" }.to_owned(),

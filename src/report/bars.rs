@@ -107,7 +107,12 @@ mod tests {
     }
 
     fn step(id: &str) -> Step {
-        let change = Change { reason: "absent".into(), diff: None, calls: Vec::new() };
+        let change = Change {
+            reason: "absent".into(),
+            effect: crate::plan::Effect::Quiet,
+            diff: None,
+            calls: Vec::new(),
+        };
         let role = crate::inventory::RoleName::parse("consul-server").unwrap();
         Step { id: StepId(id.into()), role, change }
     }
@@ -121,6 +126,7 @@ mod tests {
             stages: vec![Stage {
                 name: stage.clone(),
                 gate: Some("raft".into()),
+                quorum: true,
                 batches: vec![Batch { steps }],
             }],
         };

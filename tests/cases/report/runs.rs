@@ -45,7 +45,7 @@ fn hosts(count: usize) -> Vec<HostName> {
 }
 
 fn step(role: &str, id: &str, reason: &str, diff: Option<String>) -> Step {
-    let change = Change { reason: reason.into(), diff, calls: Vec::new() };
+    let change = Change { reason: reason.into(), effect: Default::default(), diff, calls: Vec::new() };
     Step { id: StepId(id.into()), role: RoleName::parse(role).unwrap(), change }
 }
 
@@ -90,6 +90,7 @@ fn prepare(number: usize) -> Vec<Step> {
 /// The plan of a first run: everything on every host, the servers activated before the clients.
 pub fn plan(count: usize) -> Plan {
     let mut stages = vec![Stage {
+        quorum: false,
         name: StageName("prepare".into()),
         gate: None,
         batches: vec![Batch { steps: (1..=count).map(|n| (host(n), prepare(n))).collect() }],
@@ -101,7 +102,12 @@ pub fn plan(count: usize) -> Plan {
     ] {
         if !members.is_empty() {
             let batches = vec![Batch { steps: members.map(unit).collect() }];
-            stages.push(Stage { name: StageName(name.into()), gate: Some(gate.into()), batches });
+            stages.push(Stage {
+                name: StageName(name.into()),
+                gate: Some(gate.into()),
+                quorum: true,
+                batches,
+            });
         }
     }
     Plan { stages }
@@ -114,7 +120,7 @@ pub fn rolling_plan() -> Plan {
         steps: BTreeMap::from([(host(n), vec![step("consul-server", "unit consul.service", reason, None)])]),
     };
     let (name, gate) = (StageName("consul-server".into()), Some("consul-raft".into()));
-    Plan { stages: vec![Stage { name, gate, batches: vec![batch(2), batch(3), batch(1)] }] }
+    Plan { stages: vec![Stage { name, gate, quorum: true, batches: vec![batch(2), batch(3), batch(1)] }] }
 }
 
 /// Some spread between hosts, the same in every run.
