@@ -63,6 +63,16 @@ pub enum ColorChoice {
     Never,
 }
 
+const PARALLEL: u16 = 100;
+const TIMEOUT: &str = "2m";
+
+impl Default for Reach {
+    fn default() -> Self {
+        let timeout = parse_duration(TIMEOUT).expect("the default is a duration");
+        Self { limit: Vec::new(), parallel: PARALLEL, timeout, ask_become_pass: false }
+    }
+}
+
 /// Options of the commands that connect to hosts.
 #[derive(Clone, Debug, Args)]
 pub struct Reach {
@@ -70,10 +80,10 @@ pub struct Reach {
     #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
     pub limit: Vec<String>,
     /// How many hosts to work on at once.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = PARALLEL, value_parser = clap::value_parser!(u16).range(1..))]
     pub parallel: u16,
     /// How long a gate may take to be met, and how long to try to connect: `90s`, `5m`.
-    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = TIMEOUT, value_parser = parse_duration)]
     pub timeout: Duration,
     /// Ask once for the password that sudo wants on the hosts. BOOTSTRAP_BECOME_PASSWORD in the
     /// environment does the same without asking.
@@ -115,7 +125,7 @@ pub fn main() -> ExitCode {
         Command::Up(args) => up::run(&args, global, password).map(ExitCode::from),
         Command::Roles(args) => roles::run(args, global),
         Command::Schema(args) => schema::run(args, global),
-        Command::Lab(args) => lab::run(args),
+        Command::Lab(args) => lab::run(args, global),
         Command::Completions(args) => completions::run(&args),
     };
     result.unwrap_or_else(|error| exit::report(&error, global))
