@@ -126,7 +126,7 @@ facts() {
   say disk-free "$(df -Pk / /opt 2>/dev/null)"
   say user "$(id -un)"
   say package-manager "$(package_manager)"
-  if [ -d /run/systemd/system ]; then say init systemd; else say init other; fi
+  if systemd_runs; then say init systemd; else say init other; fi
   say resolver "$(resolver)"
   if [ -f /sys/fs/cgroup/cgroup.controllers ]; then say cgroup 2; else say cgroup 1; fi
 }
@@ -586,6 +586,16 @@ unit_state() {
   state=$nl$(systemctl show "$@" -- "$unit")$nl
 }
 
+# Gives systemd an order: VERB-AND-OPTIONS... The one place where a unit is changed.
+unit_order() {
+  systemctl "$@"
+}
+
+# Whether systemd runs here.
+systemd_runs() {
+  [ -d /run/systemd/system ]
+}
+
 # Prints one property out of $state.
 property() {
   case $state in
@@ -641,7 +651,7 @@ unit_save() {
 
 # Probe: UNIT RESTART-COUNT PATH...: the unit's state, and saved and current fingerprints of what it watches.
 unit_probe() {
-  if [ ! -d /run/systemd/system ]; then
+  if ! systemd_runs; then
     say LoadState no-systemd
     return 0
   fi
@@ -679,10 +689,20 @@ unit_converge() {
   unit=$1 enabled=$2 wanted=$3
   shift 3
   unit_state "$unit" NeedDaemonReload LoadState UnitFileState
-  if [ "$(property NeedDaemonReload)" = yes ] || [ "$(property LoadState)" = not-found ]; then systemctl daemon-reload; fi
-  if [ "$enabled" = true ]; then systemctl -q enable -- "$unit"; else systemctl -q disable -- "$unit"; fi
+  case $enabled/$(property UnitFileState) in
+    true/enabled | true/static | true/alias | true/generated | true/indirect | false/disabled | false/static) set_up=no ;;
+    *) set_up=yes ;;
+  esac
+  # Both verbs make systemd read its unit files again.
+  if [ "$set_up/$enabled" = yes/true ]; then
+    unit_order -q enable -- "$unit"
+  elif [ "$set_up" = yes ]; then
+    unit_order -q disable -- "$unit"
+  elif [ "$(property NeedDaemonReload)" = yes ]; then
+    unit_order daemon-reload
+  fi
   if [ "$wanted" = stopped ]; then
-    systemctl stop -- "$unit"
+    unit_order stop -- "$unit"
     rm -f "$state_dir/units/$unit"
     return 0
   fi
@@ -693,10 +713,10 @@ unit_converge() {
   action=$(unit_action)
   case $action in
     start | restart)
-      systemctl reset-failed -- "$unit" 2>/dev/null || true
-      systemctl --no-block restart -- "$unit"
+      unit_order reset-failed -- "$unit" 2>/dev/null || true
+      unit_order --no-block restart -- "$unit"
       ;;
-    reload) systemctl --no-block reload-or-restart -- "$unit" ;;
+    reload) unit_order --no-block reload-or-restart -- "$unit" ;;
   esac
   # Saved as soon as it is queued: the start itself may outlast this script, and systemd does not forget it.
   unit_save "$unit" "$restart_mark" "$reload_mark"
