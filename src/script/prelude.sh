@@ -690,7 +690,7 @@ unit_converge() {
   shift 3
   unit_state "$unit" NeedDaemonReload LoadState UnitFileState
   case $enabled/$(property UnitFileState) in
-    true/enabled | true/static | true/alias | true/generated | true/indirect | false/disabled | false/static) set_up=no ;;
+    true/enabled | true/static | true/alias | true/generated | true/indirect | false/disabled | false/static | false/) set_up=no ;;
     *) set_up=yes ;;
   esac
   # Both verbs make systemd read its unit files again.
@@ -864,30 +864,38 @@ http_get() {
     say status "${answer##*"$nl"}"
     say body "${answer%"$nl"*}"
     return 0
-  elif wget --help 2>&1 | grep -q -e --save-headers; then
-    answer=$(wget -q -T 2 -t 1 --no-proxy --content-on-error --save-headers -O - "$1") || [ -n "$answer" ] || fail "no answer from $1"
-  elif command -v python3 >/dev/null; then
-    answer=$(python3 -c "$http_python" "$1") || return 1
-  elif command -v perl >/dev/null; then
-    answer=$(perl -e "$http_perl" "$1") || return 1
-  else
-    fail "cannot ask $1: install curl, wget, python3 or perl"
   fi
-  answer=$(printf '%s.' "$answer" | tr -d '\r')
+  # The dot keeps the newlines at the end of the body.
+  answer=$(http_raw "$1" && printf .) || return 1
   answer=${answer%.}
   first=${answer%%"$nl"*}
   first=${first#* }
   say status "${first%% *}"
-  say body "${answer#*"$nl$nl"}"
+  end_of_head=$(printf '\r\n\r\n.')
+  say body "${answer#*"${end_of_head%.}"}"
 }
 
-# Prints status line, an empty line, and the body; an error status is an answer too.
+# Prints a whole answer, head and body; an error status is an answer too.
+http_raw() {
+  if wget --help 2>&1 | grep -q -e --save-headers; then
+    # 8: an error status.
+    wget -q -T 2 -t 1 --no-proxy --content-on-error --save-headers -O - "$1" || [ "$?" -eq 8 ] || fail "no answer from $1"
+  elif command -v python3 >/dev/null; then
+    python3 -c "$http_python" "$1"
+  elif command -v perl >/dev/null; then
+    perl -e "$http_perl" "$1"
+  else
+    fail "cannot ask $1: install curl, wget, python3 or perl"
+  fi
+}
+
+# By python, which does not show the answer as it came.
 http_python='
 import sys, urllib.request, urllib.error
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 try: reply = opener.open(sys.argv[1], timeout=2)
 except urllib.error.HTTPError as error: reply = error
-sys.stdout.write("HTTP/1.1 %d\n\n" % reply.getcode()); sys.stdout.flush()
+sys.stdout.write("HTTP/1.1 %d \r\n\r\n" % reply.getcode()); sys.stdout.flush()
 sys.stdout.buffer.write(reply.read())'
 
 # The same by a plain socket: the smallest perl has no HTTP library.
