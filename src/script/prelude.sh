@@ -59,9 +59,13 @@ fail() {
   exit 1
 }
 
-# Makes the folder for captured output and sees that it goes with the script, however that ends.
+# Makes the folder for captured output and sees that it goes with the script, however that ends: FIRST-STEP.
 start_steps() {
-  work=$(mktemp -d "${TMPDIR:-/tmp}/bootstrap.XXXXXX") || return 1
+  first_step=$1
+  work=$(mktemp -d "${TMPDIR:-/tmp}/bootstrap.XXXXXX" 2>&1) || {
+    refuse "no temporary folder can be made: $work"
+    return 1
+  }
   trap 'rm -rf "$work"' EXIT
   trap 'exit 129' HUP
   trap 'exit 130' INT
@@ -69,10 +73,20 @@ start_steps() {
   trap 'exit 143' TERM
 }
 
-# Takes the host's lock for as long as the script lives (descriptor 9), or says who holds it.
+# Reports the first step as failed before anything was done.
+refuse() {
+  printf '%s begin %s\n%s finish %s 1 %s\n' "$nonce" "$first_step" "$nonce" "$first_step" "$(value "$1")"
+}
+
+# Takes the host's lock for as long as the script lives (descriptor 9), or says who holds it: WHO SINCE.
 take_lock() {
-  if ! (: >>"$lock_file") 2>"$work/lock"; then
-    printf '%s locked %s\n' "$nonce" "$(value "nobody, but the lock cannot be made: $(cat "$work/lock")")"
+  if ! command -v flock >/dev/null; then
+    refuse 'flock is not installed: it keeps two runs apart (package util-linux)'
+    return 1
+  fi
+  # In a subshell, since a failed redirection of `exec` would end the script.
+  if ! (: >>"$lock_file") 2>"$work/trouble"; then
+    refuse "the lock cannot be made: $(cat "$work/trouble")"
     return 1
   fi
   exec 9>>"$lock_file"
@@ -300,7 +314,8 @@ package_install() {
   case $manager in
     apt)
       export DEBIAN_FRONTEND=noninteractive
-      apt_listed || apt-get -q update
+      # Where one source of several is broken, the others may still do.
+      apt_listed || apt-get -q update || true
       apt_install "$@" || { apt-get -q update && apt_install "$@"; }
       ;;
     dnf) dnf -q -y install "$@" ;;
