@@ -170,3 +170,151 @@ fn resolver(text: &str) -> Result<Resolver, FactsError> {
         other => Err(FactsError::Unknown { key: "resolver", text: other.to_owned() }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESSES: &str = "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever
+1: lo    inet6 ::1/128 scope host \\       valid_lft forever preferred_lft forever
+2: host0    inet 10.99.0.11/24 brd 10.99.0.255 scope global host0\\       valid_lft forever preferred_lft forever
+2: host0    inet6 fe80::5c:ff:fe00:1/64 scope link \\       valid_lft forever preferred_lft forever
+3: docker0    inet 172.17.0.1/16 brd 172.17.255.255 scope global docker0\\       valid_lft forever
+4: tun0    inet 10.8.0.6 peer 10.8.0.5/32 scope global tun0\\       valid_lft forever preferred_lft forever
+5: eth1    link/ether 02:00 brd ff:ff
+";
+
+    const BULLSEYE: &str = "PRETTY_NAME=\"Debian GNU/Linux 11 (bullseye)\"\nNAME=\"Debian GNU/Linux\"\nVERSION_ID=\"11\"\n\
+        VERSION=\"11 (bullseye)\"\nVERSION_CODENAME=bullseye\nID=debian\nHOME_URL=\"https://www.debian.org/\"\n";
+    const BOOKWORM: &str = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nNAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\n\
+        VERSION=\"12 (bookworm)\"\nVERSION_CODENAME=bookworm\nID=debian\n";
+    const TRIXIE: &str = "PRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\nNAME=\"Debian GNU/Linux\"\nVERSION_ID=\"13\"\n\
+        VERSION=\"13 (trixie)\"\nVERSION_CODENAME=trixie\nDEBIAN_VERSION_FULL=13.1\nID=debian\n";
+    const ALPINE: &str =
+        "NAME='Alpine Linux'\nID=alpine\nVERSION_ID=3.20.3\nPRETTY_NAME='Alpine Linux v3.20'\n";
+
+    const DISKS: &str = "Filesystem     1024-blocks     Used Available Capacity Mounted on
+overlay           51290592 20102144  28550548      42% /
+/dev/vdb1          1000000   200000    800000      20% /opt
+";
+
+    fn answer(changes: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
+        let usual = [
+            ("os-release", BOOKWORM),
+            ("arch", "x86_64"),
+            ("hostname", "node-1"),
+            ("machine-id", "0123456789abcdef0123456789abcdef"),
+            ("kernel", "6.1.0-18-amd64"),
+            ("addresses", ADDRESSES),
+            ("ssh-connection", "10.99.0.1 51234 10.99.0.11 22"),
+            ("epoch", "1767323045"),
+            ("disk-free", DISKS),
+            ("user", "root"),
+            ("package-manager", "apt"),
+            ("init", "systemd"),
+            ("resolver", "systemd-resolved"),
+            ("cgroup", "2"),
+        ];
+        let value = |key| changes.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+        usual
+            .iter()
+            .map(|(key, usual)| ((*key).to_owned(), value(*key).unwrap_or(usual).as_bytes().to_vec()))
+            .chain(
+                changes
+                    .iter()
+                    .filter(|(key, _)| *key == "error")
+                    .map(|(k, v)| ((*k).into(), v.as_bytes().to_vec())),
+            )
+            .collect()
+    }
+
+    fn parse(changes: &[(&str, &str)]) -> Result<Facts, FactsError> {
+        Facts::parse(&Fields::new(&answer(changes)))
+    }
+
+    #[test]
+    fn distributions() {
+        for (text, id, version, name) in [
+            (BULLSEYE, "debian", "11", "Debian GNU/Linux 11 (bullseye)"),
+            (BOOKWORM, "debian", "12", "Debian GNU/Linux 12 (bookworm)"),
+            (TRIXIE, "debian", "13", "Debian GNU/Linux 13 (trixie)"),
+            (ALPINE, "alpine", "3.20.3", "Alpine Linux v3.20"),
+            ("ID=arch\n", "arch", "", ""),
+        ] {
+            let facts = parse(&[("os-release", text)]).unwrap();
+            assert_eq!(
+                (facts.os_id.as_str(), facts.os_version.as_str(), facts.os_name.as_str()),
+                (id, version, name)
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_by_interface() {
+        let facts = parse(&[]).unwrap();
+        let seen: Vec<_> =
+            facts.addresses.iter().map(|(name, address)| format!("{name} {address}")).collect();
+        assert_eq!(
+            seen,
+            [
+                "lo 127.0.0.1",
+                "lo ::1",
+                "host0 10.99.0.11",
+                "host0 fe80::5c:ff:fe00:1",
+                "docker0 172.17.0.1",
+                "tun0 10.8.0.6"
+            ]
+        );
+        assert_eq!(facts.ssh_server_address, Some("10.99.0.11".parse().unwrap()));
+        assert_eq!(parse(&[("ssh-connection", "")]).unwrap().ssh_server_address, None);
+    }
+
+    #[test]
+    fn free_disk_space() {
+        let free = |text| parse(&[("disk-free", text)]).unwrap().disk_free_kib;
+        assert_eq!(free(DISKS), BTreeMap::from([("/".into(), 28_550_548), ("/opt".into(), 800_000)]));
+        let root_only = DISKS.lines().take(2).collect::<Vec<_>>().join("\n");
+        assert_eq!(free(&root_only), BTreeMap::from([("/".into(), 28_550_548)]));
+    }
+
+    #[test]
+    fn architectures_of_releases() {
+        for (arch, release) in [
+            ("x86_64", "amd64"),
+            ("aarch64", "arm64"),
+            ("armv7l", "arm"),
+            ("i686", "386"),
+            ("s390x", "s390x"),
+        ] {
+            assert_eq!(parse(&[("arch", arch)]).unwrap().release_arch(), release);
+        }
+    }
+
+    #[test]
+    fn kinds_of_hosts() {
+        let facts =
+            parse(&[("package-manager", ""), ("init", "other"), ("resolver", "plain"), ("cgroup", "1")])
+                .unwrap();
+        assert_eq!(
+            (facts.package_manager, facts.init, facts.resolver, facts.cgroup_version),
+            (None, Init::Other, Resolver::Plain, 1)
+        );
+        let json = serde_json::to_value(parse(&[]).unwrap()).unwrap();
+        assert_eq!(json["resolver"], "systemd-resolved");
+        assert_eq!(json["package_manager"], "apt");
+        assert_eq!(json["addresses"][2][1], "10.99.0.11");
+    }
+
+    #[test]
+    fn what_is_missing_or_strange_is_named() {
+        assert_eq!(Facts::parse(&Fields::default()), Err(FactsError::Missing("arch")));
+        assert_eq!(
+            parse(&[("epoch", "noon")]).unwrap_err().to_string(),
+            "the host's `epoch` is not understood: `noon`"
+        );
+        assert_eq!(
+            parse(&[("error", "sh: uname: not found\n")]).unwrap_err().to_string(),
+            "the host could not say its facts: sh: uname: not found"
+        );
+    }
+}

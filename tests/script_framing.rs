@@ -105,6 +105,30 @@ fn a_held_lock_names_its_holder_and_nothing_runs() {
 }
 
 #[test]
+fn a_host_that_cannot_begin_says_why() {
+    for shell in shells() {
+        for (from, to, message) in [
+            ("/lock'\n", "/none/lock'\n", "the lock cannot be made"),
+            ("${TMPDIR:-/tmp}", "/nonexistent", "no temporary folder can be made"),
+            ("flock", "no-such-flock", "flock is not installed"),
+        ] {
+            let host = Host::new();
+            let script =
+                Script::apply(&Nonce::random(), &holder(), &[step("exec a", vec![touch(&host.at("a"))])]);
+            let text = host.text(&script).replacen(from, to, 1);
+            let records = shells::records(script.nonce(), &host.run_text(shell, &text).stdout);
+            let [Record::Begin { .. }, Record::End { id, status: 1, output }, Record::Finished] =
+                &records[..]
+            else {
+                panic!("{shell:?}: {records:?}");
+            };
+            assert!(id == "exec a" && output.contains(message), "{shell:?}: {output}");
+            assert!(!host.names("").contains(&"a".to_owned()), "{shell:?}");
+        }
+    }
+}
+
+#[test]
 fn a_step_cannot_pass_the_lock_on_to_a_child_that_outlives_it() {
     for shell in shells() {
         let host = Host::new();

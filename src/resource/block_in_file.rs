@@ -98,3 +98,55 @@ impl BlockInFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merged(text: &str, content: &str) -> Result<String, Error> {
+        let block = BlockInFile {
+            path: "/etc/hosts".parse().unwrap(),
+            content: Content::new(content),
+            marker: "dc1".to_owned(),
+            comment: default_comment(),
+            mode: None,
+            owner: None,
+            group: None,
+            validate: vec![],
+        };
+        block.merged(text)
+    }
+
+    #[test]
+    fn the_block_is_put_replaced_and_taken_out() {
+        let block = |lines: &str| format!("# >>> bootstrap: dc1\n{lines}# <<< bootstrap: dc1\n");
+        for (text, content, wanted) in [
+            (String::new(), "one", block("one\n")),
+            ("a\n".into(), "one\n\n", "a\n".to_owned() + &block("one\n")),
+            ("a".into(), "one", "a\n".to_owned() + &block("one\n")),
+            (
+                "a\n".to_owned() + &block("old\n") + "z",
+                "one\ntwo",
+                "a\n".to_owned() + &block("one\ntwo\n") + "z",
+            ),
+            ("a\n".to_owned() + &block("old\n") + "z\n", "", "a\nz\n".to_owned()),
+            ("a".into(), "", "a".to_owned()),
+            (block("one\n"), "one", block("one\n")),
+        ] {
+            assert_eq!(merged(&text, content).unwrap(), wanted, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_broken_block_is_left_alone() {
+        for text in [
+            "# >>> bootstrap: dc1\nx\n",
+            "# <<< bootstrap: dc1\n",
+            "# <<< bootstrap: dc1\n# >>> bootstrap: dc1\n",
+            "# >>> bootstrap: dc1\n# >>> bootstrap: dc1\n# <<< bootstrap: dc1\n",
+        ] {
+            assert!(matches!(merged(text, "x"), Err(Error::BrokenBlock { .. })), "{text:?}");
+        }
+        assert!(merged("# >>> bootstrap: dc2\nx\n", "x").is_ok(), "another marker is not ours");
+    }
+}

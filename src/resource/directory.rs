@@ -64,3 +64,45 @@ impl Directory {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{calls, reason};
+
+    #[test]
+    fn absence_and_drift_are_planned() {
+        let directory =
+            || json!({"directory": {"path": "/opt/consul", "mode": "0700", "owner": "consul", "group": 990}});
+        for (said, wanted) in [
+            (&[("type", "absent")][..], "absent"),
+            (&[("stat", "700 995 990 consul consul 40"), ("type", "directory")], "-"),
+            (&[("stat", "755 995 990 consul consul 40"), ("type", "directory")], "mode 0755, wanted 0700"),
+            (
+                &[("stat", "700 0 4 root adm 40"), ("type", "directory")],
+                "owner root, wanted consul, group adm, wanted 990",
+            ),
+            (&[("stat", "700 77 990 UNKNOWN x 40"), ("type", "directory")], "owner 77, wanted consul"),
+            (
+                &[("stat", "700 995 990 consul consul 40"), ("type", "file")],
+                "error: /opt/consul is a file, wanted a folder; move it away, or name another path",
+            ),
+            (
+                &[("target", "/gone"), ("type", "link")],
+                "error: /opt/consul is a symbolic link to /gone, wanted a folder; move it away, or name another path",
+            ),
+            (&[], "error: the host said nothing about `type` of `directory /opt/consul`"),
+            (
+                &[("stat", "?"), ("type", "directory")],
+                "error: the host's answer for `stat` of `directory /opt/consul` is not understood: `?`",
+            ),
+        ] {
+            assert_eq!(reason(directory(), said), wanted);
+        }
+        assert_eq!(
+            calls(directory(), &[("type", "absent")]),
+            ["directory_ensure '/opt/consul' '0700' 'consul' '990'"]
+        );
+    }
+}

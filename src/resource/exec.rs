@@ -64,3 +64,38 @@ impl Exec {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{calls, reason, resource};
+    use super::super::{Error, Resource};
+
+    #[test]
+    fn it_runs_when_its_guard_says_so() {
+        let creates = || json!({"exec": {"name": "make it", "command": ["make", "it's"], "creates": "/it"}});
+        let unless =
+            || json!({"exec": {"name": "make it", "command": ["make"], "unless": ["test", "-e", "/it"]}});
+        assert_eq!(resource(creates()).probe().unwrap().to_string(), "exec_creates '/it'");
+        assert_eq!(resource(unless()).probe().unwrap().to_string(), "exec_unless 'test' '-e' '/it'");
+        assert_eq!(reason(creates(), &[("satisfied", "yes")]), "-");
+        assert_eq!(reason(creates(), &[("satisfied", "no")]), "/it absent");
+        assert_eq!(reason(unless(), &[("satisfied", "no")]), "`test -e /it` fails");
+        assert_eq!(calls(creates(), &[("satisfied", "no")]), [r"exec_run 'make' 'it'\''s'"]);
+    }
+
+    #[test]
+    fn it_needs_one_guard_and_a_program() {
+        for value in [
+            json!({"exec": {"name": "x", "command": ["x"]}}),
+            json!({"exec": {"name": "x", "command": ["x"], "creates": "/x", "unless": ["x"]}}),
+        ] {
+            assert!(matches!(Resource::from_value(value), Err(Error::Guard { .. })));
+        }
+        for command in [json!([]), json!([""]), json!(["-v"])] {
+            let value = json!({"exec": {"name": "x", "command": command, "creates": "/x"}});
+            assert!(matches!(Resource::from_value(value), Err(Error::NoProgram { .. })));
+        }
+    }
+}

@@ -148,3 +148,81 @@ impl KeptAccess {
         Access { mode: self.mode, owner: &self.owner, group: &self.group }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{calls, reason};
+
+    const OLD: &str =
+        "{\n    \"log-level\": \"warn\",\n    \"dns\": [\"9.9.9.9\"],\n    \"a\": {\"b\": 1, \"c\": 2}\n}\n";
+
+    fn merge(content: &str) -> serde_json::Value {
+        json!({"json-merge": {"path": "/etc/docker/daemon.json", "content": content}})
+    }
+
+    #[test]
+    fn keys_are_merged_deep_and_the_rest_stays() {
+        let merged = super::JsonMerge {
+            path: "/x".parse().unwrap(),
+            content: super::Content::new(
+                r#"{"dns": ["10.0.0.1"], "a": {"b": null, "d": {"e": 3}}, "new": true}"#,
+            ),
+            mode: None,
+            owner: None,
+            group: None,
+            validate: vec![],
+        };
+        assert_eq!(
+            merged.merged(OLD).unwrap().unwrap(),
+            "{\n    \"log-level\": \"warn\",\n    \"dns\": [\n        \"10.0.0.1\"\n    ],\n    \"a\": {\n        \
+             \"c\": 2,\n        \"d\": {\n            \"e\": 3\n        }\n    },\n    \"new\": true\n}\n"
+        );
+    }
+
+    #[test]
+    fn mode_and_owner_of_the_file_stay() {
+        let stat = format!("600 0 4 root adm {}", OLD.len());
+        let calls = calls(merge(r#"{"a": 1}"#), &[("stat", &stat), ("type", "file"), ("body", OLD)]);
+        assert!(calls[0].starts_with("file_write '/etc/docker/daemon.json' '0600' '0' '4' "), "{}", calls[0]);
+    }
+
+    #[test]
+    fn what_is_there_already_is_no_change_however_it_is_laid_out() {
+        let stat = format!("600 0 4 root adm {}", OLD.len());
+        let seen = [("stat", stat.as_str()), ("type", "file"), ("body", OLD)];
+        assert_eq!(reason(merge(r#"{"a": {"c": 2}, "missing": null}"#), &seen), "-");
+        assert_eq!(reason(merge(r#"{"a": {"c": 3}}"#), &seen), "content differs");
+        assert_eq!(reason(merge("{}"), &[("type", "absent")]), "absent");
+    }
+
+    #[test]
+    fn a_file_that_does_not_parse_is_not_written_over() {
+        for (body, wanted) in [
+            (
+                "{\"dns\": ",
+                "error: /etc/docker/daemon.json is not a JSON object, so nothing is merged into it; \
+                 mend it on the host first",
+            ),
+            (
+                "[1]",
+                "error: /etc/docker/daemon.json is not a JSON object, so nothing is merged into it; \
+                 mend it on the host first",
+            ),
+            (" \n", "content differs"),
+        ] {
+            let stat = format!("644 0 0 root root {}", body.len());
+            assert_eq!(reason(merge("{}"), &[("stat", &stat), ("type", "file"), ("body", body)]), wanted);
+        }
+        assert_eq!(
+            reason(merge("[]"), &[("type", "absent")]),
+            "error: what is to be merged into /etc/docker/daemon.json is not a JSON object"
+        );
+        let large = [("stat", "644 0 0 root root 999999"), ("type", "file"), ("sha256", "00")];
+        assert_eq!(
+            reason(merge("{}"), &large),
+            "error: /etc/docker/daemon.json has 999999 bytes: too large to be merged"
+        );
+    }
+}

@@ -58,3 +58,24 @@ impl KernelModule {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{calls, reason};
+
+    #[test]
+    fn file_and_kernel_are_compared() {
+        let module = || json!({"kernel-module": {"name": "overlay"}});
+        let said =
+            [("loaded", "yes"), ("stat", "644 0 0 root root 8"), ("type", "file"), ("body", "overlay\n")];
+        assert_eq!(reason(module(), &said), "-");
+        let absent = [("loaded", "no"), ("type", "absent")];
+        assert_eq!(
+            reason(module(), &absent),
+            "/etc/modules-load.d/bootstrap-overlay.conf absent, not loaded"
+        );
+        assert_eq!(calls(module(), &absent)[1], "module_load 'overlay'");
+    }
+}

@@ -17,6 +17,8 @@ mod planned;
 mod release;
 mod seen;
 mod sysctl;
+#[cfg(test)]
+mod testing;
 mod unit;
 mod user;
 mod values;
@@ -213,4 +215,85 @@ fn default_true() -> bool {
 
 fn default_file_mode() -> FileMode {
     FileMode::new(0o644)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_mistake_in_a_resource_is_named() {
+        for (value, message) in [
+            (json!({"fille": {"path": "/x"}}), "unknown variant `fille`"),
+            (json!({"file": {"path": "/x", "content": "", "moode": "0644"}}), "unknown field `moode`"),
+            (json!({"file": {"path": "x", "content": ""}}), "`x` is no absolute path"),
+            (json!({"file": {"path": "/x", "content": "", "mode": 640}}), "invalid type: integer `640`"),
+            (json!({"file": {"path": "/x", "content": "", "mode": "640"}}), "four octal digits in quotes"),
+            (json!({"file": {"path": "/x"}}), "missing field `content`"),
+            (json!({"unit": {"name": "consul"}}), "`consul` is no unit name with its type"),
+            (json!({"user": {"name": "x", "uid": "many"}}), "`many`: invalid digit"),
+            (json!({"package": {"names": ["-y"]}}), "`-y` is no package name"),
+        ] {
+            let error = Resource::from_value(value).unwrap_err();
+            let cause = error.source().expect("the cause").to_string();
+            assert!(cause.contains(message), "{cause}");
+        }
+    }
+
+    #[test]
+    fn identity_phase_and_content() {
+        for (value, id, phase, content) in [
+            (json!({"package": {"names": ["curl", "unzip"]}}), "package curl unzip", Phase::Prepare, None),
+            (
+                json!({"file": {"path": "/a", "content": "{{ x }}"}}),
+                "file /a",
+                Phase::Prepare,
+                Some("{{ x }}"),
+            ),
+            (
+                json!({"json-merge": {"path": "/a", "content": "{}"}}),
+                "json-merge /a",
+                Phase::Prepare,
+                Some("{}"),
+            ),
+            (
+                json!({"block-in-file": {"path": "/a", "content": "b", "marker": "m"}}),
+                "block-in-file /a (m)",
+                Phase::Prepare,
+                Some("b"),
+            ),
+            (json!({"unit": {"name": "a.service"}}), "unit a.service", Phase::Activate, None),
+            (
+                json!({"mount": {"what": "a:/b", "where": "/c", "type": "nfs"}}),
+                "mount /c",
+                Phase::Activate,
+                None,
+            ),
+            (
+                json!({"sysctl": {"key": "vm.swappiness", "value": 1}}),
+                "sysctl vm.swappiness",
+                Phase::Prepare,
+                None,
+            ),
+            (json!({"kernel-module": {"name": "overlay"}}), "kernel-module overlay", Phase::Prepare, None),
+        ] {
+            let resource = Resource::from_value(value).unwrap();
+            assert_eq!((resource.id().0.as_str(), resource.phase()), (id, phase));
+            assert_eq!(resource.content(), content, "{id}");
+            let rendered = resource.with_content("new".to_owned());
+            assert_eq!(rendered.content(), content.map(|_| "new"), "{id}");
+        }
+    }
+
+    #[test]
+    fn debug_output_never_shows_content() {
+        let file = json!({"file": {"path": "/a", "content": "hunter2", "secret": "true"}});
+        let resource = Resource::from_value(file).unwrap();
+        assert!(resource.secret());
+        assert!(!format!("{resource:?}").contains("hunter2"), "{resource:?}");
+    }
 }

@@ -112,3 +112,84 @@ impl Mount {
         Ok(Some(Change { reason: all.join(", "), diff, effect: Effect::Start, calls }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{calls, reason, resource};
+    use super::*;
+
+    fn mount() -> Mount {
+        Mount {
+            what: "10.0.0.1:/data/app1".into(),
+            r#where: "/srv/app-1".parse().unwrap(),
+            r#type: "nfs".into(),
+            options: "rw,hard".into(),
+        }
+    }
+
+    #[test]
+    fn the_unit_has_the_name_systemd_wants() {
+        // As `systemd-escape -p --suffix=mount` prints them.
+        for (path, name) in [
+            ("/srv/app-1", "srv-app\\x2d1.mount"),
+            ("/srv/.hidden/a.b", "srv-.hidden-a.b.mount"),
+            ("/.top", "\\x2etop.mount"),
+            ("/a b/ü", "a\\x20b-\\xc3\\xbc.mount"),
+        ] {
+            assert_eq!(Mount { r#where: path.parse().unwrap(), ..mount() }.unit_name(), name);
+        }
+    }
+
+    #[test]
+    fn file_and_unit_are_compared() {
+        let json = || json!({"mount": {"what": "10.0.0.1:/data/app1", "where": "/srv/app-1", "type": "nfs", "options": "rw,hard"}});
+        assert_eq!(
+            resource(json()).probe().unwrap().to_string(),
+            "mount_probe '/etc/systemd/system/srv-app\\x2d1.mount' 'srv-app\\x2d1.mount'"
+        );
+        let absent = [
+            ("type", "absent"),
+            ("LoadState", "not-found"),
+            ("ActiveState", "inactive"),
+            ("SubState", "dead"),
+            ("UnitFileState", ""),
+            ("NeedDaemonReload", "no"),
+            ("restart-saved", "none"),
+            ("restart-mark", "aa"),
+        ];
+        assert_eq!(reason(json(), &absent), "unit file absent, not enabled, not running");
+        let calls = calls(json(), &absent);
+        assert!(
+            calls[0].starts_with("file_write '/etc/systemd/system/srv-app\\x2d1.mount' '0644'"),
+            "{}",
+            calls[0]
+        );
+        assert_eq!(calls[1], "mount_point '/srv/app-1'");
+        assert!(
+            calls[2].starts_with("unit_converge 'srv-app\\x2d1.mount' 'true' 'started' '1'"),
+            "{}",
+            calls[2]
+        );
+        let text = mount().unit_text();
+        let stat = format!("644 0 0 root root {}", text.len());
+        let right = [
+            ("stat", stat.as_str()),
+            ("type", "file"),
+            ("body", text.as_str()),
+            ("LoadState", "loaded"),
+            ("ActiveState", "active"),
+            ("SubState", "mounted"),
+            ("UnitFileState", "enabled"),
+            ("NeedDaemonReload", "no"),
+            ("restart-saved", "aa"),
+            ("restart-mark", "aa"),
+        ];
+        assert_eq!(reason(json(), &right), "-");
+        assert!(
+            text.contains("Options=rw,hard\n") && text.contains("After=network-online.target\n"),
+            "{text}"
+        );
+    }
+}

@@ -28,10 +28,12 @@ impl Package {
         if seen::text(&id, seen, "manager")?.is_empty() {
             return Err(Error::NoPackageManager { id: id.0 });
         }
-        let missing: Vec<_> = seen.all("missing").collect();
-        if missing.len() + seen.all("installed").count() != self.names.len() {
+        let said = |key: &str, name: &PackageName| seen.all(key).any(|said| said == name.as_str());
+        if self.names.iter().any(|name| !said("missing", name) && !said("installed", name)) {
             return Err(Error::Unanswered { id: id.0, key: "installed" });
         }
+        let missing: Vec<_> =
+            self.names.iter().filter(|name| said("missing", name)).map(PackageName::as_str).collect();
         if missing.is_empty() {
             return Ok(None);
         }
@@ -42,5 +44,43 @@ impl Package {
             effect: Effect::Quiet,
             calls: vec![call_of(&id, "package_install", missing)?],
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{calls, reason};
+
+    #[test]
+    fn what_is_missing_is_installed_by_one_call() {
+        let package = || json!({"package": {"names": ["curl", "unzip", "jq"]}});
+        let some = [("manager", "apt"), ("installed", "curl"), ("missing", "unzip"), ("missing", "jq")];
+        let all = [("manager", "apt"), ("installed", "curl"), ("installed", "unzip"), ("installed", "jq")];
+        assert_eq!(reason(package(), &all), "-");
+        assert_eq!(reason(package(), &some), "not installed: unzip jq");
+        assert_eq!(calls(package(), &some), ["package_install 'unzip' 'jq'"]);
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_short_is_not_taken_for_absent() {
+        let package = || json!({"package": {"names": ["curl", "jq"]}});
+        assert_eq!(
+            reason(package(), &[]),
+            "error: the host said nothing about `manager` of `package curl jq`"
+        );
+        assert_eq!(
+            reason(package(), &[("manager", "apt"), ("installed", "curl")]),
+            "error: the host said nothing about `installed` of `package curl jq`"
+        );
+        assert_eq!(
+            reason(package(), &[("manager", "")]),
+            "error: `package curl jq` needs a package manager: apt, dnf or apk"
+        );
+        assert_eq!(
+            reason(package(), &[("error", "dpkg: no database\n")]),
+            "error: `package curl jq` could not be looked at: dpkg: no database"
+        );
     }
 }

@@ -215,3 +215,112 @@ impl Release {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::{Said, calls, decide_with, facts, reason, reason_of, resource};
+    use super::super::{Error, Resource};
+
+    fn release(source: Value) -> Value {
+        json!({"release": {"product": "consul", "version": "1.21.4", "source": source}})
+    }
+
+    const INSTALLED: [Said<'static>; 4] = [
+        ("directory", "present"),
+        ("archive", "d1d1"),
+        ("binary", "consul"),
+        ("link", "consul /opt/bootstrap/consul/1.21.4/consul"),
+    ];
+
+    #[test]
+    fn the_version_and_its_link_are_compared() {
+        let absent = [("directory", "absent")];
+        for (said, wanted) in [
+            (&INSTALLED[..], "-"),
+            (&absent[..], "version 1.21.4 not installed, /usr/local/bin/consul absent"),
+            (&[INSTALLED[0], INSTALLED[1], INSTALLED[3]], "version 1.21.4 is incomplete"),
+            (&[INSTALLED[0], INSTALLED[2], INSTALLED[3]], "version 1.21.4 is incomplete"),
+            (
+                &[
+                    INSTALLED[0],
+                    INSTALLED[1],
+                    INSTALLED[2],
+                    ("link", "consul /opt/bootstrap/consul/1.20.0/consul"),
+                ],
+                "/usr/local/bin/consul leads to /opt/bootstrap/consul/1.20.0/consul",
+            ),
+            (
+                &[INSTALLED[0], INSTALLED[1], INSTALLED[2], ("other", "consul")],
+                "/usr/local/bin/consul is not a link",
+            ),
+            (
+                &[],
+                "error: the host said nothing about `directory` of `release consul 1.21.4 /usr/local/bin/consul`",
+            ),
+        ] {
+            assert_eq!(reason(release(json!("release")), said), wanted);
+        }
+    }
+
+    #[test]
+    fn each_source_has_its_call() {
+        let link = "link_place '/usr/local/bin/consul' '/opt/bootstrap/consul/1.21.4/consul'";
+        let absent = [("directory", "absent")];
+        assert_eq!(
+            calls(release(json!("release")), &absent),
+            [
+                "release_from_site 'https://releases.hashicorp.com/consul/1.21.4' 'consul_1.21.4_linux_amd64.zip' \
+                 'consul_1.21.4_SHA256SUMS' '/opt/bootstrap/consul/1.21.4' 'consul'",
+                link
+            ]
+        );
+        let mirror = resource(release(json!({"mirror": "http://10.0.0.1:8080/r"})));
+        let change = decide_with(&mirror, &absent, &facts("aarch64"), &[]).unwrap().unwrap();
+        assert!(
+            change.calls[0].to_string().starts_with(
+                "release_from_site 'http://10.0.0.1:8080/r/consul/1.21.4' 'consul_1.21.4_linux_arm64.zip'"
+            ),
+            "{}",
+            change.calls[0]
+        );
+        let package = release(json!("package"));
+        assert_eq!(
+            resource(package.clone()).probe().unwrap().to_string(),
+            "release_package_probe 'consul' '/usr/local/bin' 'consul'"
+        );
+        assert_eq!(
+            calls(package.clone(), &[("manager", "apt"), ("missing", "consul")]),
+            ["package_install 'consul'", "link_program '/usr/local/bin' 'consul'"]
+        );
+        let said = [("manager", "apt"), ("installed", "consul"), ("link", "consul /usr/bin/consul")];
+        assert_eq!(reason(package, &said), "-");
+    }
+
+    #[test]
+    fn a_file_is_compared_by_its_digest() {
+        let file = resource(release(json!({"file": "consul.zip"})));
+        assert_eq!(file.artifact().unwrap().to_str(), Some("consul.zip"));
+        let decided = |file: &Resource| reason_of(decide_with(file, &INSTALLED, &facts("x86_64"), &[]));
+        assert_eq!(
+            decided(&file),
+            "error: the digest of consul.zip is not known; it must be read before the plan"
+        );
+        assert_eq!(decided(&file.clone().with_artifact_digest("d1d1".into())), "-");
+        let other = file.with_artifact_digest("e2e2".into());
+        assert_eq!(decided(&other), "version 1.21.4 came from another file");
+        let change = decide_with(&other, &INSTALLED, &facts("x86_64"), &[]).unwrap().unwrap();
+        assert_eq!(
+            change.calls[0].to_string(),
+            "release_from_file 'e2e2' '/opt/bootstrap/consul/1.21.4' 'consul'"
+        );
+    }
+
+    #[test]
+    fn plain_http_is_only_for_mirrors() {
+        let mut value = release(json!("release"));
+        value["release"]["url"] = json!("http://releases.example.org");
+        assert!(matches!(Resource::from_value(value), Err(Error::PlainRelease { .. })));
+    }
+}

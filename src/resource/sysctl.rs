@@ -70,3 +70,25 @@ impl Sysctl {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{calls, reason};
+
+    #[test]
+    fn file_and_live_value_are_compared() {
+        let sysctl = || json!({"sysctl": {"key": "net.ipv4.tcp_rmem", "value": "4096  87380\t99"}});
+        let body = "net.ipv4.tcp_rmem = 4096 87380 99\n";
+        let stat = format!("644 0 0 root root {}", body.len());
+        let said = |live| [("live", live), ("stat", stat.as_str()), ("type", "file"), ("body", body)];
+        assert_eq!(reason(sysctl(), &said("4096\t87380\t99\n")), "-");
+        assert_eq!(reason(sysctl(), &said("1 2 3")), "live value 1 2 3, wanted 4096 87380 99");
+        assert_eq!(calls(sysctl(), &said("1 2 3")), ["sysctl_set 'net.ipv4.tcp_rmem' '4096 87380 99'"]);
+        assert_eq!(
+            reason(sysctl(), &[("live-missing", "/proc/sys/x"), ("type", "absent")]),
+            "/etc/sysctl.d/90-bootstrap-net.ipv4.tcp_rmem.conf absent, live value absent, wanted 4096 87380 99"
+        );
+    }
+}

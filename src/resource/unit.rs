@@ -161,3 +161,94 @@ impl Unit {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{Said, calls, decide_with, facts, reason_of, resource};
+
+    const RUNNING: [Said<'static>; 9] = [
+        ("LoadState", "loaded"),
+        ("ActiveState", "active"),
+        ("SubState", "running"),
+        ("UnitFileState", "enabled"),
+        ("NeedDaemonReload", "no"),
+        ("restart-saved", "aa"),
+        ("restart-mark", "aa"),
+        ("reload-saved", "bb"),
+        ("reload-mark", "bb"),
+    ];
+
+    /// A running unit that is as wanted, but for these values.
+    fn but(changes: &[Said<'static>]) -> Vec<Said<'static>> {
+        let value = |key| changes.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+        RUNNING.iter().map(|(key, usual)| (*key, value(*key).unwrap_or(usual))).collect()
+    }
+
+    fn unit() -> serde_json::Value {
+        json!({"unit": {"name": "a.service", "restart_on": ["/etc/a.json"], "reload_on": ["/etc/a.d"]}})
+    }
+
+    #[test]
+    fn each_state_has_its_reason() {
+        for (changes, wanted) in [
+            (&[][..], "-"),
+            (&[("UnitFileState", "disabled")], "not enabled"),
+            (&[("UnitFileState", "static")], "-"),
+            (&[("UnitFileState", ""), ("ActiveState", "inactive")], "not enabled, not running"),
+            (&[("ActiveState", "failed")], "failed"),
+            (&[("ActiveState", "activating"), ("SubState", "start")], "-"),
+            (&[("ActiveState", "activating"), ("SubState", "auto-restart")], "starts over and over"),
+            (&[("NeedDaemonReload", "yes")], "its unit file changed since systemd read it"),
+            (&[("restart-mark", "cc")], "restart: what it watches changed since its last start"),
+            (&[("restart-saved", "none")], "restart: what it runs with is not known yet"),
+            (&[("reload-mark", "cc")], "reload: what it watches changed since its last start"),
+            (
+                &[("reload-mark", "cc"), ("restart-mark", "cc")],
+                "restart: what it watches changed since its last start",
+            ),
+            (&[("LoadState", "masked")], "error: unit `a.service` is masked; unmask it on the host first"),
+            (
+                &[("LoadState", "no-systemd")],
+                "error: unit `a.service` needs systemd, which does not run on this host",
+            ),
+        ] {
+            assert_eq!(
+                reason_of(decide_with(&resource(unit()), &but(changes), &facts("x86_64"), &[])),
+                wanted,
+                "{changes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_planned_file_restarts_what_watches_it() {
+        let planned = |id| reason_of(decide_with(&resource(unit()), &RUNNING, &facts("x86_64"), &[id]));
+        assert_eq!(planned("file /etc/a.json"), "restart: /etc/a.json changes");
+        assert_eq!(planned("file /etc/a.d/1.rule"), "reload: /etc/a.d changes");
+        assert_eq!(planned("file /etc/b.json"), "-");
+    }
+
+    #[test]
+    fn the_host_is_told_what_to_watch_not_what_to_do() {
+        assert_eq!(
+            calls(unit(), &but(&[("restart-mark", "cc")])),
+            ["unit_converge 'a.service' 'true' 'started' '1' '/etc/a.json' '/etc/a.d'"]
+        );
+    }
+
+    #[test]
+    fn a_unit_may_be_wanted_stopped() {
+        let unit = json!({"unit": {"name": "a.service", "enabled": false, "state": "stopped"}});
+        let decided = |said: &[Said<'static>]| {
+            reason_of(decide_with(&resource(unit.clone()), said, &facts("x86_64"), &[]))
+        };
+        assert_eq!(decided(&RUNNING), "enabled, running");
+        assert_eq!(decided(&but(&[("UnitFileState", "disabled"), ("ActiveState", "inactive")])), "-");
+        assert_eq!(
+            decided(&but(&[("UnitFileState", ""), ("ActiveState", "inactive"), ("LoadState", "not-found")])),
+            "-"
+        );
+    }
+}

@@ -154,3 +154,53 @@ impl User {
         call_of(id, "user_change", [self.name.as_str(), group, &path(&self.home), &path(&self.shell)])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{calls, reason};
+
+    #[test]
+    fn absence_and_drift_are_planned() {
+        let user = || json!({"user": {"name": "consul", "system": "true", "home": "/opt/consul"}});
+        let absent = [("user", ""), ("group", "")];
+        assert_eq!(reason(user(), &absent), "absent, group consul absent");
+        assert_eq!(
+            calls(user(), &absent),
+            ["group_add 'consul' '' 'true'", "user_add 'consul' '' 'consul' 'true' '/opt/consul' '' 'false'"]
+        );
+        let line = |home: &str| format!("consul:x:995:990::{home}:/usr/sbin/nologin");
+        let (right, other) = (line("/opt/consul"), line("/home/consul"));
+        let said = |user| [("user", user), ("primary-group", "consul"), ("group", "consul:x:990:")];
+        assert_eq!(reason(user(), &said(&right)), "-");
+        assert_eq!(reason(user(), &said(&other)), "home /home/consul, wanted /opt/consul");
+        assert_eq!(calls(user(), &said(&other)), ["user_change 'consul' '' '/opt/consul' ''"]);
+    }
+
+    #[test]
+    fn a_number_is_free_or_ours() {
+        let user = || json!({"user": {"name": "www", "uid": "2020", "gid": 2020}});
+        let absent = |uid, gid| [("user", ""), ("group", ""), ("uid-owner", uid), ("gid-owner", gid)];
+        assert_eq!(reason(user(), &absent("", "")), "absent, group www absent");
+        assert_eq!(
+            reason(user(), &absent("ada:x:2020:100::/home/ada:/bin/sh", "")),
+            "error: uid 2020 of `www` belongs to `ada` on this host; choose another number, or rename that one"
+        );
+        assert_eq!(
+            reason(user(), &absent("", "staff:x:2020:")),
+            "error: gid 2020 of `www` belongs to `staff` on this host; choose another number, or rename that one"
+        );
+        let said = [
+            ("user", "www:x:33:2020::/:/bin/sh"),
+            ("primary-group", "www"),
+            ("group", "www:x:2020:"),
+            ("uid-owner", ""),
+            ("gid-owner", "www:x:2020:"),
+        ];
+        assert_eq!(
+            reason(user(), &said),
+            "error: `www` has the uid 33, wanted 2020: what it owns would be orphaned, so change it by hand first"
+        );
+    }
+}

@@ -59,9 +59,13 @@ fail() {
   exit 1
 }
 
-# Makes the folder for captured output and sees that it goes with the script, however that ends.
+# Makes the folder for captured output and sees that it goes with the script, however that ends: FIRST-STEP.
 start_steps() {
-  work=$(mktemp -d "${TMPDIR:-/tmp}/bootstrap.XXXXXX") || return 1
+  first_step=$1
+  work=$(mktemp -d "${TMPDIR:-/tmp}/bootstrap.XXXXXX" 2>&1) || {
+    refuse "no temporary folder can be made: $work"
+    return 1
+  }
   trap 'rm -rf "$work"' EXIT
   trap 'exit 129' HUP
   trap 'exit 130' INT
@@ -69,10 +73,20 @@ start_steps() {
   trap 'exit 143' TERM
 }
 
-# Takes the host's lock for as long as the script lives (descriptor 9), or says who holds it.
+# Reports the first step as failed before anything was done.
+refuse() {
+  printf '%s begin %s\n%s finish %s 1 %s\n' "$nonce" "$first_step" "$nonce" "$first_step" "$(value "$1")"
+}
+
+# Takes the host's lock for as long as the script lives (descriptor 9), or says who holds it: WHO SINCE.
 take_lock() {
-  if ! (: >>"$lock_file") 2>"$work/lock"; then
-    printf '%s locked %s\n' "$nonce" "$(value "nobody, but the lock cannot be made: $(cat "$work/lock")")"
+  if ! command -v flock >/dev/null; then
+    refuse 'flock is not installed: it keeps two runs apart (package util-linux)'
+    return 1
+  fi
+  # In a subshell, since a failed redirection of `exec` would end the script.
+  if ! (: >>"$lock_file") 2>"$work/trouble"; then
+    refuse "the lock cannot be made: $(cat "$work/trouble")"
     return 1
   fi
   exec 9>>"$lock_file"
@@ -126,7 +140,7 @@ facts() {
   say disk-free "$(df -Pk / /opt 2>/dev/null)"
   say user "$(id -un)"
   say package-manager "$(package_manager)"
-  if [ -d /run/systemd/system ]; then say init systemd; else say init other; fi
+  if systemd_runs; then say init systemd; else say init other; fi
   say resolver "$(resolver)"
   if [ -f /sys/fs/cgroup/cgroup.controllers ]; then say cgroup 2; else say cgroup 1; fi
 }
@@ -300,7 +314,8 @@ package_install() {
   case $manager in
     apt)
       export DEBIAN_FRONTEND=noninteractive
-      apt_listed || apt-get -q update
+      # Where one source of several is broken, the others may still do.
+      apt_listed || apt-get -q update || true
       apt_install "$@" || { apt-get -q update && apt_install "$@"; }
       ;;
     dnf) dnf -q -y install "$@" ;;
@@ -586,6 +601,16 @@ unit_state() {
   state=$nl$(systemctl show "$@" -- "$unit")$nl
 }
 
+# Gives systemd an order: VERB-AND-OPTIONS... The one place where a unit is changed.
+unit_order() {
+  systemctl "$@"
+}
+
+# Whether systemd runs here.
+systemd_runs() {
+  [ -d /run/systemd/system ]
+}
+
 # Prints one property out of $state.
 property() {
   case $state in
@@ -641,7 +666,7 @@ unit_save() {
 
 # Probe: UNIT RESTART-COUNT PATH...: the unit's state, and saved and current fingerprints of what it watches.
 unit_probe() {
-  if [ ! -d /run/systemd/system ]; then
+  if ! systemd_runs; then
     say LoadState no-systemd
     return 0
   fi
@@ -679,10 +704,20 @@ unit_converge() {
   unit=$1 enabled=$2 wanted=$3
   shift 3
   unit_state "$unit" NeedDaemonReload LoadState UnitFileState
-  if [ "$(property NeedDaemonReload)" = yes ] || [ "$(property LoadState)" = not-found ]; then systemctl daemon-reload; fi
-  if [ "$enabled" = true ]; then systemctl -q enable -- "$unit"; else systemctl -q disable -- "$unit"; fi
+  case $enabled/$(property UnitFileState) in
+    true/enabled | true/static | true/alias | true/generated | true/indirect | false/disabled | false/static | false/) set_up=no ;;
+    *) set_up=yes ;;
+  esac
+  # Both verbs make systemd read its unit files again.
+  if [ "$set_up/$enabled" = yes/true ]; then
+    unit_order -q enable -- "$unit"
+  elif [ "$set_up" = yes ]; then
+    unit_order -q disable -- "$unit"
+  elif [ "$(property NeedDaemonReload)" = yes ]; then
+    unit_order daemon-reload
+  fi
   if [ "$wanted" = stopped ]; then
-    systemctl stop -- "$unit"
+    unit_order stop -- "$unit"
     rm -f "$state_dir/units/$unit"
     return 0
   fi
@@ -693,10 +728,10 @@ unit_converge() {
   action=$(unit_action)
   case $action in
     start | restart)
-      systemctl reset-failed -- "$unit" 2>/dev/null || true
-      systemctl --no-block restart -- "$unit"
+      unit_order reset-failed -- "$unit" 2>/dev/null || true
+      unit_order --no-block restart -- "$unit"
       ;;
-    reload) systemctl --no-block reload-or-restart -- "$unit" ;;
+    reload) unit_order --no-block reload-or-restart -- "$unit" ;;
   esac
   # Saved as soon as it is queued: the start itself may outlast this script, and systemd does not forget it.
   unit_save "$unit" "$restart_mark" "$reload_mark"
@@ -844,30 +879,38 @@ http_get() {
     say status "${answer##*"$nl"}"
     say body "${answer%"$nl"*}"
     return 0
-  elif wget --help 2>&1 | grep -q -e --save-headers; then
-    answer=$(wget -q -T 2 -t 1 --no-proxy --content-on-error --save-headers -O - "$1") || [ -n "$answer" ] || fail "no answer from $1"
-  elif command -v python3 >/dev/null; then
-    answer=$(python3 -c "$http_python" "$1") || return 1
-  elif command -v perl >/dev/null; then
-    answer=$(perl -e "$http_perl" "$1") || return 1
-  else
-    fail "cannot ask $1: install curl, wget, python3 or perl"
   fi
-  answer=$(printf '%s.' "$answer" | tr -d '\r')
+  # The dot keeps the newlines at the end of the body.
+  answer=$(http_raw "$1" && printf .) || return 1
   answer=${answer%.}
   first=${answer%%"$nl"*}
   first=${first#* }
   say status "${first%% *}"
-  say body "${answer#*"$nl$nl"}"
+  end_of_head=$(printf '\r\n\r\n.')
+  say body "${answer#*"${end_of_head%.}"}"
 }
 
-# Prints status line, an empty line, and the body; an error status is an answer too.
+# Prints a whole answer, head and body; an error status is an answer too.
+http_raw() {
+  if wget --help 2>&1 | grep -q -e --save-headers; then
+    # 8: an error status.
+    wget -q -T 2 -t 1 --no-proxy --content-on-error --save-headers -O - "$1" || [ "$?" -eq 8 ] || fail "no answer from $1"
+  elif command -v python3 >/dev/null; then
+    python3 -c "$http_python" "$1"
+  elif command -v perl >/dev/null; then
+    perl -e "$http_perl" "$1"
+  else
+    fail "cannot ask $1: install curl, wget, python3 or perl"
+  fi
+}
+
+# By python, which does not show the answer as it came.
 http_python='
 import sys, urllib.request, urllib.error
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 try: reply = opener.open(sys.argv[1], timeout=2)
 except urllib.error.HTTPError as error: reply = error
-sys.stdout.write("HTTP/1.1 %d\n\n" % reply.getcode()); sys.stdout.flush()
+sys.stdout.write("HTTP/1.1 %d \r\n\r\n" % reply.getcode()); sys.stdout.flush()
 sys.stdout.buffer.write(reply.read())'
 
 # The same by a plain socket: the smallest perl has no HTTP library.

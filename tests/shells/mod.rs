@@ -1,7 +1,10 @@
 //! Runs scripts for real: each shell that a host may have, on paths in a temporary folder.
 #![allow(dead_code)] // each test file uses a part of it
 
+pub mod server;
+
 use std::io::Write as _;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -10,6 +13,14 @@ use bootstrap::plan::{Change, Step, StepId};
 use bootstrap::script::{Arg, Call, LockHolder, Nonce, Observation, Parser, Record, Script};
 
 pub const SHELLS: [&[&str]; 3] = [&["dash"], &["busybox", "sh"], &["bash", "--posix"]];
+
+/// All that the prelude calls on any host, and what the tests run there.
+const TOOLS: &str =
+    "base64 bash busybox cat chmod chown cp curl cut dash date df find flock getent grep head id ln
+    mkdir mktemp mv od perl python3 readlink rm sed sh sha256sum sleep sort stat tail tr uname unzip wget";
+
+/// What `start` of the prelude adds to PATH.
+const USUAL_PATH: &str = ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Whether a tool is here. Fails the test by name if not, unless BOOTSTRAP_SKIP_MISSING_TOOLS lists it.
 pub fn have(tool: &str) -> bool {
@@ -58,6 +69,31 @@ impl Host {
         std::fs::read(self.folder.path().join(path)).unwrap()
     }
 
+    /// Its scripts find the few tools that they may count on, but not these.
+    pub fn without(mut self, tools: &[&str]) -> Self {
+        let folder = self.folder.path().join("tools");
+        std::fs::create_dir(&folder).unwrap();
+        for name in TOOLS.split_whitespace().filter(|name| !tools.contains(name)) {
+            let found = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].map(|folder| Path::new(folder).join(name));
+            if let Some(path) = found.iter().find(|path| path.exists()) {
+                symlink(path, folder.join(name)).unwrap();
+            }
+        }
+        self.path = Some(folder);
+        self
+    }
+
+    /// What busybox brings stands before other tools.
+    pub fn with_busybox_tools(self) -> Self {
+        let folder = self.path.clone().expect("a folder of tools");
+        let list = Command::new("busybox").arg("--list").output().unwrap();
+        for name in String::from_utf8(list.stdout).unwrap().lines().filter(|name| *name != "busybox") {
+            drop(std::fs::remove_file(folder.join(name)));
+            symlink(folder.join("busybox"), folder.join(name)).unwrap();
+        }
+        self
+    }
+
     pub fn names(&self, path: &str) -> Vec<String> {
         names(&self.folder.path().join(path))
     }
@@ -67,6 +103,8 @@ impl Host {
         let (state, lock) = ("state_dir=/var/lib/bootstrap\n", "lock_file=/run/bootstrap.lock\n");
         let text = script.for_host();
         assert!(text.contains(state) && text.contains(lock));
+        // Without this, tools that were taken away would be found in their usual place.
+        let text = if self.path.is_some() { text.replacen(USUAL_PATH, "", 1) } else { text };
         text.replacen(state, &format!("state_dir='{}'\n", self.at("state")), 1).replacen(
             lock,
             &format!("lock_file='{}'\n", self.at("lock")),
@@ -77,7 +115,7 @@ impl Host {
     /// Runs a text as `sh -s` gets it.
     pub fn run_text(&self, shell: &[&str], text: &str) -> Output {
         let mut command = Command::new(shell[0]);
-        command.args(&shell[1..]).arg("-s").env("TMPDIR", self.folder.path());
+        command.args(&shell[1..]).arg("-s").env("TMPDIR", self.folder.path()).env_remove("CDPATH");
         if let Some(path) = &self.path {
             command.env("PATH", path);
         }
