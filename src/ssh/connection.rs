@@ -13,6 +13,7 @@ use tokio::sync::{Mutex, OnceCell};
 use super::session::{converse, last_line, refusal};
 use super::{BecomePassword, ConnectOptions, Error, Forward, Target, forward, master, sudo, upload};
 use crate::inventory::{HostName, SshSettings};
+use crate::script::{Parser, Record, Script};
 
 /// An open connection: sessions run one after another, so it works with `MaxSessions 1`.
 ///
@@ -58,43 +59,52 @@ impl Connection {
         &self.host
     }
 
-    /// Runs a script with root's rights as the settings' `become` says: one session. `on_line` gets its
-    /// output line by line until it breaks, which it does at the script's end record.
+    /// Runs a script with root's rights as the settings' `become` says: one session. `on_record` hears
+    /// what it says as it says it. Without its end record there is no answer, only an error.
     ///
     /// A script that has run out of time is no longer heard, but nobody stops it on the host: it holds
     /// its lock and, with `MaxSessions 1`, the only session until it ends.
-    pub async fn stream(
+    pub async fn run(
         &self,
-        script: &str,
-        limit: Duration,
-        mut on_line: impl FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
+        script: &Script,
+        timeout: Duration,
+        mut on_record: impl FnMut(&Record),
+    ) -> Result<Vec<Record>, Error> {
         let _turn = self.turn().await?;
+        let text = script.for_host();
         let write = async |mut stdin: openssh::ChildStdin| {
             // When the host stops reading, what it says or does not say tells why.
-            let _ = stdin.write_all(script.as_bytes()).await;
+            let _ = stdin.write_all(text.as_bytes()).await;
             Ok(())
         };
-        let read = |line: &[u8]| on_line(&String::from_utf8_lossy(line));
-        let ended = match tokio::time::timeout(limit, converse(self, sudo::SHELL, write, read)).await {
+        let mut parser = Parser::new(script.nonce());
+        let mut records = Vec::new();
+        let read = |line: &[u8]| {
+            let Some(record) = parser.line(&String::from_utf8_lossy(line)) else {
+                return ControlFlow::Continue(());
+            };
+            on_record(&record);
+            let end = record == Record::Finished;
+            records.push(record);
+            if end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let ended = match tokio::time::timeout(timeout, converse(self, sudo::SHELL, write, read)).await {
             Ok(ended) => ended?,
             Err(_) => {
-                return Err(Error::TimedOut { host: self.host.clone(), what: "the script", after: limit });
+                return Err(Error::TimedOut { host: self.host.clone(), what: "the script", after: timeout });
             }
         };
         if ended.complete {
-            return Ok(());
+            return Ok(records);
         }
-        if let Some(error) = refusal(self, &ended) {
+        if let (true, Some(error)) = (records.is_empty(), refusal(self, &ended)) {
             return Err(error);
         }
-        let host = self.host.clone();
-        match ended.status {
-            Some(status) => {
-                Err(Error::ScriptStopped { host, status, last: last_line(&ended.stderr).to_owned() })
-            }
-            None => Err(Error::LinkCut { host, last: master::last_words(self.directory()) }),
+        if ended.status.is_none() && !self.is_alive().await {
+            return Err(self.cut());
         }
+        let last = last_line(&ended.stderr).to_owned();
+        Err(Error::ScriptStopped { host: self.host.clone(), status: ended.status, last })
     }
 
     /// Puts a local file to `/var/lib/bootstrap/incoming/SHA256` on the host: one session. `on_bytes`
@@ -136,6 +146,15 @@ impl Connection {
 
     pub(super) fn refuse_password(&self) {
         self.password_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether ssh still holds the connection, as far as it knows.
+    pub(super) async fn is_alive(&self) -> bool {
+        self.session.check().await.is_ok()
+    }
+
+    pub(super) fn cut(&self) -> Error {
+        Error::LinkCut { host: self.host.clone(), last: master::last_words(self.directory()) }
     }
 
     pub(super) fn lost(&self) -> Error {

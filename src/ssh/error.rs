@@ -26,8 +26,13 @@ pub enum Error {
     ConnectionLost { host: HostName, last: String },
     #[error("host `{host}`: the link was cut before the script ended: {last}")]
     LinkCut { host: HostName, last: String },
-    #[error("host `{host}`: the script stopped before its end with status {status}: {last}")]
-    ScriptStopped { host: HostName, status: i32, last: String },
+    #[error("host `{host}`: the script stopped before its end{}: {last}", shown(" with status ", status, ""))]
+    ScriptStopped {
+        host: HostName,
+        /// Absent when a signal ended it.
+        status: Option<i32>,
+        last: String,
+    },
     #[error("host `{host}`: sshd at {at} forbids forwarding")]
     ForwardingForbidden { host: HostName, at: String },
     #[error("host `{host}`: sshd refuses another session: {reason}")]

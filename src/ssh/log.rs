@@ -5,7 +5,7 @@
 
 use super::{Cause, Error, Target};
 
-/// Says why `ssh` could not connect; `log` holds the jump hosts' lines first, then the target's.
+/// Says why `ssh` could not connect; `log` also has what its jump hosts' processes said.
 pub(super) fn explain(target: &Target, log: &str) -> Error {
     let host = target.host.clone();
     let lines: Vec<&str> = log.lines().map(str::trim_end).collect();
@@ -71,7 +71,7 @@ pub(super) fn explain(target: &Target, log: &str) -> Error {
 
 /// Why an ssh was still not connected when its time was over.
 pub(super) fn unfinished(target: &Target, log: &str) -> Cause {
-    let lines: Vec<&str> = log.lines().collect();
+    let lines: Vec<&str> = log.lines().map(str::trim_end).collect();
     let at = destination(&lines, target);
     let connected = lines
         .iter()

@@ -63,10 +63,9 @@ pub(super) fn last_words(dir: &Path) -> String {
     log::last(&read_log(dir)).unwrap_or_else(|| "ssh ended without a word".to_owned())
 }
 
-/// What the jump hosts' processes and ssh itself have written so far.
+/// What ssh and the processes that lead through its jump hosts have written so far.
 pub(super) fn read_log(dir: &Path) -> String {
-    let read = |name| fs::read(dir.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    read("jump").unwrap_or_default() + &read("log").unwrap_or_default()
+    fs::read(dir.join("log")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 /// One attempt. `ssh -f` returns once it is authenticated and its socket listens.
@@ -76,16 +75,14 @@ async fn connect(
     arguments: &[std::ffi::OsString],
     deadline: Instant,
 ) -> Result<(), Error> {
-    let log_file = dir.join("log");
-    // ssh appends to it; the attempt before this one has nothing to say here.
-    let _ = fs::remove_file(&log_file);
-    // Only a verbose ssh leaves the jump hosts' processes their stderr.
-    let jump = File::create(dir.join("jump")).map_err(local(target, "cannot write a file"))?;
+    let log = File::create(dir.join("log")).map_err(local(target, "cannot write a file"))?;
     let mut ssh = Command::new("ssh");
-    ssh.arg("-F").arg(dir.join("config")).arg("-v").arg("-E").arg(&log_file);
+    // Only a verbose ssh that logs to its stderr keeps it in the background, and leaves it to the jump
+    // hosts' processes: their last words are what an error needs.
+    ssh.arg("-v").arg("-F").arg(dir.join("config"));
     ssh.arg("-S").arg(dir.join("master")).args(["-M", "-N", "-f", "-o", LIFE_WITHOUT_US]);
     ssh.args(arguments);
-    ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(jump);
+    ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     // Its own process group: Ctrl-C ends the run after the step in hand, not the links to the hosts.
     ssh.process_group(0).kill_on_drop(true);
     let missing = |source| Error::SshMissing { host: target.host.clone(), source };

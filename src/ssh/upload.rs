@@ -7,9 +7,9 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::session::{Ended, converse, last_line, refusal};
+use super::session::{converse, last_line, refusal};
 use super::sudo::Program;
-use super::{Connection, Error, master};
+use super::{Connection, Error};
 
 /// Reads the digest in its first line, says `want` or `have`, reads the file, says `done` or `differs`.
 /// `read` takes no byte too many, so the file follows on the same stream. Partial files of uploads that
@@ -89,16 +89,10 @@ pub(super) async fn upload(
             let found = other.trim_start_matches("differs ");
             Err(failed(format!("its SHA-256 on arrival is {found}, not {sha256}")))
         }
-        None => Err(explain(connection, &ended, failed)),
-    }
-}
-
-fn explain(connection: &Connection, ended: &Ended, failed: impl Fn(String) -> Error) -> Error {
-    match (refusal(connection, ended), ended.status) {
-        (Some(error), _) => error,
-        (None, Some(_)) => failed(last_line(&ended.stderr).to_owned()),
-        (None, None) => {
-            Error::LinkCut { host: connection.host.clone(), last: master::last_words(connection.directory()) }
-        }
+        None => match refusal(connection, &ended) {
+            Some(error) => Err(error),
+            None if ended.status.is_none() && !connection.is_alive().await => Err(connection.cut()),
+            None => Err(failed(last_line(&ended.stderr).to_owned())),
+        },
     }
 }

@@ -1,6 +1,7 @@
 //! A private sshd on the loopback, and users to log in to it as.
 //!
 //! Each [`Sshd`] has its own port, host key, login key and log, and counts what the log says.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -62,6 +63,9 @@ pub fn run(command: &mut Command) -> Output {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     output
 }
+
+/// For [`Sshd::start`]: a login shell reads its files as on any host.
+pub const LOGIN_FILES: &str = "SetEnv LOGIN_FILES=yes";
 
 /// A running sshd; it ends, with its connections, when dropped.
 pub struct Sshd {
@@ -227,9 +231,17 @@ fn spawn(dir: &Path, port: u16, extra: &[&str]) -> Child {
         "UsePAM no".to_owned(),
         "StrictModes no".to_owned(),
         "PasswordAuthentication no".to_owned(),
-        "MaxStartups 200".to_owned(),
         "LogLevel VERBOSE".to_owned(),
     ]);
+    // Makes bash pass over ~/.bashrc, which it otherwise reads under sshd: whoever runs these tests may
+    // have a slow one.
+    if !extra.iter().any(|line| line.starts_with("SetEnv")) {
+        lines.push("SetEnv SHLVL=1".to_owned());
+    }
+    // Of this one sshd takes the last.
+    if !extra.iter().any(|line| line.starts_with("MaxStartups")) {
+        lines.push("MaxStartups 200".to_owned());
+    }
     fs::write(dir.join("sshd_config"), lines.join("\n") + "\n").unwrap();
     let log = File::create(dir.join("sshd.log")).unwrap();
     // sshd insists on an absolute path of itself.
@@ -286,8 +298,14 @@ impl TestUser {
 
     /// Gives sudo's rights, e.g. `ALL=(ALL) NOPASSWD: ALL`; what sudo does is logged to `sudo.log`.
     pub fn sudoers(self, rule: &str) -> Self {
+        self.sudoers_with("lecture=once", rule)
+    }
+
+    /// The same with a setting of this user's sudo.
+    pub fn sudoers_with(self, setting: &str, rule: &str) -> Self {
         let name = &self.name;
-        let text = format!("Defaults:{name} logfile={}\n{name} {rule}\n", self.sudo_log().display());
+        let log = self.sudo_log();
+        let text = format!("Defaults:{name} logfile={}, {setting}\n{name} {rule}\n", log.display());
         let file = Path::new("/etc/sudoers.d").join(name);
         fs::write(&file, text).unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o440)).unwrap();
