@@ -15,7 +15,7 @@ use bootstrap::plan::StepId;
 use bootstrap::script::{Arg, Call, Nonce, Observation, Record, Script};
 use bootstrap::ssh::{BecomePassword, Cause, ConnectOptions, Connection, Error, Sessions, Target};
 use sha2::{Digest, Sha256};
-use sshd::{PATIENCE, Sshd, TestUser, have, is_root, options, wait_for};
+use sshd::{LOGIN_FILES, PATIENCE, Sshd, TestUser, have, is_root, options, wait_for};
 
 /// A script with one probe, `seen`, that runs shell text.
 fn script(text: &str) -> Script {
@@ -386,7 +386,7 @@ async fn sudo_without_password_under_every_login_shell() {
     if !have(&["ssh", "sshd", "sudo", "csh"]) || !is_root() {
         return;
     }
-    let sshd = Sshd::start(&[]);
+    let sshd = Sshd::start(&[LOGIN_FILES]);
     for shell in ["/bin/sh", "/bin/bash", "/bin/csh"] {
         let user = TestUser::new(shell, None).sudoers("ALL=(ALL) NOPASSWD: ALL");
         for file in [".bashrc", ".cshrc", ".profile"] {
@@ -409,7 +409,7 @@ async fn the_sudo_password_is_sent_when_asked_for_and_shows_nowhere() {
     if !have(&["ssh", "sshd", "sudo"]) || !is_root() {
         return;
     }
-    let sshd = Sshd::start(&[]);
+    let sshd = Sshd::start(&[LOGIN_FILES]);
     let text = "corréct horse 'battery' $(staple)";
     let user = TestUser::new("/bin/bash", Some(text)).sudoers("ALL=(ALL) ALL");
     fs::write(user.home.join(".bashrc"), "echo noise\n").unwrap();
@@ -496,7 +496,7 @@ async fn sudo_that_says_no() {
     let limited = TestUser::new("/bin/sh", None).sudoers("ALL=(ALL) NOPASSWD: /bin/true");
     let error = fails(&limited, None).await;
     assert!(matches!(&error, Error::SudoPasswordNeeded { .. } | Error::SudoDenied { .. }), "{error:?}");
-    let terminal = TestUser::new("/bin/sh", None).sudoers("ALL=(ALL) NOPASSWD: ALL\nDefaults requiretty");
+    let terminal = TestUser::new("/bin/sh", None).sudoers_with("requiretty", "ALL=(ALL) NOPASSWD: ALL");
     let error = fails(&terminal, None).await;
     assert!(matches!(&error, Error::SudoDenied { reason, .. } if reason.contains("tty")), "{error:?}");
 }
@@ -508,7 +508,7 @@ async fn an_upload_arrives_whole_or_not_at_all() {
     if !have(&["ssh", "sshd", "sudo"]) || !is_root() {
         return;
     }
-    let sshd = Sshd::start(&[]);
+    let sshd = Sshd::start(&[LOGIN_FILES]);
     let user = TestUser::new("/bin/bash", Some("right")).sudoers("ALL=(ALL) ALL");
     fs::write(user.home.join(".bashrc"), "echo 'bootstrap-upload?'\n").unwrap();
     let sudo = sshd.target_of(&user);

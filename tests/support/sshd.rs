@@ -64,6 +64,9 @@ pub fn run(command: &mut Command) -> Output {
     output
 }
 
+/// For [`Sshd::start`]: a login shell reads its files as on any host.
+pub const LOGIN_FILES: &str = "SetEnv LOGIN_FILES=yes";
+
 /// A running sshd; it ends, with its connections, when dropped.
 pub struct Sshd {
     child: Child,
@@ -230,6 +233,11 @@ fn spawn(dir: &Path, port: u16, extra: &[&str]) -> Child {
         "PasswordAuthentication no".to_owned(),
         "LogLevel VERBOSE".to_owned(),
     ]);
+    // Makes bash pass over ~/.bashrc, which it otherwise reads under sshd: whoever runs these tests may
+    // have a slow one.
+    if !extra.iter().any(|line| line.starts_with("SetEnv")) {
+        lines.push("SetEnv SHLVL=1".to_owned());
+    }
     // Of this one sshd takes the last.
     if !extra.iter().any(|line| line.starts_with("MaxStartups")) {
         lines.push("MaxStartups 200".to_owned());
@@ -290,8 +298,14 @@ impl TestUser {
 
     /// Gives sudo's rights, e.g. `ALL=(ALL) NOPASSWD: ALL`; what sudo does is logged to `sudo.log`.
     pub fn sudoers(self, rule: &str) -> Self {
+        self.sudoers_with("lecture=once", rule)
+    }
+
+    /// The same with a setting of this user's sudo.
+    pub fn sudoers_with(self, setting: &str, rule: &str) -> Self {
         let name = &self.name;
-        let text = format!("Defaults:{name} logfile={}\n{name} {rule}\n", self.sudo_log().display());
+        let log = self.sudo_log();
+        let text = format!("Defaults:{name} logfile={}, {setting}\n{name} {rule}\n", log.display());
         let file = Path::new("/etc/sudoers.d").join(name);
         fs::write(&file, text).unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o440)).unwrap();
