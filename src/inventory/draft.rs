@@ -22,6 +22,8 @@ pub struct Draft {
     pub unnamed: Vec<String>,
     pub groups: Vec<DraftGroup>,
     pub vars: Option<Node>,
+    /// Nothing is missing from it: what follows from all hosts and roles together can be judged.
+    pub complete: bool,
 }
 
 #[derive(Clone, Debug)]

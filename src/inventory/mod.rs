@@ -44,5 +44,6 @@ pub fn parse(text: &str, path: &Path) -> (Option<Draft>, Vec<Diagnostic>) {
     let mut draft = shape::draft(&mut reader);
     problems.append(&mut reader.problems);
     problems.extend(check::check(&mut draft));
+    draft.complete = !problems.iter().any(Diagnostic::is_error);
     (Some(draft), problems)
 }

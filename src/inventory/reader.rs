@@ -53,7 +53,15 @@ impl<'d> Reader<'d> {
 
     /// The entries of a map with fixed keys; unknown ones are reported with the nearest known one.
     pub fn fields(&mut self, node: &'d Node, what: &str, known: &[&str]) -> Fields<'d> {
-        let entries = self.entries(node, what, &format!("a map with the keys {}", list(known)));
+        let entries = match &node.kind {
+            Kind::Map(entries) => entries.as_slice(),
+            Kind::Null => &[],
+            _ => {
+                let help = format!("its keys are {}", list(known));
+                self.wrong_type(node, what, "a map").help = Some(help);
+                &[]
+            }
+        };
         for entry in entries.iter().filter(|entry| !known.contains(&entry.key.value.as_str())) {
             self.unknown_key(entry, what, known);
         }
@@ -64,10 +72,8 @@ impl<'d> Reader<'d> {
         let key = &entry.key.value;
         let help = match (nearest(key, known.iter().copied()), home(key)) {
             (Some(near), _) => format!("did you mean `{near}`?"),
-            (None, Some(home)) if !known.contains(&home) || home == "ssh" => {
-                format!("`{key}` belongs under `{home}:`")
-            }
-            _ => format!("its keys are {}", list(known)),
+            (None, Some(home)) => format!("`{key}` belongs under `{home}:`"),
+            (None, None) => format!("its keys are {}", list(known)),
         };
         let problem = self
             .document
@@ -101,6 +107,11 @@ impl<'d> Reader<'d> {
                 self.wrong_type(node, what, "a text").help = Some(help);
                 None
             }
+            Kind::List(_) if self.document.written(node) == "[" => {
+                let help = "if the brackets belong to the text, as in a range, put quotes around it";
+                self.wrong_type(node, what, "a text").help = Some(help.to_owned());
+                None
+            }
             _ => {
                 self.wrong_type(node, what, "a text");
                 None
@@ -132,7 +143,13 @@ impl<'d> Reader<'d> {
         match parse(text.value.clone()) {
             Ok(value) => Some(Located { value, span: text.span }),
             Err(error) => {
-                let problem = self.document.error(text.span, error.to_string()).help(NAME_HELP);
+                let rule = "names are made of a-z, 0-9 and inner `-`, at most 63 of them";
+                let plain = plain_name(&text.value);
+                let help = match parse(plain.clone()) {
+                    Ok(_) => format!("did you mean `{plain}`? {rule}"),
+                    Err(_) => rule.to_owned(),
+                };
+                let problem = self.document.error(text.span, error.to_string()).help(help);
                 self.note(problem);
                 None
             }
@@ -155,8 +172,12 @@ impl<'d> Reader<'d> {
     }
 }
 
-const NAME_HELP: &str = "names are made of a-z, 0-9 and `-`, start and end with a letter or a digit, \
-                         and have at most 63 characters: hosts become DNS names";
+/// The name somebody may have meant: `My_Servers` -> `my-servers`.
+fn plain_name(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let plain: String = lower.chars().map(|c| if " _.".contains(c) { '-' } else { c }).collect();
+    plain.trim_matches('-').to_owned()
+}
 
 /// The entries of a map with fixed keys.
 #[derive(Clone, Copy, Default)]
@@ -193,10 +214,14 @@ fn home(key: &str) -> Option<&'static str> {
 pub fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let plain = |text: &str| text.to_lowercase().replace('_', "-");
     let text = plain(text);
+    let length = text.chars().count();
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&text, &plain(candidate)), candidate))
-        .filter(|(distance, candidate)| *distance <= text.len().max(candidate.len()).div_ceil(4).clamp(1, 3))
+        .filter(|(distance, candidate)| {
+            let length = length.max(candidate.chars().count());
+            *distance < length && *distance <= length.div_ceil(4).clamp(1, 3)
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::draft::{Draft, DraftGroup, DraftHost, DraftSsh};
 use super::node::{Entry, Kind, Located, Node};
-use super::reader::{Fields, Reader, duration, list};
+use super::reader::{Fields, Reader, duration};
 use super::{Become, ClusterName, GroupName, HostKeys, HostName, RoleName, range};
 
 /// The keys of each level; `schema` describes the same ones, and a test compares.
@@ -25,6 +25,7 @@ pub fn draft(reader: &mut Reader<'_>) -> Draft {
         unnamed: Vec::new(),
         groups: Vec::new(),
         vars: None,
+        complete: false,
         document: document.clone(),
     };
     let root = &document.root;
@@ -38,7 +39,7 @@ pub fn draft(reader: &mut Reader<'_>) -> Draft {
             return draft;
         }
         _ => {
-            reader.wrong_type(root, "the inventory", &format!("a map with the keys {}", list(TOP)));
+            reader.fields(root, "the inventory", TOP);
             return draft;
         }
     }
@@ -162,7 +163,11 @@ fn port(reader: &mut Reader<'_>, node: &Node) -> Option<u16> {
         _ => None,
     };
     if port.is_none_or(|port| port == 0) {
-        reader.wrong_type(node, "`port`", "a number from 1 to 65535");
+        let help = match &node.kind {
+            Kind::Text(text) if text.parse::<u16>().is_ok() => Some(format!("write {text} without quotes")),
+            _ => None,
+        };
+        reader.wrong_type(node, "`port`", "a number from 1 to 65535").help = help;
         return None;
     }
     port
@@ -213,9 +218,9 @@ fn hosts<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Vec<DraftHost> {
             let problem = reader
                 .document
                 .error(node.span, format!("{what} has both `cluster_address` and `cluster_interface`"))
-                .label("this would say where to find the address")
-                .also(other.span.range(), "this is the address")
-                .help("keep one of them");
+                .label("the address of an interface")
+                .also(other.span.range(), "one address")
+                .help("keep one of them: each says at which address the agents talk to each other");
             reader.note(problem);
         }
         interface(reader, node)
@@ -250,9 +255,16 @@ fn expand(reader: &mut Reader<'_>, key: &Located<String>) -> Vec<HostName> {
     };
     let mut names = Vec::new();
     for text in texts {
-        match reader.name(&Located { value: text, span: key.span }, HostName::parse) {
+        let full = Located { value: text, span: key.span };
+        match reader.name(&full, HostName::parse) {
             Some(name) => names.push(name.value),
-            None => return Vec::new(),
+            None => {
+                if let Some((short, _)) = full.value.split_once('.') {
+                    reader
+                        .advise(format!("a host has a short name: `{short}: {{ address: {} }}`", key.value));
+                }
+                return Vec::new();
+            }
         }
     }
     names
@@ -284,13 +296,14 @@ fn pairwise(
     if texts.len() != names && names > 0 {
         let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let (hosts, values) = (count(names, "host"), texts.len());
+        let addresses = match values {
+            1 => "1 address".to_owned(),
+            _ => format!("{values} addresses"),
+        };
         let problem = reader
             .document
-            .error(text.span, format!("`{}` is {hosts}, but `{}` is {values}", key.value, text.value))
-            .label(match values {
-                1 => "the same for all of them".to_owned(),
-                _ => format!("{values} values"),
-            })
+            .error(text.span, format!("`{}` is {hosts}, but `{}` is {addresses}", key.value, text.value))
+            .label(addresses)
             .also(key.span.range(), hosts)
             .help("ranges expand pairwise: give both the same length, for example `node-[2-3]: { address: \"10.0.0.1[2-3]\" }`");
         reader.note(problem);
@@ -315,6 +328,8 @@ fn check_address(reader: &mut Reader<'_>, text: &Located<String>) -> bool {
         return true;
     } else if address.contains('/') {
         "leave out the network's prefix length".to_owned()
+    } else if digits {
+        "an IPv4 address has four numbers from 0 to 255, without leading zeros".to_owned()
     } else {
         "an IP address such as 192.168.56.11, a DNS name, or a `Host` of ~/.ssh/config".to_owned()
     };

@@ -32,17 +32,29 @@ pub fn load_inventory(
     }
 }
 
+/// What the check of the variables collects.
+struct Found<'p> {
+    problems: &'p mut Vec<Diagnostic>,
+    misnamed: HashSet<String>,
+    complete: bool,
+}
+
 /// Everything that is wrong between a draft and the roles.
 pub fn check(draft: &Draft, roles: &RoleSet) -> Vec<Diagnostic> {
     let check = Check::new(draft, roles);
     let mut problems = Vec::new();
     check.names(&mut problems);
-    check.variables(&mut problems);
-    check.values_needed(&mut problems);
-    check.roles_needed(&mut problems);
+    // What follows from all hosts and roles together is only judged when all of them are known: a
+    // misspelt role is one error, not also a missing one.
+    let complete = draft.complete && problems.is_empty();
+    let misnamed = check.variables(complete, &mut problems);
     check.conflicts(&mut problems);
-    check.quorums(&mut problems);
-    check.idle(&mut problems);
+    if complete {
+        check.values_needed(&misnamed, &mut problems);
+        check.roles_needed(&mut problems);
+        check.quorums(&mut problems);
+        check.idle(&mut problems);
+    }
     diagnostic::sort(&mut problems);
     problems
 }
@@ -50,18 +62,18 @@ pub fn check(draft: &Draft, roles: &RoleSet) -> Vec<Diagnostic> {
 struct Check<'c> {
     draft: &'c Draft,
     roles: &'c RoleSet,
-    /// What each host does, included roles too, with the place that says so.
-    effective: Vec<Vec<(&'c Role, Span)>>,
+    /// What each host does, included roles too, with the role as written that brings each.
+    effective: Vec<Vec<(&'c Role, &'c Located<RoleName>)>>,
 }
 
 impl<'c> Check<'c> {
     fn new(draft: &'c Draft, roles: &'c RoleSet) -> Self {
         let effective = (0..draft.hosts.len()).map(|host| {
-            let mut found: Vec<(&Role, Span)> = Vec::new();
+            let mut found: Vec<(&Role, &Located<RoleName>)> = Vec::new();
             for written in draft.roles_of(host) {
                 for role in roles.closure([&written.value]) {
                     if !found.iter().any(|(known, _)| known.name == role.name) {
-                        found.push((role, written.span));
+                        found.push((role, written));
                     }
                 }
             }
@@ -76,8 +88,8 @@ impl<'c> Check<'c> {
 
     /// The hosts that have a role, written or included, with the place that gives it.
     fn having(&self, role: &RoleName) -> Vec<(usize, Span)> {
-        let with = |(host, roles): (usize, &Vec<(&Role, Span)>)| {
-            roles.iter().find(|(known, _)| known.name == *role).map(|(_, span)| (host, *span))
+        let with = |(host, roles): (usize, &Vec<(&Role, &Located<RoleName>)>)| {
+            roles.iter().find(|(known, _)| known.name == *role).map(|(_, written)| (host, written.span))
         };
         self.effective.iter().enumerate().filter_map(with).collect()
     }
@@ -127,16 +139,18 @@ impl<'c> Check<'c> {
         }
     }
 
-    /// What is set at each level: known, of its type, and read by some host it applies to.
-    fn variables(&self, problems: &mut Vec<Diagnostic>) {
+    /// What is set at each level: known, of its type, and read by some host it applies to. Returns
+    /// the namespaces with unknown names in them: what they seem to lack may be one of those.
+    fn variables(&self, complete: bool, problems: &mut Vec<Diagnostic>) -> HashSet<String> {
+        let mut found = Found { problems, misnamed: HashSet::new(), complete };
         let everywhere: Vec<usize> = (0..self.draft.hosts.len()).collect();
         if let Some(vars) = &self.draft.vars {
-            self.level(vars, &everywhere, "the cluster", problems);
+            self.level(vars, &everywhere, "the cluster", &mut found);
         }
         for group in &self.draft.groups {
             let hosts: Vec<usize> = group.members.iter().map(|(host, _)| *host).collect();
             if let Some(vars) = &group.vars {
-                self.level(vars, &hosts, &format!("group `{}`", group.name.value), problems);
+                self.level(vars, &hosts, &format!("group `{}`", group.name.value), &mut found);
             }
         }
         let mut seen = HashSet::new();
@@ -147,12 +161,13 @@ impl<'c> Check<'c> {
                 let hosts: Vec<usize> =
                     self.draft.hosts.iter().enumerate().filter(same).map(|(index, _)| index).collect();
                 let name = host.range.as_deref().unwrap_or(self.host(index).as_str());
-                self.level(vars, &hosts, &format!("host `{name}`"), problems);
+                self.level(vars, &hosts, &format!("host `{name}`"), &mut found);
             }
         }
+        found.misnamed
     }
 
-    fn level(&self, vars: &Node, hosts: &[usize], who: &str, problems: &mut Vec<Diagnostic>) {
+    fn level(&self, vars: &Node, hosts: &[usize], who: &str, found: &mut Found<'_>) {
         for entry in vars.entries() {
             let namespace = &entry.key.value;
             let owners: Vec<&Role> = self
@@ -162,22 +177,22 @@ impl<'c> Check<'c> {
                 .filter(|role| role.variables.keys().any(|name| first(name) == namespace))
                 .collect();
             if owners.is_empty() {
-                problems.push(self.unknown_namespace(entry));
+                found.problems.push(self.unknown_namespace(entry, &mut found.misnamed));
                 continue;
             }
-            let before = problems.len();
-            self.known(entry, namespace, problems);
+            let before = found.problems.len();
+            self.known(entry, namespace, found);
             let read = |host: &usize| {
                 self.effective[*host]
                     .iter()
                     .any(|(role, _)| owners.iter().any(|owner| owner.name == role.name))
             };
-            // Without any known role there is nothing to compare with; that is reported already.
+            // Hosts without any role are reported for that.
             let idle = hosts.iter().all(|host| self.effective[*host].is_empty());
-            if problems.len() == before && !idle && !hosts.iter().any(read) {
+            if found.complete && found.problems.len() == before && !idle && !hosts.iter().any(read) {
                 let names: Vec<&str> = owners.iter().map(|role| role.name.as_str()).collect();
                 let (noun, verb) = if names.len() == 1 { ("role", "reads") } else { ("roles", "read") };
-                problems.push(
+                found.problems.push(
                     self.draft
                         .document
                         .warning(
@@ -194,16 +209,18 @@ impl<'c> Check<'c> {
         }
     }
 
-    fn unknown_namespace(&self, entry: &Entry) -> Diagnostic {
+    fn unknown_namespace(&self, entry: &Entry, misnamed: &mut HashSet<String>) -> Diagnostic {
         let name = &entry.key.value;
         let all = || self.roles.roles.values().flat_map(|role| role.variables.keys());
         let mut namespaces: Vec<&str> = all().map(|name| first(name)).collect();
         namespaces.sort_unstable();
         namespaces.dedup();
         let help = if let Some(near) = nearest(name, namespaces.iter().copied()) {
+            misnamed.insert(near.to_owned());
             format!("did you mean `{near}`?")
         } else if let Some(full) = all().find(|full| full.rsplit('.').next() == Some(name.as_str())) {
             let (namespace, rest) = full.split_once('.').unwrap_or((full, ""));
+            misnamed.insert(namespace.to_owned());
             format!(
                 "did you mean `{namespace}: {{ {rest}: … }}`? variables stand under the product they belong to"
             )
@@ -220,26 +237,28 @@ impl<'c> Check<'c> {
     }
 
     /// Follows the names of the variables down the maps as written.
-    fn known(&self, entry: &Entry, dotted: &str, problems: &mut Vec<Diagnostic>) {
+    fn known(&self, entry: &Entry, dotted: &str, found: &mut Found<'_>) {
         if let Some((_, variable)) = self.declared(dotted) {
-            problems.extend(self.wrong_value(&entry.value, dotted, variable));
+            found.problems.extend(self.wrong_value(&entry.value, dotted, variable));
             return;
         }
         let below: Vec<&String> = self.names_below(dotted);
         if below.is_empty() {
-            problems.push(self.unknown_variable(entry, dotted));
+            found.problems.push(self.unknown_variable(entry, dotted));
+            found.misnamed.insert(first(dotted).to_owned());
             return;
         }
         match &entry.value.kind {
             Kind::Map(entries) => {
                 for inner in entries {
-                    self.known(inner, &format!("{dotted}.{}", inner.key.value), problems);
+                    self.known(inner, &format!("{dotted}.{}", inner.key.value), found);
                 }
             }
             Kind::Null => {}
             _ => {
                 let got = entry.value.describe();
-                problems.push(
+                found.misnamed.insert(first(dotted).to_owned());
+                found.problems.push(
                     self.draft
                         .document
                         .error(
@@ -291,7 +310,7 @@ impl<'c> Check<'c> {
             }
             let help = match &variable.default {
                 Some(default) if !variable.secret => {
-                    format!("give it a value, or remove the line: then it is {}", shown(default))
+                    format!("give it a value, or remove the line: then it is `{}`", shown(default))
                 }
                 Some(_) => "give it a value, or remove the line: then it has its default".to_owned(),
                 None => format!("it needs {}: {}", variable.r#type.describe(), variable.doc),
@@ -310,50 +329,55 @@ impl<'c> Check<'c> {
             .draft
             .document
             .error(fault.span, message)
-            .label(format!("expected {}", fault.wanted))
             .help(fault.help.unwrap_or_else(|| format!("`{dotted}`: {}", variable.doc)));
-        Some(if variable.secret { problem.without_excerpt() } else { problem })
+        if variable.secret {
+            let help = problem.help.clone().unwrap_or_default();
+            return Some(
+                problem.without_excerpt().help(format!("{help}\nthe line is not shown: its value is secret")),
+            );
+        }
+        // A long list of what is possible stands in the message alone.
+        let short = fault.wanted.chars().count() <= 40;
+        Some(if short { problem.label(format!("expected {}", fault.wanted)) } else { problem })
     }
 
     /// Variables without a default that a host's roles read and its inventory does not set.
-    fn values_needed(&self, problems: &mut Vec<Diagnostic>) {
-        let mut wanting: BTreeMap<&str, (&Role, &Variable, Span, Vec<usize>)> = BTreeMap::new();
+    fn values_needed(&self, misnamed: &HashSet<String>, problems: &mut Vec<Diagnostic>) {
+        let mut wanting: BTreeMap<&str, (&Variable, &Located<RoleName>, Vec<usize>)> = BTreeMap::new();
         for (host, roles) in self.effective.iter().enumerate() {
             let vars = self.draft.vars_of(host);
-            for (role, span) in roles {
+            for (role, written) in roles {
                 for (name, variable) in &role.variables {
-                    let needed =
-                        variable.default.is_none() && !variable.optional && variable.generate.is_none();
+                    let needed = variable.default.is_none()
+                        && !variable.optional
+                        && variable.generate.is_none()
+                        && !misnamed.contains(first(name));
                     // A null is reported where it stands.
                     if needed && name.split('.').try_fold(&vars, |node, step| node.get(step)).is_none() {
-                        let entry = wanting.entry(name).or_insert((role, variable, *span, Vec::new()));
-                        if !entry.3.contains(&host) {
-                            entry.3.push(host);
+                        let entry = wanting.entry(name).or_insert((variable, *written, Vec::new()));
+                        if !entry.2.contains(&host) {
+                            entry.2.push(host);
                         }
                     }
                 }
             }
         }
-        for (name, (role, variable, span, hosts)) in wanting {
+        for (name, (variable, role, hosts)) in wanting {
             let line =
                 name.split('.').rev().fold("…".to_owned(), |inner, step| format!("{{ {step}: {inner} }}"));
             let problem = self
                 .draft
                 .document
                 .error(
-                    span,
+                    role.span,
                     format!(
                         "`{name}` is not set, but role `{}` needs it on {}",
-                        role.name,
+                        role.value,
                         self.these(&hosts)
                     ),
                 )
                 .label(format!("needs `{name}`"))
-                .help(format!(
-                    "set it under `vars: {line}`: {}\n{}",
-                    variable.r#type.describe(),
-                    variable.doc
-                ));
+                .help(format!("set it, `vars: {line}`, to {}\n{}", variable.r#type.describe(), variable.doc));
             problems.push(problem);
         }
     }
@@ -392,8 +416,9 @@ impl<'c> Check<'c> {
     fn conflicts(&self, problems: &mut Vec<Diagnostic>) {
         let mut seen = HashSet::new();
         for (host, roles) in self.effective.iter().enumerate() {
-            for (at, (role, span)) in roles.iter().enumerate() {
-                for (other, other_span) in &roles[at + 1..] {
+            for (at, (role, written)) in roles.iter().enumerate() {
+                for (other, other_written) in &roles[at + 1..] {
+                    let (span, other_span) = (written.span, other_written.span);
                     if !(role.conflicts.contains(&other.name) || other.conflicts.contains(&role.name)) {
                         continue;
                     }
@@ -415,7 +440,7 @@ impl<'c> Check<'c> {
                     problems.push(
                         self.draft
                             .document
-                            .error(*other_span, message)
+                            .error(other_span, message)
                             .label(format!("`{}`", other.name))
                             .also(span.range(), format!("`{}`", role.name))
                             .help("take the host out of one of the groups, or one of the roles away"),
