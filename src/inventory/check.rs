@@ -80,7 +80,7 @@ fn members(draft: &Draft, group: &DraftGroup, problems: &mut Vec<Diagnostic>) ->
             });
             let found: Vec<usize> = found.map(|(index, _)| index).collect();
             if found.is_empty() {
-                if draft.unnamed.iter().any(|key| *key == written.value) {
+                if draft.unnamed.contains(&written.value) {
                     break;
                 }
                 problems.push(unknown_host(draft, group, written, &text));

@@ -31,7 +31,7 @@ use crate::report::Diagnostic;
 pub fn load(path: &Path) -> (Option<Draft>, Vec<Diagnostic>) {
     match yaml::read(path) {
         Ok(text) => parse(&text, path),
-        Err(problem) => (None, vec![problem]),
+        Err(problem) => (None, vec![*problem]),
     }
 }
 

@@ -92,8 +92,12 @@ impl Node {
             Kind::Null => "nothing".to_owned(),
             Kind::Bool(value) => format!("`{value}`"),
             Kind::Number(number) => format!("the number {number}"),
-            // A text that looks like a number is one because of its quotes.
-            Kind::Text(text) if text.parse::<f64>().is_ok() => format!("the text \"{text}\""),
+            // A text that looks like something else is one because of its quotes.
+            Kind::Text(text)
+                if text.parse::<f64>().is_ok() || matches!(text.as_str(), "true" | "false" | "null") =>
+            {
+                format!("the text \"{text}\"")
+            }
             Kind::Text(text) if text.is_empty() => "an empty text".to_owned(),
             Kind::Text(text) if text.chars().count() > 40 => {
                 format!("the text `{}…`", text.chars().take(40).collect::<String>())

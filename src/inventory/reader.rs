@@ -30,10 +30,13 @@ impl<'d> Reader<'d> {
 
     /// `what` is what stands here ("the hosts"), `wanted` what should ("a map of …").
     pub fn wrong_type(&mut self, node: &Node, what: &str, wanted: &str) -> &mut Diagnostic {
-        let problem = self
-            .document
-            .error(node.span, format!("{what} must be {wanted}, got {}", node.describe()))
-            .label(format!("expected {wanted}"));
+        let problem =
+            self.document.error(node.span, format!("{what} must be {wanted}, got {}", node.describe()));
+        // A long list of what is possible stands in the message alone.
+        let problem = match wanted.chars().count() {
+            0..=40 => problem.label(format!("expected {wanted}")),
+            _ => problem,
+        };
         self.problems.push(problem);
         // The line above has just pushed one.
         self.problems.last_mut().expect("a problem was pushed")
@@ -70,11 +73,10 @@ impl<'d> Reader<'d> {
 
     fn unknown_key(&mut self, entry: &Entry, what: &str, known: &[&str]) {
         let key = &entry.key.value;
-        let help = match (nearest(key, known.iter().copied()), home(key)) {
-            (Some(near), _) => format!("did you mean `{near}`?"),
-            (None, Some(home)) => format!("`{key}` belongs under `{home}:`"),
-            (None, None) => format!("its keys are {}", list(known)),
-        };
+        let near = nearest(key, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+        let home = home(key).map(|home| format!("`{key}` belongs under `{home}:`"));
+        let help = missing_colon(entry, known.iter().copied()).or(near).or(home);
+        let help = help.unwrap_or_else(|| format!("its keys are {}", list(known)));
         let problem = self
             .document
             .error(entry.key.span, format!("{what} has the unknown key `{key}`"))
@@ -224,6 +226,12 @@ pub fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) ->
         })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// What somebody who wrote `{ port 22 }` meant: `port: 22`.
+pub fn missing_colon<'c>(entry: &Entry, known: impl IntoIterator<Item = &'c str>) -> Option<String> {
+    let (key, value) = entry.key.value.split_once(' ').filter(|_| entry.value.is_null())?;
+    known.into_iter().any(|known| known == key).then(|| format!("write `{key}: {}`", value.trim()))
 }
 
 /// `a, b and c`, each in backticks.

@@ -18,21 +18,22 @@ use super::node::{self, Document, Entry, Kind, Located, Node, Span};
 use crate::report::Diagnostic;
 
 /// Reads a file as text; what prevents that is a diagnostic too.
-pub fn read(path: &Path) -> Result<String, Diagnostic> {
-    let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+pub fn read(path: &Path) -> Result<String, Box<Diagnostic>> {
+    let bytes = std::fs::read(path).map_err(|error| Box::new(unreadable(path, &error)))?;
     text(bytes, path)
 }
 
 /// The bytes of a file as text.
-pub fn text(bytes: Vec<u8>, file: &Path) -> Result<String, Diagnostic> {
+pub fn text(bytes: Vec<u8>, file: &Path) -> Result<String, Box<Diagnostic>> {
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let bytes = error.into_bytes();
         let text: Arc<str> = String::from_utf8_lossy(&bytes).into();
         let span = Span { start: valid, end: valid };
         let message = format!("the byte 0x{:02x} is not UTF-8", bytes[valid]);
-        node::place(file, &text, span, String::new(), Diagnostic::error(message))
-            .help("save the file as UTF-8 in your editor; `file` tells which encoding it has now")
+        let problem = node::place(file, &text, span, String::new(), Diagnostic::error(message));
+        let help = "save the file as UTF-8 in your editor; `file` tells which encoding it has now";
+        Box::new(problem.help(help))
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Role, RoleSet, Variable, VariableType};
 use crate::inventory::node::{Entry, Kind, Located, Node, Span};
-use crate::inventory::reader::{list, nearest};
+use crate::inventory::reader::{list, missing_colon, nearest};
 use crate::inventory::{self, Draft, HostName, Inventory, RoleName};
 use crate::report::{Diagnostic, diagnostic};
 
@@ -215,7 +215,10 @@ impl<'c> Check<'c> {
         let mut namespaces: Vec<&str> = all().map(|name| first(name)).collect();
         namespaces.sort_unstable();
         namespaces.dedup();
-        let help = if let Some(near) = nearest(name, namespaces.iter().copied()) {
+        let help = if let Some(nested) = self.nested(name, "") {
+            misnamed.insert(first(name).to_owned());
+            nested
+        } else if let Some(near) = nearest(name, namespaces.iter().copied()) {
             misnamed.insert(near.to_owned());
             format!("did you mean `{near}`?")
         } else if let Some(full) = all().find(|full| full.rsplit('.').next() == Some(name.as_str())) {
@@ -238,12 +241,13 @@ impl<'c> Check<'c> {
 
     /// Follows the names of the variables down the maps as written.
     fn known(&self, entry: &Entry, dotted: &str, found: &mut Found<'_>) {
-        if let Some((_, variable)) = self.declared(dotted) {
+        let plain = !entry.key.value.contains('.');
+        if let Some((_, variable)) = self.declared(dotted).filter(|_| plain) {
             found.problems.extend(self.wrong_value(&entry.value, dotted, variable));
             return;
         }
         let below: Vec<&String> = self.names_below(dotted);
-        if below.is_empty() {
+        if below.is_empty() || !plain {
             found.problems.push(self.unknown_variable(entry, dotted));
             found.misnamed.insert(first(dotted).to_owned());
             return;
@@ -281,20 +285,32 @@ impl<'c> Check<'c> {
         self.roles.roles.values().flat_map(|role| role.variables.keys()).filter(below).collect()
     }
 
+    /// Dots are for messages: in the file each step is a map of its own.
+    fn nested(&self, dotted: &str, parent: &str) -> Option<String> {
+        self.declared(dotted)?;
+        let rest = dotted.strip_prefix(parent)?.trim_start_matches('.');
+        let (first, rest) = rest.split_once('.')?;
+        Some(format!("write `{first}: {}`", braces(rest)))
+    }
+
     fn unknown_variable(&self, entry: &Entry, dotted: &str) -> Diagnostic {
-        let (parent, last) = dotted.rsplit_once('.').unwrap_or(("", dotted));
+        let last = entry.key.value.as_str();
+        let parent = dotted.strip_suffix(last).and_then(|rest| rest.strip_suffix('.')).unwrap_or_default();
         let siblings = self.names_below(parent);
         let short = |name: &'c String| &name[parent.len() + 1..];
         let owner = siblings.first().and_then(|name| self.declared(name)).map(|(role, _)| role.name.as_str());
         let lists =
             owner.map(|owner| format!("`bootstrap roles {owner}` lists the variables")).unwrap_or_default();
-        let help = match nearest(last, siblings.iter().map(|name| short(name))) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => match self.names_below(parent).iter().find(|name| name.ends_with(".extra_config")) {
-                Some(extra) => format!("{lists}; the product's own settings go under `{extra}`"),
-                None => lists,
-            },
-        };
+        let names = || siblings.iter().map(|name| short(name));
+        let meant = missing_colon(entry, names()).or_else(|| self.nested(dotted, parent));
+        let help =
+            match meant.or_else(|| nearest(last, names()).map(|near| format!("did you mean `{near}`?"))) {
+                Some(help) => help,
+                None => match self.names_below(parent).iter().find(|name| name.ends_with(".extra_config")) {
+                    Some(extra) => format!("{lists}; the product's own settings go under `{extra}`"),
+                    None => lists,
+                },
+            };
         self.draft
             .document
             .error(entry.key.span, format!("unknown variable `{dotted}`"))
@@ -318,12 +334,12 @@ impl<'c> Check<'c> {
             let problem = self.draft.document.error(node.span, format!("`{dotted}` has no value"));
             return Some(problem.label("nothing follows").help(help));
         }
-        let fault = variable.r#type.fault(node)?;
-        let inside = if fault.span == node.span { "" } else { "a part of " };
+        let fault = variable.r#type.fault(node, &self.draft.document)?;
+        let part = fault.part;
         let message = if variable.secret {
-            format!("{inside}`{dotted}` must be {}", fault.wanted)
+            format!("{part}`{dotted}` must be {}", fault.wanted)
         } else {
-            format!("{inside}`{dotted}` must be {}, got {}", fault.wanted, fault.got)
+            format!("{part}`{dotted}` must be {}, got {}", fault.wanted, fault.got)
         };
         let problem = self
             .draft
@@ -363,8 +379,7 @@ impl<'c> Check<'c> {
             }
         }
         for (name, (variable, role, hosts)) in wanting {
-            let line =
-                name.split('.').rev().fold("…".to_owned(), |inner, step| format!("{{ {step}: {inner} }}"));
+            let line = braces(name);
             let problem = self
                 .draft
                 .document
@@ -520,6 +535,11 @@ impl<'c> Check<'c> {
             );
         }
     }
+}
+
+/// `tls.cert` -> `{ tls: { cert: … } }`
+fn braces(dotted: &str) -> String {
+    dotted.split('.').rev().fold("…".to_owned(), |inner, step| format!("{{ {step}: {inner} }}"))
 }
 
 fn first(dotted: &str) -> &str {

@@ -40,7 +40,7 @@ impl RoleSet {
     pub fn load(dir: Option<&Path>) -> Result<Self, Vec<Diagnostic>> {
         let mut folders = embedded();
         if let Some(dir) = dir {
-            for folder in read_dir(dir).map_err(|problem| vec![problem])? {
+            for folder in read_dir(dir).map_err(|problem| vec![*problem])? {
                 folders.insert(folder.name.clone(), folder);
             }
         }
@@ -49,7 +49,7 @@ impl RoleSet {
 
     /// Only the roles of `dir`.
     pub fn from_dir(dir: &Path) -> Result<Self, Vec<Diagnostic>> {
-        from_folders(read_dir(dir).map_err(|problem| vec![problem])?)
+        from_folders(read_dir(dir).map_err(|problem| vec![*problem])?)
     }
 }
 
@@ -68,10 +68,11 @@ fn embedded() -> BTreeMap<String, Folder> {
 }
 
 /// Every folder directly under `dir`; hidden ones and plain files are no roles.
-fn read_dir(dir: &Path) -> Result<Vec<Folder>, Diagnostic> {
+fn read_dir(dir: &Path) -> Result<Vec<Folder>, Box<Diagnostic>> {
     let failed = |path: &Path, error: &std::io::Error| {
-        Diagnostic::error(format!("the roles folder {} cannot be read: {error}", path.display()))
-            .help("`--roles` takes a folder with one folder for each role: NAME/role.yaml")
+        let problem =
+            Diagnostic::error(format!("the roles folder {} cannot be read: {error}", path.display()));
+        Box::new(problem.help("`--roles` takes a folder with one folder for each role: NAME/role.yaml"))
     };
     let mut folders = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(|error| failed(dir, &error))? {
@@ -144,14 +145,14 @@ fn parse(folder: &Folder, problems: &mut Vec<Diagnostic>) -> Option<(Role, Docum
     };
     let text = match yaml::text(bytes.clone(), &file) {
         Ok(text) => text,
-        Err(problem) => return fail(problem),
+        Err(problem) => return fail(*problem),
     };
     let mut templates = IndexMap::new();
     for (path, bytes) in &folder.files {
         let Some(template) = path.strip_prefix("templates/") else { continue };
         match yaml::text(bytes.clone(), &folder.path.join(path)) {
             Ok(text) => drop(templates.insert(template.to_owned(), text)),
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.push(*problem),
         }
     }
     let (document, mut wrong) = yaml::parse(&text, &file);
@@ -169,6 +170,8 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
     let fields = reader.fields(&document.root, &what, KEYS);
     let doc = match fields.written("doc") {
         Some(node) => reader.text(node, "`doc`").map(|text| text.value.trim().to_owned()),
+        // What is no map at all is reported as that.
+        None if !matches!(document.root.kind, Kind::Map(_) | Kind::Null) => None,
         None => {
             let problem =
                 document.error(document.root.span, format!("{what} has no `doc`")).without_excerpt();
@@ -261,9 +264,12 @@ fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {
         reader.note(problem.help("a sentence for `bootstrap roles`: what it is, and what to choose"));
     }
     let default = fields.written("default");
-    if let Some(fault) = default.and_then(|node| r#type.fault(node)) {
+    if let Some(fault) = default.and_then(|node| r#type.fault(node, document)) {
         let problem = document
-            .error(fault.span, format!("the default of `{name}` must be {}, got {}", fault.wanted, fault.got))
+            .error(
+                fault.span,
+                format!("{}the default of `{name}` must be {}, got {}", fault.part, fault.wanted, fault.got),
+            )
             .label(format!("expected {}", fault.wanted));
         reader.note(Diagnostic { help: fault.help, ..problem });
     }
