@@ -8,6 +8,7 @@
 //!                  ranges; check    variables merged
 //! ```
 
+mod address;
 mod check;
 mod draft;
 mod model;

@@ -3,8 +3,10 @@
 mod check;
 mod load;
 mod model;
+mod parse;
 mod schema;
 mod types;
+mod values;
 mod variables;
 
 pub use check::{check, load_inventory, shown};
