@@ -26,6 +26,7 @@ pub struct Draft {
     pub complete: bool,
 }
 
+/// One host with what is written at its own key.
 #[derive(Clone, Debug)]
 pub struct DraftHost {
     /// The span is that of the key; hosts of one range share it.
@@ -42,11 +43,13 @@ pub struct DraftHost {
 }
 
 impl DraftHost {
+    /// Where SSH goes.
     pub fn address(&self) -> &str {
         self.address.as_ref().map_or(self.name.value.as_str(), |address| &address.value)
     }
 }
 
+/// One group with what is written at its key.
 #[derive(Clone, Debug)]
 pub struct DraftGroup {
     pub name: Located<GroupName>,

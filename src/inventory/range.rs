@@ -21,6 +21,7 @@ pub enum RangeError {
 }
 
 impl RangeError {
+    /// What to write instead.
     pub fn help(&self) -> String {
         match self {
             Self::Unclosed(_) | Self::NoNumbers(_) => {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::NameError;
 use super::node::{Document, Entry, Kind, Located, Node, Span};
+use super::{NameError, shape};
 use crate::report::Diagnostic;
 
 /// Reads nodes of one document and collects what is wrong with them.
@@ -17,6 +17,7 @@ impl<'d> Reader<'d> {
         Self { document, problems: Vec::new() }
     }
 
+    /// Adds a problem to those found.
     pub fn note(&mut self, problem: Diagnostic) {
         self.problems.push(problem);
     }
@@ -74,7 +75,7 @@ impl<'d> Reader<'d> {
     fn unknown_key(&mut self, entry: &Entry, what: &str, known: &[&str]) {
         let key = &entry.key.value;
         let near = nearest(key, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-        let home = home(key).map(|home| format!("`{key}` belongs under `{home}:`"));
+        let home = home(entry, known);
         let help = missing_colon(entry, known.iter().copied()).or(near).or(home);
         let help = help.unwrap_or_else(|| format!("its keys are {}", list(known)));
         let problem = self
@@ -85,6 +86,7 @@ impl<'d> Reader<'d> {
         self.note(problem);
     }
 
+    /// The items of a list; nothing written counts as an empty one.
     pub fn items(&mut self, node: &'d Node, what: &str, wanted: &str) -> &'d [Node] {
         match &node.kind {
             Kind::List(items) => items,
@@ -101,6 +103,7 @@ impl<'d> Reader<'d> {
         }
     }
 
+    /// A text that is not empty.
     pub fn text(&mut self, node: &Node, what: &str) -> Option<Located<String>> {
         match &node.kind {
             Kind::Text(text) if !text.is_empty() => Some(Located { value: text.clone(), span: node.span }),
@@ -121,11 +124,13 @@ impl<'d> Reader<'d> {
         }
     }
 
+    /// The texts of a list; `what` is the list.
     pub fn texts(&mut self, node: &'d Node, what: &str, wanted: &str) -> Vec<Located<String>> {
         let items = self.items(node, what, wanted);
         items.iter().filter_map(|item| self.text(item, &format!("an item of {what}"))).collect()
     }
 
+    /// `true` or `false`.
     pub fn bool(&mut self, node: &Node, what: &str) -> Option<bool> {
         match node.kind {
             Kind::Bool(value) => Some(value),
@@ -201,15 +206,15 @@ impl<'d> Fields<'d> {
     }
 }
 
-/// Where a key of the inventory belongs when it is found somewhere else.
-fn home(key: &str) -> Option<&'static str> {
-    Some(match key {
-        "user" | "port" | "identity_file" | "jump" | "host_keys" | "become" | "persist" | "known_hosts" => {
-            "ssh"
-        }
-        "consul" | "nomad" | "docker" | "nfs" | "dns" | "kubernetes" => "vars",
-        _ => return None,
-    })
+/// Where a key of an inventory belongs when it stands beside `ssh` or `vars` instead of in them.
+fn home(entry: &Entry, known: &[&str]) -> Option<String> {
+    let key = entry.key.value.as_str();
+    if known.contains(&"ssh") && shape::SSH.contains(&key) {
+        return Some(format!("`{key}` belongs under `ssh:`"));
+    }
+    let block = matches!(&entry.value.kind, Kind::Map(entries) if !entries.is_empty());
+    (known.contains(&"vars") && block)
+        .then(|| format!("its keys are {}; variables of roles stand under `vars:`", list(known)))
 }
 
 /// The candidate a typing slip away from `text`.
