@@ -80,7 +80,7 @@ fn members(draft: &Draft, group: &DraftGroup, problems: &mut Vec<Diagnostic>) ->
             });
             let found: Vec<usize> = found.map(|(index, _)| index).collect();
             if found.is_empty() {
-                if draft.unnamed.iter().any(|key| *key == written.value) {
+                if draft.unnamed.contains(&written.value) {
                     break;
                 }
                 problems.push(unknown_host(draft, group, written, &text));
@@ -129,7 +129,9 @@ fn unknown_host(draft: &Draft, group: &DraftGroup, written: &Located<String>, na
     } else {
         format!("group `{group_name}` has the unknown host `{name}`, of the range `{}`", written.value)
     };
-    let help = match nearest(name, names.iter().copied()) {
+    // `node-4` beside `node-1` to `node-3` is no typing slip.
+    let bare = |name: &str| name.replace(|c: char| c.is_ascii_digit(), "");
+    let help = match nearest(name, names.iter().copied().filter(|known| bare(known) != bare(name))) {
         Some(near) => format!("did you mean `{near}`?"),
         None if groups.contains(&name) => {
             format!("`{name}` is a group; groups hold hosts only: name its hosts, or use a glob")

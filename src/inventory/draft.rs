@@ -22,8 +22,11 @@ pub struct Draft {
     pub unnamed: Vec<String>,
     pub groups: Vec<DraftGroup>,
     pub vars: Option<Node>,
+    /// Nothing is missing from it: what follows from all hosts and roles together can be judged.
+    pub complete: bool,
 }
 
+/// One host with what is written at its own key.
 #[derive(Clone, Debug)]
 pub struct DraftHost {
     /// The span is that of the key; hosts of one range share it.
@@ -40,11 +43,13 @@ pub struct DraftHost {
 }
 
 impl DraftHost {
+    /// Where SSH goes.
     pub fn address(&self) -> &str {
         self.address.as_ref().map_or(self.name.value.as_str(), |address| &address.value)
     }
 }
 
+/// One group with what is written at its key.
 #[derive(Clone, Debug)]
 pub struct DraftGroup {
     pub name: Located<GroupName>,

@@ -8,6 +8,7 @@
 //!                  ranges; check    variables merged
 //! ```
 
+mod address;
 mod check;
 mod draft;
 mod model;
@@ -31,7 +32,7 @@ use crate::report::Diagnostic;
 pub fn load(path: &Path) -> (Option<Draft>, Vec<Diagnostic>) {
     match yaml::read(path) {
         Ok(text) => parse(&text, path),
-        Err(problem) => (None, vec![problem]),
+        Err(problem) => (None, vec![*problem]),
     }
 }
 
@@ -44,5 +45,6 @@ pub fn parse(text: &str, path: &Path) -> (Option<Draft>, Vec<Diagnostic>) {
     let mut draft = shape::draft(&mut reader);
     problems.append(&mut reader.problems);
     problems.extend(check::check(&mut draft));
+    draft.complete = !problems.iter().any(Diagnostic::is_error);
     (Some(draft), problems)
 }

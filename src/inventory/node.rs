@@ -35,6 +35,7 @@ pub struct Node {
     pub kind: Kind,
 }
 
+/// What a node holds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
     Null,
@@ -62,6 +63,7 @@ impl Node {
         }
     }
 
+    /// The value at a key of a map.
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.entries().iter().find(|entry| entry.key.value == key).map(|entry| &entry.value)
     }
@@ -70,6 +72,7 @@ impl Node {
         self.kind == Kind::Null
     }
 
+    /// The value without its places; keys keep their order.
     pub fn to_json(&self) -> Value {
         match &self.kind {
             Kind::Null => Value::Null,
@@ -92,6 +95,12 @@ impl Node {
             Kind::Null => "nothing".to_owned(),
             Kind::Bool(value) => format!("`{value}`"),
             Kind::Number(number) => format!("the number {number}"),
+            // A text that looks like something else is one because of its quotes.
+            Kind::Text(text)
+                if text.parse::<f64>().is_ok() || matches!(text.as_str(), "true" | "false" | "null") =>
+            {
+                format!("the text \"{text}\"")
+            }
             Kind::Text(text) if text.is_empty() => "an empty text".to_owned(),
             Kind::Text(text) if text.chars().count() > 40 => {
                 format!("the text `{}…`", text.chars().take(40).collect::<String>())
@@ -129,10 +138,12 @@ pub struct Document {
 }
 
 impl Document {
+    /// An error that points at a part of this document.
     pub fn error(&self, span: Span, message: impl Into<String>) -> Diagnostic {
         self.mark(Diagnostic::error(message), span)
     }
 
+    /// A warning that points at a part of this document.
     pub fn warning(&self, span: Span, message: impl Into<String>) -> Diagnostic {
         self.mark(Diagnostic::warning(message), span)
     }

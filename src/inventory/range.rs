@@ -6,7 +6,7 @@ const MOST: u32 = 1000;
 /// Why a text with brackets is no range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
-    #[error("`{0}` opens a range that is not closed, or the other way round")]
+    #[error("`{0}` has a bracket without its partner")]
     Unclosed(String),
     #[error("`{0}` has more than one range")]
     Several(String),
@@ -21,6 +21,7 @@ pub enum RangeError {
 }
 
 impl RangeError {
+    /// What to write instead.
     pub fn help(&self) -> String {
         match self {
             Self::Unclosed(_) | Self::NoNumbers(_) => {
@@ -140,9 +141,9 @@ mod tests {
     #[test]
     fn what_is_no_range_says_why() {
         for (text, message) in [
-            ("n[1-3", "`n[1-3` opens a range that is not closed, or the other way round"),
-            ("n1-3]", "`n1-3]` opens a range that is not closed, or the other way round"),
-            ("n[[1-3]]", "`n[[1-3]]` opens a range that is not closed, or the other way round"),
+            ("n[1-3", "`n[1-3` has a bracket without its partner"),
+            ("n1-3]", "`n1-3]` has a bracket without its partner"),
+            ("n[[1-3]]", "`n[[1-3]]` has a bracket without its partner"),
             ("n[1-2]m[1-2]", "`n[1-2]m[1-2]` has more than one range"),
             ("n[a-c]", "`[a-c]` is no range"),
             ("n[+1-3]", "`[+1-3]` is no range"),

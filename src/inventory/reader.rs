@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::NameError;
 use super::node::{Document, Entry, Kind, Located, Node, Span};
+use super::{NameError, shape};
 use crate::report::Diagnostic;
 
 /// Reads nodes of one document and collects what is wrong with them.
@@ -17,6 +17,7 @@ impl<'d> Reader<'d> {
         Self { document, problems: Vec::new() }
     }
 
+    /// Adds a problem to those found.
     pub fn note(&mut self, problem: Diagnostic) {
         self.problems.push(problem);
     }
@@ -30,10 +31,13 @@ impl<'d> Reader<'d> {
 
     /// `what` is what stands here ("the hosts"), `wanted` what should ("a map of …").
     pub fn wrong_type(&mut self, node: &Node, what: &str, wanted: &str) -> &mut Diagnostic {
-        let problem = self
-            .document
-            .error(node.span, format!("{what} must be {wanted}, got {}", node.describe()))
-            .label(format!("expected {wanted}"));
+        let problem =
+            self.document.error(node.span, format!("{what} must be {wanted}, got {}", node.describe()));
+        // A long list of what is possible stands in the message alone.
+        let problem = match wanted.chars().count() {
+            0..=40 => problem.label(format!("expected {wanted}")),
+            _ => problem,
+        };
         self.problems.push(problem);
         // The line above has just pushed one.
         self.problems.last_mut().expect("a problem was pushed")
@@ -53,7 +57,15 @@ impl<'d> Reader<'d> {
 
     /// The entries of a map with fixed keys; unknown ones are reported with the nearest known one.
     pub fn fields(&mut self, node: &'d Node, what: &str, known: &[&str]) -> Fields<'d> {
-        let entries = self.entries(node, what, &format!("a map with the keys {}", list(known)));
+        let entries = match &node.kind {
+            Kind::Map(entries) => entries.as_slice(),
+            Kind::Null => &[],
+            _ => {
+                let help = format!("its keys are {}", list(known));
+                self.wrong_type(node, what, "a map").help = Some(help);
+                &[]
+            }
+        };
         for entry in entries.iter().filter(|entry| !known.contains(&entry.key.value.as_str())) {
             self.unknown_key(entry, what, known);
         }
@@ -62,13 +74,10 @@ impl<'d> Reader<'d> {
 
     fn unknown_key(&mut self, entry: &Entry, what: &str, known: &[&str]) {
         let key = &entry.key.value;
-        let help = match (nearest(key, known.iter().copied()), home(key)) {
-            (Some(near), _) => format!("did you mean `{near}`?"),
-            (None, Some(home)) if !known.contains(&home) || home == "ssh" => {
-                format!("`{key}` belongs under `{home}:`")
-            }
-            _ => format!("its keys are {}", list(known)),
-        };
+        let near = nearest(key, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+        let home = home(entry, known);
+        let help = missing_colon(entry, known.iter().copied()).or(near).or(home);
+        let help = help.unwrap_or_else(|| format!("its keys are {}", list(known)));
         let problem = self
             .document
             .error(entry.key.span, format!("{what} has the unknown key `{key}`"))
@@ -77,6 +86,7 @@ impl<'d> Reader<'d> {
         self.note(problem);
     }
 
+    /// The items of a list; nothing written counts as an empty one.
     pub fn items(&mut self, node: &'d Node, what: &str, wanted: &str) -> &'d [Node] {
         match &node.kind {
             Kind::List(items) => items,
@@ -93,12 +103,18 @@ impl<'d> Reader<'d> {
         }
     }
 
+    /// A text that is not empty.
     pub fn text(&mut self, node: &Node, what: &str) -> Option<Located<String>> {
         match &node.kind {
             Kind::Text(text) if !text.is_empty() => Some(Located { value: text.clone(), span: node.span }),
             Kind::Number(_) | Kind::Bool(_) => {
                 let help = format!("put quotes around it: \"{}\"", self.document.written(node));
                 self.wrong_type(node, what, "a text").help = Some(help);
+                None
+            }
+            Kind::List(_) if self.document.written(node) == "[" => {
+                let help = "if the brackets belong to the text, as in a range, put quotes around it";
+                self.wrong_type(node, what, "a text").help = Some(help.to_owned());
                 None
             }
             _ => {
@@ -108,11 +124,13 @@ impl<'d> Reader<'d> {
         }
     }
 
+    /// The texts of a list; `what` is the list.
     pub fn texts(&mut self, node: &'d Node, what: &str, wanted: &str) -> Vec<Located<String>> {
         let items = self.items(node, what, wanted);
         items.iter().filter_map(|item| self.text(item, &format!("an item of {what}"))).collect()
     }
 
+    /// `true` or `false`.
     pub fn bool(&mut self, node: &Node, what: &str) -> Option<bool> {
         match node.kind {
             Kind::Bool(value) => Some(value),
@@ -132,7 +150,13 @@ impl<'d> Reader<'d> {
         match parse(text.value.clone()) {
             Ok(value) => Some(Located { value, span: text.span }),
             Err(error) => {
-                let problem = self.document.error(text.span, error.to_string()).help(NAME_HELP);
+                let rule = "names are made of a-z, 0-9 and inner `-`, at most 63 of them";
+                let plain = plain_name(&text.value);
+                let help = match parse(plain.clone()) {
+                    Ok(_) => format!("did you mean `{plain}`? {rule}"),
+                    Err(_) => rule.to_owned(),
+                };
+                let problem = self.document.error(text.span, error.to_string()).help(help);
                 self.note(problem);
                 None
             }
@@ -155,8 +179,12 @@ impl<'d> Reader<'d> {
     }
 }
 
-const NAME_HELP: &str = "names are made of a-z, 0-9 and `-`, start and end with a letter or a digit, \
-                         and have at most 63 characters: hosts become DNS names";
+/// The name somebody may have meant: `My_Servers` -> `my-servers`.
+fn plain_name(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let plain: String = lower.chars().map(|c| if " _.".contains(c) { '-' } else { c }).collect();
+    plain.trim_matches('-').to_owned()
+}
 
 /// The entries of a map with fixed keys.
 #[derive(Clone, Copy, Default)]
@@ -178,27 +206,37 @@ impl<'d> Fields<'d> {
     }
 }
 
-/// Where a key of the inventory belongs when it is found somewhere else.
-fn home(key: &str) -> Option<&'static str> {
-    Some(match key {
-        "user" | "port" | "identity_file" | "jump" | "host_keys" | "become" | "persist" | "known_hosts" => {
-            "ssh"
-        }
-        "consul" | "nomad" | "docker" | "nfs" | "dns" | "kubernetes" => "vars",
-        _ => return None,
-    })
+/// Where a key of an inventory belongs when it stands beside `ssh` or `vars` instead of in them.
+fn home(entry: &Entry, known: &[&str]) -> Option<String> {
+    let key = entry.key.value.as_str();
+    if known.contains(&"ssh") && shape::SSH.contains(&key) {
+        return Some(format!("`{key}` belongs under `ssh:`"));
+    }
+    let block = matches!(&entry.value.kind, Kind::Map(entries) if !entries.is_empty());
+    (known.contains(&"vars") && block)
+        .then(|| format!("its keys are {}; variables of roles stand under `vars:`", list(known)))
 }
 
 /// The candidate a typing slip away from `text`.
 pub fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let plain = |text: &str| text.to_lowercase().replace('_', "-");
     let text = plain(text);
+    let length = text.chars().count();
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&text, &plain(candidate)), candidate))
-        .filter(|(distance, candidate)| *distance <= text.len().max(candidate.len()).div_ceil(4).clamp(1, 3))
+        .filter(|(distance, candidate)| {
+            let length = length.max(candidate.chars().count());
+            *distance < length && *distance <= length.div_ceil(4).clamp(1, 3)
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// What somebody who wrote `{ port 22 }` meant: `port: 22`.
+pub fn missing_colon<'c>(entry: &Entry, known: impl IntoIterator<Item = &'c str>) -> Option<String> {
+    let (key, value) = entry.key.value.split_once(' ').filter(|_| entry.value.is_null())?;
+    known.into_iter().any(|known| known == key).then(|| format!("write `{key}: {}`", value.trim()))
 }
 
 /// `a, b and c`, each in backticks.

@@ -1,12 +1,11 @@
 //! The tree of an inventory file -> [`Draft`]: its keys, their types, ranges expanded.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::draft::{Draft, DraftGroup, DraftHost, DraftSsh};
 use super::node::{Entry, Kind, Located, Node};
-use super::reader::{Fields, Reader, duration, list};
-use super::{Become, ClusterName, GroupName, HostKeys, HostName, RoleName, range};
+use super::reader::{Fields, Reader, duration};
+use super::{Become, ClusterName, GroupName, HostKeys, RoleName, address, range};
 
 /// The keys of each level; `schema` describes the same ones, and a test compares.
 pub const TOP: &[&str] = &["cluster", "ssh", "hosts", "groups", "vars"];
@@ -25,6 +24,7 @@ pub fn draft(reader: &mut Reader<'_>) -> Draft {
         unnamed: Vec::new(),
         groups: Vec::new(),
         vars: None,
+        complete: false,
         document: document.clone(),
     };
     let root = &document.root;
@@ -38,7 +38,7 @@ pub fn draft(reader: &mut Reader<'_>) -> Draft {
             return draft;
         }
         _ => {
-            reader.wrong_type(root, "the inventory", &format!("a map with the keys {}", list(TOP)));
+            reader.fields(root, "the inventory", TOP);
             return draft;
         }
     }
@@ -162,7 +162,11 @@ fn port(reader: &mut Reader<'_>, node: &Node) -> Option<u16> {
         _ => None,
     };
     if port.is_none_or(|port| port == 0) {
-        reader.wrong_type(node, "`port`", "a number from 1 to 65535");
+        let help = match &node.kind {
+            Kind::Text(text) if text.parse::<u16>().is_ok() => Some(format!("write {text} without quotes")),
+            _ => None,
+        };
+        reader.wrong_type(node, "`port`", "a number from 1 to 65535").help = help;
         return None;
     }
     port
@@ -195,30 +199,30 @@ fn hosts<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Vec<DraftHost> {
         Kind::Text(_) => Fields::default(),
         _ => reader.fields(node, &what, HOST),
     };
-    let names = expand(reader, key);
+    let names = address::names(reader, key);
     let mut addresses = fields.written("address").and_then(|node| {
         let text = reader.text(node, "`address`")?;
-        pairwise(reader, key, names.len(), &text)
+        address::pairwise(reader, key, names.len(), &text)
     });
     if let Some(texts) = &mut addresses {
-        texts.retain(|text| check_address(reader, text));
+        texts.retain(|text| address::check_address(reader, text));
     }
     let cluster_addresses = fields.written("cluster_address").and_then(|node| {
         let text = reader.text(node, "`cluster_address`")?;
-        let texts = pairwise(reader, key, names.len(), &text)?;
-        Some(texts.iter().filter_map(|text| ip_address(reader, text)).collect::<Vec<_>>())
+        let texts = address::pairwise(reader, key, names.len(), &text)?;
+        Some(texts.iter().filter_map(|text| address::ip_address(reader, text)).collect::<Vec<_>>())
     });
     let cluster_interface = fields.written("cluster_interface").and_then(|node| {
         if let Some(other) = fields.get("cluster_address") {
             let problem = reader
                 .document
                 .error(node.span, format!("{what} has both `cluster_address` and `cluster_interface`"))
-                .label("this would say where to find the address")
-                .also(other.span.range(), "this is the address")
-                .help("keep one of them");
+                .label("the address of an interface")
+                .also(other.span.range(), "one address")
+                .help("keep one of them: each says at which address the agents talk to each other");
             reader.note(problem);
         }
-        interface(reader, node)
+        address::interface(reader, node)
     });
     let ssh = fields.written("ssh").map(|node| ssh(reader, node)).unwrap_or_default();
     let roles = fields.written("roles").map(|node| roles(reader, node, &what)).unwrap_or_default();
@@ -236,126 +240,6 @@ fn hosts<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Vec<DraftHost> {
         vars: vars.clone(),
     };
     names.into_iter().enumerate().map(host).collect()
-}
-
-/// The host names of a key; none when it is no name, which is reported once for its range.
-fn expand(reader: &mut Reader<'_>, key: &Located<String>) -> Vec<HostName> {
-    let texts = match range::expand(&key.value) {
-        Ok(texts) => texts,
-        Err(error) => {
-            let problem = reader.document.error(key.span, error.to_string()).help(error.help());
-            reader.note(problem);
-            return Vec::new();
-        }
-    };
-    let mut names = Vec::new();
-    for text in texts {
-        match reader.name(&Located { value: text, span: key.span }, HostName::parse) {
-            Some(name) => names.push(name.value),
-            None => return Vec::new(),
-        }
-    }
-    names
-}
-
-/// Expands a value of a ranged host: as many as the name has, or it is reported.
-fn pairwise(
-    reader: &mut Reader<'_>,
-    key: &Located<String>,
-    names: usize,
-    text: &Located<String>,
-) -> Option<Vec<Located<String>>> {
-    // An IPv6 address in brackets is a habit from URLs, not a range.
-    let address = text.value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    if address.is_some_and(|address| address.parse::<IpAddr>().is_ok()) {
-        let problem = reader.document.error(text.span, format!("`{}` has brackets", text.value));
-        reader.note(problem.help("write an IPv6 address without them"));
-        return None;
-    }
-    let texts = match range::expand(&text.value) {
-        Ok(texts) => texts,
-        Err(error) => {
-            let problem = reader.document.error(text.span, error.to_string()).help(error.help());
-            reader.note(problem);
-            return None;
-        }
-    };
-    // No names: the key itself was wrong, and said so.
-    if texts.len() != names && names > 0 {
-        let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        let (hosts, values) = (count(names, "host"), texts.len());
-        let problem = reader
-            .document
-            .error(text.span, format!("`{}` is {hosts}, but `{}` is {values}", key.value, text.value))
-            .label(match values {
-                1 => "the same for all of them".to_owned(),
-                _ => format!("{values} values"),
-            })
-            .also(key.span.range(), hosts)
-            .help("ranges expand pairwise: give both the same length, for example `node-[2-3]: { address: \"10.0.0.1[2-3]\" }`");
-        reader.note(problem);
-        return None;
-    }
-    Some(texts.into_iter().map(|value| Located { value, span: text.span }).collect())
-}
-
-fn check_address(reader: &mut Reader<'_>, text: &Located<String>) -> bool {
-    let address = text.value.as_str();
-    if address.parse::<IpAddr>().is_ok() {
-        return true;
-    }
-    let digits = address.chars().all(|c| c.is_ascii_digit() || c == '.');
-    let name =
-        address.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)) && !address.starts_with('-');
-    let help = if let Some((user, host)) = address.split_once('@') {
-        format!("the user has a key of its own: `address: {host}`, `ssh: {{ user: {user} }}`")
-    } else if let Some((host, port)) = address.rsplit_once(':').filter(|(host, _)| !host.contains(':')) {
-        format!("the port has a key of its own: `address: {host}`, `ssh: {{ port: {port} }}`")
-    } else if name && !digits {
-        return true;
-    } else if address.contains('/') {
-        "leave out the network's prefix length".to_owned()
-    } else {
-        "an IP address such as 192.168.56.11, a DNS name, or a `Host` of ~/.ssh/config".to_owned()
-    };
-    let problem = reader.document.error(text.span, format!("`{address}` is no address")).help(help);
-    reader.note(problem);
-    false
-}
-
-fn ip_address(reader: &mut Reader<'_>, text: &Located<String>) -> Option<Located<IpAddr>> {
-    let address = text.value.parse::<IpAddr>().ok();
-    let usable = address.filter(|address| !address.is_unspecified() && !address.is_loopback());
-    if let Some(value) = usable {
-        return Some(Located { value, span: text.span });
-    }
-    let (message, help) = match address {
-        Some(address) => (
-            format!("`cluster_address` is {address}, which no other host can reach"),
-            "the address at which this host's agents are reached by the others",
-        ),
-        None => (
-            format!("`{}` is no IP address", text.value),
-            "agents bind and advertise an address, not a name; `cluster_interface: eth1` takes that of an interface",
-        ),
-    };
-    let problem = reader.document.error(text.span, message).help(help);
-    reader.note(problem);
-    None
-}
-
-fn interface(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
-    let text = reader.text(node, "`cluster_interface`")?;
-    // IFNAMSIZ is 16 with the closing NUL.
-    let odd = text.value.len() > 15
-        || text.value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/');
-    if !odd {
-        return Some(text.value);
-    }
-    let problem =
-        reader.document.error(text.span, format!("`{}` is no name of a network interface", text.value));
-    reader.note(problem.help("`ip -brief address` on the host lists them: eth0, ens3, eth1.100"));
-    None
 }
 
 fn roles<'d>(reader: &mut Reader<'d>, node: &'d Node, what: &str) -> Vec<Located<RoleName>> {

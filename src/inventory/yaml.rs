@@ -18,21 +18,22 @@ use super::node::{self, Document, Entry, Kind, Located, Node, Span};
 use crate::report::Diagnostic;
 
 /// Reads a file as text; what prevents that is a diagnostic too.
-pub fn read(path: &Path) -> Result<String, Diagnostic> {
-    let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+pub fn read(path: &Path) -> Result<String, Box<Diagnostic>> {
+    let bytes = std::fs::read(path).map_err(|error| Box::new(unreadable(path, &error)))?;
     text(bytes, path)
 }
 
 /// The bytes of a file as text.
-pub fn text(bytes: Vec<u8>, file: &Path) -> Result<String, Diagnostic> {
+pub fn text(bytes: Vec<u8>, file: &Path) -> Result<String, Box<Diagnostic>> {
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let bytes = error.into_bytes();
         let text: Arc<str> = String::from_utf8_lossy(&bytes).into();
         let span = Span { start: valid, end: valid };
         let message = format!("the byte 0x{:02x} is not UTF-8", bytes[valid]);
-        node::place(file, &text, span, String::new(), Diagnostic::error(message))
-            .help("save the file as UTF-8 in your editor; `file` tells which encoding it has now")
+        let problem = node::place(file, &text, span, String::new(), Diagnostic::error(message));
+        let help = "save the file as UTF-8 in your editor; `file` tells which encoding it has now";
+        Box::new(problem.help(help))
     })
 }
 
@@ -125,29 +126,33 @@ fn syntax(error: &Error, text: &Arc<str>, file: &Path) -> Diagnostic {
         Error::AliasError { error, .. } => error,
         error => error,
     };
-    let span = error.location().map_or(Span { start: 0, end: 0 }, |location| span_of(location, text));
-    let rest = &text[span.start..];
-    let line = &text[text[..span.start].rfind('\n').map_or(0, |at| at + 1)..];
-    let line = line.lines().next().unwrap_or_default();
+    let mut span = error.location().map_or(Span { start: 0, end: 0 }, |location| span_of(location, text));
+    let (above, rest) = text.split_at(span.start);
+    let before = &above[above.rfind('\n').map_or(0, |at| at + 1)..];
+    let line = text[above.len() - before.len()..].lines().next().unwrap_or_default();
+    let indentation = &line[..line.len() - line.trim_start().len()];
     let words = error.to_string();
-    let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words).to_owned();
+    let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words);
+    let says = |part: &str| words.contains(part);
+    let word = rest.split([' ', ',', ']', '}', '\n']).next().unwrap_or_default();
+    let no_yaml = |what: &str| format!("this is not YAML: {what}");
     let (message, help) = match error {
         Error::DuplicateMappingKey { key, .. } => (
             format!("the key `{}` is written twice in one map", key.as_deref().unwrap_or("?")),
             "keep one of them, or merge what stands below the two".to_owned(),
         ),
-        Error::MultipleDocuments { .. } => (
-            "a second YAML document starts here".to_owned(),
-            "one file describes one cluster: remove the `---`, or move the rest to a file of its own"
-                .to_owned(),
-        ),
-        Error::UnknownAnchor { .. } => {
-            let word = rest.split([' ', ',', ']', '}', '\n']).next().unwrap_or_default();
-            (
-                format!("`{word}` refers to a YAML anchor that is not defined above"),
-                format!("a text that starts with `*` needs quotes: \"{word}\""),
-            )
+        Error::MultipleDocuments { .. } => {
+            // The error stands at the first node of the second document.
+            let marker = above.rfind("\n---").map_or(span.start, |at| at + 1);
+            span = Span { start: marker, end: (marker + 3).min(text.len()) };
+            let help =
+                "one file describes one cluster: remove the `---`, or move the rest to a file of its own";
+            ("a second YAML document starts here".to_owned(), help.to_owned())
         }
+        Error::UnknownAnchor { .. } => (
+            format!("`{word}` refers to a YAML anchor that is not defined above"),
+            format!("a text that starts with `*` needs quotes: \"{word}\""),
+        ),
         Error::NonFiniteFloat { value, .. } => (
             format!("`{value}` is no number that a configuration can hold"),
             format!("if it is meant as text, quote it: \"{value}\""),
@@ -156,37 +161,42 @@ fn syntax(error: &Error, text: &Arc<str>, file: &Path) -> Diagnostic {
             "a key must be a plain word".to_owned(),
             "write `name: value`; a key that looks like something else needs quotes".to_owned(),
         ),
-        _ if line.starts_with([' ', '\t']) && line[..line.len() - line.trim_start().len()].contains('\t') => {
-            (
-                "a tab indents this line; YAML takes only spaces".to_owned(),
-                "replace each tab by two spaces".to_owned(),
-            )
-        }
-        _ if words.contains("illegal placement of ':'") || words.contains("unclosed bracket") => (
-            format!("this is not YAML: {words}"),
-            "a `[` or `{` opened on this line or above is not closed".to_owned(),
+        _ if indentation.contains('\t') => (
+            "a tab indents this line; YAML takes only spaces".to_owned(),
+            "replace each tab by two spaces".to_owned(),
         ),
-        _ if words.contains("mapping values are not allowed") => (
-            "this is not YAML: a `:` stands where no key can be".to_owned(),
-            "keys of one map start in one column, one to a line; a text with `: ` in it needs quotes"
+        _ if says("anchor or alias") => (
+            "a `*` or `&` here starts a YAML anchor, not a text".to_owned(),
+            "put quotes around a glob: \"*\", \"web-*\"".to_owned(),
+        ),
+        _ if says("illegal placement of ':'") || says("bracket") => {
+            (no_yaml(words), "a `[` or `{` opened on this line or above is not closed".to_owned())
+        }
+        _ if says("simple key expected") => (
+            no_yaml(&format!("there is no `:` after `{}`", line.trim())),
+            "keys are written `name: value`, the items of a list `- item`".to_owned(),
+        ),
+        _ if says("mapping values are not allowed") && before.contains(": ") => (
+            no_yaml("a second `:` in one line"),
+            "a text with `: ` in it needs quotes; a map in one line needs braces: `{ a: 1, b: 2 }`"
                 .to_owned(),
         ),
-        _ if words.contains("did not find expected '-'") => (
-            "this is not YAML: a list ends here, but its map was not indented".to_owned(),
+        _ if says("mapping values are not allowed") => (
+            no_yaml("the indentation of this line fits nothing above it"),
+            "the keys of one map start in the same column".to_owned(),
+        ),
+        _ if says("did not find expected '-'") => (
+            no_yaml("a list ends here, but nothing says what this line belongs to"),
             "the items of a list all start with `- `, in one column".to_owned(),
         ),
-        _ if words.contains("quoted scalar") => (
-            format!("this is not YAML: {words}"),
-            "a quote opened above is not closed, or a quote stands inside quotes".to_owned(),
+        _ if says("quote") => {
+            (no_yaml(words), "close the quote; inside '…' a single quote is written twice".to_owned())
+        }
+        _ if says("unexpected character") => (
+            no_yaml(&format!("no text can start with `{}`", word.chars().next().unwrap_or_default())),
+            format!("put quotes around it: \"{word}\""),
         ),
-        _ if words.contains("unexpected character") => (
-            format!("this is not YAML: {}", words.replace('`', "'").replacen("''", "'", 1)),
-            "a text that starts with one of @ % ` * & ! | > { [ needs quotes".to_owned(),
-        ),
-        _ => (
-            format!("this is not YAML: {words}"),
-            "look at the indentation and the quotes just before it".to_owned(),
-        ),
+        _ => (no_yaml(words), "look at the indentation and the quotes just before it".to_owned()),
     };
     node::place(file, text, span, String::new(), Diagnostic::error(message)).help(help)
 }

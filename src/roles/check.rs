@@ -1,10 +1,10 @@
 //! A draft inventory against the roles: what it names must exist, what they need must be there.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 
-use super::{Role, RoleSet, Variable, VariableType};
-use crate::inventory::node::{Entry, Kind, Located, Node, Span};
+use super::{Role, RoleSet};
+use crate::inventory::node::{Located, Span};
 use crate::inventory::reader::{list, nearest};
 use crate::inventory::{self, Draft, HostName, Inventory, RoleName};
 use crate::report::{Diagnostic, diagnostic};
@@ -37,31 +37,37 @@ pub fn check(draft: &Draft, roles: &RoleSet) -> Vec<Diagnostic> {
     let check = Check::new(draft, roles);
     let mut problems = Vec::new();
     check.names(&mut problems);
-    check.variables(&mut problems);
-    check.values_needed(&mut problems);
-    check.roles_needed(&mut problems);
+    // What follows from all hosts and roles together is only judged when all of them are known: a
+    // misspelt role is one error, not also a missing one.
+    let complete = draft.complete && problems.is_empty();
+    let misnamed = check.variables(complete, &mut problems);
     check.conflicts(&mut problems);
-    check.quorums(&mut problems);
-    check.idle(&mut problems);
+    if complete {
+        check.values_needed(&misnamed, &mut problems);
+        check.roles_needed(&mut problems);
+        check.quorums(&mut problems);
+        check.idle(&mut problems);
+    }
     diagnostic::sort(&mut problems);
     problems
 }
 
-struct Check<'c> {
-    draft: &'c Draft,
-    roles: &'c RoleSet,
-    /// What each host does, included roles too, with the place that says so.
-    effective: Vec<Vec<(&'c Role, Span)>>,
+/// One check: the draft, the roles, and what each host does.
+pub struct Check<'c> {
+    pub draft: &'c Draft,
+    pub roles: &'c RoleSet,
+    /// What each host does, included roles too, with the role as written that brings each.
+    pub effective: Vec<Vec<(&'c Role, &'c Located<RoleName>)>>,
 }
 
 impl<'c> Check<'c> {
     fn new(draft: &'c Draft, roles: &'c RoleSet) -> Self {
         let effective = (0..draft.hosts.len()).map(|host| {
-            let mut found: Vec<(&Role, Span)> = Vec::new();
+            let mut found: Vec<(&Role, &Located<RoleName>)> = Vec::new();
             for written in draft.roles_of(host) {
                 for role in roles.closure([&written.value]) {
                     if !found.iter().any(|(known, _)| known.name == role.name) {
-                        found.push((role, written.span));
+                        found.push((role, written));
                     }
                 }
             }
@@ -70,14 +76,14 @@ impl<'c> Check<'c> {
         Self { draft, roles, effective: effective.collect() }
     }
 
-    fn host(&self, index: usize) -> &'c HostName {
+    pub fn host(&self, index: usize) -> &'c HostName {
         &self.draft.hosts[index].name.value
     }
 
     /// The hosts that have a role, written or included, with the place that gives it.
     fn having(&self, role: &RoleName) -> Vec<(usize, Span)> {
-        let with = |(host, roles): (usize, &Vec<(&Role, Span)>)| {
-            roles.iter().find(|(known, _)| known.name == *role).map(|(_, span)| (host, *span))
+        let with = |(host, roles): (usize, &Vec<(&Role, &Located<RoleName>)>)| {
+            roles.iter().find(|(known, _)| known.name == *role).map(|(_, written)| (host, written.span))
         };
         self.effective.iter().enumerate().filter_map(with).collect()
     }
@@ -127,238 +133,8 @@ impl<'c> Check<'c> {
         }
     }
 
-    /// What is set at each level: known, of its type, and read by some host it applies to.
-    fn variables(&self, problems: &mut Vec<Diagnostic>) {
-        let everywhere: Vec<usize> = (0..self.draft.hosts.len()).collect();
-        if let Some(vars) = &self.draft.vars {
-            self.level(vars, &everywhere, "the cluster", problems);
-        }
-        for group in &self.draft.groups {
-            let hosts: Vec<usize> = group.members.iter().map(|(host, _)| *host).collect();
-            if let Some(vars) = &group.vars {
-                self.level(vars, &hosts, &format!("group `{}`", group.name.value), problems);
-            }
-        }
-        let mut seen = HashSet::new();
-        for (index, host) in self.draft.hosts.iter().enumerate() {
-            // Hosts of one range share what is written.
-            if let Some(vars) = host.vars.as_ref().filter(|vars| seen.insert(vars.span.start)) {
-                let same = |(_, other): &(usize, &inventory::DraftHost)| other.name.span == host.name.span;
-                let hosts: Vec<usize> =
-                    self.draft.hosts.iter().enumerate().filter(same).map(|(index, _)| index).collect();
-                let name = host.range.as_deref().unwrap_or(self.host(index).as_str());
-                self.level(vars, &hosts, &format!("host `{name}`"), problems);
-            }
-        }
-    }
-
-    fn level(&self, vars: &Node, hosts: &[usize], who: &str, problems: &mut Vec<Diagnostic>) {
-        for entry in vars.entries() {
-            let namespace = &entry.key.value;
-            let owners: Vec<&Role> = self
-                .roles
-                .roles
-                .values()
-                .filter(|role| role.variables.keys().any(|name| first(name) == namespace))
-                .collect();
-            if owners.is_empty() {
-                problems.push(self.unknown_namespace(entry));
-                continue;
-            }
-            let before = problems.len();
-            self.known(entry, namespace, problems);
-            let read = |host: &usize| {
-                self.effective[*host]
-                    .iter()
-                    .any(|(role, _)| owners.iter().any(|owner| owner.name == role.name))
-            };
-            // Without any known role there is nothing to compare with; that is reported already.
-            let idle = hosts.iter().all(|host| self.effective[*host].is_empty());
-            if problems.len() == before && !idle && !hosts.iter().any(read) {
-                let names: Vec<&str> = owners.iter().map(|role| role.name.as_str()).collect();
-                let (noun, verb) = if names.len() == 1 { ("role", "reads") } else { ("roles", "read") };
-                problems.push(
-                    self.draft
-                        .document
-                        .warning(
-                            entry.key.span,
-                            format!("`{namespace}` is set for {who}, where nothing reads it"),
-                        )
-                        .label("not used")
-                        .help(format!(
-                            "the {noun} {} {verb} it: give it to a host, or remove these lines",
-                            list(&names)
-                        )),
-                );
-            }
-        }
-    }
-
-    fn unknown_namespace(&self, entry: &Entry) -> Diagnostic {
-        let name = &entry.key.value;
-        let all = || self.roles.roles.values().flat_map(|role| role.variables.keys());
-        let mut namespaces: Vec<&str> = all().map(|name| first(name)).collect();
-        namespaces.sort_unstable();
-        namespaces.dedup();
-        let help = if let Some(near) = nearest(name, namespaces.iter().copied()) {
-            format!("did you mean `{near}`?")
-        } else if let Some(full) = all().find(|full| full.rsplit('.').next() == Some(name.as_str())) {
-            let (namespace, rest) = full.split_once('.').unwrap_or((full, ""));
-            format!(
-                "did you mean `{namespace}: {{ {rest}: … }}`? variables stand under the product they belong to"
-            )
-        } else if namespaces.is_empty() {
-            "no role declares any variable".to_owned()
-        } else {
-            format!("variables are set under {}; `bootstrap roles NAME` lists them", list(&namespaces))
-        };
-        self.draft
-            .document
-            .error(entry.key.span, format!("no role has variables under `{name}`"))
-            .label("unknown")
-            .help(help)
-    }
-
-    /// Follows the names of the variables down the maps as written.
-    fn known(&self, entry: &Entry, dotted: &str, problems: &mut Vec<Diagnostic>) {
-        if let Some((_, variable)) = self.declared(dotted) {
-            problems.extend(self.wrong_value(&entry.value, dotted, variable));
-            return;
-        }
-        let below: Vec<&String> = self.names_below(dotted);
-        if below.is_empty() {
-            problems.push(self.unknown_variable(entry, dotted));
-            return;
-        }
-        match &entry.value.kind {
-            Kind::Map(entries) => {
-                for inner in entries {
-                    self.known(inner, &format!("{dotted}.{}", inner.key.value), problems);
-                }
-            }
-            Kind::Null => {}
-            _ => {
-                let got = entry.value.describe();
-                problems.push(
-                    self.draft
-                        .document
-                        .error(
-                            entry.value.span,
-                            format!("`{dotted}` must be a map of its variables, got {got}"),
-                        )
-                        .label("expected a map")
-                        .help(format!("for example `{dotted}: {{ {}: … }}`", &below[0][dotted.len() + 1..])),
-                );
-            }
-        }
-    }
-
-    fn declared(&self, dotted: &str) -> Option<(&'c Role, &'c Variable)> {
-        self.roles.roles.values().find_map(|role| Some((role, role.variables.get(dotted)?)))
-    }
-
-    fn names_below(&self, dotted: &str) -> Vec<&'c String> {
-        let below = |name: &&String| name.strip_prefix(dotted).is_some_and(|rest| rest.starts_with('.'));
-        self.roles.roles.values().flat_map(|role| role.variables.keys()).filter(below).collect()
-    }
-
-    fn unknown_variable(&self, entry: &Entry, dotted: &str) -> Diagnostic {
-        let (parent, last) = dotted.rsplit_once('.').unwrap_or(("", dotted));
-        let siblings = self.names_below(parent);
-        let short = |name: &'c String| &name[parent.len() + 1..];
-        let owner = siblings.first().and_then(|name| self.declared(name)).map(|(role, _)| role.name.as_str());
-        let lists =
-            owner.map(|owner| format!("`bootstrap roles {owner}` lists the variables")).unwrap_or_default();
-        let help = match nearest(last, siblings.iter().map(|name| short(name))) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => match self.names_below(parent).iter().find(|name| name.ends_with(".extra_config")) {
-                Some(extra) => format!("{lists}; the product's own settings go under `{extra}`"),
-                None => lists,
-            },
-        };
-        self.draft
-            .document
-            .error(entry.key.span, format!("unknown variable `{dotted}`"))
-            .label("no role has it")
-            .help(help)
-    }
-
-    fn wrong_value(&self, node: &Node, dotted: &str, variable: &Variable) -> Option<Diagnostic> {
-        if node.is_null() {
-            // A map whose lines are all commented out is an empty one.
-            if variable.optional || (variable.r#type == VariableType::Map && variable.default.is_some()) {
-                return None;
-            }
-            let help = match &variable.default {
-                Some(default) if !variable.secret => {
-                    format!("give it a value, or remove the line: then it is {}", shown(default))
-                }
-                Some(_) => "give it a value, or remove the line: then it has its default".to_owned(),
-                None => format!("it needs {}: {}", variable.r#type.describe(), variable.doc),
-            };
-            let problem = self.draft.document.error(node.span, format!("`{dotted}` has no value"));
-            return Some(problem.label("nothing follows").help(help));
-        }
-        let fault = variable.r#type.fault(node)?;
-        let inside = if fault.span == node.span { "" } else { "a part of " };
-        let message = if variable.secret {
-            format!("{inside}`{dotted}` must be {}", fault.wanted)
-        } else {
-            format!("{inside}`{dotted}` must be {}, got {}", fault.wanted, fault.got)
-        };
-        let problem = self
-            .draft
-            .document
-            .error(fault.span, message)
-            .label(format!("expected {}", fault.wanted))
-            .help(fault.help.unwrap_or_else(|| format!("`{dotted}`: {}", variable.doc)));
-        Some(if variable.secret { problem.without_excerpt() } else { problem })
-    }
-
-    /// Variables without a default that a host's roles read and its inventory does not set.
-    fn values_needed(&self, problems: &mut Vec<Diagnostic>) {
-        let mut wanting: BTreeMap<&str, (&Role, &Variable, Span, Vec<usize>)> = BTreeMap::new();
-        for (host, roles) in self.effective.iter().enumerate() {
-            let vars = self.draft.vars_of(host);
-            for (role, span) in roles {
-                for (name, variable) in &role.variables {
-                    let needed =
-                        variable.default.is_none() && !variable.optional && variable.generate.is_none();
-                    // A null is reported where it stands.
-                    if needed && name.split('.').try_fold(&vars, |node, step| node.get(step)).is_none() {
-                        let entry = wanting.entry(name).or_insert((role, variable, *span, Vec::new()));
-                        if !entry.3.contains(&host) {
-                            entry.3.push(host);
-                        }
-                    }
-                }
-            }
-        }
-        for (name, (role, variable, span, hosts)) in wanting {
-            let line =
-                name.split('.').rev().fold("…".to_owned(), |inner, step| format!("{{ {step}: {inner} }}"));
-            let problem = self
-                .draft
-                .document
-                .error(
-                    span,
-                    format!(
-                        "`{name}` is not set, but role `{}` needs it on {}",
-                        role.name,
-                        self.these(&hosts)
-                    ),
-                )
-                .label(format!("needs `{name}`"))
-                .help(format!(
-                    "set it under `vars: {line}`: {}\n{}",
-                    variable.r#type.describe(),
-                    variable.doc
-                ));
-            problems.push(problem);
-        }
-    }
-
-    fn these(&self, hosts: &[usize]) -> String {
+    /// Hosts as a sentence has them; the first few of many.
+    pub fn these(&self, hosts: &[usize]) -> String {
         let names: Vec<&str> = hosts.iter().map(|host| self.host(*host).as_str()).collect();
         match names.len() {
             0..=5 => list(&names),
@@ -392,8 +168,9 @@ impl<'c> Check<'c> {
     fn conflicts(&self, problems: &mut Vec<Diagnostic>) {
         let mut seen = HashSet::new();
         for (host, roles) in self.effective.iter().enumerate() {
-            for (at, (role, span)) in roles.iter().enumerate() {
-                for (other, other_span) in &roles[at + 1..] {
+            for (at, (role, written)) in roles.iter().enumerate() {
+                for (other, other_written) in &roles[at + 1..] {
+                    let (span, other_span) = (written.span, other_written.span);
                     if !(role.conflicts.contains(&other.name) || other.conflicts.contains(&role.name)) {
                         continue;
                     }
@@ -415,7 +192,7 @@ impl<'c> Check<'c> {
                     problems.push(
                         self.draft
                             .document
-                            .error(*other_span, message)
+                            .error(other_span, message)
                             .label(format!("`{}`", other.name))
                             .also(span.range(), format!("`{}`", role.name))
                             .help("take the host out of one of the groups, or one of the roles away"),
@@ -495,10 +272,6 @@ impl<'c> Check<'c> {
             );
         }
     }
-}
-
-fn first(dotted: &str) -> &str {
-    dotted.split('.').next().unwrap_or(dotted)
 }
 
 /// A default for a sentence or a table: texts bare, the rest as JSON.

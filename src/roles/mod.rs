@@ -3,9 +3,11 @@
 mod check;
 mod load;
 mod model;
+mod parse;
 mod render;
 mod schema;
 mod types;
+mod values;
 mod variables;
 mod wanted;
 

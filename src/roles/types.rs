@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::VariableType;
-use crate::inventory::node::{Kind, Node, Span};
+use crate::inventory::node::{Document, Kind, Node, Span};
 use crate::inventory::reader::{any_of, duration, nearest};
 
 /// Where a value is not of its type, and how.
@@ -11,6 +11,8 @@ use crate::inventory::reader::{any_of, duration, nearest};
 pub struct Fault {
     /// The value itself, or the item or key inside it.
     pub span: Span,
+    /// What the span is of the value: empty, or `an item of `.
+    pub part: &'static str,
     pub wanted: String,
     pub got: String,
     pub help: Option<String>,
@@ -57,21 +59,26 @@ impl VariableType {
     }
 
     /// The first fault of a value, `None` if it has this type.
-    pub fn fault(&self, node: &Node) -> Option<Fault> {
+    pub fn fault(&self, node: &Node, document: &Document) -> Option<Fault> {
+        let written = document.written(node);
         let fault = |help: Option<String>| Fault {
             span: node.span,
+            part: "",
             wanted: self.describe(),
-            got: node.describe(),
+            got: match node.kind {
+                // As written: 1.20 is not 1.2.
+                Kind::Number(_) => format!("the number {written}"),
+                _ => node.describe(),
+            },
             help,
         };
         let right = match (self, &node.kind) {
             (Self::Any, kind) => *kind != Kind::Null,
             (Self::String, Kind::Text(_)) => true,
-            (Self::String | Self::Version, Kind::Number(_) | Kind::Bool(_)) => {
-                return Some(fault(Some(
-                    "put quotes around it, so that YAML takes it for a text".to_owned(),
-                )));
+            (Self::String, Kind::Number(_) | Kind::Bool(_)) => {
+                return Some(fault(Some(format!("put quotes around it: \"{written}\""))));
             }
+            (Self::Version, Kind::Number(_)) => return Some(fault(version_help(written))),
             (Self::Bool, Kind::Bool(_)) | (Self::Map, Kind::Map(_)) => true,
             (Self::Bool, Kind::Text(text)) => {
                 return Some(fault(boolean(text).map(|value| format!("write `{value}`, without quotes"))));
@@ -115,7 +122,10 @@ impl VariableType {
                 true
             }
             (Self::Source, _) => return source(node, fault),
-            (Self::List(inner), Kind::List(items)) => return items.iter().find_map(|item| inner.fault(item)),
+            (Self::List(inner), Kind::List(items)) => {
+                let first = items.iter().find_map(|item| inner.fault(item, document));
+                return first.map(|fault| Fault { part: "an item of ", ..fault });
+            }
             (Self::List(_), Kind::Text(text)) => {
                 return Some(fault(Some(format!("a list of one is written [{text}]"))));
             }
@@ -139,6 +149,9 @@ fn version_help(text: &str) -> Option<String> {
         return Some(format!("leave out the `v`: {rest}"));
     }
     Some(match text {
+        text if text.split('.').count() == 2 && semver::Version::parse(&format!("{text}.0")).is_ok() => {
+            format!("three numbers: {text}.0 is the first of that line")
+        }
         "latest" => "name one version: what `latest` means changes under a running cluster".to_owned(),
         _ => "three numbers, as the vendor's release page writes them: 1.21.4, 1.22.0-rc1, 1.21.4+ent"
             .to_owned(),
@@ -158,8 +171,9 @@ fn source(node: &Node, fault: impl Fn(Option<String>) -> Fault) -> Option<Fault>
         Kind::Map(entries) => {
             let [entry] = entries.as_slice() else { return Some(fault(None)) };
             let value = &entry.value;
-            let inner = |wanted: &str| Fault {
+            let inner = |part: &'static str, wanted: &str| Fault {
                 span: value.span,
+                part,
                 wanted: wanted.to_owned(),
                 got: value.describe(),
                 help: None,
@@ -168,9 +182,9 @@ fn source(node: &Node, fault: impl Fn(Option<String>) -> Fault) -> Option<Fault>
                 ("mirror", Kind::Text(url)) if url.starts_with("http://") || url.starts_with("https://") => {
                     None
                 }
-                ("mirror", _) => Some(inner("the URL of a mirror, http:// or https://,")),
+                ("mirror", _) => Some(inner("`mirror` of ", "a URL that starts with http:// or https://")),
                 ("file", Kind::Text(path)) if !path.is_empty() => None,
-                ("file", _) => Some(inner("the path of a zip or binary on this machine")),
+                ("file", _) => Some(inner("`file` of ", "the path of a zip or binary on this machine")),
                 (key, _) => Some(Fault {
                     span: entry.key.span,
                     got: format!("the key `{key}`"),
