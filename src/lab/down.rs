@@ -34,7 +34,7 @@ pub fn clear(say: Say) -> Result<DownReport, Error> {
         say(&format!("{error}; going by what is there"));
         None
     });
-    base::end_builders()?;
+    base::remove_partial()?;
     let mut hosts = 0;
     for host in LabHost::all(MAX_HOSTS).filter(|host| host.folder().exists() || !host::pids(*host).is_empty())
     {

@@ -204,13 +204,15 @@ fn is_init(pid: i32) -> bool {
     ids.len() > 1 && ids.last() == Some(&"1")
 }
 
-/// Waits until the host has booted and the lab's key opens a session on it.
-pub fn wait_ready(host: LabHost, settings: &Settings) -> Result<(), Error> {
+/// Waits until the host has booted and the lab's key opens a session on it. `process` is what
+/// [`power_on`] gave.
+pub fn wait_ready(host: LabHost, settings: &Settings, mut process: Option<Child>) -> Result<(), Error> {
     let started = Instant::now();
     let console = host.folder().join("console.log");
     let mut reason = String::new();
     loop {
-        if pids(host).is_empty() {
+        // Not by looking into /proc: a process has no arguments for the moment in which it execs.
+        if process.as_mut().is_some_and(|process| !matches!(process.try_wait(), Ok(None))) {
             return Err(Error::HostDied { host: host.name(), tail: file_tail(&console), console });
         }
         match greeting(host).and_then(|()| login(host, settings)) {

@@ -107,10 +107,10 @@ fn boot(record: &Record, sources: &Sources, say: Say) -> Result<Vec<LabHost>, Er
 
 /// Switches a host on and waits until it answers, unless a partition keeps it from answering.
 pub fn power_on_and_wait(host: LabHost, record: &Record) -> Result<(), Error> {
-    let _child = host::power_on(host, &record.settings)?;
+    let process = host::power_on(host, &record.settings)?;
     match record.faults.get(&host.name()) {
         Some(super::Fault::Everything) => Ok(()),
-        _ => host::wait_ready(host, &record.settings),
+        _ => host::wait_ready(host, &record.settings, process),
     }
 }
 
