@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::apt::Sources;
 use super::command::{command, file_tail, run};
-use super::layout::{CACHE, cache};
+use super::layout::{CACHE, cache, state};
 use super::{Error, mounts, process};
 
 /// Raised when what is below changes, so that older roots are made anew.
@@ -70,6 +70,11 @@ pub fn ensure(suite: Suite, sources: &Sources, say: &(dyn Fn(&str) + Sync)) -> R
     fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
     let stamp = cache(&format!("{}.recipe", suite.name()));
     if fs::read_to_string(&stamp).is_ok_and(|recipe| recipe == RECIPE) && root(suite).join("usr").exists() {
+        return Ok(());
+    }
+    let is_used = !mounts::below(&state("hosts")).is_empty();
+    if is_used && root(suite).join("usr").exists() {
+        // Never from under the hosts that stand on it; the next lab gets the new one.
         return Ok(());
     }
     say(&format!("making the {} base root once, by debootstrap (about a minute)", suite.name()));

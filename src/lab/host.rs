@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use super::apt::Sources;
 use super::command::{command, file_tail, run, run_with_input};
-use super::layout::{BRIDGE, CONTROLLER, LabHost, PREFIX, state};
+use super::layout::{BRIDGE, CONTROLLER, LabHost, MAX_HOSTS, PREFIX, state};
 use super::process::{self, POLL, wait_until};
 use super::record::Settings;
 use super::{Error, base, cgroup, mounts};
@@ -166,6 +166,13 @@ pub fn launch(host: LabHost, unified_cgroups: bool) -> Error {
         command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
     }
     Error::Start { program: "systemd-nspawn".into(), source: command.exec() }
+}
+
+/// All hosts that are on, by one look.
+pub fn running() -> Vec<LabHost> {
+    let pids = process::find(|args| args.iter().any(|arg| arg.starts_with("--directory=")));
+    let args: Vec<_> = pids.into_iter().flat_map(process::arguments).collect();
+    LabHost::all(MAX_HOSTS).filter(|host| args.contains(&host.marker())).collect()
 }
 
 /// The processes that run the host: one, or none.
