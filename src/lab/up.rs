@@ -87,7 +87,7 @@ pub fn up(options: &UpOptions, say: Say) -> Result<UpReport, Error> {
     })
 }
 
-/// Prepares and starts all hosts, and waits for them; those that were off.
+/// Prepares and starts all hosts, and waits for them. Those that were off.
 fn boot(record: &Record, sources: &Sources, say: Say) -> Result<Vec<LabHost>, Error> {
     let hosts = record.all_hosts();
     let settings = &record.settings;
@@ -99,7 +99,8 @@ fn boot(record: &Record, sources: &Sources, say: Say) -> Result<Vec<LabHost>, Er
         let names: Vec<_> = off.iter().map(|host| host.name()).collect();
         say(&format!("starting {}", names.join(", ")));
     }
-    each(&off, |host| power_on_and_wait(host, record))?;
+    // All of them: one that is on may still be booting, after a `lab up` that was stopped.
+    each(&hosts, |host| power_on_and_wait(host, record))?;
     Ok(off)
 }
 
