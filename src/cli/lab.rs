@@ -131,7 +131,7 @@ pub fn run(args: LabArgs, global: &Global) -> anyhow::Result<ExitCode> {
                 _ => Fault::Hosts,
             };
             lab::partition(&host, fault)?;
-            say(&format!("{host} is {}; `bootstrap lab heal {host}` ends it", fault.description()));
+            say(&format!("{host}: {}; `bootstrap lab heal {host}` ends it", fault.description()));
         }
         LabCommand::Heal { host } => {
             lab::heal(&host)?;

@@ -30,8 +30,18 @@ impl Sources {
     /// What this machine's apt uses; the default where there is no apt or it is not Debian's.
     /// `environment` has the proxy variables that are set (`http_proxy`, `https_proxy`).
     pub fn of_this_machine(environment: &[(&str, String)]) -> Self {
-        let targets = run("apt-get", &["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"])
-            .unwrap_or_default();
+        // Without its lists and status apt answers at once; with them it may first build a cache.
+        let targets = run(
+            "apt-get",
+            &[
+                "-oDir::State::Lists=/run/none",
+                "-oDir::State::status=/dev/null",
+                "indextargets",
+                "--format",
+                "$(REPO_URI) $(RELEASE) $(COMPONENT)",
+            ],
+        )
+        .unwrap_or_default();
         let settings = run("apt-config", &["dump"]).unwrap_or_default();
         Self::parse(&targets, &settings, environment)
     }

@@ -5,25 +5,26 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::apt::Sources;
 use super::command::{command, file_tail, run};
-use super::layout::{CACHE, cache};
+use super::layout::{CACHE, cache, state};
 use super::{Error, mounts, process};
 
 /// Raised when what is below changes, so that older roots are made anew.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
 /// What a bare host of a cloud or an installer has at least. Not curl or unzip: whoever needs them
 /// shall install them.
 const PACKAGES: &str =
-    "systemd,systemd-sysv,dbus,openssh-server,sudo,iproute2,iputils-ping,ca-certificates,procps";
+    "systemd,systemd-sysv,dbus,openssh-server,sudo,iproute2,iputils-ping,ca-certificates,procps,kmod";
 /// Downloaded but not installed: nearly every run installs them, and labs come and go.
 const LIKELY: [&str; 2] = ["curl", "unzip"];
 
 /// A Debian release that hosts can have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Suite {
     Trixie,
@@ -51,6 +52,10 @@ pub fn root(suite: Suite) -> PathBuf {
     cache(suite.name())
 }
 
+fn partial_root(suite: Suite) -> PathBuf {
+    cache(&format!("{}.partial", suite.name()))
+}
+
 /// A tree with nothing but packages that hosts have downloaded before, to lie over the base.
 pub fn packages(suite: Suite) -> PathBuf {
     cache("apt-archives").join(suite.name())
@@ -67,10 +72,14 @@ pub fn ensure(suite: Suite, sources: &Sources, say: &(dyn Fn(&str) + Sync)) -> R
     if fs::read_to_string(&stamp).is_ok_and(|recipe| recipe == RECIPE) && root(suite).join("usr").exists() {
         return Ok(());
     }
+    let is_used = !mounts::below(&state("hosts")).is_empty();
+    if is_used && root(suite).join("usr").exists() {
+        // Never from under the hosts that stand on it; the next lab gets the new one.
+        return Ok(());
+    }
     say(&format!("making the {} base root once, by debootstrap (about a minute)", suite.name()));
-    let partial = cache(&format!("{}.partial", suite.name()));
-    end_builders()?;
-    mounts::remove_folder(&partial)?;
+    let partial = partial_root(suite);
+    remove_partial()?;
     let _ = fs::remove_file(&stamp);
     debootstrap(suite, sources, &partial)?;
     configure(suite, sources, &partial)?;
@@ -79,12 +88,13 @@ pub fn ensure(suite: Suite, sources: &Sources, say: &(dyn Fn(&str) + Sync)) -> R
     fs::write(&stamp, RECIPE).map_err(Error::io("write", &stamp))
 }
 
-/// Ends what a `lab up` that was killed left at work in the cache.
-pub fn end_builders() -> Result<(), Error> {
-    let partial =
+/// Ends what a `lab up` that was killed left at work in the cache, and removes what it had begun.
+pub fn remove_partial() -> Result<(), Error> {
+    let is_partial =
         |arg: &String| Path::new(arg).parent() == Some(Path::new(CACHE)) && arg.ends_with(".partial");
-    process::end("debootstrap", |args| args.iter().any(partial))?;
-    process::end_rooted_below(Path::new(CACHE))
+    process::end("debootstrap", |args| args.iter().any(is_partial))?;
+    process::end_rooted_below(Path::new(CACHE))?;
+    Suite::value_variants().iter().try_for_each(|suite| mounts::remove_folder(&partial_root(*suite)))
 }
 
 fn debootstrap(suite: Suite, sources: &Sources, target: &Path) -> Result<(), Error> {
@@ -121,6 +131,8 @@ fn configure(suite: Suite, sources: &Sources, root: &Path) -> Result<(), Error> 
         }
     }
     write(root, "etc/machine-id", "")?;
+    // Without it sshd complains of it at every login.
+    write(root, "etc/default/locale", "")?;
     write(root, "etc/ssh/sshd_config.d/10-lab.conf", SSHD)?;
     write(root, "etc/systemd/system/lab-cgroups.service", CGROUPS)?;
     let system = root.join("etc/systemd/system");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::layout::{CACHE, LabHost, MAX_HOSTS, STATE};
 use super::record::{Lock, Record};
-use super::{Error, Say, base, cgroup, host, mirror, mounts, network, process, require_root};
+use super::{Error, Say, base, cgroup, host, mirror, mounts, network, parallel, process, require_root};
 
 /// What `lab down` found.
 #[derive(Clone, Debug)]
@@ -34,13 +34,11 @@ pub fn clear(say: Say) -> Result<DownReport, Error> {
         say(&format!("{error}; going by what is there"));
         None
     });
-    base::end_builders()?;
-    let mut hosts = 0;
-    for host in LabHost::all(MAX_HOSTS).filter(|host| host.folder().exists() || !host::pids(*host).is_empty())
-    {
-        host::power_off(host)?;
-        hosts += 1;
-    }
+    base::remove_partial()?;
+    let running = host::running();
+    let hosts: Vec<_> =
+        LabHost::all(MAX_HOSTS).filter(|host| host.folder().exists() || running.contains(host)).collect();
+    parallel::each(&hosts, |host| host::power_off(host).map(drop))?;
     process::end_rooted_below(Path::new(STATE))?;
     mirror::stop()?;
     let had_bridge = network::has_bridge().unwrap_or(false);
@@ -55,5 +53,5 @@ pub fn clear(say: Say) -> Result<DownReport, Error> {
     cgroup::remove(None)?;
     let had_state = fs::exists(STATE).unwrap_or(true);
     mounts::remove_folder(Path::new(STATE))?;
-    Ok(DownReport { was_there: had_state || had_bridge || hosts > 0, hosts })
+    Ok(DownReport { was_there: had_state || had_bridge || !hosts.is_empty(), hosts: hosts.len() })
 }

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use super::apt::Sources;
 use super::command::{command, file_tail, run, run_with_input};
-use super::layout::{BRIDGE, CONTROLLER, LabHost, PREFIX, state};
+use super::layout::{BRIDGE, CONTROLLER, LabHost, MAX_HOSTS, PREFIX, state};
 use super::process::{self, POLL, wait_until};
 use super::record::Settings;
 use super::{Error, base, cgroup, mounts};
@@ -168,6 +168,13 @@ pub fn launch(host: LabHost, unified_cgroups: bool) -> Error {
     Error::Start { program: "systemd-nspawn".into(), source: command.exec() }
 }
 
+/// All hosts that are on, by one look.
+pub fn running() -> Vec<LabHost> {
+    let pids = process::find(|args| args.iter().any(|arg| arg.starts_with("--directory=")));
+    let args: Vec<_> = pids.into_iter().flat_map(process::arguments).collect();
+    LabHost::all(MAX_HOSTS).filter(|host| args.contains(&host.marker())).collect()
+}
+
 /// The processes that run the host: one, or none.
 pub fn pids(host: LabHost) -> Vec<i32> {
     let marker = host.marker();
@@ -204,13 +211,15 @@ fn is_init(pid: i32) -> bool {
     ids.len() > 1 && ids.last() == Some(&"1")
 }
 
-/// Waits until the host has booted and the lab's key opens a session on it.
-pub fn wait_ready(host: LabHost, settings: &Settings) -> Result<(), Error> {
+/// Waits until the host has booted and the lab's key opens a session on it. `process` is what
+/// [`power_on`] gave.
+pub fn wait_ready(host: LabHost, settings: &Settings, mut process: Option<Child>) -> Result<(), Error> {
     let started = Instant::now();
     let console = host.folder().join("console.log");
     let mut reason = String::new();
     loop {
-        if pids(host).is_empty() {
+        // Not by looking into /proc: a process has no arguments for the moment in which it execs.
+        if process.as_mut().is_some_and(|process| !matches!(process.try_wait(), Ok(None))) {
             return Err(Error::HostDied { host: host.name(), tail: file_tail(&console), console });
         }
         match greeting(host).and_then(|()| login(host, settings)) {

@@ -24,6 +24,7 @@ mod mirror;
 mod mounts;
 mod needs;
 mod network;
+mod parallel;
 mod process;
 mod record;
 mod relay;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::layout::{mirror_url, state};
 use super::record::Record;
-use super::{Error, Fault, host, mirror, network, require_root};
+use super::{Error, Fault, host, mirror, network, parallel, require_root};
 
 /// The lab as it is.
 #[derive(Clone, Debug, Serialize)]
@@ -52,10 +52,7 @@ pub fn status() -> Result<Option<Status>, Error> {
                 })
             })
             .collect();
-        asked
-            .into_iter()
-            .map(|asked| asked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+        asked.into_iter().map(parallel::join).collect()
     });
     Ok(Some(Status {
         suite: record.settings.suite.name(),

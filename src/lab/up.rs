@@ -7,11 +7,9 @@ use std::thread;
 
 use super::apt::Sources;
 use super::layout::{CACHE, LabHost, STATE, mirror_folder, mirror_url, state};
+use super::parallel::{each, join};
 use super::record::{Lock, Record, Settings};
 use super::{Error, Say, Suite, base, down, firewall, host, inventory, mirror, needs, network, require_root};
-
-/// Hosts that boot at the same time: more only wait for each other.
-const BOOT_AT_ONCE: usize = 16;
 
 /// What is asked of `lab up`; `None` leaves a running lab as it is, and a new one with the default.
 #[derive(Clone, Debug, Default)]
@@ -89,7 +87,7 @@ pub fn up(options: &UpOptions, say: Say) -> Result<UpReport, Error> {
     })
 }
 
-/// Prepares and starts all hosts, and waits for them; those that were off.
+/// Prepares and starts all hosts, and waits for them. Those that were off.
 fn boot(record: &Record, sources: &Sources, say: Say) -> Result<Vec<LabHost>, Error> {
     let hosts = record.all_hosts();
     let settings = &record.settings;
@@ -101,41 +99,18 @@ fn boot(record: &Record, sources: &Sources, say: Say) -> Result<Vec<LabHost>, Er
         let names: Vec<_> = off.iter().map(|host| host.name()).collect();
         say(&format!("starting {}", names.join(", ")));
     }
-    each(&off, |host| power_on_and_wait(host, record))?;
+    // All of them: one that is on may still be booting, after a `lab up` that was stopped.
+    each(&hosts, |host| power_on_and_wait(host, record))?;
     Ok(off)
 }
 
 /// Switches a host on and waits until it answers, unless a partition keeps it from answering.
 pub fn power_on_and_wait(host: LabHost, record: &Record) -> Result<(), Error> {
-    let _child = host::power_on(host, &record.settings)?;
+    let process = host::power_on(host, &record.settings)?;
     match record.faults.get(&host.name()) {
         Some(super::Fault::Everything) => Ok(()),
-        _ => host::wait_ready(host, &record.settings),
+        _ => host::wait_ready(host, &record.settings, process),
     }
-}
-
-/// Does `work` for all hosts, many at once; the first error in their order.
-fn each(hosts: &[LabHost], work: impl Fn(LabHost) -> Result<(), Error> + Sync) -> Result<(), Error> {
-    for hosts in hosts.chunks(BOOT_AT_ONCE) {
-        let results: Vec<_> = thread::scope(|scope| {
-            let working: Vec<_> = hosts
-                .iter()
-                .map(|&host| {
-                    scope.spawn({
-                        let work = &work;
-                        move || work(host)
-                    })
-                })
-                .collect();
-            working.into_iter().map(join).collect()
-        });
-        results.into_iter().collect::<Result<(), _>>()?;
-    }
-    Ok(())
-}
-
-fn join<T>(handle: thread::ScopedJoinHandle<'_, T>) -> T {
-    handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The lab that was, with what is asked for: hosts can be added, the rest must agree.
