@@ -155,11 +155,13 @@ pub fn launch(host: LabHost, unified_cgroups: bool) -> Error {
             "--resolv-conf=off",
             "--timezone=off",
             // The default, a console of its own, logs kilobytes of cursor movement.
-            "--console=pipe",
+            "--console=read-only",
             // What container engines, Kubernetes and NFS servers in the hosts need.
             "--capability=all",
             "--system-call-filter=@keyring bpf open_by_handle_at name_to_handle_at",
             "--bind=/dev/kmsg",
+            // For the init: what a boot that hangs was at.
+            "systemd.show_status=1",
         ],
     );
     if unified_cgroups {
