@@ -44,11 +44,11 @@ pub struct SshSettings {
     pub user: Option<String>,
     pub port: Option<u16>,
     pub identity_file: Option<PathBuf>,
-    /// Read and written instead of the user's own known_hosts.
-    pub known_hosts: Option<PathBuf>,
     /// Jump hosts in the order they are passed, each `[user@]host[:port]`.
     pub jump: Vec<String>,
     pub host_keys: HostKeys,
+    /// Where host keys are looked up and written, instead of the user's own known_hosts.
+    pub known_hosts: Option<PathBuf>,
     pub r#become: Become,
     /// How long a connection may be kept for the next command.
     pub persist: Option<Duration>,
