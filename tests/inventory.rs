@@ -156,7 +156,7 @@ fn hosts_have_what_ranges_groups_and_levels_give_them() {
     assert_eq!(
         json!(host("db").vars),
         json!({ "store": {
-            "version": "1.2.3", "source": { "mirror": "https://mirror.example.org" },
+            "version": "1.2.3", "source": { "file": "./store.zip" },
             "labels": { "site": "x", "rack": "a" }, "listen": ["10.0.0.1"], "workers": 8,
         } }),
         "the host wins over its group, the group over all; maps are merged"
@@ -165,7 +165,7 @@ fn hosts_have_what_ranges_groups_and_levels_give_them() {
         json!(roles::variables(&roles, host("db"))),
         json!({
             "store": {
-                "version": "1.2.3", "source": { "mirror": "https://mirror.example.org" }, "region": "r1",
+                "version": "1.2.3", "source": { "file": "./store.zip" }, "region": "r1",
                 "data_dir": "/opt/store", "port": 7000, "workers": 8, "ui": true, "listen": ["10.0.0.1"],
                 "interval": "1s", "log_level": "info", "token": null, "labels": { "site": "x", "rack": "a" },
                 "services": [], "tls": { "cert": null },

@@ -1,5 +1,6 @@
 //! An inventory as written, with the place of everything: what the cross checks point at.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +23,9 @@ pub struct Draft {
     pub unnamed: Vec<String>,
     pub groups: Vec<DraftGroup>,
     pub vars: Option<Node>,
+    /// Variables by dotted name whose maps replace each other instead of being merged; the roles
+    /// know them, so a draft starts without.
+    pub whole: HashSet<String>,
     /// Nothing is missing from it: what follows from all hosts and roles together can be judged.
     pub complete: bool,
 }
@@ -113,7 +117,7 @@ impl Draft {
         let mut merged = Node { span: Span { start: 0, end: 0 }, kind: Kind::Map(Vec::new()) };
         let groups = self.groups_of(host).filter_map(|group| group.vars.as_ref());
         for vars in self.vars.iter().chain(groups).chain(&self.hosts[host].vars) {
-            node::merge(&mut merged, vars);
+            node::merge(&mut merged, vars, "", &self.whole);
         }
         merged
     }

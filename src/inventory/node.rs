@@ -1,5 +1,6 @@
 //! A YAML value that remembers where it stands, and the document it stands in.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -114,12 +115,17 @@ impl Node {
 
 /// Lays `over` on `base`: maps are merged key by key, everything else replaces. A map of which
 /// nothing is written (`consul:` with all its lines commented out) changes nothing.
-pub fn merge(base: &mut Node, over: &Node) {
+///
+/// `whole` tells by dotted name which maps are one value: `{ file: … }` over `{ mirror: … }` is a
+/// file, not both. `name` is the name of `base`, empty at the top.
+pub fn merge(base: &mut Node, over: &Node, name: &str, whole: &HashSet<String>) {
     match (&mut base.kind, &over.kind) {
-        (Kind::Map(under), Kind::Map(entries)) => {
+        (Kind::Map(under), Kind::Map(entries)) if !whole.contains(name) => {
             for entry in entries {
-                match under.iter_mut().find(|known| known.key.value == entry.key.value) {
-                    Some(known) => merge(&mut known.value, &entry.value),
+                let key = &entry.key.value;
+                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                match under.iter_mut().find(|known| known.key.value == *key) {
+                    Some(known) => merge(&mut known.value, &entry.value, &name, whole),
                     None => under.push(entry.clone()),
                 }
             }

@@ -1,5 +1,6 @@
 //! The tree of an inventory file -> [`Draft`]: its keys, their types, ranges expanded.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use super::draft::{Draft, DraftGroup, DraftHost, DraftSsh};
@@ -24,6 +25,7 @@ pub fn draft(reader: &mut Reader<'_>) -> Draft {
         unnamed: Vec::new(),
         groups: Vec::new(),
         vars: None,
+        whole: HashSet::new(),
         complete: false,
         document: document.clone(),
     };

@@ -161,6 +161,8 @@ fn syntax(error: &Error, text: &Arc<str>, file: &Path) -> Diagnostic {
             "a key must be a plain word".to_owned(),
             "write `name: value`; a key that looks like something else needs quotes".to_owned(),
         ),
+        Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => too_much(),
+        _ if says("recursion limit") => too_much(),
         _ if indentation.contains('\t') => (
             "a tab indents this line; YAML takes only spaces".to_owned(),
             "replace each tab by two spaces".to_owned(),
@@ -199,6 +201,13 @@ fn syntax(error: &Error, text: &Arc<str>, file: &Path) -> Diagnostic {
         _ => (no_yaml(words), "look at the indentation and the quotes just before it".to_owned()),
     };
     node::place(file, text, span, String::new(), Diagnostic::error(message)).help(help)
+}
+
+fn too_much() -> (String, String) {
+    (
+        "this YAML is nested too deeply, or its anchors expand to too much".to_owned(),
+        "an inventory is a few levels of maps and lists; is there a bracket too many?".to_owned(),
+    )
 }
 
 fn span_of(location: Location, text: &str) -> Span {

@@ -18,7 +18,10 @@ pub fn load_inventory(
     roles: &RoleSet,
     home: Option<&Path>,
 ) -> Result<(Inventory, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let (draft, mut problems) = inventory::load(path);
+    let (mut draft, mut problems) = inventory::load(path);
+    if let Some(draft) = &mut draft {
+        draft.whole = roles.whole();
+    }
     problems.extend(draft.iter().flat_map(|draft| check(draft, roles)));
     diagnostic::sort(&mut problems);
     if problems.iter().any(Diagnostic::is_error) {

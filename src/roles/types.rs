@@ -195,3 +195,67 @@ fn source(node: &Node, fault: impl Fn(Option<String>) -> Fault) -> Option<Fault>
         _ => Some(fault(None)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::inventory::yaml;
+
+    #[test]
+    fn values_are_of_their_type_or_not() {
+        let choice = || VariableType::Choice(vec!["info".to_owned(), "warn".to_owned()]);
+        let list = |inner| VariableType::List(Box::new(inner));
+        for (r#type, right, wrong) in [
+            (
+                VariableType::String,
+                vec!["a", "\"7\"", "\"\"", "yes"],
+                vec!["7", "true", "~", "[a]", "{a: b}"],
+            ),
+            (VariableType::Bool, vec!["true", "false"], vec!["yes", "\"true\"", "1", "~"]),
+            (VariableType::Integer, vec!["0", "-7", "0x10"], vec!["1.5", "\"1\"", "a"]),
+            (VariableType::Port, vec!["1", "65535"], vec!["0", "65536", "-1", "\"80\"", "80.5"]),
+            (VariableType::Path, vec!["/", "/opt/x y"], vec!["opt", "~/x", "./x", "7"]),
+            (
+                VariableType::Address,
+                vec!["10.0.0.1", "\"::1\""],
+                vec!["10.0.0", "10.0.0.0/8", "host", "010.0.0.1"],
+            ),
+            (VariableType::Duration, vec!["10s", "1m30s", "0s"], vec!["10", "1d", "s", "-1s", "\"\""]),
+            (
+                VariableType::Version,
+                vec!["1.2.3", "1.2.3+ent", "1.2.3-rc1"],
+                vec!["1.2", "v1.2.3", "latest", "1"],
+            ),
+            (choice(), vec!["info", "warn"], vec!["Info", "debug", "3", "~"]),
+            (
+                VariableType::Source,
+                vec![
+                    "release",
+                    "package",
+                    "{ mirror: \"https://a\" }",
+                    "{ mirror: \"http://a\" }",
+                    "{ file: x.zip }",
+                ],
+                vec!["mirror", "{ mirror: a }", "{ file: \"\" }", "{ url: x }", "{}", "[release]"],
+            ),
+            (list(VariableType::Port), vec!["[]", "[80, 443]"], vec!["80", "[80, x]", "{ a: 80 }", "~"]),
+            (VariableType::Map, vec!["{}", "{ a: [1] }"], vec!["[]", "a", "~"]),
+            (VariableType::Any, vec!["a", "[]", "{}", "1", "true"], vec!["~"]),
+        ] {
+            let fault = |text: &str| {
+                let (document, problems) = yaml::parse(text, Path::new("value.yaml"));
+                assert_eq!(problems, [], "{text}");
+                let document = document.unwrap();
+                r#type.fault(&document.root, &document)
+            };
+            for text in right {
+                assert_eq!(fault(text), None, "{text} as {type:?}");
+            }
+            for text in wrong {
+                assert!(fault(text).is_some(), "{text} as {type:?}");
+            }
+        }
+    }
+}

@@ -1,8 +1,10 @@
 //! The variables of a host: what its roles default to, under what the inventory says.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
-use super::{Role, RoleSet};
+use super::{Role, RoleSet, VariableType};
 use crate::inventory::{Host, RoleName};
 
 impl RoleSet {
@@ -13,6 +15,13 @@ impl RoleSet {
             self.include(name, &mut Vec::new(), &mut found);
         }
         found
+    }
+
+    /// Variables whose value may be a map, but one value all the same.
+    pub fn whole(&self) -> HashSet<String> {
+        let variables = self.roles.values().flat_map(|role| &role.variables);
+        let sources = variables.filter(|(_, variable)| variable.r#type == VariableType::Source);
+        sources.map(|(name, _)| name.clone()).collect()
     }
 
     fn include<'s>(&'s self, name: &RoleName, above: &mut Vec<RoleName>, found: &mut Vec<&'s Role>) {
@@ -39,7 +48,7 @@ pub fn variables(roles: &RoleSet, host: &Host) -> Map<String, Value> {
             set(&mut values, name, variable.default.clone().unwrap_or(Value::Null));
         }
     }
-    merge(&mut values, &host.vars);
+    merge(&mut values, &host.vars, "", &roles.whole());
     values
 }
 
@@ -55,14 +64,49 @@ fn set(values: &mut Map<String, Value>, dotted: &str, value: Value) {
     }
 }
 
-/// Maps are merged key by key, everything else replaces; as between the levels of an inventory, a
-/// map of which nothing is written changes nothing.
-fn merge(under: &mut Map<String, Value>, over: &Map<String, Value>) {
+/// As between the levels of an inventory: maps are merged key by key, everything else replaces, and
+/// a map of which nothing is written changes nothing.
+fn merge(under: &mut Map<String, Value>, over: &Map<String, Value>, prefix: &str, whole: &HashSet<String>) {
     for (key, value) in over {
+        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         match (under.get_mut(key), value) {
-            (Some(Value::Object(under)), Value::Object(over)) => merge(under, over),
+            (Some(Value::Object(under)), Value::Object(over)) if !whole.contains(&name) => {
+                merge(under, over, &name, whole);
+            }
             (Some(Value::Object(_)), Value::Null) => {}
             _ => drop(under.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_inventory_lies_over_the_defaults() {
+        for (default, written, merged) in [
+            (json!({ "a": 1 }), json!({ "b": 2 }), json!({ "a": 1, "b": 2 })),
+            (
+                json!({ "a": { "x": 1, "y": 1 } }),
+                json!({ "a": { "y": 2 } }),
+                json!({ "a": { "x": 1, "y": 2 } }),
+            ),
+            (json!({ "a": [1, 2] }), json!({ "a": [3] }), json!({ "a": [3] })),
+            (json!({ "a": { "x": 1 } }), json!({ "a": null }), json!({ "a": { "x": 1 } })),
+            (json!({ "a": 1 }), json!({ "a": null }), json!({ "a": null })),
+            (json!({ "a": "release" }), json!({ "a": { "file": "x" } }), json!({ "a": { "file": "x" } })),
+            (
+                json!({ "s": { "source": { "mirror": "x" }, "a": 1 } }),
+                json!({ "s": { "source": { "file": "x" } } }),
+                json!({ "s": { "source": { "file": "x" }, "a": 1 } }),
+            ),
+        ] {
+            let (Value::Object(mut under), Value::Object(over)) = (default, written) else { unreachable!() };
+            merge(&mut under, &over, "", &HashSet::from(["s.source".to_owned()]));
+            assert_eq!(Value::Object(under), merged);
         }
     }
 }
