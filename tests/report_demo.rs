@@ -1,6 +1,6 @@
 //! For looking at the bars: plays a run on this terminal in its own time.
 //!
-//!     cargo test --test report_demo -- --ignored --nocapture first_3
+//!     cargo test --test report_demo -- --ignored --nocapture demo_first_3
 
 use std::time::{Duration, Instant};
 
@@ -42,36 +42,36 @@ async fn play(run: runs::Run) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "for eyes"]
-async fn first_3() {
+async fn demo_first_3() {
     play(runs::first(3)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "for eyes"]
-async fn first_40() {
+async fn demo_first_40() {
     play(runs::first(40)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "for eyes"]
-async fn failed_3() {
+async fn demo_failed_3() {
     play(runs::failed_host(3)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "for eyes"]
-async fn failed_40() {
+async fn demo_failed_40() {
     play(runs::failed_host(40)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "for eyes"]
-async fn gate_timeout() {
+async fn demo_gate_timeout() {
     play(runs::gate_timeout()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "for eyes"]
-async fn nothing_3() {
+async fn demo_nothing_3() {
     play(runs::nothing_to_do(3)).await;
 }
