@@ -60,7 +60,7 @@ word!(
     /// The name of a package.
     PackageName,
     "package name",
-    |text| starts_alike(text, "") && made_of(text, "+.:_-~=")
+    |text| starts_alike(text, "") && made_of(text, "+._-")
 );
 word!(
     /// The name of a unit, with its type: `consul.service`.
