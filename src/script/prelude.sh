@@ -362,8 +362,6 @@ user_probe() {
     rest=${line#*:*:*:}
     primary=$(account group "${rest%%:*}")
     say primary-group "${primary%%:*}"
-    home=${line%:*}
-    if [ -d "${home##*:}" ]; then say home-exists yes; else say home-exists no; fi
   fi
   say group "$(account group "$2")"
   [ -z "$3" ] || say uid-owner "$(account passwd "$3")"
@@ -724,7 +722,7 @@ unit_converge() {
     unit_order -q enable -- "$unit"
   elif [ "$set_up" = yes ]; then
     unit_order -q disable -- "$unit"
-  elif [ "$(property NeedDaemonReload)" = yes ]; then
+  elif [ "$(property NeedDaemonReload)" = yes ] || [ "$(property LoadState)" = not-found ]; then
     unit_order daemon-reload
   fi
   if [ "$wanted" = stopped ]; then
@@ -783,6 +781,8 @@ unit_trouble() {
     printf '%s does not run: %s (%s), result %s, exit status %s\n' "$1" "$(property ActiveState)" \
       "$(property SubState)" "$(property Result)" "$(property ExecMainStatus)"
   fi
+  # What the unit said last may still be on its way.
+  journalctl --sync 2>/dev/null || true
   journalctl -u "$1" -n 18 --no-pager -q -o cat || true
   exit 1
 }
