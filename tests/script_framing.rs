@@ -145,7 +145,7 @@ fn a_step_cannot_pass_the_lock_on_to_a_child_that_outlives_it() {
 fn a_broken_pipe_ends_the_script_before_the_next_step_and_leaves_no_folder() {
     for shell in shells() {
         let host = Host::new();
-        // The reader is gone after the first line, as when the link breaks.
+        // The reader is gone after the first record, as when the link breaks.
         let wait =
             call("exec_run", &["sh", "-c", "until [ -e \"$1\" ]; do sleep 0.02; done", "sh", &host.at("go")]);
         let steps = [step("exec wait", vec![wait]), step("exec next", vec![touch(&host.at("next"))])];
@@ -160,7 +160,12 @@ fn a_broken_pipe_ends_the_script_before_the_next_step_and_leaves_no_folder() {
             .spawn()
             .unwrap();
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
-        drop(child.stdout.take());
+        let mut replies = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        replies
+            .find(|line| line.as_ref().unwrap().contains(" begin "))
+            .expect("the first step begins")
+            .unwrap();
+        drop(replies);
         host.write("go", "");
         child.wait().unwrap();
         let left: Vec<_> = host.names("").into_iter().filter(|name| name != "lock").collect();

@@ -26,17 +26,18 @@ finish_script() {
   printf '%s end\n' "$nonce"
 }
 
-# Prints a record's value: one plain line as it is after `=`, anything else as base64 after `~`.
-value() {
+# Sets $encoded, a record's value: one plain line as it is after `=`, anything else as base64 after `~`.
+encode() {
   case $1 in
-    *[!A-Za-z0-9_./:,@+\ -]*) printf '~%s' "$(printf %s "$1" | base64 | tr -d '\n')" ;;
-    *) printf '=%s' "$1" ;;
+    *[!A-Za-z0-9_./:,@+\ -]*) encoded="~$(printf %s "$1" | base64 | tr -d '\n')" ;;
+    *) encoded="=$1" ;;
   esac
 }
 
 # Says one observed value of the running probe.
 say() {
-  printf '%s seen %s %s %s\n' "$nonce" "$probe" "$1" "$(value "$2")"
+  encode "$2"
+  printf '%s seen %s %s %s\n' "$nonce" "$probe" "$1" "$encoded"
 }
 
 # Says the bytes of a file as they are.
@@ -75,7 +76,8 @@ start_steps() {
 
 # Reports the first step as failed before anything was done.
 refuse() {
-  printf '%s begin %s\n%s finish %s 1 %s\n' "$nonce" "$first_step" "$nonce" "$first_step" "$(value "$1")"
+  encode "$1"
+  printf '%s begin %s\n%s finish %s 1 %s\n' "$nonce" "$first_step" "$nonce" "$first_step" "$encoded"
 }
 
 # Takes the host's lock for as long as the script lives (descriptor 9), or says who holds it: WHO SINCE.
@@ -93,7 +95,8 @@ take_lock() {
   if flock -n 9; then
     printf '%s since %s\n' "$1" "$2" >"$lock_file"
   else
-    printf '%s locked %s\n' "$nonce" "$(value "$(cat "$lock_file")")"
+    encode "$(cat "$lock_file")"
+    printf '%s locked %s\n' "$nonce" "$encoded"
     return 1
   fi
 }
@@ -292,15 +295,17 @@ link_place() {
 package_probe() {
   manager=$(package_manager)
   say manager "$manager"
+  # One question for all of them: dpkg reads its whole database for each.
+  [ "$manager" != apt ] || listed=$nl$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null)$nl
   for name in "$@"; do
     if package_installed "$name"; then say installed "$name"; else say missing "$name"; fi
   done
 }
 
-# Whether one package is installed.
+# Whether one package is installed, by $manager and what it $listed.
 package_installed() {
   case $manager in
-    apt) [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
+    apt) case $listed in *"$nl$1 installed$nl"*) return 0 ;; *) return 1 ;; esac ;;
     dnf) rpm -q --whatprovides "$1" >/dev/null 2>&1 ;;
     apk) apk info -e "$1" >/dev/null 2>&1 ;;
     *) return 1 ;;
@@ -357,8 +362,6 @@ user_probe() {
     rest=${line#*:*:*:}
     primary=$(account group "${rest%%:*}")
     say primary-group "${primary%%:*}"
-    home=${line%:*}
-    if [ -d "${home##*:}" ]; then say home-exists yes; else say home-exists no; fi
   fi
   say group "$(account group "$2")"
   [ -z "$3" ] || say uid-owner "$(account passwd "$3")"
@@ -566,9 +569,15 @@ fetch() {
     if [ "$3" = fresh ]; then set -- "$1" "$2"; else set -- "$1" "$2" -c; fi
     url=$1 file=$2
     shift 2
-    # Only GNU wget retries and has --tries; 8: an error status.
-    if wget --help 2>&1 | grep -q -e --tries; then set -- "$@" --tries=1; fi
-    wget -nv -T 60 "$@" -O "$file" "$url" || code=$?
+    if wget --help 2>&1 | grep -q -e --tries; then
+      set -- "$@" -nv --tries=1 --timeout=60
+    elif [ "$protocols" = =https ]; then
+      fail "cannot download $url: the wget of busybox verifies no certificates; install curl"
+    else
+      set -- "$@" -q
+    fi
+    # 8: an error status.
+    wget "$@" -O "$file" "$url" || code=$?
     [ "$code" -ne 8 ] || code=2
   else
     fail "cannot download: install curl or wget"
@@ -713,7 +722,7 @@ unit_converge() {
     unit_order -q enable -- "$unit"
   elif [ "$set_up" = yes ]; then
     unit_order -q disable -- "$unit"
-  elif [ "$(property NeedDaemonReload)" = yes ]; then
+  elif [ "$(property NeedDaemonReload)" = yes ] || [ "$(property LoadState)" = not-found ]; then
     unit_order daemon-reload
   fi
   if [ "$wanted" = stopped ]; then
@@ -755,7 +764,8 @@ unit_watch() {
         unit_trouble "$1"
         ;;
     esac
-    sleep 0.1
+    # Some builds of busybox only know whole seconds.
+    sleep 0.1 2>/dev/null || sleep 1
     looks=$((looks - 1))
   done
 }
@@ -771,6 +781,8 @@ unit_trouble() {
     printf '%s does not run: %s (%s), result %s, exit status %s\n' "$1" "$(property ActiveState)" \
       "$(property SubState)" "$(property Result)" "$(property ExecMainStatus)"
   fi
+  # What the unit said last may still be on its way.
+  journalctl --sync 2>/dev/null || true
   journalctl -u "$1" -n 18 --no-pager -q -o cat || true
   exit 1
 }
