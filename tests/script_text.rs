@@ -39,7 +39,7 @@ fn apply() {
     let step = |id: &str, calls| Step {
         id: StepId(id.into()),
         role: RoleName::parse("test").unwrap(),
-        change: Change { reason: "absent".into(), diff: None, calls },
+        change: Change { reason: "absent".into(), effect: Default::default(), diff: None, calls },
     };
     let key = [Arg::new("/etc/key").unwrap(), Arg::secret("hunter2").unwrap()];
     let steps = [
