@@ -31,11 +31,9 @@ pub fn enter(host: LabHost) -> Result<(), Error> {
         let own = folder.join(host.name());
         if hierarchy.unified {
             fs::create_dir_all(&own).map_err(Error::io("make the cgroup", &own))?;
-            // What cannot be handed down here, the hosts do without.
-            for level in [&parent, &folder] {
-                for controller in ["cpu", "cpuset", "io", "memory", "pids"] {
-                    let _ = fs::write(level.join("cgroup.subtree_control"), format!("+{controller}"));
-                }
+            // What the machine hands down to this folder is handed on; the rest the hosts do without.
+            for controller in ["cpu", "cpuset", "io", "memory", "pids"] {
+                let _ = fs::write(folder.join("cgroup.subtree_control"), format!("+{controller}"));
             }
         } else {
             for (level, above) in [(&folder, &parent), (&own, &folder)] {

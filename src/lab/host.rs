@@ -154,12 +154,15 @@ pub fn launch(host: LabHost, unified_cgroups: bool) -> Error {
             "--link-journal=no",
             "--resolv-conf=off",
             "--timezone=off",
-            // The default, a console of its own, logs kilobytes of cursor movement.
-            "--console=pipe",
+            // The default logs kilobytes of cursor movement; with `pipe` systemd has no console to
+            // tell why it cannot boot.
+            "--console=read-only",
             // What container engines, Kubernetes and NFS servers in the hosts need.
             "--capability=all",
             "--system-call-filter=@keyring bpf open_by_handle_at name_to_handle_at",
             "--bind=/dev/kmsg",
+            // For the init: what a boot that hangs was at.
+            "systemd.show_status=1",
         ],
     );
     if unified_cgroups {

@@ -88,10 +88,11 @@ fn conflict(links: &str, routes: &str) -> Option<String> {
     })
 }
 
-/// Whether ADDRESS/PREFIX and the lab's network share an address. A default route is no conflict.
+/// Whether ADDRESS/PREFIX is a network of which the lab would take a good part. A default route, or
+/// the 10.0.0.0/8 of a cloud or a VPN, can spare one /24 while the lab is up.
 fn overlaps(address: &str, prefix: u8) -> bool {
     let Ok(address) = address.parse::<std::net::Ipv4Addr>() else { return false };
-    if !(1..=32).contains(&prefix) {
+    if !(16..=32).contains(&prefix) {
         return false;
     }
     let mask = u32::MAX << (32 - u32::from(prefix.min(PREFIX)));
@@ -211,7 +212,8 @@ fn write_sysctl(name: &str, value: &str) -> Result<(), Error> {
 pub fn remove() -> Result<(), Error> {
     process::end("the relay", |args| process::is_service(args, "relay"))?;
     firewall::remove()?;
-    if has_bridge()? {
+    // One that somebody else has made since is not the lab's to remove.
+    if matches!(has_bridge(), Ok(true)) {
         run("ip", &["link", "del", BRIDGE])?;
     }
     Ok(())
@@ -230,7 +232,7 @@ mod tests {
         for (name, local, prefix) in free {
             assert_eq!(conflict(&links(name, local, prefix), "[]"), None, "{name} {local}/{prefix}");
         }
-        for (local, prefix) in [("10.77.0.9", 32), ("10.77.0.1", 24), ("10.5.0.1", 8)] {
+        for (local, prefix) in [("10.77.0.9", 32), ("10.77.0.1", 24), ("10.77.200.1", 16)] {
             let by = conflict(&links("eth1", local, prefix), "[]");
             assert_eq!(by, Some(format!("interface eth1 has {local}/{prefix}")));
         }
@@ -241,7 +243,11 @@ mod tests {
         let route = |dst: &str| format!(r#"[{{"dst":"{dst}","dev":"tun0"}}]"#);
         assert_eq!(conflict("[]", &route("default")), None);
         assert_eq!(conflict("[]", &route("10.78.0.0/16")), None);
-        assert_eq!(conflict("[]", &route("10.0.0.0/8")).as_deref(), Some("a route to 10.0.0.0/8 by tun0"));
+        assert_eq!(conflict("[]", &route("10.0.0.0/8")), None);
+        assert_eq!(
+            conflict("[]", &route("10.77.0.0/16")).as_deref(),
+            Some("a route to 10.77.0.0/16 by tun0")
+        );
         assert_eq!(conflict("[]", &route("10.77.0.4")).as_deref(), Some("a route to 10.77.0.4 by tun0"));
     }
 
