@@ -96,8 +96,7 @@ struct UpArgs {
     fresh: bool,
 }
 
-/// Runs `bootstrap lab …`. Blocks, and the hidden `mirror` has a tokio runtime of its own: not to be
-/// called from one.
+/// Runs `bootstrap lab …`. Blocks until it is done.
 pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         LabCommand::Up(args) => up(args)?,
