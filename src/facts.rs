@@ -1,1 +1,320 @@
 //! What a host is asked about itself and how the answer is parsed.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::script::Fields;
+
+/// A host's own account of itself. Templates see it as `facts`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// `ID` of os-release: `debian`, `ubuntu`, `rocky`, `alpine`.
+    pub os_id: String,
+    /// `VERSION_ID` of os-release; empty for rolling ones.
+    pub os_version: String,
+    /// `PRETTY_NAME` of os-release.
+    pub os_name: String,
+    /// As `uname -m` says.
+    pub arch: String,
+    pub hostname: String,
+    /// Empty where there is none.
+    pub machine_id: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Every address of every interface, the loopback's too, in the kernel's order.
+    pub addresses: Vec<(String, IpAddr)>,
+    /// The address of this host that the SSH connection reached; sudo may hide it.
+    pub ssh_server_address: Option<IpAddr>,
+    /// Seconds since 1970 by the host's clock.
+    pub epoch: i64,
+    /// Free KiB by path, for `/` and `/opt`.
+    pub disk_free_kib: BTreeMap<String, u64>,
+    pub package_manager: Option<PackageManager>,
+    pub init: Init,
+    /// Who the script runs as.
+    pub user: String,
+    pub resolver: Resolver,
+    /// 1 (also hybrid) or 2.
+    pub cgroup_version: u8,
+}
+
+/// How packages are installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PackageManager {
+    Apt,
+    Dnf,
+    Apk,
+}
+
+/// What runs as process 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Init {
+    Systemd,
+    Other,
+}
+
+/// Who writes /etc/resolv.conf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resolver {
+    SystemdResolved,
+    Resolvconf,
+    Plain,
+}
+
+/// Why a host's facts cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FactsError {
+    #[error("the host said nothing about its `{0}`")]
+    Missing(&'static str),
+    #[error("the host's `{key}` is not understood: `{text}`")]
+    Unknown { key: &'static str, text: String },
+    #[error("the host could not say its facts: {0}")]
+    Failed(String),
+}
+
+impl Facts {
+    /// From what the `facts` probe said.
+    pub fn parse(seen: &Fields<'_>) -> Result<Self, FactsError> {
+        if let Some(text) = seen.text("error") {
+            return Err(FactsError::Failed(text.trim().to_owned()));
+        }
+        let text = |key: &'static str| seen.text(key).map(str::trim).ok_or(FactsError::Missing(key));
+        let os = os_release(seen.text("os-release").unwrap_or_default());
+        let os_value = |key: &str| os.get(key).cloned().unwrap_or_default();
+        Ok(Self {
+            os_id: os_value("ID"),
+            os_version: os_value("VERSION_ID"),
+            os_name: os_value("PRETTY_NAME"),
+            arch: text("arch")?.to_owned(),
+            hostname: text("hostname")?.to_owned(),
+            machine_id: seen.text("machine-id").map(str::trim).unwrap_or_default().to_owned(),
+            kernel: text("kernel")?.to_owned(),
+            addresses: text("addresses")?.lines().filter_map(address).collect(),
+            ssh_server_address: text("ssh-connection")?
+                .split_whitespace()
+                .nth(2)
+                .and_then(|word| word.parse().ok()),
+            epoch: number("epoch", text("epoch")?)?,
+            disk_free_kib: disk_free(text("disk-free")?),
+            package_manager: package_manager(text("package-manager")?)?,
+            init: if text("init")? == "systemd" { Init::Systemd } else { Init::Other },
+            user: text("user")?.to_owned(),
+            resolver: resolver(text("resolver")?)?,
+            cgroup_version: number("cgroup", text("cgroup")?)?,
+        })
+    }
+
+    /// The architecture as release files name it (`amd64`); as the kernel does where they are not known to differ.
+    pub fn release_arch(&self) -> &str {
+        match self.arch.as_str() {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "i386" | "i586" | "i686" => "386",
+            "armv6l" | "armv7l" | "armv8l" => "arm",
+            other => other,
+        }
+    }
+}
+
+fn number<T: std::str::FromStr>(key: &'static str, text: &str) -> Result<T, FactsError> {
+    text.parse().map_err(|_| FactsError::Unknown { key, text: text.to_owned() })
+}
+
+/// `KEY=value` lines, values bare or in single or double quotes.
+fn os_release(text: &str) -> BTreeMap<&str, String> {
+    text.lines()
+        .filter_map(|line| line.trim().split_once('='))
+        .map(|(key, value)| {
+            let quoted = |quote: char| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+            (key, quoted('"').or_else(|| quoted('\'')).unwrap_or(value).to_owned())
+        })
+        .collect()
+}
+
+/// One line of `ip -o addr show`: `2: eth0    inet 10.0.0.2/24 brd 10.0.0.255 scope global eth0\ …`.
+fn address(line: &str) -> Option<(String, IpAddr)> {
+    let mut words = line.split_whitespace().skip(1);
+    let interface = words.next()?;
+    words.next().filter(|family| family.starts_with("inet"))?;
+    let address = words.next()?.split('/').next()?.parse().ok()?;
+    Some((interface.to_owned(), address))
+}
+
+/// The lines of `df -Pk / /opt`, after the heading in the order asked; one line where /opt does not exist.
+fn disk_free(text: &str) -> BTreeMap<String, u64> {
+    // A mount point may hold spaces, but the number is the fourth word from the left of a device without any.
+    let free = text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(3)?.parse().ok());
+    ["/", "/opt"].map(str::to_owned).into_iter().zip(free).collect()
+}
+
+fn package_manager(text: &str) -> Result<Option<PackageManager>, FactsError> {
+    match text {
+        "" => Ok(None),
+        "apt" => Ok(Some(PackageManager::Apt)),
+        "dnf" => Ok(Some(PackageManager::Dnf)),
+        "apk" => Ok(Some(PackageManager::Apk)),
+        other => Err(FactsError::Unknown { key: "package-manager", text: other.to_owned() }),
+    }
+}
+
+fn resolver(text: &str) -> Result<Resolver, FactsError> {
+    match text {
+        "systemd-resolved" => Ok(Resolver::SystemdResolved),
+        "resolvconf" => Ok(Resolver::Resolvconf),
+        "plain" => Ok(Resolver::Plain),
+        other => Err(FactsError::Unknown { key: "resolver", text: other.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESSES: &str = "1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever
+1: lo    inet6 ::1/128 scope host \\       valid_lft forever preferred_lft forever
+2: host0    inet 10.99.0.11/24 brd 10.99.0.255 scope global host0\\       valid_lft forever preferred_lft forever
+2: host0    inet6 fe80::5c:ff:fe00:1/64 scope link \\       valid_lft forever preferred_lft forever
+3: docker0    inet 172.17.0.1/16 brd 172.17.255.255 scope global docker0\\       valid_lft forever
+4: tun0    inet 10.8.0.6 peer 10.8.0.5/32 scope global tun0\\       valid_lft forever preferred_lft forever
+5: eth1    link/ether 02:00 brd ff:ff
+";
+
+    const BULLSEYE: &str = "PRETTY_NAME=\"Debian GNU/Linux 11 (bullseye)\"\nNAME=\"Debian GNU/Linux\"\nVERSION_ID=\"11\"\n\
+        VERSION=\"11 (bullseye)\"\nVERSION_CODENAME=bullseye\nID=debian\nHOME_URL=\"https://www.debian.org/\"\n";
+    const BOOKWORM: &str = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nNAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\n\
+        VERSION=\"12 (bookworm)\"\nVERSION_CODENAME=bookworm\nID=debian\n";
+    const TRIXIE: &str = "PRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\nNAME=\"Debian GNU/Linux\"\nVERSION_ID=\"13\"\n\
+        VERSION=\"13 (trixie)\"\nVERSION_CODENAME=trixie\nDEBIAN_VERSION_FULL=13.1\nID=debian\n";
+    const ALPINE: &str =
+        "NAME='Alpine Linux'\nID=alpine\nVERSION_ID=3.20.3\nPRETTY_NAME='Alpine Linux v3.20'\n";
+
+    const DISKS: &str = "Filesystem     1024-blocks     Used Available Capacity Mounted on
+overlay           51290592 20102144  28550548      42% /
+/dev/vdb1          1000000   200000    800000      20% /opt
+";
+
+    fn answer(changes: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
+        let usual = [
+            ("os-release", BOOKWORM),
+            ("arch", "x86_64"),
+            ("hostname", "node-1"),
+            ("machine-id", "0123456789abcdef0123456789abcdef"),
+            ("kernel", "6.1.0-18-amd64"),
+            ("addresses", ADDRESSES),
+            ("ssh-connection", "10.99.0.1 51234 10.99.0.11 22"),
+            ("epoch", "1767323045"),
+            ("disk-free", DISKS),
+            ("user", "root"),
+            ("package-manager", "apt"),
+            ("init", "systemd"),
+            ("resolver", "systemd-resolved"),
+            ("cgroup", "2"),
+        ];
+        let value = |key| changes.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+        usual
+            .iter()
+            .map(|(key, usual)| ((*key).to_owned(), value(*key).unwrap_or(usual).as_bytes().to_vec()))
+            .chain(
+                changes
+                    .iter()
+                    .filter(|(key, _)| *key == "error")
+                    .map(|(k, v)| ((*k).into(), v.as_bytes().to_vec())),
+            )
+            .collect()
+    }
+
+    fn parse(changes: &[(&str, &str)]) -> Result<Facts, FactsError> {
+        Facts::parse(&Fields::new(&answer(changes)))
+    }
+
+    #[test]
+    fn distributions() {
+        for (text, id, version, name) in [
+            (BULLSEYE, "debian", "11", "Debian GNU/Linux 11 (bullseye)"),
+            (BOOKWORM, "debian", "12", "Debian GNU/Linux 12 (bookworm)"),
+            (TRIXIE, "debian", "13", "Debian GNU/Linux 13 (trixie)"),
+            (ALPINE, "alpine", "3.20.3", "Alpine Linux v3.20"),
+            ("ID=arch\n", "arch", "", ""),
+        ] {
+            let facts = parse(&[("os-release", text)]).unwrap();
+            assert_eq!(
+                (facts.os_id.as_str(), facts.os_version.as_str(), facts.os_name.as_str()),
+                (id, version, name)
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_by_interface() {
+        let facts = parse(&[]).unwrap();
+        let seen: Vec<_> =
+            facts.addresses.iter().map(|(name, address)| format!("{name} {address}")).collect();
+        assert_eq!(
+            seen,
+            [
+                "lo 127.0.0.1",
+                "lo ::1",
+                "host0 10.99.0.11",
+                "host0 fe80::5c:ff:fe00:1",
+                "docker0 172.17.0.1",
+                "tun0 10.8.0.6"
+            ]
+        );
+        assert_eq!(facts.ssh_server_address, Some("10.99.0.11".parse().unwrap()));
+        assert_eq!(parse(&[("ssh-connection", "")]).unwrap().ssh_server_address, None);
+    }
+
+    #[test]
+    fn free_disk_space() {
+        let free = |text| parse(&[("disk-free", text)]).unwrap().disk_free_kib;
+        assert_eq!(free(DISKS), BTreeMap::from([("/".into(), 28_550_548), ("/opt".into(), 800_000)]));
+        let root_only = DISKS.lines().take(2).collect::<Vec<_>>().join("\n");
+        assert_eq!(free(&root_only), BTreeMap::from([("/".into(), 28_550_548)]));
+    }
+
+    #[test]
+    fn architectures_of_releases() {
+        for (arch, release) in [
+            ("x86_64", "amd64"),
+            ("aarch64", "arm64"),
+            ("armv7l", "arm"),
+            ("i686", "386"),
+            ("s390x", "s390x"),
+        ] {
+            assert_eq!(parse(&[("arch", arch)]).unwrap().release_arch(), release);
+        }
+    }
+
+    #[test]
+    fn kinds_of_hosts() {
+        let facts =
+            parse(&[("package-manager", ""), ("init", "other"), ("resolver", "plain"), ("cgroup", "1")])
+                .unwrap();
+        assert_eq!(
+            (facts.package_manager, facts.init, facts.resolver, facts.cgroup_version),
+            (None, Init::Other, Resolver::Plain, 1)
+        );
+        let json = serde_json::to_value(parse(&[]).unwrap()).unwrap();
+        assert_eq!(json["resolver"], "systemd-resolved");
+        assert_eq!(json["package_manager"], "apt");
+        assert_eq!(json["addresses"][2][1], "10.99.0.11");
+    }
+
+    #[test]
+    fn what_is_missing_or_strange_is_named() {
+        assert_eq!(Facts::parse(&Fields::default()), Err(FactsError::Missing("arch")));
+        assert_eq!(
+            parse(&[("epoch", "noon")]).unwrap_err().to_string(),
+            "the host's `epoch` is not understood: `noon`"
+        );
+        assert_eq!(
+            parse(&[("error", "sh: uname: not found\n")]).unwrap_err().to_string(),
+            "the host could not say its facts: sh: uname: not found"
+        );
+    }
+}

@@ -23,4 +23,5 @@ pub mod report;
 pub mod resource;
 pub mod roles;
 pub mod script;
+pub mod secrets;
 pub mod ssh;

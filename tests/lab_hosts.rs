@@ -79,7 +79,7 @@ fn machine() -> Vec<String> {
 
 #[test]
 #[ignore = "needs root and the machine's one lab"]
-fn hosts_come_up_fail_heal_and_go_without_a_trace() {
+fn lab_hosts_come_up_fail_heal_and_go_without_a_trace() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     lab_ok(&["down"]);
     let before = machine();
@@ -129,7 +129,7 @@ fn hosts_come_up_fail_heal_and_go_without_a_trace() {
 
 #[test]
 #[ignore = "needs root and the machine's one lab"]
-fn distance_is_what_was_asked_for() {
+fn lab_distance_is_what_was_asked_for() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     lab_ok(&["down"]);
     let _guard = Lab;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 
+use super::{Global, Reach};
 use crate::lab::{self, Fault, MAX_HOSTS, Status, Suite, UpOptions};
 
 /// Bare hosts on this machine, to try a cluster on: containers with their own systemd and sshd.
@@ -94,12 +95,15 @@ struct UpArgs {
     /// Take away the lab that is there and start anew
     #[arg(long)]
     fresh: bool,
+    /// Then bring them up: `bootstrap up` on their inventory
+    #[arg(long)]
+    converge: bool,
 }
 
 /// Runs `bootstrap lab …`. Blocks until it is done.
-pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: LabArgs, global: &Global) -> anyhow::Result<ExitCode> {
     match args.command {
-        LabCommand::Up(args) => up(args)?,
+        LabCommand::Up(args) => return up(args, global),
         LabCommand::Down { purge } => {
             let report = lab::down(purge, &say)?;
             match report.was_there {
@@ -139,7 +143,7 @@ pub fn run(args: LabArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(args: UpArgs) -> anyhow::Result<()> {
+fn up(args: UpArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let proxies = ["http_proxy", "https_proxy"]
         .into_iter()
@@ -168,9 +172,13 @@ fn up(args: UpArgs) -> anyhow::Result<()> {
             report.mirror
         )),
     }
+    if args.converge {
+        let args = super::up::UpArgs { inventory: report.inventory, reach: Reach::default() };
+        return super::up::run(&args, global, report.settings.sudo_password).map(ExitCode::from);
+    }
     let ask = if report.settings.sudo_password.is_some() { " --ask-become-pass" } else { "" };
     say(&format!("next: bootstrap up {inventory}{ask}"));
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Progress is for people: standard error.

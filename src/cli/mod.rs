@@ -1,3 +1,138 @@
-//! See the module list in `lib.rs`.
+//! The command line: arguments in, exit code out. The only home of anyhow and of the environment.
 
-pub mod lab;
+mod check;
+mod completions;
+mod exit;
+mod init;
+mod lab;
+mod load;
+mod plan;
+mod problems;
+mod roles;
+mod run;
+mod schema;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use exit::Exit;
+
+/// Bare hosts to a running Consul cluster, over SSH; done only when quorum stands.
+#[derive(Debug, Parser)]
+#[command(name = "bootstrap", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Exit status: 0 done or nothing to do, 1 a host failed, 2 usage or inventory, \
+3 a host is unreachable, 4 no quorum or unhealthy, 5 `plan --exit-code` found changes.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// What to print: text for people, or JSON for machines.
+    #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
+    pub output: OutputFormat,
+    /// Show the log instead of progress bars; twice for more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Colours: never the only carrier of a meaning. `auto` heeds NO_COLOR.
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
+    pub color: ColorChoice,
+    /// Take roles from this folder as well; one of the same name replaces the built-in one.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub roles: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+const PARALLEL: u16 = 100;
+const TIMEOUT: &str = "2m";
+
+impl Default for Reach {
+    fn default() -> Self {
+        let timeout = parse_duration(TIMEOUT).expect("the default is a duration");
+        Self { limit: Vec::new(), parallel: PARALLEL, timeout, ask_become_pass: false }
+    }
+}
+
+/// Options of the commands that connect to hosts.
+#[derive(Clone, Debug, Args)]
+pub struct Reach {
+    /// Only these hosts: names, ranges or globs, separated by commas.
+    #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
+    pub limit: Vec<String>,
+    /// How many hosts to work on at once.
+    #[arg(long, value_name = "N", default_value_t = PARALLEL, value_parser = clap::value_parser!(u16).range(1..))]
+    pub parallel: u16,
+    /// How long a gate may take to be met, and how long to try to connect: `90s`, `5m`.
+    #[arg(long, value_name = "DURATION", default_value = TIMEOUT, value_parser = parse_duration)]
+    pub timeout: Duration,
+    /// Ask once for the password that sudo wants on the hosts. BOOTSTRAP_BECOME_PASSWORD in the
+    /// environment does the same without asking.
+    #[arg(long)]
+    pub ask_become_pass: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a commented starter inventory.
+    Init(init::InitArgs),
+    /// Check an inventory without touching a host.
+    Check(check::CheckArgs),
+    /// Show what `up` would change, host by host, as diffs. Changes nothing.
+    Plan(plan::PlanArgs),
+    /// Bring every host to what the inventory says; done when quorum stands.
+    Up(up::UpArgs),
+    /// List the roles, or one role's variables.
+    Roles(roles::RolesArgs),
+    /// Print the JSON Schema of inventories, for editors.
+    Schema(schema::SchemaArgs),
+    /// Bare hosts on this machine, to try all of it without any VM.
+    Lab(lab::LabArgs),
+    /// Print a shell's completion script.
+    Completions(completions::CompletionsArgs),
+}
+
+/// Runs the command of the process's arguments.
+pub fn main() -> ExitCode {
+    let password = std::env::var(run::PASSWORD_VARIABLE).ok();
+    // SAFETY: nothing else runs yet, so nobody reads the environment while it changes.
+    unsafe { std::env::remove_var(run::PASSWORD_VARIABLE) };
+    let cli = Cli::parse();
+    let global = &cli.global;
+    let result = match cli.command {
+        Command::Init(args) => init::run(args, global),
+        Command::Check(args) => check::run(args, global),
+        Command::Plan(args) => plan::run(&args, global, password).map(ExitCode::from),
+        Command::Up(args) => up::run(&args, global, password).map(ExitCode::from),
+        Command::Roles(args) => roles::run(args, global),
+        Command::Schema(args) => schema::run(args, global),
+        Command::Lab(args) => lab::run(args, global),
+        Command::Completions(args) => completions::run(&args),
+    };
+    result.unwrap_or_else(|error| exit::report(&error, global))
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration =
+        text.parse().map_err(|_| format!("`{text}` is no duration; write `90s` or `5m`"))?;
+    Duration::try_from(span).map_err(|_| format!("`{text}` is negative"))
+}

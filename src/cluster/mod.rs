@@ -1,1 +1,15 @@
-//! See the module list in `lib.rs`.
+//! What the products say of their clusters -> verdicts. Pure: it knows which questions to ask and
+//! how to read the answers, not how they travel.
+//!
+//! The same questions are asked in the observe script (by the host's own `http_get`) and by a gate
+//! (through a forwarded socket), and one reading serves both.
+
+mod answer;
+mod consul;
+mod gate;
+mod identity;
+mod quorum;
+
+pub use answer::{Answer, Answers, Response};
+pub use gate::{Expected, Gate, Verdict};
+pub use identity::{Claim, IdentityError, Marker, check_identity};

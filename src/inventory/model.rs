@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -43,18 +44,18 @@ pub struct SshSettings {
     pub user: Option<String>,
     pub port: Option<u16>,
     pub identity_file: Option<PathBuf>,
-    /// A file of host keys to trust besides the user's own known_hosts.
-    pub known_hosts: Option<PathBuf>,
     /// Jump hosts in the order they are passed, each `[user@]host[:port]`.
     pub jump: Vec<String>,
     pub host_keys: HostKeys,
+    /// Where host keys are looked up and written, instead of the user's own known_hosts.
+    pub known_hosts: Option<PathBuf>,
     pub r#become: Become,
     /// How long a connection may be kept for the next command.
     pub persist: Option<Duration>,
 }
 
 /// What to do about a host key that is not in known_hosts yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostKeys {
     /// Refuse it.
@@ -65,7 +66,7 @@ pub enum HostKeys {
 }
 
 /// How scripts get root's rights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Become {
     /// `sudo`, unless the login user is root already.

@@ -11,8 +11,10 @@ pub enum NameError {
     Empty { what: &'static str },
     #[error("a {what} has at most 63 characters, `{text}` has {length}")]
     TooLong { what: &'static str, text: String, length: usize },
-    #[error("`{text}` is no {what}: {found:?} is not one of a-z, 0-9 and `-`, or a `-` stands at an end")]
+    #[error("`{text}` is no {what}: it cannot have {}", character(*.found))]
     Character { what: &'static str, text: String, found: char },
+    #[error("`{text}` is no {what}: it starts or ends with `-`")]
+    Hyphen { what: &'static str, text: String },
 }
 
 /// Lower-case letters, digits and inner hyphens, as DNS labels have them (RFC 1123): host names
@@ -25,10 +27,21 @@ fn check(what: &'static str, text: &str) -> Result<(), NameError> {
         return Err(NameError::TooLong { what, text: text.to_owned(), length: text.chars().count() });
     }
     let bad = text.chars().find(|c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '-'));
-    let hyphen = (text.starts_with('-') || text.ends_with('-')).then_some('-');
-    match bad.or(hyphen) {
+    match bad {
         Some(found) => Err(NameError::Character { what, text: text.to_owned(), found }),
+        None if text.starts_with('-') || text.ends_with('-') => {
+            Err(NameError::Hyphen { what, text: text.to_owned() })
+        }
         None => Ok(()),
+    }
+}
+
+fn character(found: char) -> String {
+    match found {
+        ' ' => "spaces".to_owned(),
+        'A'..='Z' => "capital letters".to_owned(),
+        '_' => "`_`, only `-`".to_owned(),
+        found => format!("`{}`", found.escape_debug()),
     }
 }
 

@@ -1,5 +1,9 @@
-//! What a run will do: ordered, serialisable data; equal inputs give equal bytes.
+//! Wanted against seen -> a [`Plan`]: ordered, serialisable data; equal inputs give equal bytes.
 
+mod batch;
+mod build;
 mod model;
 
-pub use model::{Batch, Change, Plan, Stage, StageName, Step, StepId};
+pub use batch::hold_back;
+pub use build::{HostSeen, PlanError, Seen};
+pub use model::{Batch, Change, Effect, Plan, Situation, Stage, StageName, Step, StepId};

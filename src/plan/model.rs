@@ -1,6 +1,6 @@
 //! The types of a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -47,6 +47,8 @@ pub struct Stage {
     pub name: StageName,
     /// The gate that must be met after each batch, by its name in `role.yaml`.
     pub gate: Option<String>,
+    /// Its members are voters of one quorum.
+    pub quorum: bool,
     /// One after another; the hosts of one batch run at the same time.
     pub batches: Vec<Batch>,
 }
@@ -81,9 +83,36 @@ pub struct Step {
 pub struct Change {
     /// In the operator's words: `absent`, `mode 0644, wanted 0640`.
     pub reason: String,
+    /// What it does to something that runs.
+    pub effect: Effect,
     /// A unified diff of a text file; absent for secret and binary content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub diff: Option<String>,
     /// What the apply script runs. Secrets show as `<secret>`.
     pub calls: Vec<Call>,
+}
+
+/// What a change does to a running unit; it decides how hosts are batched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// Nothing that runs notices.
+    #[default]
+    Quiet,
+    Reload,
+    /// Something starts that did not run.
+    Start,
+    /// Something that serves is interrupted.
+    Restart,
+}
+
+/// What a plan must know of a cluster that may be alive already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Situation {
+    /// Members of the living cluster that are in the inventory. Empty: nobody leads, so there is no
+    /// cluster yet, or it has lost its quorum.
+    pub members: BTreeSet<HostName>,
+    pub leader: Option<HostName>,
+    /// How many voters may fail before quorum is lost, as the product counts it.
+    pub failure_tolerance: usize,
 }

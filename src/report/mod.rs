@@ -1,5 +1,28 @@
 //! Events of a run -> what a person or a machine reads. It prints; nothing else does.
+//!
+//! One task owns the receiver, the clock and the terminal ([`render()`]). It knows plans and events, and
+//! neither `ssh` nor the engine: what it shows of a host is what an event said.
 
+mod bars;
+mod channel;
+pub mod diagnostic;
 mod event;
+mod frame;
+mod log;
+mod plain;
+mod plan_text;
+mod progress;
+mod render;
+mod screen;
+mod summary;
+mod text;
+mod trace;
 
+pub use channel::{Events, Receiver, events};
+pub use diagnostic::{Diagnostic, Excerpt, Place, Severity};
 pub use event::{Event, HostOutcome, StepOutcome};
+pub use log::RunLog;
+pub use plan_text::{PlanTextOptions, plan_text};
+pub use render::{Closing, Output, RenderOptions, render};
+pub use text::human;
+pub use trace::init_tracing;

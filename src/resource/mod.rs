@@ -1,1 +1,299 @@
-//! See the module list in `lib.rs`.
+//! What a role wants to be true on a host, one file per kind: its fields, its probe, and the change
+//! that it needs when what was seen is not what is wanted.
+//!
+//! Functions over data: nothing here runs a script or knows how one reaches a host.
+
+mod block_in_file;
+mod directory;
+mod error;
+mod exec;
+mod file;
+mod json_merge;
+mod kernel_module;
+mod mode;
+mod mount;
+mod package;
+mod planned;
+mod release;
+mod seen;
+mod sysctl;
+#[cfg(test)]
+mod testing;
+mod unit;
+mod user;
+mod values;
+mod write;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use block_in_file::BlockInFile;
+pub use directory::Directory;
+pub use error::Error;
+pub use exec::Exec;
+pub use file::File;
+pub use json_merge::JsonMerge;
+pub use kernel_module::KernelModule;
+pub use mode::{FileMode, ModeError};
+pub use mount::Mount;
+pub use package::Package;
+pub use planned::Planned;
+pub use release::{Release, Source};
+pub use sysctl::Sysctl;
+pub use unit::{State, Unit};
+pub use user::User;
+pub use values::{AccountName, Content, HostPath, PackageName, PartName, SysctlKey, UnitName, Url};
+
+use crate::facts::Facts;
+use crate::plan::{Change, StepId};
+use crate::script::{Arg, Call, Fields};
+
+/// One thing a role wants to be true on a host, written `- file: {path: …}` in `role.yaml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resource {
+    Package(Package),
+    User(User),
+    Directory(Directory),
+    File(File),
+    Release(Release),
+    Unit(Unit),
+    JsonMerge(JsonMerge),
+    BlockInFile(BlockInFile),
+    Exec(Exec),
+    Mount(Mount),
+    Sysctl(Sysctl),
+    KernelModule(KernelModule),
+}
+
+/// When a resource is changed: with everything on all hosts at once, or with its role, member by member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    Prepare,
+    Activate,
+}
+
+/// One `match` per verb: the arms all call the same method of the kind.
+macro_rules! each {
+    ($resource:expr, $kind:ident => $body:expr) => {
+        match $resource {
+            Resource::Package($kind) => $body,
+            Resource::User($kind) => $body,
+            Resource::Directory($kind) => $body,
+            Resource::File($kind) => $body,
+            Resource::Release($kind) => $body,
+            Resource::Unit($kind) => $body,
+            Resource::JsonMerge($kind) => $body,
+            Resource::BlockInFile($kind) => $body,
+            Resource::Exec($kind) => $body,
+            Resource::Mount($kind) => $body,
+            Resource::Sysctl($kind) => $body,
+            Resource::KernelModule($kind) => $body,
+        }
+    };
+}
+
+impl Resource {
+    /// From a map with one key, the kind: `{file: {path: …}}`. Identity is rendered, content need not be.
+    pub fn from_value(value: serde_json::Value) -> Result<Self, Error> {
+        let resource: Self = serde_json::from_value(value).map_err(Error::Shape)?;
+        match &resource {
+            Self::Exec(exec) => exec.check()?,
+            Self::Release(release) => release.check()?,
+            _ => {}
+        }
+        Ok(resource)
+    }
+
+    /// Identifies it on its host and names it for people: `file /etc/consul.d/consul.json`.
+    pub fn id(&self) -> StepId {
+        each!(self, kind => kind.id())
+    }
+
+    pub fn phase(&self) -> Phase {
+        match self {
+            Self::Unit(_) | Self::Mount(_) => Phase::Activate,
+            _ => Phase::Prepare,
+        }
+    }
+
+    /// The call that asks a host about it. It only reads, and needs nothing that only the host knows.
+    pub fn probe(&self) -> Result<Call, Error> {
+        each!(self, kind => kind.probe())
+    }
+
+    /// The text that goes into the file, as the role wrote it: a template until facts are known.
+    pub fn content(&self) -> Option<&str> {
+        match self {
+            Self::File(file) => Some(file.content.as_str()),
+            Self::JsonMerge(merge) => Some(merge.content.as_str()),
+            Self::BlockInFile(block) => Some(block.content.as_str()),
+            _ => None,
+        }
+    }
+
+    /// The same with its content rendered; other kinds stay as they are.
+    pub fn with_content(mut self, rendered: String) -> Self {
+        let content = Content::new(rendered);
+        match &mut self {
+            Self::File(file) => file.content = content,
+            Self::JsonMerge(merge) => merge.content = content,
+            Self::BlockInFile(block) => block.content = content,
+            _ => {}
+        }
+        self
+    }
+
+    /// Whether its content is kept out of plans, diffs and logs.
+    pub fn secret(&self) -> bool {
+        matches!(self, Self::File(File { secret: true, .. }))
+    }
+
+    /// The file on this machine that must be pushed to the host before it is applied.
+    pub fn artifact(&self) -> Option<&Path> {
+        match self {
+            Self::Release(release) => release.artifact(),
+            _ => None,
+        }
+    }
+
+    /// The sha256 of its artifact, in hex, once it is known.
+    pub fn artifact_digest(&self) -> Option<&str> {
+        match self {
+            Self::Release(release) => release.artifact_digest.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The same with the sha256 of its artifact, in hex; other kinds stay as they are.
+    pub fn with_artifact_digest(mut self, sha256: String) -> Self {
+        if let Self::Release(release) = &mut self {
+            release.artifact_digest = Some(sha256);
+        }
+        self
+    }
+
+    /// What it needs, from what its probe saw; `None` if it is as wanted. Content is rendered by now.
+    pub fn decide(
+        &self,
+        seen: &Fields<'_>,
+        facts: &Facts,
+        planned: &Planned<'_>,
+    ) -> Result<Option<Change>, Error> {
+        match self {
+            Self::Package(package) => package.decide(seen),
+            Self::User(user) => user.decide(seen),
+            Self::Directory(directory) => directory.decide(seen),
+            Self::File(file) => file.decide(seen),
+            Self::Release(release) => release.decide(seen, facts),
+            Self::Unit(unit) => unit.decide(seen, planned),
+            Self::JsonMerge(merge) => merge.decide(seen),
+            Self::BlockInFile(block) => block.decide(seen),
+            Self::Exec(exec) => exec.decide(seen),
+            Self::Mount(mount) => mount.decide(seen, planned),
+            Self::Sysctl(sysctl) => sysctl.decide(seen),
+            Self::KernelModule(module) => module.decide(seen),
+        }
+    }
+}
+
+/// A call of a prelude function, the error naming the resource.
+fn call_of<T: AsRef<str>>(
+    id: &StepId,
+    function: &'static str,
+    args: impl IntoIterator<Item = T>,
+) -> Result<Call, Error> {
+    let args: Result<Vec<_>, _> = args.into_iter().map(|text| Arg::new(text.as_ref())).collect();
+    args.map(|args| Call::new(function, args)).map_err(|source| Error::Nul { id: id.0.clone(), source })
+}
+
+fn default_true() -> bool {
+    true
+}
+
+fn default_file_mode() -> FileMode {
+    FileMode::new(0o644)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_mistake_in_a_resource_is_named() {
+        for (value, message) in [
+            (json!({"fille": {"path": "/x"}}), "unknown variant `fille`"),
+            (json!({"file": {"path": "/x", "content": "", "moode": "0644"}}), "unknown field `moode`"),
+            (json!({"file": {"path": "x", "content": ""}}), "`x` is no absolute path"),
+            (json!({"file": {"path": "/x", "content": "", "mode": 640}}), "invalid type: integer `640`"),
+            (json!({"file": {"path": "/x", "content": "", "mode": "640"}}), "four octal digits in quotes"),
+            (json!({"file": {"path": "/x"}}), "missing field `content`"),
+            (json!({"unit": {"name": "consul"}}), "`consul` is no unit name with its type"),
+            (json!({"user": {"name": "x", "uid": "many"}}), "`many`: invalid digit"),
+            (json!({"package": {"names": ["-y"]}}), "`-y` is no package name"),
+        ] {
+            let error = Resource::from_value(value).unwrap_err();
+            let cause = error.source().expect("the cause").to_string();
+            assert!(cause.contains(message), "{cause}");
+        }
+    }
+
+    #[test]
+    fn identity_phase_and_content() {
+        for (value, id, phase, content) in [
+            (json!({"package": {"names": ["curl", "unzip"]}}), "package curl unzip", Phase::Prepare, None),
+            (
+                json!({"file": {"path": "/a", "content": "{{ x }}"}}),
+                "file /a",
+                Phase::Prepare,
+                Some("{{ x }}"),
+            ),
+            (
+                json!({"json-merge": {"path": "/a", "content": "{}"}}),
+                "json-merge /a",
+                Phase::Prepare,
+                Some("{}"),
+            ),
+            (
+                json!({"block-in-file": {"path": "/a", "content": "b", "marker": "m"}}),
+                "block-in-file /a (m)",
+                Phase::Prepare,
+                Some("b"),
+            ),
+            (json!({"unit": {"name": "a.service"}}), "unit a.service", Phase::Activate, None),
+            (
+                json!({"mount": {"what": "a:/b", "where": "/c", "type": "nfs"}}),
+                "mount /c",
+                Phase::Activate,
+                None,
+            ),
+            (
+                json!({"sysctl": {"key": "vm.swappiness", "value": 1}}),
+                "sysctl vm.swappiness",
+                Phase::Prepare,
+                None,
+            ),
+            (json!({"kernel-module": {"name": "overlay"}}), "kernel-module overlay", Phase::Prepare, None),
+        ] {
+            let resource = Resource::from_value(value).unwrap();
+            assert_eq!((resource.id().0.as_str(), resource.phase()), (id, phase));
+            assert_eq!(resource.content(), content, "{id}");
+            let rendered = resource.with_content("new".to_owned());
+            assert_eq!(rendered.content(), content.map(|_| "new"), "{id}");
+        }
+    }
+
+    #[test]
+    fn debug_output_never_shows_content() {
+        let file = json!({"file": {"path": "/a", "content": "hunter2", "secret": "true"}});
+        let resource = Resource::from_value(file).unwrap();
+        assert!(resource.secret());
+        assert!(!format!("{resource:?}").contains("hunter2"), "{resource:?}");
+    }
+}

@@ -1,5 +1,22 @@
 //! `role.yaml` -> [`Role`]; with an inventory -> what each host should be.
 
+mod check;
+mod load;
 mod model;
+mod parse;
+mod render;
+mod schema;
+mod types;
+mod values;
+mod variables;
+mod wanted;
 
-pub use model::{Role, RoleSet, Variable, VariableType};
+pub use check::{check, load_inventory, shown};
+pub use model::{Generate, Role, RoleSet, Variable, VariableType};
+pub use render::{RenderError, Renderer, merge};
+pub use schema::schema;
+pub use types::Fault;
+pub use variables::variables;
+pub use wanted::{
+    ClusterAddresses, Wanted, WantedError, WantedHost, WantedRole, declared_address, variables_to_generate,
+};

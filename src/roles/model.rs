@@ -27,6 +27,8 @@ pub struct Role {
     pub after: Vec<RoleName>,
     /// By dotted name: `consul.version`.
     pub variables: IndexMap<String, Variable>,
+    /// Names for expressions that the role's resources and templates use more than once.
+    pub define: IndexMap<String, String>,
     /// As written: `{file: {path: "{{ consul.data_dir }}", template: consul.json}}`. Rendered for each host.
     pub resources: Vec<Value>,
     /// The gate that closes its activation, by name.
@@ -46,7 +48,18 @@ pub struct Variable {
     pub optional: bool,
     /// Never shown in a plan, a log or an event.
     pub secret: bool,
+    /// How the value is made, once per cluster, where the inventory does not set it.
+    pub generate: Option<Generate>,
     pub doc: String,
+}
+
+/// A secret that is made on the operator's side and kept in the cluster's secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Generate {
+    /// 32 random bytes in base64: a gossip key of Consul or Nomad.
+    #[serde(rename = "base64-32")]
+    Base64Bytes32,
 }
 
 /// What a variable takes.

@@ -27,6 +27,11 @@ impl Arg {
         Ok(Self { secret: true, ..Self::new(text)? })
     }
 
+    /// Text that only people read: NUL is left out instead of refused.
+    pub fn lossy(text: &str) -> Self {
+        Self { text: text.replace('\0', ""), secret: false }
+    }
+
     fn quoted(&self) -> String {
         format!("'{}'", self.text.replace('\'', r"'\''"))
     }

@@ -1,5 +1,19 @@
-//! Calls of prelude functions -> the text a host runs; its output -> records.
+//! Calls of prelude functions -> the text a host runs; its output -> records and observations.
+//!
+//! Knows how a script is framed and how its reply is read, not what the calls are for nor how the
+//! text reaches a host.
 
 mod call;
+mod nonce;
+mod observation;
+mod parser;
+mod record;
+#[allow(clippy::module_inception)]
+mod script;
 
 pub use call::{Arg, Call, NulInArgument};
+pub use nonce::Nonce;
+pub use observation::{Fields, Observation};
+pub use parser::Parser;
+pub use record::Record;
+pub use script::{LockHolder, Script};

@@ -1,0 +1,83 @@
+//! How a run ended -> the process's exit status, and an error -> what stands on stderr.
+
+use std::process::ExitCode;
+
+use super::{Global, OutputFormat};
+use crate::engine::Outcome;
+
+/// The exit statuses of `bootstrap`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, or nothing to do.
+    Done = 0,
+    HostFailed = 1,
+    /// Usage or inventory.
+    Usage = 2,
+    Unreachable = 3,
+    /// No quorum, or a gate that was not met.
+    Unhealthy = 4,
+    /// `plan --exit-code` found changes.
+    Changes = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// The gravest first: a cluster that does not stand, then a host that failed, then one that was
+    /// not reached.
+    pub fn of(outcome: &Outcome) -> Self {
+        let unreachable = outcome.failures.values().filter(|failure| failure.is_unreachable()).count();
+        if outcome.unhealthy.is_some() {
+            Self::Unhealthy
+        } else if outcome.failures.len() > unreachable || outcome.stopped {
+            Self::HostFailed
+        } else if unreachable > 0 {
+            Self::Unreachable
+        } else if !outcome.held_back.is_empty() {
+            Self::Unhealthy
+        } else {
+            Self::Done
+        }
+    }
+}
+
+/// The diagnostics were printed already; only the status is left to say.
+#[derive(Debug, thiserror::Error)]
+#[error("the inventory cannot be used")]
+pub struct Rejected;
+
+/// The command line asks for something that the inventory does not have.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// Prints an error with its causes, and tells its exit status.
+pub fn report(error: &anyhow::Error, global: &Global) -> ExitCode {
+    if error.is::<Rejected>() {
+        return Exit::Usage.into();
+    }
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        // A transparent error repeats its source.
+        let cause = cause.to_string();
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    if global.output == OutputFormat::Json {
+        println!("{}", serde_json::json!({"event": "error", "message": text}));
+    }
+    for line in text.lines() {
+        eprintln!("error: {line}");
+    }
+    if error.is::<UsageError>() || error.is::<crate::roles::WantedError>() {
+        Exit::Usage.into()
+    } else {
+        Exit::HostFailed.into()
+    }
+}

@@ -1,0 +1,65 @@
+//! `bootstrap plan`: what `up` would change. Reads, never writes.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit::Exit;
+use super::{Global, Reach, load, run};
+use crate::engine;
+use crate::report::{Event, Output, PlanTextOptions, RenderOptions, events, plan_text, render};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: bootstrap plan inventory.yaml --limit node-2")]
+pub struct PlanArgs {
+    /// The inventory.
+    inventory: PathBuf,
+    /// Exit with status 5 when there is something to change.
+    #[arg(long)]
+    exit_code: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+pub fn run(args: &PlanArgs, global: &Global, password: Option<String>) -> anyhow::Result<Exit> {
+    let loaded = load::load(&args.inventory, global)?;
+    let password = run::become_password(&args.reach, password)?;
+    let setup = run::Setup::new(&loaded, &args.reach, password)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let (plan, outcome) = runtime.block_on(async {
+        let (events, receiver) = events();
+        // The plan itself is the output; on the way only failures are worth a line.
+        let mut options = RenderOptions::new(Output::Plain);
+        options.color = global.color_on_stderr();
+        let printing = tokio::spawn(render(receiver, options));
+        events.send(Event::RunStarted {
+            command: "plan".to_owned(),
+            cluster: setup.wanted.cluster.to_string(),
+            hosts: setup.options.hosts.iter().cloned().collect(),
+        });
+        let result = engine::plan(&setup.wanted, &setup.marker, &setup.options, &events).await;
+        drop(events);
+        printing.await?;
+        anyhow::Ok(result?)
+    })?;
+    let mut stdout = std::io::stdout();
+    let text = if global.json() {
+        serde_json::to_string_pretty(&plan)? + "\n"
+    } else {
+        plan_text(
+            &plan,
+            &PlanTextOptions {
+                color: global.color_on_stdout(),
+                verbose: global.verbose > 0,
+                hosts_total: setup.options.hosts.len() - outcome.failures.len(),
+            },
+        )
+    };
+    // Whoever reads has seen enough when the pipe is closed.
+    let _ = stdout.write_all(text.as_bytes());
+    Ok(match Exit::of(&outcome) {
+        Exit::Done if args.exit_code && !plan.is_empty() => Exit::Changes,
+        exit => exit,
+    })
+}

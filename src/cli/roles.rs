@@ -1,0 +1,150 @@
+//! `bootstrap roles`: what hosts can become, and what each role can be told.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::{Global, OutputFormat, problems};
+use crate::inventory::RoleName;
+use crate::inventory::reader::{list, nearest};
+use crate::report::Diagnostic;
+use crate::roles::{Role, RoleSet, Variable, shown};
+
+/// List the roles, or one role's variables.
+#[derive(Debug, clap::Args)]
+pub struct RolesArgs {
+    /// Show this role: what it does, what it needs, its variables.
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+}
+
+pub fn run(args: RolesArgs, global: &Global) -> anyhow::Result<ExitCode> {
+    let role_set = problems::role_set(global)?;
+    let text = match (&args.name, global.output) {
+        (None, OutputFormat::Text) => table(&role_set),
+        (None, OutputFormat::Json) => {
+            let roles: Vec<Value> = role_set.roles.values().map(|role| as_json(&role_set, role)).collect();
+            format!("{}\n", Value::Array(roles))
+        }
+        (Some(name), output) => {
+            let Some(role) = role_set.roles.get(name.as_str()) else {
+                return Err(problems::refuse(unknown(&role_set, name), global));
+            };
+            match output {
+                OutputFormat::Text => describe(&role_set, role),
+                OutputFormat::Json => format!("{}\n", as_json(&role_set, role)),
+            }
+        }
+    };
+    problems::print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unknown(roles: &RoleSet, name: &str) -> Diagnostic {
+    let names: Vec<&str> = roles.roles.keys().map(RoleName::as_str).collect();
+    let help = match nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the roles are {}; `--roles DIR` adds your own", list(&names)),
+    };
+    Diagnostic::error(format!("there is no role `{name}`")).help(help)
+}
+
+fn table(roles: &RoleSet) -> String {
+    let width = roles.roles.keys().map(|name| name.as_str().len()).max().unwrap_or_default();
+    let mut text = String::new();
+    for role in roles.roles.values() {
+        let doc = wrap(&role.doc, width + 2);
+        text += &format!("{:width$}  {doc}\n", role.name);
+    }
+    text + "\n`bootstrap roles NAME` shows the variables of one.\n"
+}
+
+/// The variables of a role and of those it includes, with the role that declares each.
+fn variables<'r>(roles: &'r RoleSet, role: &'r Role) -> Vec<(&'r str, &'r Variable, &'r Role)> {
+    let all = roles.closure([&role.name]).into_iter();
+    all.flat_map(|role| role.variables.iter().map(move |(name, variable)| (name.as_str(), variable, role)))
+        .collect()
+}
+
+fn describe(roles: &RoleSet, role: &Role) -> String {
+    let mut text = format!("{}\n  {}\n\n", role.name, wrap(&role.doc, 2));
+    let names = |names: &[RoleName]| names.iter().map(RoleName::as_str).collect::<Vec<_>>().join(", ");
+    for (label, roles) in [
+        ("includes", &role.includes),
+        ("needs", &role.needs),
+        ("conflicts", &role.conflicts),
+        ("after", &role.after),
+    ] {
+        if !roles.is_empty() {
+            text += &format!("{label:<10} {}\n", names(roles));
+        }
+    }
+    if let Some(gate) = &role.gate {
+        text += &format!("{:<10} {gate}\n", "gate");
+    }
+    let variables = variables(roles, role);
+    if variables.is_empty() {
+        return text + "\nIt has no variables.\n";
+    }
+    text += "\nVariables, under `vars:` of the inventory, of a group or of a host:\n";
+    for (name, variable, _) in variables {
+        text += &format!(
+            "\n  {name}  ({}; {})\n      {}\n",
+            variable.r#type.short(),
+            state(variable),
+            wrap(&variable.doc, 6)
+        );
+    }
+    text
+}
+
+/// What a variable is when the inventory does not set it.
+fn state(variable: &Variable) -> String {
+    let mut state = match &variable.default {
+        Some(_) if variable.secret => "has a default".to_owned(),
+        Some(default) => format!("default {}", shown(default)),
+        None if variable.generate.is_some() => "made once unless set".to_owned(),
+        None if variable.optional => "optional".to_owned(),
+        None => "must be set".to_owned(),
+    };
+    if variable.secret {
+        state += "; secret";
+    }
+    state
+}
+
+fn as_json(roles: &RoleSet, role: &Role) -> Value {
+    let variables = variables(roles, role).into_iter().map(|(name, variable, declared)| {
+        json!({
+            "name": name,
+            "type": variable.r#type.short(),
+            "default": if variable.secret { &Value::Null } else { variable.default.as_ref().unwrap_or(&Value::Null) },
+            "required": variable.default.is_none() && !variable.optional && variable.generate.is_none(),
+            "secret": variable.secret,
+            "doc": variable.doc,
+            "role": declared.name,
+        })
+    });
+    json!({
+        "name": role.name, "doc": role.doc, "includes": role.includes, "needs": role.needs,
+        "conflicts": role.conflicts, "after": role.after, "gate": role.gate, "quorum": role.quorum,
+        "variables": variables.collect::<Vec<_>>(),
+    })
+}
+
+/// Words in lines of at most 100 columns, those after the first indented.
+fn wrap(text: &str, indent: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().map_or(0, |line| line.chars().count());
+        if line > 0 && indent + line + 1 + word.chars().count() > 100 {
+            lines.push(word.to_owned());
+        } else if let Some(last) = lines.last_mut() {
+            if line > 0 {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+    }
+    lines.join(&format!("\n{:indent$}", ""))
+}

@@ -1,0 +1,144 @@
+//! What `plan` and `up` share: options, secrets, the run log, and the task that prints.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::Timestamp;
+
+use super::exit::UsageError;
+use super::load::Loaded;
+use super::{Global, OutputFormat, Reach};
+use crate::cluster::Marker;
+use crate::engine::{EngineError, Options, file_digest};
+use crate::inventory::{HostName, Inventory, range};
+use crate::roles::{Wanted, variables_to_generate};
+use crate::script::LockHolder;
+use crate::secrets::Secrets;
+use crate::ssh::BecomePassword;
+
+/// Set by the operator instead of `--ask-become-pass`; taken out of the environment at once, so that
+/// no child process inherits it.
+pub const PASSWORD_VARIABLE: &str = "BOOTSTRAP_BECOME_PASSWORD";
+
+/// A connection that has not come about within this time will not.
+const CONNECT: Duration = Duration::from_secs(30);
+/// Installing packages over a slow line takes minutes, not more.
+const SCRIPT: Duration = Duration::from_secs(20 * 60);
+
+/// Everything a run needs before it touches the first host.
+pub struct Setup {
+    pub wanted: Wanted,
+    pub marker: Marker,
+    pub options: Options,
+    pub secrets: Secrets,
+    /// `.bootstrap/<cluster>` beside the inventory.
+    pub folder: PathBuf,
+}
+
+impl Setup {
+    pub fn new(loaded: &Loaded, reach: &Reach, password: Option<BecomePassword>) -> anyhow::Result<Self> {
+        let Loaded { inventory, roles } = loaded;
+        let folder = folder(inventory);
+        let secrets = Secrets::load(&folder, &variables_to_generate(inventory, roles))?;
+        let marker = Marker { cluster: inventory.cluster.clone(), id: secrets.cluster_id.clone() };
+        let mut wanted = Wanted::new(inventory, roles, &secrets.values)?;
+        wanted.fill_artifact_digests(|path| {
+            let path = beside(inventory, path);
+            file_digest(&path)
+                .map_err(|source| EngineError::Artifact { path: path.display().to_string(), source })
+        })?;
+        let options = Options {
+            hosts: limit(inventory, &reach.limit)?,
+            parallel: usize::from(reach.parallel),
+            timeout: reach.timeout,
+            connect_timeout: CONNECT.min(reach.timeout),
+            script_timeout: SCRIPT,
+            holder: holder(),
+            password,
+            artifacts: inventory.path.parent().unwrap_or(Path::new("")).to_owned(),
+        };
+        Ok(Self { wanted, marker, options, secrets, folder })
+    }
+}
+
+/// Where the cluster's secrets and run logs live.
+pub fn folder(inventory: &Inventory) -> PathBuf {
+    let beside = inventory.path.parent().unwrap_or(Path::new(""));
+    beside.join(".bootstrap").join(inventory.cluster.as_str())
+}
+
+/// Paths in an inventory are relative to it.
+fn beside(inventory: &Inventory, path: &Path) -> PathBuf {
+    inventory.path.parent().unwrap_or(Path::new("")).join(path)
+}
+
+/// The hosts that `--limit` names; all without it.
+fn limit(inventory: &Inventory, patterns: &[String]) -> anyhow::Result<BTreeSet<HostName>> {
+    let all: BTreeSet<HostName> = inventory.hosts.iter().map(|host| host.name.clone()).collect();
+    if patterns.is_empty() {
+        return Ok(all);
+    }
+    let mut chosen = BTreeSet::new();
+    for pattern in patterns {
+        let words =
+            range::expand(pattern).map_err(|error| UsageError(format!("--limit {pattern}: {error}")))?;
+        for word in words {
+            let mut named = all.iter().filter(|host| range::matches(&word, host.as_str())).peekable();
+            if named.peek().is_none() {
+                return Err(
+                    UsageError(format!("--limit {pattern}: the inventory has no host `{word}`")).into()
+                );
+            }
+            chosen.extend(named.cloned());
+        }
+    }
+    Ok(chosen)
+}
+
+fn holder() -> LockHolder {
+    let user =
+        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
+    let machine = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    LockHolder {
+        who: format!("{user}@{} pid {}", machine.unwrap_or_else(|| "unknown".into()), std::process::id()),
+        since: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    }
+}
+
+/// The password for sudo, asked for once or taken from the environment.
+pub fn become_password(reach: &Reach, environment: Option<String>) -> anyhow::Result<Option<BecomePassword>> {
+    let text = match environment {
+        Some(text) => text,
+        None if reach.ask_become_pass => rpassword::prompt_password("sudo password on the hosts: ")
+            .context("cannot ask for the password")?,
+        None => return Ok(None),
+    };
+    Ok(Some(BecomePassword::new(text)?))
+}
+
+impl Global {
+    pub fn color_on_stderr(&self) -> bool {
+        self.color(std::io::stderr().is_terminal())
+    }
+
+    pub fn color_on_stdout(&self) -> bool {
+        self.color(std::io::stdout().is_terminal())
+    }
+
+    fn color(&self, terminal: bool) -> bool {
+        match self.color {
+            super::ColorChoice::Always => true,
+            super::ColorChoice::Never => false,
+            super::ColorChoice::Auto => {
+                terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+            }
+        }
+    }
+
+    pub fn json(&self) -> bool {
+        self.output == OutputFormat::Json
+    }
+}

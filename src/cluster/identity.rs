@@ -1,0 +1,105 @@
+//! Before a cluster is formed: does any host belong to something else already?
+//!
+//! A host that has once been prepared carries a marker with the cluster's name and id. Raft data
+//! beside our own marker is ours, whatever state it is in; raft data without it is somebody's, and
+//! starting a server on it could join two clusters or bring back a dead one.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::inventory::{ClusterName, HostName};
+
+/// Says on a host which cluster it belongs to. Written before anything else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    pub cluster: ClusterName,
+    /// Made once per cluster and kept with its secrets.
+    pub id: String,
+}
+
+impl fmt::Display for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cluster `{}` (id {})", self.cluster, self.id)
+    }
+}
+
+/// What one host carries.
+#[derive(Clone, Debug, Default)]
+pub struct Claim {
+    /// The marker's text, if there is a marker.
+    pub marker: Option<String>,
+    /// Raft data that was found: where, whose and how old, in words.
+    pub raft_data: Option<String>,
+    /// The running agent, in words.
+    pub agent: Option<String>,
+}
+
+/// A host that must not be touched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    #[error(
+        "host `{host}` belongs to {theirs}, this inventory is {ours}. \
+         If the host was yours before, the id must be the one in the cluster's secrets: put that \
+         `.bootstrap/` folder beside the inventory. If its old cluster is gone for good, remove \
+         /var/lib/bootstrap/cluster and the data directories on it"
+    )]
+    OtherCluster { host: HostName, theirs: String, ours: Marker },
+    #[error(
+        "host `{host}` carries raft data that is not from {ours}: {found}. \
+         Nothing was changed. If that data is of no use any more, move it away and run again"
+    )]
+    StaleData { host: HostName, found: String, ours: Marker },
+}
+
+/// Refuses hosts of other clusters and stale raft data.
+pub fn check_identity(host: &HostName, ours: &Marker, claim: &Claim) -> Result<(), IdentityError> {
+    match &claim.marker {
+        Some(text) => match serde_json::from_str::<Marker>(text) {
+            Ok(theirs) if theirs.id == ours.id => Ok(()),
+            Ok(theirs) => Err(IdentityError::OtherCluster {
+                host: host.clone(),
+                theirs: theirs.to_string(),
+                ours: ours.clone(),
+            }),
+            Err(_) => Err(IdentityError::OtherCluster {
+                host: host.clone(),
+                theirs: format!("a cluster that its marker does not name legibly (`{}`)", text.trim()),
+                ours: ours.clone(),
+            }),
+        },
+        None => {
+            let found: Vec<&str> =
+                [&claim.raft_data, &claim.agent].into_iter().flatten().map(String::as_str).collect();
+            if found.is_empty() {
+                return Ok(());
+            }
+            Err(IdentityError::StaleData { host: host.clone(), found: found.join("; "), ours: ours.clone() })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_or_empty_hosts_pass() {
+        let host = HostName::parse("node-1").unwrap();
+        let ours = Marker { cluster: ClusterName::parse("dc1").unwrap(), id: "aa".into() };
+        let check = |marker: Option<&str>, raft: Option<&str>| {
+            let claim =
+                Claim { marker: marker.map(str::to_owned), raft_data: raft.map(str::to_owned), agent: None };
+            check_identity(&host, &ours, &claim)
+        };
+        let own = r#"{"cluster":"dc1","id":"aa"}"#;
+        assert_eq!(check(None, None), Ok(()));
+        assert_eq!(check(Some(own), None), Ok(()));
+        assert_eq!(check(Some(own), Some("/opt/consul/raft")), Ok(()));
+        assert!(matches!(check(None, Some("/opt/consul/raft")), Err(IdentityError::StaleData { .. })));
+        // The same name is not the same cluster.
+        let other = r#"{"cluster":"dc1","id":"bb"}"#;
+        assert!(matches!(check(Some(other), None), Err(IdentityError::OtherCluster { .. })));
+        assert!(matches!(check(Some("garbage"), None), Err(IdentityError::OtherCluster { .. })));
+    }
+}

@@ -1,0 +1,273 @@
+//! Runs a plan: prepare on all hosts at once, then role by role, batch by batch, each batch closed
+//! by its gate.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use futures_util::stream::{self, StreamExt};
+
+use super::members::members;
+use super::{Fleet, HostFailure, Options, Outcome, Stop, elapsed_ms, gate};
+use crate::inventory::HostName;
+use crate::plan::{Batch, Plan, Seen, Situation, Stage, StageName, Step, hold_back};
+use crate::report::{Event, Events, HostOutcome, StepOutcome};
+use crate::roles::Wanted;
+use crate::script::{Nonce, Record, Script};
+use crate::ssh::Connection;
+
+/// Everything in order; failures and what was held back end up in `outcome`.
+#[allow(clippy::too_many_arguments, reason = "each is a different thing, and one caller has them all")]
+pub(super) async fn apply(
+    fleet: &mut Fleet,
+    wanted: &Wanted,
+    plan: &Plan,
+    seen: &Seen,
+    options: &Options,
+    events: &Events,
+    stop: &Stop,
+    outcome: &mut Outcome,
+) {
+    for stage in &plan.stages {
+        if stop.requested() {
+            outcome.stopped = true;
+            return;
+        }
+        let started = Instant::now();
+        announce(stage, events);
+        let go_on = run_stage(fleet, wanted, stage, seen, options, events, stop, outcome).await;
+        events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
+        if !go_on {
+            return;
+        }
+    }
+}
+
+fn announce(stage: &Stage, events: &Events) {
+    let hosts: BTreeSet<HostName> =
+        stage.batches.iter().flat_map(|batch| batch.steps.keys().cloned()).collect();
+    let steps = stage.batches.iter().flat_map(|batch| batch.steps.values()).map(Vec::len).sum();
+    events.send(Event::StageStarted { stage: stage.name.clone(), hosts: hosts.into_iter().collect(), steps });
+}
+
+/// Whether the run may go on with the next stage.
+#[allow(clippy::too_many_arguments, reason = "see `apply`")]
+async fn run_stage(
+    fleet: &mut Fleet,
+    wanted: &Wanted,
+    stage: &Stage,
+    seen: &Seen,
+    options: &Options,
+    events: &Events,
+    stop: &Stop,
+    outcome: &mut Outcome,
+) -> bool {
+    let gates = members(wanted);
+    let members = gates.iter().find(|members| Some(members.gate.name()) == stage.gate.as_deref());
+    let none = Situation::default();
+    let situation = stage.gate.as_ref().and_then(|gate| seen.situations.get(gate)).unwrap_or(&none);
+    // Grows as batches are activated: a gate in the middle of a stage expects only those.
+    let mut standing = situation.members.clone();
+    for batch in &stage.batches {
+        if stop.requested() {
+            outcome.stopped = true;
+            return false;
+        }
+        let absent: BTreeSet<HostName> = members.map_or_else(BTreeSet::new, |members| {
+            let names = members.names();
+            names.into_iter().filter(|name| !fleet.connections.contains_key(name)).collect()
+        });
+        if let Some(reason) = hold_back(stage, batch, situation, &absent) {
+            let held = format!("{} is held back: {reason}", stage.name);
+            events.send(Event::Warning { host: None, message: held.clone() });
+            outcome.held_back.push(held);
+            return false;
+        }
+        let interrupts =
+            batch.steps.values().flatten().any(|step| step.change.effect == crate::plan::Effect::Restart);
+        if let Some(members) = members.filter(|_| stage.quorum && interrupts && !situation.members.is_empty())
+        {
+            // A voter is only interrupted while the others can spare it.
+            let expected = expected(members, &standing, seen, fleet);
+            if let Err(reason) = gate::wait(fleet, members, &expected, options, events, stop).await {
+                outcome.unhealthy = Some(reason);
+                return false;
+            }
+        }
+        push_artifacts(fleet, wanted, batch, options, events).await;
+        run_batch(fleet, &stage.name, batch, options, events, outcome).await;
+        standing.extend(batch.steps.keys().filter(|host| fleet.connections.contains_key(*host)).cloned());
+        let Some(members) = members else { continue };
+        let lost = stage.quorum && batch.steps.keys().any(|host| !fleet.connections.contains_key(host));
+        if lost && situation.members.is_empty() {
+            let held = format!("{}: a first quorum needs all its servers", stage.name);
+            outcome.held_back.push(held);
+            return false;
+        }
+        let expected = expected(members, &standing, seen, fleet);
+        if expected.asked.is_empty() {
+            return false;
+        }
+        if let Err(reason) = gate::wait(fleet, members, &expected, options, events, stop).await {
+            outcome.unhealthy = Some(reason);
+            return false;
+        }
+        if lost {
+            // The first that does not come back ends a rolling change; the others are untouched.
+            outcome.held_back.push(format!("{}: stopped after a voter failed", stage.name));
+            return false;
+        }
+    }
+    true
+}
+
+/// Those that should be members by now.
+fn expected(
+    members: &super::members::Members<'_>,
+    standing: &BTreeSet<HostName>,
+    seen: &Seen,
+    fleet: &Fleet,
+) -> crate::cluster::Expected {
+    let asked = standing.iter().filter(|host| fleet.connections.contains_key(*host)).cloned().collect();
+    let missing = fleet.failures.keys().filter(|host| standing.contains(*host)).cloned().collect();
+    let mut expected = members.expected(&seen.addresses, &asked, &missing);
+    expected.members.retain(|host, _| standing.contains(host));
+    expected
+}
+
+/// Brings the files that steps of this batch install from this machine to their hosts: one more
+/// session on hosts that need one.
+async fn push_artifacts(
+    fleet: &mut Fleet,
+    wanted: &Wanted,
+    batch: &Batch,
+    options: &Options,
+    events: &Events,
+) {
+    let mut failed = Vec::new();
+    {
+        let connections = &fleet.connections;
+        let work = batch.steps.iter().flat_map(|(host, steps)| {
+            let connection = connections.get(host);
+            let artifacts = artifacts(wanted, host, steps);
+            artifacts.into_iter().filter_map(move |artifact| Some((host, connection?, artifact)))
+        });
+        let mut pushing = stream::iter(work)
+            .map(|(host, connection, (file, digest))| async move {
+                let path = options.artifacts.join(&file);
+                (host.clone(), file, connection.upload(&path, &digest, |_| ()).await)
+            })
+            .buffer_unordered(options.parallel);
+        while let Some((host, file, result)) = pushing.next().await {
+            if let Err(source) = result {
+                let doing = format!("pushing {}", file.display());
+                failed.push((host, HostFailure::Link { doing, source }));
+            }
+        }
+    }
+    for (host, failure) in failed {
+        fleet.set_aside(&host, failure, events).await;
+    }
+}
+
+/// Local files, with their digests, that some of these steps install.
+fn artifacts(wanted: &Wanted, host: &HostName, steps: &[Step]) -> Vec<(PathBuf, String)> {
+    let resources =
+        wanted.host(host).into_iter().flat_map(|host| &host.roles).flat_map(|role| &role.resources);
+    resources
+        .filter(|resource| steps.iter().any(|step| step.id == resource.id()))
+        .filter_map(|resource| {
+            Some((resource.artifact()?.to_owned(), resource.artifact_digest()?.to_owned()))
+        })
+        .collect()
+}
+
+async fn run_batch(
+    fleet: &mut Fleet,
+    stage: &StageName,
+    batch: &Batch,
+    options: &Options,
+    events: &Events,
+    outcome: &mut Outcome,
+) {
+    let mut results = BTreeMap::new();
+    {
+        let connections = &fleet.connections;
+        let work = batch.steps.iter().filter_map(|(host, steps)| Some((host, connections.get(host)?, steps)));
+        let mut running = stream::iter(work)
+            .map(|(host, connection, steps)| async move {
+                (host.clone(), run_steps(connection, host, stage, steps, options, events).await)
+            })
+            .buffer_unordered(options.parallel);
+        while let Some((host, result)) = running.next().await {
+            results.insert(host, result);
+        }
+    }
+    for (host, result) in results {
+        match result {
+            Ok(steps) => {
+                let entry = outcome.hosts.entry(host).or_insert(HostOutcome::Changed { steps: 0 });
+                if let HostOutcome::Changed { steps: total } = entry {
+                    *total += steps;
+                }
+            }
+            Err(failure) => fleet.set_aside(&host, failure, events).await,
+        }
+    }
+}
+
+/// One apply script on one host: how many steps it did.
+async fn run_steps(
+    connection: &Connection,
+    host: &HostName,
+    stage: &StageName,
+    steps: &[Step],
+    options: &Options,
+    events: &Events,
+) -> Result<usize, HostFailure> {
+    let script = Script::apply(&Nonce::random(), &options.holder, steps);
+    let mut began = Instant::now();
+    let mut failed = None;
+    let records = connection
+        .run(&script, options.script_timeout, |record| match record {
+            Record::Begin { id } => {
+                began = Instant::now();
+                if let Some(step) = steps.iter().find(|step| step.id.0 == *id) {
+                    events.send(Event::StepStarted {
+                        host: host.clone(),
+                        stage: stage.clone(),
+                        step: step.id.clone(),
+                    });
+                }
+            }
+            Record::End { id, status, output } => {
+                let Some(step) = steps.iter().find(|step| step.id.0 == *id) else { return };
+                let outcome = if *status == 0 {
+                    StepOutcome::Changed
+                } else {
+                    failed = Some(HostFailure::Step {
+                        stage: stage.clone(),
+                        step: step.id.clone(),
+                        status: *status,
+                    });
+                    StepOutcome::Failed { output: output.clone() }
+                };
+                events.send(Event::StepFinished {
+                    host: host.clone(),
+                    stage: stage.clone(),
+                    step: step.id.clone(),
+                    outcome,
+                    elapsed_ms: elapsed_ms(began),
+                });
+            }
+            Record::Seen { .. } | Record::LockHeld { .. } | Record::Finished => {}
+        })
+        .await
+        .map_err(|source| HostFailure::Link { doing: format!("in stage {stage}"), source })?;
+    for record in records {
+        if let Record::LockHeld { holder } = record {
+            return Err(HostFailure::Locked { holder });
+        }
+    }
+    failed.map_or(Ok(steps.len()), Err)
+}

@@ -1,0 +1,52 @@
+//! Which hosts stand behind each gate, and what is expected of them.
+
+use std::collections::BTreeSet;
+
+use crate::cluster::{Expected, Gate};
+use crate::inventory::HostName;
+use crate::roles::{ClusterAddresses, Wanted, WantedHost, WantedRole};
+
+/// A gate of the inventory with the hosts whose roles name it.
+pub(super) struct Members<'a> {
+    pub gate: Gate,
+    pub hosts: Vec<(&'a WantedHost, &'a WantedRole)>,
+}
+
+impl Members<'_> {
+    pub(super) fn names(&self) -> BTreeSet<HostName> {
+        self.hosts.iter().map(|(host, _)| host.host.name.clone()).collect()
+    }
+
+    /// All members, those in `asked` answering for the others.
+    pub(super) fn expected(
+        &self,
+        addresses: &ClusterAddresses,
+        asked: &BTreeSet<HostName>,
+        missing: &BTreeSet<HostName>,
+    ) -> Expected {
+        let names = self.names();
+        let members = names.iter().filter_map(|name| Some((name.clone(), *addresses.get(name)?))).collect();
+        Expected {
+            members,
+            asked: names.intersection(asked).cloned().collect(),
+            missing: names.intersection(missing).count(),
+        }
+    }
+}
+
+/// The gates of the inventory in order of activation. A gate that this program does not know is the
+/// role author's mistake and was reported when the roles were checked.
+pub(super) fn members(wanted: &Wanted) -> Vec<Members<'_>> {
+    let mut found: Vec<Members> = Vec::new();
+    for name in &wanted.order {
+        for host in &wanted.hosts {
+            let Some(role) = host.roles.iter().find(|role| role.name == *name) else { continue };
+            let Some(gate) = role.gate.as_deref().and_then(Gate::parse) else { continue };
+            match found.iter_mut().find(|members| members.gate == gate) {
+                Some(members) => members.hosts.push((host, role)),
+                None => found.push(Members { gate, hosts: vec![(host, role)] }),
+            }
+        }
+    }
+    found
+}

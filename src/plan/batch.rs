@@ -1,0 +1,152 @@
+//! In which order the hosts of a stage are changed: pure, and where quorum is kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Batch, Effect, Situation, Stage, Step};
+use crate::inventory::HostName;
+
+/// Part of the members that are not voters which may be interrupted at once.
+const ROLLING_SHARE: usize = 10;
+
+/// Splits the steps of a stage into batches.
+///
+/// Voters of a living cluster go one at a time, the leader last; the voters of a new one start
+/// together, because none is ready before it has seen the others. Elsewhere what starts goes first
+/// and at once, and what is interrupted goes a tenth of the hosts at a time.
+pub(super) fn batches(
+    quorum: bool,
+    situation: &Situation,
+    steps: BTreeMap<HostName, Vec<Step>>,
+) -> Vec<Batch> {
+    if quorum && situation.members.is_empty() {
+        return one_batch(steps);
+    }
+    let mut groups: BTreeMap<u8, Vec<(HostName, Vec<Step>)>> = BTreeMap::new();
+    for (host, steps) in steps {
+        let effect = steps.iter().map(|step| step.change.effect).max().unwrap_or_default();
+        let rank = match effect {
+            Effect::Quiet | Effect::Reload => 0,
+            // A member that is down gives tolerance back when it starts; a new one comes after it.
+            Effect::Start if !quorum || situation.members.contains(&host) => 1,
+            Effect::Start => 2,
+            Effect::Restart if situation.leader.as_ref() == Some(&host) => 4,
+            Effect::Restart => 3,
+        };
+        groups.entry(rank).or_default().push((host, steps));
+    }
+    let mut batches = Vec::new();
+    for (rank, hosts) in groups {
+        let size = match rank {
+            0 | 1 => hosts.len(),
+            _ if quorum => 1,
+            _ => hosts.len().div_ceil(ROLLING_SHARE),
+        };
+        for chunk in hosts.chunks(size.max(1)) {
+            batches.extend(one_batch(chunk.iter().cloned().collect()));
+        }
+    }
+    batches
+}
+
+fn one_batch(steps: BTreeMap<HostName, Vec<Step>>) -> Vec<Batch> {
+    if steps.is_empty() { Vec::new() } else { vec![Batch { steps }] }
+}
+
+/// Why a batch must not run now, given the members of its role that cannot take part.
+///
+/// `absent` are hosts that have the role but were set aside or left out of the run.
+pub fn hold_back(
+    stage: &Stage,
+    batch: &Batch,
+    situation: &Situation,
+    absent: &BTreeSet<HostName>,
+) -> Option<String> {
+    if !stage.quorum || absent.is_empty() {
+        return None;
+    }
+    let names: Vec<&str> = absent.iter().map(HostName::as_str).collect();
+    let names = names.join(", ");
+    if situation.members.is_empty() {
+        return Some(format!("a first quorum needs all its servers, and {names} cannot take part"));
+    }
+    let interrupts = batch.steps.values().flatten().any(|step| step.change.effect == Effect::Restart);
+    interrupts.then(|| format!("{names} cannot take part, and the cluster must not lose another voter"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::RoleName;
+    use crate::plan::{Change, StageName, StepId};
+
+    fn host(number: usize) -> HostName {
+        HostName::parse(format!("node-{number}")).unwrap()
+    }
+
+    fn steps(effects: &[Effect]) -> BTreeMap<HostName, Vec<Step>> {
+        let step = |effect: &Effect| Step {
+            id: StepId("unit x.service".into()),
+            role: RoleName::parse("x").unwrap(),
+            change: Change { reason: "r".into(), effect: *effect, diff: None, calls: Vec::new() },
+        };
+        effects.iter().enumerate().map(|(index, effect)| (host(index + 1), vec![step(effect)])).collect()
+    }
+
+    fn living(members: &[usize], leader: usize) -> Situation {
+        Situation {
+            members: members.iter().map(|n| host(*n)).collect(),
+            leader: Some(host(leader)),
+            failure_tolerance: 1,
+        }
+    }
+
+    fn names(batches: &[Batch]) -> Vec<String> {
+        let join = |batch: &Batch| batch.steps.keys().map(HostName::as_str).collect::<Vec<_>>().join("+");
+        batches.iter().map(join).collect()
+    }
+
+    #[test]
+    fn voters_of_a_new_cluster_start_together() {
+        let batches = batches(true, &Situation::default(), steps(&[Effect::Start; 3]));
+        assert_eq!(names(&batches), ["node-1+node-2+node-3"]);
+    }
+
+    #[test]
+    fn a_living_cluster_goes_one_voter_at_a_time_and_the_leader_last() {
+        let batches = batches(true, &living(&[1, 2, 3], 1), steps(&[Effect::Restart; 3]));
+        assert_eq!(names(&batches), ["node-2", "node-3", "node-1"]);
+    }
+
+    #[test]
+    fn a_stopped_member_starts_before_new_ones_join_and_before_restarts() {
+        let effects = [Effect::Restart, Effect::Start, Effect::Restart, Effect::Start, Effect::Start];
+        let batches = batches(true, &living(&[1, 2, 3], 3), steps(&effects));
+        assert_eq!(names(&batches), ["node-2", "node-4", "node-5", "node-1", "node-3"]);
+    }
+
+    #[test]
+    fn clients_are_interrupted_a_tenth_at_a_time() {
+        let batches = batches(false, &Situation::default(), steps(&[Effect::Restart; 20]));
+        assert_eq!(batches.len(), 10);
+        assert!(batches.iter().all(|batch| batch.steps.len() == 2));
+    }
+
+    #[test]
+    fn a_batch_is_held_back_when_a_voter_is_missing() {
+        let stage = |effect| Stage {
+            name: StageName("consul-server".into()),
+            gate: None,
+            quorum: true,
+            batches: vec![Batch { steps: steps(&[effect]) }],
+        };
+        let absent = BTreeSet::from([host(3)]);
+        let held = |effect, situation: &Situation, absent: &BTreeSet<HostName>| {
+            let stage = stage(effect);
+            hold_back(&stage, &stage.batches[0], situation, absent)
+        };
+        assert!(held(Effect::Start, &Situation::default(), &absent).unwrap().contains("node-3"));
+        assert_eq!(held(Effect::Start, &Situation::default(), &BTreeSet::new()), None);
+        assert!(held(Effect::Restart, &living(&[1, 2, 3], 1), &absent).is_some());
+        assert_eq!(held(Effect::Start, &living(&[1, 2, 3], 1), &absent), None);
+    }
+}

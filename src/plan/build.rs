@@ -1,0 +1,158 @@
+//! Wanted against seen, resource by resource.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::batch::batches;
+use super::{Change, Effect, Plan, Situation, Stage, StageName, Step, StepId};
+use crate::facts::Facts;
+use crate::inventory::{HostName, RoleName};
+use crate::resource::{Phase, Planned};
+use crate::roles::{ClusterAddresses, Wanted, WantedError, WantedHost};
+use crate::script::{Arg, Call, Observation};
+
+/// What every reachable host said, read.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub hosts: BTreeMap<HostName, HostSeen>,
+    /// By the name of the gate.
+    pub situations: BTreeMap<String, Situation>,
+    pub addresses: ClusterAddresses,
+    /// The marker that each host should carry, as text.
+    pub marker: String,
+}
+
+/// What one host said.
+#[derive(Debug)]
+pub struct HostSeen {
+    pub facts: Facts,
+    pub observation: Observation,
+    pub marker: Option<String>,
+}
+
+/// Why no plan can be made for a host. Found before anything is changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    #[error(transparent)]
+    Wanted(#[from] WantedError),
+    #[error("host `{host}`, role `{role}`: {step}")]
+    Resource { host: HostName, role: RoleName, step: StepId, source: crate::resource::Error },
+}
+
+impl Plan {
+    /// Everything that differs, in the order in which it will be mended.
+    ///
+    /// # Errors
+    /// All that is wrong on all hosts, not only the first.
+    pub fn new(wanted: &Wanted, seen: &Seen) -> Result<Self, Vec<PlanError>> {
+        let mut prepare = BTreeMap::new();
+        let mut activate: BTreeMap<RoleName, BTreeMap<HostName, Vec<Step>>> = BTreeMap::new();
+        let mut errors = Vec::new();
+        for host in &wanted.hosts {
+            let Some(state) = seen.hosts.get(&host.host.name) else { continue };
+            match host_steps(wanted, host, seen, state) {
+                Ok(steps) => {
+                    if !steps.prepare.is_empty() {
+                        prepare.insert(host.host.name.clone(), steps.prepare);
+                    }
+                    for (role, steps) in steps.activate {
+                        activate.entry(role).or_default().insert(host.host.name.clone(), steps);
+                    }
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let mut stages = Vec::new();
+        if !prepare.is_empty() {
+            stages.push(Stage {
+                name: StageName("prepare".to_owned()),
+                gate: None,
+                quorum: false,
+                batches: vec![super::Batch { steps: prepare }],
+            });
+        }
+        for role in &wanted.order {
+            let Some(steps) = activate.remove(role) else { continue };
+            let (gate, quorum) = gate_of(wanted, role);
+            let situation = gate.as_ref().and_then(|gate| seen.situations.get(gate));
+            let situation = situation.cloned().unwrap_or_default();
+            stages.push(Stage {
+                name: StageName(role.to_string()),
+                gate,
+                quorum,
+                batches: batches(quorum, &situation, steps),
+            });
+        }
+        Ok(Self { stages })
+    }
+}
+
+struct HostSteps {
+    prepare: Vec<Step>,
+    activate: Vec<(RoleName, Vec<Step>)>,
+}
+
+fn host_steps(
+    wanted: &Wanted,
+    host: &WantedHost,
+    seen: &Seen,
+    state: &HostSeen,
+) -> Result<HostSteps, PlanError> {
+    let mut steps = HostSteps { prepare: Vec::new(), activate: Vec::new() };
+    let mut planned: BTreeSet<StepId> = BTreeSet::new();
+    for role in &host.roles {
+        if steps.prepare.is_empty() && state.marker.as_deref() != Some(seen.marker.as_str()) {
+            steps.prepare.push(marker_step(&role.name, state, &seen.marker));
+        }
+        let mut activate = Vec::new();
+        for resource in &role.resources {
+            let resource = wanted.resolved(host, role, resource, &state.facts, &seen.addresses)?;
+            let id = resource.id();
+            // Two roles may want the same package or directory; it is mended once.
+            if planned.contains(&id) {
+                continue;
+            }
+            let change = resource
+                .decide(&state.observation.of(&id.0), &state.facts, &Planned(&planned))
+                .map_err(|source| PlanError::Resource {
+                    host: host.host.name.clone(),
+                    role: role.name.clone(),
+                    step: id.clone(),
+                    source,
+                })?;
+            let Some(change) = change else { continue };
+            planned.insert(id.clone());
+            let step = Step { id, role: role.name.clone(), change };
+            match resource.phase() {
+                Phase::Prepare => steps.prepare.push(step),
+                Phase::Activate => activate.push(step),
+            }
+        }
+        if !activate.is_empty() {
+            steps.activate.push((role.name.clone(), activate));
+        }
+    }
+    Ok(steps)
+}
+
+/// The first step on every host: from then on it is known whose the host is.
+fn marker_step(role: &RoleName, state: &HostSeen, marker: &str) -> Step {
+    let text = Arg::new(marker).expect("a marker is made of names and hex digits");
+    Step {
+        id: StepId("marker cluster".to_owned()),
+        role: role.clone(),
+        change: Change {
+            reason: if state.marker.is_some() { "differs" } else { "absent" }.to_owned(),
+            effect: Effect::Quiet,
+            diff: None,
+            calls: vec![Call::new("cluster_write", [text])],
+        },
+    }
+}
+
+fn gate_of(wanted: &Wanted, role: &RoleName) -> (Option<String>, bool) {
+    let found = wanted.hosts.iter().flat_map(|host| &host.roles).find(|wanted| wanted.name == *role);
+    found.map_or((None, false), |role| (role.gate.clone(), role.quorum))
+}

@@ -1,0 +1,101 @@
+//! `exec`: a command that runs once, with a guard that says whether it did.
+
+use serde::Deserialize;
+
+use super::{Error, HostPath, call_of, seen};
+use crate::plan::{Change, Effect, StepId};
+use crate::script::{Call, Fields};
+
+/// A command, for what no other kind does.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exec {
+    /// What it does, in a few words.
+    pub name: String,
+    /// An argument list, never a line for a shell.
+    pub command: Vec<String>,
+    /// It is done when this exists.
+    #[serde(default)]
+    pub creates: Option<HostPath>,
+    /// It is done when this command succeeds; it only reads.
+    #[serde(default)]
+    pub unless: Option<Vec<String>>,
+}
+
+impl Exec {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let runnable =
+            |words: &[String]| words.first().is_some_and(|word| !word.is_empty() && !word.starts_with('-'));
+        if self.creates.is_some() == self.unless.is_some() {
+            return Err(Error::Guard { id: self.id().0 });
+        }
+        if !runnable(&self.command) || self.unless.as_deref().is_some_and(|words| !runnable(words)) {
+            return Err(Error::NoProgram { id: self.id().0 });
+        }
+        Ok(())
+    }
+
+    pub(super) fn id(&self) -> StepId {
+        StepId(format!("exec {}", self.name))
+    }
+
+    pub(super) fn probe(&self) -> Result<Call, Error> {
+        match (&self.creates, &self.unless) {
+            (Some(path), _) => call_of(&self.id(), "exec_creates", [path.as_str()]),
+            (None, Some(guard)) => call_of(&self.id(), "exec_unless", guard),
+            (None, None) => Err(Error::Guard { id: self.id().0 }),
+        }
+    }
+
+    pub(super) fn decide(&self, seen: &Fields<'_>) -> Result<Option<Change>, Error> {
+        let id = self.id();
+        if seen::text(&id, seen, "satisfied")? == "yes" {
+            return Ok(None);
+        }
+        let reason = match &self.creates {
+            Some(path) => format!("{path} absent"),
+            None => format!("`{}` fails", self.unless.as_deref().unwrap_or_default().join(" ")),
+        };
+        Ok(Some(Change {
+            reason,
+            diff: None,
+            effect: Effect::Quiet,
+            calls: vec![call_of(&id, "exec_run", &self.command)?],
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{calls, reason, resource};
+    use super::super::{Error, Resource};
+
+    #[test]
+    fn it_runs_when_its_guard_says_so() {
+        let creates = || json!({"exec": {"name": "make it", "command": ["make", "it's"], "creates": "/it"}});
+        let unless =
+            || json!({"exec": {"name": "make it", "command": ["make"], "unless": ["test", "-e", "/it"]}});
+        assert_eq!(resource(creates()).probe().unwrap().to_string(), "exec_creates '/it'");
+        assert_eq!(resource(unless()).probe().unwrap().to_string(), "exec_unless 'test' '-e' '/it'");
+        assert_eq!(reason(creates(), &[("satisfied", "yes")]), "-");
+        assert_eq!(reason(creates(), &[("satisfied", "no")]), "/it absent");
+        assert_eq!(reason(unless(), &[("satisfied", "no")]), "`test -e /it` fails");
+        assert_eq!(calls(creates(), &[("satisfied", "no")]), [r"exec_run 'make' 'it'\''s'"]);
+    }
+
+    #[test]
+    fn it_needs_one_guard_and_a_program() {
+        for value in [
+            json!({"exec": {"name": "x", "command": ["x"]}}),
+            json!({"exec": {"name": "x", "command": ["x"], "creates": "/x", "unless": ["x"]}}),
+        ] {
+            assert!(matches!(Resource::from_value(value), Err(Error::Guard { .. })));
+        }
+        for command in [json!([]), json!([""]), json!(["-v"])] {
+            let value = json!({"exec": {"name": "x", "command": command, "creates": "/x"}});
+            assert!(matches!(Resource::from_value(value), Err(Error::NoProgram { .. })));
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! `package`: packages of the distribution that are installed.
+
+use serde::Deserialize;
+
+use super::{Error, PackageName, call_of, seen};
+use crate::plan::{Change, Effect, StepId};
+use crate::script::{Call, Fields};
+
+/// Packages that should be installed, by one call of apt, dnf or apk.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    pub names: Vec<PackageName>,
+}
+
+impl Package {
+    pub(super) fn id(&self) -> StepId {
+        let names: Vec<_> = self.names.iter().map(PackageName::as_str).collect();
+        StepId(format!("package {}", names.join(" ")))
+    }
+
+    pub(super) fn probe(&self) -> Result<Call, Error> {
+        call_of(&self.id(), "package_probe", self.names.iter().map(PackageName::as_str))
+    }
+
+    pub(super) fn decide(&self, seen: &Fields<'_>) -> Result<Option<Change>, Error> {
+        let id = self.id();
+        if seen::text(&id, seen, "manager")?.is_empty() {
+            return Err(Error::NoPackageManager { id: id.0 });
+        }
+        let said = |key: &str, name: &PackageName| seen.all(key).any(|said| said == name.as_str());
+        if self.names.iter().any(|name| !said("missing", name) && !said("installed", name)) {
+            return Err(Error::Unanswered { id: id.0, key: "installed" });
+        }
+        let missing: Vec<_> =
+            self.names.iter().filter(|name| said("missing", name)).map(PackageName::as_str).collect();
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        let reason = format!("not installed: {}", missing.join(" "));
+        Ok(Some(Change {
+            reason,
+            diff: None,
+            effect: Effect::Quiet,
+            calls: vec![call_of(&id, "package_install", missing)?],
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{calls, reason};
+
+    #[test]
+    fn what_is_missing_is_installed_by_one_call() {
+        let package = || json!({"package": {"names": ["curl", "unzip", "jq"]}});
+        let some = [("manager", "apt"), ("installed", "curl"), ("missing", "unzip"), ("missing", "jq")];
+        let all = [("manager", "apt"), ("installed", "curl"), ("installed", "unzip"), ("installed", "jq")];
+        assert_eq!(reason(package(), &all), "-");
+        assert_eq!(reason(package(), &some), "not installed: unzip jq");
+        assert_eq!(calls(package(), &some), ["package_install 'unzip' 'jq'"]);
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_short_is_not_taken_for_absent() {
+        let package = || json!({"package": {"names": ["curl", "jq"]}});
+        assert_eq!(
+            reason(package(), &[]),
+            "error: the host said nothing about `manager` of `package curl jq`"
+        );
+        assert_eq!(
+            reason(package(), &[("manager", "apt"), ("installed", "curl")]),
+            "error: the host said nothing about `installed` of `package curl jq`"
+        );
+        assert_eq!(
+            reason(package(), &[("manager", "")]),
+            "error: `package curl jq` needs a package manager: apt, dnf or apk"
+        );
+        assert_eq!(
+            reason(package(), &[("error", "dpkg: no database\n")]),
+            "error: `package curl jq` could not be looked at: dpkg: no database"
+        );
+    }
+}

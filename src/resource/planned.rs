@@ -1,0 +1,53 @@
+//! What this run will already have changed on a host.
+
+use std::collections::BTreeSet;
+
+use crate::plan::StepId;
+
+/// Ids already planned for this host in this run: a unit that watches `/etc/x` must restart when
+/// `file /etc/x` is planned.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned<'a>(pub &'a BTreeSet<StepId>);
+
+impl Planned<'_> {
+    /// Whether a planned step changes this path, or something in it if it is a folder.
+    pub fn touches_path(&self, path: &str) -> bool {
+        let below = |touched: &str| {
+            touched.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.0.iter().any(|id| match id.0.split_once(' ') {
+            Some(("file" | "json-merge", touched)) => below(touched),
+            // `block-in-file /etc/hosts (MARKER)`
+            Some(("block-in-file", rest)) => {
+                rest.rsplit_once(" (").is_some_and(|(touched, _)| below(touched))
+            }
+            // `release consul 1.21.4 /usr/local/bin/consul`: its links end its id.
+            Some(("release", rest)) => rest.split(' ').skip(2).any(below),
+            _ => false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_links_of_releases_are_touched() {
+        let ids = [
+            "file /etc/a b",
+            "json-merge /etc/d/x.json",
+            "block-in-file /etc/hosts (us)",
+            "release consul 1.2 /bin/consul",
+            "unit a.service",
+        ];
+        let ids: BTreeSet<_> = ids.map(|id| StepId(id.into())).into();
+        let planned = Planned(&ids);
+        for path in ["/etc/a b", "/etc/d/x.json", "/etc/d", "/etc/hosts", "/bin/consul"] {
+            assert!(planned.touches_path(path), "{path}");
+        }
+        for path in ["/etc/a", "/etc/d/x", "consul", "a.service", "/etc/a b/c"] {
+            assert!(!planned.touches_path(path), "{path}");
+        }
+    }
+}

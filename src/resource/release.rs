@@ -1,0 +1,326 @@
+//! `release`: programs of a product, unpacked under a folder of their version, each with one link that moves.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{Error, HostPath, PartName, Url, call_of, seen};
+use crate::facts::Facts;
+use crate::plan::{Change, Effect, StepId};
+use crate::script::{Call, Fields};
+
+/// A version of a product.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    pub product: PartName,
+    pub version: PartName,
+    pub source: Source,
+    /// Where `source: release` goes; its layout is `PRODUCT/VERSION/PRODUCT_VERSION_linux_ARCH.zip`.
+    #[serde(default = "default_url")]
+    pub url: Url,
+    /// Its programs. Default: one named as the product.
+    #[serde(default)]
+    pub binaries: Vec<PartName>,
+    /// Default `/opt/bootstrap`; the programs are in `PRODUCT/VERSION/` below it.
+    #[serde(default = "default_install_dir")]
+    pub install_dir: HostPath,
+    /// Default `/usr/local/bin`; the links are there.
+    #[serde(default = "default_bin_dir")]
+    pub bin_dir: HostPath,
+    /// The sha256 of a `file`, read on this machine before the plan.
+    #[serde(skip)]
+    pub(super) artifact_digest: Option<String>,
+}
+
+/// Where a release comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The vendor's site, over https.
+    Release,
+    /// Another site of the same layout; plain http is taken if the address says so.
+    Mirror(Url),
+    /// A zip archive or a program on this machine.
+    File(PathBuf),
+    /// The distribution's package of the product's name, in the version it has.
+    Package,
+}
+
+fn default_url() -> Url {
+    "https://releases.hashicorp.com".parse().expect("a literal address")
+}
+
+fn default_install_dir() -> HostPath {
+    "/opt/bootstrap".parse().expect("a literal path")
+}
+
+fn default_bin_dir() -> HostPath {
+    "/usr/local/bin".parse().expect("a literal path")
+}
+
+impl Release {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.source == Source::Release && !self.url.as_str().starts_with("https://") {
+            return Err(Error::PlainRelease { url: self.url.to_string() });
+        }
+        Ok(())
+    }
+
+    /// Ends with the links, so that a unit that watches one is seen to be touched.
+    pub(super) fn id(&self) -> StepId {
+        let links: String = self.binaries().map(|binary| format!(" {}/{binary}", self.bin_dir)).collect();
+        StepId(format!("release {} {}{links}", self.product, self.version))
+    }
+
+    fn binaries(&self) -> impl Iterator<Item = &PartName> {
+        let product = self.binaries.is_empty().then_some(&self.product);
+        self.binaries.iter().chain(product)
+    }
+
+    /// The folder of this version.
+    fn directory(&self) -> String {
+        format!("{}/{}/{}", self.install_dir, self.product, self.version)
+    }
+
+    /// The file on this machine that must be pushed to the host first.
+    pub(super) fn artifact(&self) -> Option<&Path> {
+        match &self.source {
+            Source::File(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    pub(super) fn probe(&self) -> Result<Call, Error> {
+        let (function, first) = match self.source {
+            Source::Package => ("release_package_probe", self.product.to_string()),
+            _ => ("release_probe", self.directory()),
+        };
+        let start = [first, self.bin_dir.to_string()];
+        call_of(&self.id(), function, start.into_iter().chain(self.binaries().map(PartName::to_string)))
+    }
+
+    pub(super) fn decide(&self, seen: &Fields<'_>, facts: &Facts) -> Result<Option<Change>, Error> {
+        let id = self.id();
+        let mut reasons = Vec::new();
+        let mut calls = Vec::new();
+        if let Some((reason, call)) = self.install(&id, seen, facts)? {
+            reasons.push(reason);
+            calls.push(call);
+        }
+        for binary in self.binaries() {
+            if let Some((reason, call)) = self.link(&id, binary, seen)? {
+                reasons.push(reason);
+                calls.push(call);
+            }
+        }
+        Ok((!calls.is_empty()).then(|| Change {
+            reason: reasons.join(", "),
+            diff: None,
+            effect: Effect::Quiet,
+            calls,
+        }))
+    }
+
+    /// What brings the programs onto the host, if they are not all there.
+    fn install(
+        &self,
+        id: &StepId,
+        seen: &Fields<'_>,
+        facts: &Facts,
+    ) -> Result<Option<(String, Call)>, Error> {
+        if self.source == Source::Package {
+            if seen::text(id, seen, "manager")?.is_empty() {
+                return Err(Error::NoPackageManager { id: id.0.clone() });
+            }
+            let call = call_of(id, "package_install", [self.product.as_str()])?;
+            return Ok(seen.has("missing").then(|| ("package not installed".to_owned(), call)));
+        }
+        let present = seen::text(id, seen, "directory")? == "present";
+        let missing: Vec<_> =
+            self.binaries().filter(|name| !seen.all("binary").any(|seen| seen == name.as_str())).collect();
+        let archive = seen.text("archive").map(str::trim);
+        let reason = if !present {
+            format!("version {} not installed", self.version)
+        } else if archive.is_none() || !missing.is_empty() {
+            format!("version {} is incomplete", self.version)
+        } else if archive != self.wanted_archive()?.or(archive) {
+            format!("version {} came from another file", self.version)
+        } else {
+            return Ok(None);
+        };
+        Ok(Some((reason, self.install_call(id, facts)?)))
+    }
+
+    /// The digest that the installed files must have come from, where it is known here.
+    fn wanted_archive(&self) -> Result<Option<&str>, Error> {
+        match (self.artifact(), &self.artifact_digest) {
+            (Some(path), None) => Err(Error::NoArtifactDigest { path: path.display().to_string() }),
+            (_, digest) => Ok(digest.as_deref()),
+        }
+    }
+
+    fn install_call(&self, id: &StepId, facts: &Facts) -> Result<Call, Error> {
+        let binaries = self.binaries().map(PartName::to_string);
+        if let Some(digest) = self.wanted_archive()? {
+            let start = [digest.to_owned(), self.directory()];
+            return call_of(id, "release_from_file", start.into_iter().chain(binaries));
+        }
+        let site = match &self.source {
+            Source::Mirror(url) => url,
+            _ => &self.url,
+        };
+        let (product, version) = (&self.product, &self.version);
+        let start = [
+            format!("{site}/{product}/{version}"),
+            format!("{product}_{version}_linux_{}.zip", facts.release_arch()),
+            format!("{product}_{version}_SHA256SUMS"),
+            self.directory(),
+        ];
+        call_of(id, "release_from_site", start.into_iter().chain(binaries))
+    }
+
+    /// What moves the link of one program, if it does not lead to this version.
+    fn link(
+        &self,
+        id: &StepId,
+        binary: &PartName,
+        seen: &Fields<'_>,
+    ) -> Result<Option<(String, Call)>, Error> {
+        let target = seen.all("link").find_map(|link| link.strip_prefix(binary.as_str())?.strip_prefix(' '));
+        let link = format!("{}/{binary}", self.bin_dir);
+        let reason = match target {
+            Some(target) if self.is_target(target, binary) => return Ok(None),
+            Some(target) => format!("{link} leads to {target}"),
+            None if seen.all("other").any(|other| other == binary.as_str()) => {
+                format!("{link} is not a link")
+            }
+            None => format!("{link} absent"),
+        };
+        let call = if self.source == Source::Package {
+            call_of(id, "link_program", [self.bin_dir.as_str(), binary.as_str()])?
+        } else {
+            call_of(id, "link_place", [link, format!("{}/{binary}", self.directory())])?
+        };
+        Ok(Some((reason, call)))
+    }
+
+    fn is_target(&self, target: &str, binary: &PartName) -> bool {
+        if self.source == Source::Package {
+            ["/usr/bin", "/usr/sbin", "/bin", "/sbin"]
+                .iter()
+                .any(|folder| target == format!("{folder}/{binary}"))
+        } else {
+            target == format!("{}/{binary}", self.directory())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::{Said, calls, decide_with, facts, reason, reason_of, resource};
+    use super::super::{Error, Resource};
+
+    fn release(source: Value) -> Value {
+        json!({"release": {"product": "consul", "version": "1.21.4", "source": source}})
+    }
+
+    const INSTALLED: [Said<'static>; 4] = [
+        ("directory", "present"),
+        ("archive", "d1d1"),
+        ("binary", "consul"),
+        ("link", "consul /opt/bootstrap/consul/1.21.4/consul"),
+    ];
+
+    #[test]
+    fn the_version_and_its_link_are_compared() {
+        let absent = [("directory", "absent")];
+        for (said, wanted) in [
+            (&INSTALLED[..], "-"),
+            (&absent[..], "version 1.21.4 not installed, /usr/local/bin/consul absent"),
+            (&[INSTALLED[0], INSTALLED[1], INSTALLED[3]], "version 1.21.4 is incomplete"),
+            (&[INSTALLED[0], INSTALLED[2], INSTALLED[3]], "version 1.21.4 is incomplete"),
+            (
+                &[
+                    INSTALLED[0],
+                    INSTALLED[1],
+                    INSTALLED[2],
+                    ("link", "consul /opt/bootstrap/consul/1.20.0/consul"),
+                ],
+                "/usr/local/bin/consul leads to /opt/bootstrap/consul/1.20.0/consul",
+            ),
+            (
+                &[INSTALLED[0], INSTALLED[1], INSTALLED[2], ("other", "consul")],
+                "/usr/local/bin/consul is not a link",
+            ),
+            (
+                &[],
+                "error: the host said nothing about `directory` of `release consul 1.21.4 /usr/local/bin/consul`",
+            ),
+        ] {
+            assert_eq!(reason(release(json!("release")), said), wanted);
+        }
+    }
+
+    #[test]
+    fn each_source_has_its_call() {
+        let link = "link_place '/usr/local/bin/consul' '/opt/bootstrap/consul/1.21.4/consul'";
+        let absent = [("directory", "absent")];
+        assert_eq!(
+            calls(release(json!("release")), &absent),
+            [
+                "release_from_site 'https://releases.hashicorp.com/consul/1.21.4' 'consul_1.21.4_linux_amd64.zip' \
+                 'consul_1.21.4_SHA256SUMS' '/opt/bootstrap/consul/1.21.4' 'consul'",
+                link
+            ]
+        );
+        let mirror = resource(release(json!({"mirror": "http://10.0.0.1:8080/r"})));
+        let change = decide_with(&mirror, &absent, &facts("aarch64"), &[]).unwrap().unwrap();
+        assert!(
+            change.calls[0].to_string().starts_with(
+                "release_from_site 'http://10.0.0.1:8080/r/consul/1.21.4' 'consul_1.21.4_linux_arm64.zip'"
+            ),
+            "{}",
+            change.calls[0]
+        );
+        let package = release(json!("package"));
+        assert_eq!(
+            resource(package.clone()).probe().unwrap().to_string(),
+            "release_package_probe 'consul' '/usr/local/bin' 'consul'"
+        );
+        assert_eq!(
+            calls(package.clone(), &[("manager", "apt"), ("missing", "consul")]),
+            ["package_install 'consul'", "link_program '/usr/local/bin' 'consul'"]
+        );
+        let said = [("manager", "apt"), ("installed", "consul"), ("link", "consul /usr/bin/consul")];
+        assert_eq!(reason(package, &said), "-");
+    }
+
+    #[test]
+    fn a_file_is_compared_by_its_digest() {
+        let file = resource(release(json!({"file": "consul.zip"})));
+        assert_eq!(file.artifact().unwrap().to_str(), Some("consul.zip"));
+        let decided = |file: &Resource| reason_of(decide_with(file, &INSTALLED, &facts("x86_64"), &[]));
+        assert_eq!(
+            decided(&file),
+            "error: the digest of consul.zip is not known; it must be read before the plan"
+        );
+        assert_eq!(decided(&file.clone().with_artifact_digest("d1d1".into())), "-");
+        let other = file.with_artifact_digest("e2e2".into());
+        assert_eq!(decided(&other), "version 1.21.4 came from another file");
+        let change = decide_with(&other, &INSTALLED, &facts("x86_64"), &[]).unwrap().unwrap();
+        assert_eq!(
+            change.calls[0].to_string(),
+            "release_from_file 'e2e2' '/opt/bootstrap/consul/1.21.4' 'consul'"
+        );
+    }
+
+    #[test]
+    fn plain_http_is_only_for_mirrors() {
+        let mut value = release(json!("release"));
+        value["release"]["url"] = json!("http://releases.example.org");
+        assert!(matches!(Resource::from_value(value), Err(Error::PlainRelease { .. })));
+    }
+}

@@ -1,0 +1,287 @@
+//! A draft inventory against the roles: what it names must exist, what they need must be there.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::{Role, RoleSet};
+use crate::inventory::node::{Located, Span};
+use crate::inventory::reader::{list, nearest};
+use crate::inventory::{self, Draft, HostName, Inventory, RoleName};
+use crate::report::{Diagnostic, diagnostic};
+
+/// Loads an inventory and checks it against the roles: the inventory with its warnings, or
+/// everything that is wrong with it, in the order of the file.
+///
+/// `home` stands for `~` in its file names.
+pub fn load_inventory(
+    path: &Path,
+    roles: &RoleSet,
+    home: Option<&Path>,
+) -> Result<(Inventory, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let (mut draft, mut problems) = inventory::load(path);
+    if let Some(draft) = &mut draft {
+        draft.whole = roles.whole();
+    }
+    problems.extend(draft.iter().flat_map(|draft| check(draft, roles)));
+    diagnostic::sort(&mut problems);
+    if problems.iter().any(Diagnostic::is_error) {
+        return Err(problems);
+    }
+    match draft.and_then(|draft| draft.inventory(home)) {
+        Some(inventory) => Ok((inventory, problems)),
+        // A draft without a document or a cluster name has an error, so this cannot be reached; an
+        // empty list of reasons would still be a refusal.
+        None => Err(problems),
+    }
+}
+
+/// Everything that is wrong between a draft and the roles.
+pub fn check(draft: &Draft, roles: &RoleSet) -> Vec<Diagnostic> {
+    let check = Check::new(draft, roles);
+    let mut problems = Vec::new();
+    check.names(&mut problems);
+    // What follows from all hosts and roles together is only judged when all of them are known: a
+    // misspelt role is one error, not also a missing one.
+    let complete = draft.complete && problems.is_empty();
+    let misnamed = check.variables(complete, &mut problems);
+    check.conflicts(&mut problems);
+    if complete {
+        check.values_needed(&misnamed, &mut problems);
+        check.roles_needed(&mut problems);
+        check.quorums(&mut problems);
+        check.idle(&mut problems);
+    }
+    diagnostic::sort(&mut problems);
+    problems
+}
+
+/// One check: the draft, the roles, and what each host does.
+pub struct Check<'c> {
+    pub draft: &'c Draft,
+    pub roles: &'c RoleSet,
+    /// What each host does, included roles too, with the role as written that brings each.
+    pub effective: Vec<Vec<(&'c Role, &'c Located<RoleName>)>>,
+}
+
+impl<'c> Check<'c> {
+    fn new(draft: &'c Draft, roles: &'c RoleSet) -> Self {
+        let effective = (0..draft.hosts.len()).map(|host| {
+            let mut found: Vec<(&Role, &Located<RoleName>)> = Vec::new();
+            for written in draft.roles_of(host) {
+                for role in roles.closure([&written.value]) {
+                    if !found.iter().any(|(known, _)| known.name == role.name) {
+                        found.push((role, written));
+                    }
+                }
+            }
+            found
+        });
+        Self { draft, roles, effective: effective.collect() }
+    }
+
+    pub fn host(&self, index: usize) -> &'c HostName {
+        &self.draft.hosts[index].name.value
+    }
+
+    /// The hosts that have a role, written or included, with the place that gives it.
+    fn having(&self, role: &RoleName) -> Vec<(usize, Span)> {
+        let with = |(host, roles): (usize, &Vec<(&Role, &Located<RoleName>)>)| {
+            roles.iter().find(|(known, _)| known.name == *role).map(|(_, written)| (host, written.span))
+        };
+        self.effective.iter().enumerate().filter_map(with).collect()
+    }
+
+    /// Every place that names a role, with the words for who names it.
+    fn mentions(&self) -> Vec<(String, &'c Located<RoleName>)> {
+        let mut mentions = Vec::new();
+        for group in &self.draft.groups {
+            mentions.extend(group.roles.iter().map(|role| (format!("group `{}`", group.name.value), role)));
+        }
+        let mut seen = HashSet::new();
+        for host in &self.draft.hosts {
+            // Hosts of one range share what is written.
+            for role in host.roles.iter().filter(|role| seen.insert(role.span.start)) {
+                let name = host.range.as_deref().unwrap_or(host.name.value.as_str());
+                mentions.push((format!("host `{name}`"), role));
+            }
+        }
+        mentions
+    }
+
+    fn names(&self, problems: &mut Vec<Diagnostic>) {
+        for (who, role) in self.mentions() {
+            if self.roles.roles.contains_key(&role.value) {
+                continue;
+            }
+            let known: Vec<&str> = self.roles.roles.keys().map(RoleName::as_str).collect();
+            let help = match nearest(role.value.as_str(), known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None if self
+                    .draft
+                    .groups
+                    .iter()
+                    .any(|group| group.name.value.as_str() == role.value.as_str()) =>
+                {
+                    format!("`{}` is a group; `bootstrap roles` lists the roles", role.value)
+                }
+                None => format!("the roles are {}; `--roles DIR` adds your own", list(&known)),
+            };
+            problems.push(
+                self.draft
+                    .document
+                    .error(role.span, format!("{who} uses the unknown role `{}`", role.value))
+                    .label("no role of this name")
+                    .help(help),
+            );
+        }
+    }
+
+    /// Hosts as a sentence has them; the first few of many.
+    pub fn these(&self, hosts: &[usize]) -> String {
+        let names: Vec<&str> = hosts.iter().map(|host| self.host(*host).as_str()).collect();
+        match names.len() {
+            0..=5 => list(&names),
+            more => format!("{} and {} more hosts", list(&names[..3]).replace(" and ", ", "), more - 3),
+        }
+    }
+
+    fn roles_needed(&self, problems: &mut Vec<Diagnostic>) {
+        let mut seen = HashSet::new();
+        for (_, written) in self.mentions() {
+            for role in self.roles.closure([&written.value]) {
+                for needed in &role.needs {
+                    if !self.having(needed).is_empty() || !seen.insert((role.name.clone(), needed.clone())) {
+                        continue;
+                    }
+                    problems.push(
+                        self.draft
+                            .document
+                            .error(
+                                written.span,
+                                format!("role `{}` needs `{needed}`, which no host has", role.name),
+                            )
+                            .label(format!("needs a host with `{needed}`"))
+                            .help(format!("give the role to a group or a host: `roles: [{needed}]`")),
+                    );
+                }
+            }
+        }
+    }
+
+    fn conflicts(&self, problems: &mut Vec<Diagnostic>) {
+        let mut seen = HashSet::new();
+        for (host, roles) in self.effective.iter().enumerate() {
+            for (at, (role, written)) in roles.iter().enumerate() {
+                for (other, other_written) in &roles[at + 1..] {
+                    let (span, other_span) = (written.span, other_written.span);
+                    if !(role.conflicts.contains(&other.name) || other.conflicts.contains(&role.name)) {
+                        continue;
+                    }
+                    if !seen.insert((span.start, other_span.start)) {
+                        continue;
+                    }
+                    let hosts: Vec<usize> = (host..self.effective.len())
+                        .filter(|host| {
+                            let has = |name| self.effective[*host].iter().any(|(role, _)| role.name == name);
+                            has(role.name.clone()) && has(other.name.clone())
+                        })
+                        .collect();
+                    let message = format!(
+                        "{} cannot have both roles `{}` and `{}`",
+                        self.these(&hosts),
+                        role.name,
+                        other.name
+                    );
+                    problems.push(
+                        self.draft
+                            .document
+                            .error(other_span, message)
+                            .label(format!("`{}`", other.name))
+                            .also(span.range(), format!("`{}`", role.name))
+                            .help("take the host out of one of the groups, or one of the roles away"),
+                    );
+                }
+            }
+        }
+    }
+
+    fn quorums(&self, problems: &mut Vec<Diagnostic>) {
+        for role in self.roles.roles.values().filter(|role| role.quorum) {
+            let hosts = self.having(&role.name);
+            let Some((_, span)) = hosts.last() else { continue };
+            let (count, name) = (hosts.len(), &role.name);
+            let (message, help) = match count {
+                1 => (
+                    format!(
+                        "`{}` is the only host with role `{name}`: when it stops, the cluster stops",
+                        self.host(hosts[0].0)
+                    ),
+                    "fine for a trial; three of them survive the loss of one".to_owned(),
+                ),
+                2 => (
+                    format!(
+                        "2 hosts have role `{name}`: a quorum of 2 needs both, so losing either stops the cluster"
+                    ),
+                    "take three: they survive the loss of one".to_owned(),
+                ),
+                _ if count % 2 == 0 => (
+                    format!(
+                        "{count} hosts have role `{name}`, an even number: they survive the loss of {}, as {} would",
+                        (count - 1) / 2,
+                        count - 1
+                    ),
+                    format!("a quorum of {count} is {}: take {} or {}", count / 2 + 1, count - 1, count + 1),
+                ),
+                _ => continue,
+            };
+            let label = if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") };
+            problems.push(self.draft.document.warning(*span, message).label(label).help(help));
+        }
+    }
+
+    /// Hosts on which nothing would be done.
+    fn idle(&self, problems: &mut Vec<Diagnostic>) {
+        let mut by_key: Vec<(Span, Vec<usize>)> = Vec::new();
+        for (index, host) in self.draft.hosts.iter().enumerate() {
+            if !self.draft.roles_of(index).is_empty() {
+                continue;
+            }
+            match by_key.iter_mut().find(|(span, _)| *span == host.name.span) {
+                Some((_, hosts)) => hosts.push(index),
+                None => by_key.push((host.name.span, vec![index])),
+            }
+        }
+        for (span, hosts) in by_key {
+            let verb = if hosts.len() == 1 { "has" } else { "have" };
+            let (why, help) = match self.draft.groups_of(hosts[0]).next() {
+                Some(group) => (
+                    format!("{verb} no role: group `{}` has none", group.name.value),
+                    format!(
+                        "add `roles:` to the group or to the host: nothing is set up on {} otherwise",
+                        self.these(&hosts)
+                    ),
+                ),
+                None => (
+                    format!("{verb} no role and {} in no group", if hosts.len() == 1 { "is" } else { "are" }),
+                    "add it to a group, or remove it: nothing is set up on it otherwise".to_owned(),
+                ),
+            };
+            problems.push(
+                self.draft
+                    .document
+                    .warning(span, format!("{} {why}", self.these(&hosts)))
+                    .label("nothing to do")
+                    .help(help),
+            );
+        }
+    }
+}
+
+/// A default for a sentence or a table: texts bare, the rest as JSON.
+pub fn shown(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) if text.is_empty() => "\"\"".to_owned(),
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,116 @@
+//! Folders with a `role.yaml` -> [`RoleSet`].
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rust_embed::RustEmbed;
+
+use super::RoleSet;
+use super::parse::{cross_check, parse};
+use crate::report::{Diagnostic, diagnostic};
+
+/// The roles that come with the program.
+#[derive(RustEmbed)]
+#[folder = "roles/"]
+struct Embedded;
+
+/// The files of one role, by their path in its folder.
+pub struct Folder {
+    pub name: String,
+    /// How messages name the folder.
+    pub path: PathBuf,
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl RoleSet {
+    /// The embedded roles. A mistake in one of them is one of this program, found by its tests.
+    pub fn embedded() -> Result<Self, Vec<Diagnostic>> {
+        Self::load(None)
+    }
+
+    /// The embedded roles, with those of `dir` added or in place of their namesakes.
+    pub fn load(dir: Option<&Path>) -> Result<Self, Vec<Diagnostic>> {
+        let mut folders = embedded();
+        if let Some(dir) = dir {
+            for folder in read_dir(dir).map_err(|problem| vec![*problem])? {
+                folders.insert(folder.name.clone(), folder);
+            }
+        }
+        from_folders(folders.into_values())
+    }
+
+    /// Only the roles of `dir`.
+    pub fn from_dir(dir: &Path) -> Result<Self, Vec<Diagnostic>> {
+        from_folders(read_dir(dir).map_err(|problem| vec![*problem])?)
+    }
+}
+
+fn embedded() -> BTreeMap<String, Folder> {
+    let mut folders = BTreeMap::new();
+    for path in Embedded::iter() {
+        let (Some((name, rest)), Some(file)) = (path.split_once('/'), Embedded::get(&path)) else { continue };
+        let folder = folders.entry(name.to_owned()).or_insert_with(|| Folder {
+            name: name.to_owned(),
+            path: Path::new("roles").join(name),
+            files: BTreeMap::new(),
+        });
+        folder.files.insert(rest.to_owned(), file.data.into_owned());
+    }
+    folders
+}
+
+/// Every folder directly under `dir`; hidden ones and plain files are no roles.
+fn read_dir(dir: &Path) -> Result<Vec<Folder>, Box<Diagnostic>> {
+    let failed = |path: &Path, error: &std::io::Error| {
+        let problem =
+            Diagnostic::error(format!("the roles folder {} cannot be read: {error}", path.display()));
+        Box::new(problem.help("`--roles` takes a folder with one folder for each role: NAME/role.yaml"))
+    };
+    let mut folders = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|error| failed(dir, &error))? {
+        let path = entry.map_err(|error| failed(dir, &error))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !path.is_dir() || name.starts_with('.') {
+            continue;
+        }
+        let mut files = BTreeMap::new();
+        for prefix in ["", "templates"] {
+            let inner = path.join(prefix);
+            if !prefix.is_empty() && !inner.is_dir() {
+                continue;
+            }
+            for file in std::fs::read_dir(&inner).map_err(|error| failed(&inner, &error))? {
+                let file = file.map_err(|error| failed(&inner, &error))?.path();
+                if file.is_file() {
+                    let bytes = std::fs::read(&file).map_err(|error| failed(&file, &error))?;
+                    let relative = file.strip_prefix(&path).unwrap_or(&file).to_string_lossy().into_owned();
+                    files.insert(relative, bytes);
+                }
+            }
+        }
+        folders.push(Folder { name, path, files });
+    }
+    folders.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(folders)
+}
+
+fn from_folders(folders: impl IntoIterator<Item = Folder>) -> Result<RoleSet, Vec<Diagnostic>> {
+    let mut problems = Vec::new();
+    let mut written = Vec::new();
+    for folder in folders {
+        match parse(&folder, &mut problems) {
+            Some(role) => written.push(role),
+            // What names a role that is wrong itself would only be noise.
+            None => continue,
+        }
+    }
+    if problems.is_empty() {
+        cross_check(&written, &mut problems);
+    }
+    diagnostic::sort(&mut problems);
+    if problems.is_empty() {
+        Ok(RoleSet { roles: written.into_iter().map(|(role, _)| (role.name.clone(), role)).collect() })
+    } else {
+        Err(problems)
+    }
+}

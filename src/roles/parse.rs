@@ -1,0 +1,367 @@
+//! The files of one role -> [`Role`]; what roles say of each other.
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::load::Folder;
+use super::{Generate, Role, Variable, VariableType};
+use crate::inventory::node::{Document, Entry, Kind, Located, Node};
+use crate::inventory::reader::{Reader, list, nearest};
+use crate::inventory::{RoleName, yaml};
+use crate::report::Diagnostic;
+
+const KEYS: &[&str] =
+    &["doc", "includes", "needs", "conflicts", "after", "variables", "define", "resources", "gate", "quorum"];
+const VARIABLE_KEYS: &[&str] = &["type", "default", "optional", "secret", "generate", "doc", "choices", "of"];
+
+/// Reads one role; `None` if nothing can be made of its folder. What is wrong goes to `problems`.
+pub fn parse(folder: &Folder, problems: &mut Vec<Diagnostic>) -> Option<(Role, Document)> {
+    let file = folder.path.join("role.yaml");
+    let mut fail = |problem: Diagnostic| {
+        problems.push(problem);
+        None
+    };
+    let Some(bytes) = folder.files.get("role.yaml") else {
+        return fail(
+            Diagnostic::error(format!("the role folder {} has no role.yaml", folder.path.display()))
+                .help("write one, or move the folder out of the roles folder"),
+        );
+    };
+    let name = match RoleName::parse(folder.name.clone()) {
+        Ok(name) => name,
+        Err(error) => {
+            return fail(
+                Diagnostic::error(format!("{}: {error}", folder.path.display())).help("rename the folder"),
+            );
+        }
+    };
+    let text = match yaml::text(bytes.clone(), &file) {
+        Ok(text) => text,
+        Err(problem) => return fail(*problem),
+    };
+    let mut templates = IndexMap::new();
+    for (path, bytes) in &folder.files {
+        let Some(template) = path.strip_prefix("templates/") else { continue };
+        match yaml::text(bytes.clone(), &folder.path.join(path)) {
+            Ok(text) => drop(templates.insert(template.to_owned(), text)),
+            Err(problem) => problems.push(*problem),
+        }
+    }
+    let (document, mut wrong) = yaml::parse(&text, &file);
+    problems.append(&mut wrong);
+    let document = document?;
+    let mut reader = Reader::new(&document);
+    let role = role(&mut reader, name, templates);
+    problems.append(&mut reader.problems);
+    Some((role, document))
+}
+
+fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, String>) -> Role {
+    let document = reader.document;
+    let what = format!("role `{name}`");
+    let fields = reader.fields(&document.root, &what, KEYS);
+    let doc = match fields.written("doc") {
+        Some(node) => reader.text(node, "`doc`").map(|text| text.value.trim().to_owned()),
+        // What is no map at all is reported as that.
+        None if !matches!(document.root.kind, Kind::Map(_) | Kind::Null) => None,
+        None => {
+            let problem =
+                document.error(document.root.span, format!("{what} has no `doc`")).without_excerpt();
+            reader
+                .note(problem.help("one or two sentences on what it sets up: `bootstrap roles` shows them"));
+            None
+        }
+    };
+    let mut names = |key: &str| {
+        let Some(node) = fields.written(key) else { return Vec::new() };
+        let texts = reader.texts(node, &format!("`{key}`"), "a list of roles");
+        texts.iter().filter_map(|text| reader.name(text, RoleName::parse)).map(|name| name.value).collect()
+    };
+    let (includes, needs, conflicts, after) =
+        (names("includes"), names("needs"), names("conflicts"), names("after"));
+    let mut variables = IndexMap::new();
+    if let Some(node) = fields.written("variables") {
+        for entry in reader.entries(node, "`variables`", "a map of variables by dotted name") {
+            if let Some(variable) = variable(reader, entry) {
+                variables.insert(entry.key.value.clone(), variable);
+            }
+        }
+    }
+    let mut define = IndexMap::new();
+    if let Some(node) = fields.written("define") {
+        for entry in reader.entries(node, "`define`", "a map of names to expressions") {
+            let name = &entry.key.value;
+            if let Some(text) = reader.text(&entry.value, &format!("`{name}`")) {
+                define.insert(name.clone(), text.value);
+            }
+        }
+    }
+    let mut resources = Vec::new();
+    if let Some(node) = fields.written("resources") {
+        for item in reader.items(node, "`resources`", "a list of resources") {
+            resources.extend(resource(reader, item, &templates));
+        }
+    }
+    Role {
+        name,
+        doc: doc.unwrap_or_default(),
+        includes,
+        needs,
+        conflicts,
+        after,
+        variables,
+        define,
+        resources,
+        gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
+        quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
+        templates,
+    }
+}
+
+fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {
+    let document = reader.document;
+    let name = &entry.key.value;
+    let what = format!("variable `{name}`");
+    let word = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_lowercase())
+            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    if !name.contains('.') || !name.split('.').all(word) {
+        let problem = document.error(entry.key.span, format!("`{name}` is no name of a variable"));
+        reader.note(problem.help("a namespace and a name, of a-z, 0-9 and `_`: `consul.data_dir`"));
+        return None;
+    }
+    let fields = reader.fields(&entry.value, &what, VARIABLE_KEYS);
+    let choices = fields.written("choices").map(|node| reader.texts(node, "`choices`", "a list of words"));
+    let choices: Option<Vec<String>> =
+        choices.map(|texts| texts.into_iter().map(|text| text.value).collect());
+    let r#type = match fields.written("type") {
+        Some(node) => variable_type(reader, node, fields.written("of"), choices)?,
+        None => {
+            let problem = document.error(entry.key.span, format!("{what} has no `type`"));
+            reader.note(problem.help(format!("one of {}", list(TYPES))));
+            return None;
+        }
+    };
+    let mut flag = |key: &str| {
+        fields.written(key).and_then(|node| reader.bool(node, &format!("`{key}`"))).unwrap_or(false)
+    };
+    let (optional, secret) = (flag("optional"), flag("secret"));
+    let generate = fields
+        .written("generate")
+        .and_then(|node| reader.choice(node, "`generate`", &[("base64-32", Generate::Base64Bytes32)]));
+    let doc = fields.written("doc").and_then(|node| reader.text(node, "`doc`"));
+    if doc.is_none() && fields.key("doc").is_none() {
+        let problem = document.error(entry.key.span, format!("{what} has no `doc`"));
+        reader.note(problem.help("a sentence for `bootstrap roles`: what it is, and what to choose"));
+    }
+    let default = fields.written("default");
+    if let Some(fault) = default.and_then(|node| r#type.fault(node, document)) {
+        let problem = document
+            .error(
+                fault.span,
+                format!("{}the default of `{name}` must be {}, got {}", fault.part, fault.wanted, fault.got),
+            )
+            .label(format!("expected {}", fault.wanted));
+        reader.note(Diagnostic { help: fault.help, ..problem });
+    }
+    Some(Variable {
+        r#type,
+        default: default.map(Node::to_json),
+        optional,
+        secret,
+        generate,
+        doc: doc.map(|text| text.value.trim().to_owned()).unwrap_or_default(),
+    })
+}
+
+const TYPES: &[&str] = &[
+    "string", "bool", "integer", "port", "path", "address", "duration", "version", "choice", "source",
+    "list", "map", "any",
+];
+
+fn variable_type<'d>(
+    reader: &mut Reader<'d>,
+    node: &'d Node,
+    of: Option<&'d Node>,
+    choices: Option<Vec<String>>,
+) -> Option<VariableType> {
+    let words: Vec<(&str, &str)> = TYPES.iter().map(|word| (*word, *word)).collect();
+    let missing = |reader: &mut Reader<'_>, key: &str, help: &str| {
+        let problem = reader.document.error(node.span, format!("this type needs `{key}`")).help(help);
+        reader.note(problem);
+    };
+    Some(match reader.choice(node, "`type`", &words)? {
+        "string" => VariableType::String,
+        "bool" => VariableType::Bool,
+        "integer" => VariableType::Integer,
+        "port" => VariableType::Port,
+        "path" => VariableType::Path,
+        "address" => VariableType::Address,
+        "duration" => VariableType::Duration,
+        "version" => VariableType::Version,
+        "source" => VariableType::Source,
+        "map" => VariableType::Map,
+        "choice" => match choices.filter(|words| !words.is_empty()) {
+            Some(words) => VariableType::Choice(words),
+            None => {
+                missing(reader, "choices", "the words it takes: `choices: [info, warn]`");
+                return None;
+            }
+        },
+        "list" => match of {
+            Some(of) => VariableType::List(Box::new(variable_type(reader, of, None, choices)?)),
+            None => VariableType::List(Box::new(VariableType::Any)),
+        },
+        // `choice` takes only the words above, so this is `any`.
+        _ => VariableType::Any,
+    })
+}
+
+/// `{ KIND: { … }, when: … }` as JSON, with `template: NAME` replaced by the template's text.
+fn resource(reader: &mut Reader<'_>, node: &Node, templates: &IndexMap<String, String>) -> Option<Value> {
+    let document = reader.document;
+    let kinds: Vec<&Entry> = node.entries().iter().filter(|entry| entry.key.value != "when").collect();
+    let [kind] = kinds.as_slice() else {
+        let problem = document.error(node.span, "a resource is a map with one kind, and perhaps `when`");
+        reader.note(problem.help("for example `- file: { path: /etc/motd, template: motd }`"));
+        return None;
+    };
+    let mut json = node.to_json();
+    if let Some(template) = kind.value.get("template") {
+        let name = reader.text(template, "`template`")?;
+        let Some(text) = templates.get(&name.value) else {
+            let near = nearest(&name.value, templates.keys().map(String::as_str));
+            let problem = document
+                .error(name.span, format!("there is no template `{}`", name.value))
+                .label("not under templates/")
+                .help(match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if templates.is_empty() => {
+                        "templates are files in the role's folder templates/".to_owned()
+                    }
+                    None => format!("templates/ has {}", list(&templates.keys().collect::<Vec<_>>())),
+                });
+            reader.note(problem);
+            return None;
+        };
+        if let Some(content) = kind.value.get("content") {
+            let problem = document
+                .error(template.span, "`template` and `content` cannot both be written")
+                .also(content.span.range(), "the content")
+                .help("keep one of them");
+            reader.note(problem);
+            return None;
+        }
+        // The kind's value has a key, so it is a map.
+        let fields = json.get_mut(&kind.key.value).and_then(Value::as_object_mut)?;
+        let renamed = std::mem::take(fields).into_iter().map(|(key, value)| match key.as_str() {
+            "template" => ("content".to_owned(), Value::String(text.clone())),
+            _ => (key, value),
+        });
+        *fields = renamed.collect();
+    }
+    Some(json)
+}
+
+/// What one role says of others, and variables that several declare.
+pub fn cross_check(written: &[(Role, Document)], problems: &mut Vec<Diagnostic>) {
+    let names: Vec<&str> = written.iter().map(|(role, _)| role.name.as_str()).collect();
+    let mut declared: Vec<(&str, &Variable, &Role)> = Vec::new();
+    for (role, document) in written {
+        for key in ["includes", "needs", "conflicts", "after"] {
+            let items = match document.root.get(key).map(|node| &node.kind) {
+                Some(Kind::List(items)) => items.as_slice(),
+                _ => &[],
+            };
+            for (item, name) in items.iter().filter_map(|item| Some((item, text_of(item)?))) {
+                if names.contains(&name.value.as_str()) {
+                    continue;
+                }
+                let help = match nearest(&name.value, names.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => "roles are the folders under roles/ and the one of `--roles`".to_owned(),
+                };
+                let message = format!("role `{}` {} the unknown role `{}`", role.name, verb(key), name.value);
+                problems.push(document.error(item.span, message).label("no role of this name").help(help));
+            }
+        }
+        if includes_itself(written, &role.name, &role.name, &mut Vec::new()) {
+            let span = document.root.get("includes").map_or(document.root.span, |node| node.span);
+            problems.push(
+                document
+                    .error(span, format!("role `{}` includes itself, directly or through others", role.name))
+                    .help("move what they share into a role of its own, included by both"),
+            );
+        }
+        for (name, variable) in &role.variables {
+            let span = document
+                .root
+                .get("variables")
+                .and_then(|node| node.entries().iter().find(|entry| entry.key.value == *name))
+                .map_or(document.root.span, |entry| entry.key.span);
+            for (other, theirs, owner) in &declared {
+                if *other == name && theirs.r#type != variable.r#type {
+                    let message = format!(
+                        "`{name}` is {} here, but {} in role `{}`",
+                        variable.r#type.describe(),
+                        theirs.r#type.describe(),
+                        owner.name
+                    );
+                    problems.push(
+                        document
+                            .error(span, message)
+                            .help("declare it once, in a role that the others include"),
+                    );
+                }
+                let inside = |inner: &str, outer: &str| {
+                    inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'))
+                };
+                if inside(name, other) || inside(other, name) {
+                    let message = format!("`{name}` and `{other}` (role `{}`) overlap", owner.name);
+                    problems.push(
+                        document
+                            .error(span, message)
+                            .help("a variable is a value or a group of values, not both"),
+                    );
+                }
+            }
+            declared.push((name, variable, role));
+        }
+    }
+}
+
+fn text_of(node: &Node) -> Option<Located<String>> {
+    match &node.kind {
+        Kind::Text(text) => Some(Located { value: text.clone(), span: node.span }),
+        _ => None,
+    }
+}
+
+fn verb(key: &str) -> &'static str {
+    match key {
+        "includes" => "includes",
+        "needs" => "needs",
+        "conflicts" => "conflicts with",
+        _ => "comes after",
+    }
+}
+
+fn includes_itself(
+    written: &[(Role, Document)],
+    start: &RoleName,
+    at: &RoleName,
+    seen: &mut Vec<RoleName>,
+) -> bool {
+    let Some((role, _)) = written.iter().find(|(role, _)| role.name == *at) else { return false };
+    role.includes.iter().any(|included| {
+        if included == start {
+            return true;
+        }
+        if seen.contains(included) {
+            return false;
+        }
+        seen.push(included.clone());
+        includes_itself(written, start, included, seen)
+    })
+}

@@ -1,0 +1,275 @@
+//! An inventory and its roles -> what every host should be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde_json::{Map, Value, json};
+
+use super::{RenderError, Renderer, Role, RoleSet, variables};
+use crate::facts::Facts;
+use crate::inventory::{ClusterName, Host, HostName, Inventory, RoleName};
+use crate::resource::Resource;
+
+/// Keys of a resource that may use facts; they are rendered when the hosts have answered.
+const LATE: [&str; 1] = ["content"];
+
+/// What the cluster should be, before anything was observed.
+pub struct Wanted {
+    pub cluster: ClusterName,
+    pub hosts: Vec<WantedHost>,
+    /// Every role that some host has, those that others wait for first.
+    pub order: Vec<RoleName>,
+    renderer: Renderer,
+}
+
+/// One host with its roles in order of activation.
+pub struct WantedHost {
+    pub host: Host,
+    /// Role defaults under what the inventory says, by namespace; secrets included.
+    pub variables: Map<String, Value>,
+    pub roles: Vec<WantedRole>,
+}
+
+/// A role on one host, with what it includes.
+pub struct WantedRole {
+    pub name: RoleName,
+    pub gate: Option<String>,
+    /// Its members form a quorum.
+    pub quorum: bool,
+    /// Identity is rendered; `content` still is a template.
+    pub resources: Vec<Resource>,
+    defined: Map<String, Value>,
+}
+
+/// Why an inventory cannot be turned into wanted states.
+#[derive(Debug, thiserror::Error)]
+pub enum WantedError {
+    #[error("host `{host}`: cannot render what its role wants")]
+    Render { host: HostName, source: RenderError },
+    #[error("host `{host}`: {place} is not a usable resource")]
+    Resource { host: HostName, place: String, source: crate::resource::Error },
+    #[error("the roles {} wait for each other (`after`)", .roles.join(", "))]
+    Circle { roles: Vec<String> },
+}
+
+/// The address that a host's agents use, for each host that has one.
+pub type ClusterAddresses = BTreeMap<HostName, IpAddr>;
+
+impl Wanted {
+    /// `generated` holds the values of variables that are made once per cluster, by dotted name.
+    pub fn new(
+        inventory: &Inventory,
+        roles: &RoleSet,
+        generated: &BTreeMap<String, String>,
+    ) -> Result<Self, WantedError> {
+        let order = activation_order(inventory, roles)?;
+        let renderer = Renderer::default();
+        let mut hosts = Vec::with_capacity(inventory.hosts.len());
+        for host in &inventory.hosts {
+            let mut variables = variables(roles, host);
+            fill_generated(&mut variables, roles, host, generated);
+            let mut of_host = Vec::new();
+            for name in order.iter().filter(|name| host.roles.contains(name)) {
+                let Some(role) = roles.roles.get(name) else { continue };
+                of_host.push(wanted_role(&renderer, inventory, roles, host, role, &variables)?);
+            }
+            hosts.push(WantedHost { host: host.clone(), variables, roles: of_host });
+        }
+        Ok(Self { cluster: inventory.cluster.clone(), hosts, order, renderer })
+    }
+
+    /// Gives every resource that is pushed from this machine the digest of its file.
+    pub fn fill_artifact_digests<E>(
+        &mut self,
+        mut digest: impl FnMut(&std::path::Path) -> Result<String, E>,
+    ) -> Result<(), E> {
+        let mut known: BTreeMap<std::path::PathBuf, String> = BTreeMap::new();
+        for resource in
+            self.hosts.iter_mut().flat_map(|host| &mut host.roles).flat_map(|role| &mut role.resources)
+        {
+            let Some(path) = resource.artifact().map(std::path::Path::to_owned) else { continue };
+            let sum = match known.get(&path) {
+                Some(sum) => sum.clone(),
+                None => known.entry(path.clone()).or_insert(digest(&path)?).clone(),
+            };
+            *resource = resource.clone().with_artifact_digest(sum);
+        }
+        Ok(())
+    }
+
+    pub fn host(&self, name: &HostName) -> Option<&WantedHost> {
+        self.hosts.iter().find(|wanted| wanted.host.name == *name)
+    }
+
+    /// A resource with its content rendered; needs the facts of its host and everyone's address.
+    pub fn resolved(
+        &self,
+        wanted: &WantedHost,
+        role: &WantedRole,
+        resource: &Resource,
+        facts: &Facts,
+        addresses: &ClusterAddresses,
+    ) -> Result<Resource, WantedError> {
+        let Some(template) = resource.content() else { return Ok(resource.clone()) };
+        let everyone: Vec<&Host> = self.hosts.iter().map(|wanted| &wanted.host).collect();
+        let mut scope = scope(&self.cluster, &everyone, &wanted.host, &wanted.variables, addresses);
+        scope.extend(role.defined.clone());
+        scope.insert("facts".to_owned(), json!(facts));
+        let place = format!("role `{}`, {}", role.name, resource.id());
+        let text = self
+            .renderer
+            .text(&place, template, &scope)
+            .map_err(|source| WantedError::Render { host: wanted.host.name.clone(), source })?;
+        Ok(resource.clone().with_content(text))
+    }
+}
+
+/// Names of the variables that must be made because no inventory value sets them, with how.
+pub fn variables_to_generate(inventory: &Inventory, roles: &RoleSet) -> BTreeMap<String, super::Generate> {
+    let used: BTreeSet<&RoleName> = inventory.hosts.iter().flat_map(|host| &host.roles).collect();
+    used.into_iter()
+        .flat_map(|name| roles.closure([name]))
+        .flat_map(|role| &role.variables)
+        .filter_map(|(name, variable)| Some((name.clone(), variable.generate?)))
+        .collect()
+}
+
+fn wanted_role(
+    renderer: &Renderer,
+    inventory: &Inventory,
+    roles: &RoleSet,
+    host: &Host,
+    role: &Role,
+    variables: &Map<String, Value>,
+) -> Result<WantedRole, WantedError> {
+    let everyone: Vec<&Host> = inventory.hosts.iter().collect();
+    let mut scope = scope(&inventory.cluster, &everyone, host, variables, &ClusterAddresses::new());
+    let mut defined = Map::new();
+    let mut resources = Vec::new();
+    let render = |source| WantedError::Render { host: host.name.clone(), source };
+    for part in roles.closure([&role.name]) {
+        for (name, source) in &part.define {
+            let place = format!("role `{}`, define `{name}`", part.name);
+            let value =
+                renderer.value(&place, &Value::String(source.clone()), &scope, &[]).map_err(render)?;
+            scope.insert(name.clone(), value.clone());
+            defined.insert(name.clone(), value);
+        }
+        for (index, raw) in part.resources.iter().enumerate() {
+            let place = format!("role `{}`, resources[{index}]", part.name);
+            let Value::Object(fields) = raw else { continue };
+            if let Some(Value::String(condition)) = fields.get("when") {
+                let holds = renderer.expression(&place, condition, &scope).map_err(render)?;
+                if !is_true(&holds) {
+                    continue;
+                }
+            }
+            let mut fields = fields.clone();
+            fields.shift_remove("when");
+            let value = renderer.value(&place, &Value::Object(fields), &scope, &LATE).map_err(render)?;
+            let resource = Resource::from_value(value).map_err(|source| WantedError::Resource {
+                host: host.name.clone(),
+                place,
+                source,
+            })?;
+            resources.push(resource);
+        }
+    }
+    Ok(WantedRole {
+        name: role.name.clone(),
+        gate: role.gate.clone(),
+        quorum: role.quorum,
+        resources,
+        defined,
+    })
+}
+
+/// What templates and expressions may name.
+fn scope(
+    cluster: &ClusterName,
+    everyone: &[&Host],
+    host: &Host,
+    variables: &Map<String, Value>,
+    addresses: &ClusterAddresses,
+) -> Map<String, Value> {
+    let describe = |host: &Host| {
+        let address = addresses.get(&host.name).copied().or_else(|| declared_address(host));
+        json!({
+            "name": host.name,
+            "address": host.address,
+            "cluster_address": address,
+            "roles": host.roles,
+            "groups": host.groups,
+        })
+    };
+    let mut scope = variables.clone();
+    scope.insert("cluster".to_owned(), json!(cluster));
+    scope.insert("host".to_owned(), describe(host));
+    scope.insert("hosts".to_owned(), everyone.iter().map(|host| describe(host)).collect());
+    scope
+}
+
+/// The address the inventory names for agents, if it names one.
+pub fn declared_address(host: &Host) -> Option<IpAddr> {
+    if host.cluster_interface.is_some() {
+        return None;
+    }
+    host.cluster_address.or_else(|| host.address.parse().ok())
+}
+
+fn fill_generated(
+    variables: &mut Map<String, Value>,
+    roles: &RoleSet,
+    host: &Host,
+    generated: &BTreeMap<String, String>,
+) {
+    let declared = roles.closure(&host.roles).into_iter().flat_map(|role| &role.variables);
+    for (name, _) in declared.filter(|(_, variable)| variable.generate.is_some()) {
+        let (Some((namespace, key)), Some(value)) = (name.split_once('.'), generated.get(name)) else {
+            continue;
+        };
+        let space = variables.entry(namespace).or_insert_with(|| json!({}));
+        if space.get(key).is_none_or(Value::is_null) {
+            space[key] = json!(value);
+        }
+    }
+}
+
+/// Roles of the inventory such that each stands behind those it is `after`, otherwise in the order
+/// in which the inventory names them.
+fn activation_order(inventory: &Inventory, roles: &RoleSet) -> Result<Vec<RoleName>, WantedError> {
+    let mut waiting: Vec<&RoleName> = Vec::new();
+    for role in inventory.hosts.iter().flat_map(|host| &host.roles) {
+        if !waiting.contains(&role) {
+            waiting.push(role);
+        }
+    }
+    let mut order: Vec<RoleName> = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let free = waiting.iter().position(|name| {
+            roles
+                .closure([*name])
+                .iter()
+                .flat_map(|role| role.after.iter().chain(&role.needs))
+                .all(|earlier| earlier == *name || !waiting.contains(&earlier))
+        });
+        match free {
+            Some(index) => order.push(waiting.remove(index).clone()),
+            None => {
+                return Err(WantedError::Circle { roles: waiting.iter().map(ToString::to_string).collect() });
+            }
+        }
+    }
+    Ok(order)
+}
+
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(flag) => *flag,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+    }
+}

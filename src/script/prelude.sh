@@ -1,0 +1,936 @@
+# The shell side of `bootstrap`: functions that a script's `main` calls. POSIX sh, for dash, busybox and bash.
+#
+# Probes only read and say what they saw; "absent" is an answer. Steps change one thing and fail loudly. What
+# comes from a user is always an argument, quoted by the caller, and never part of the text of a command.
+# shellcheck shell=sh
+
+state_dir=/var/lib/bootstrap
+lock_file=/run/bootstrap.lock
+nonce=''
+probe=''
+nl='
+'
+
+# ---- framing ----
+
+# Opens a script: known locale, private files, and the sbin folders that a login shell may leave out.
+start() {
+  nonce=$1
+  export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+  umask 077
+  printf '\n'
+}
+
+# Closes a reply; without this line the reader takes the link for broken.
+finish_script() {
+  printf '%s end\n' "$nonce"
+}
+
+# Sets $encoded, a record's value: one plain line as it is after `=`, anything else as base64 after `~`.
+encode() {
+  case $1 in
+    *[!A-Za-z0-9_./:,@+\ -]*) encoded="~$(printf %s "$1" | base64 | tr -d '\n')" ;;
+    *) encoded="=$1" ;;
+  esac
+}
+
+# Says one observed value of the running probe.
+say() {
+  encode "$2"
+  printf '%s seen %s %s %s\n' "$nonce" "$probe" "$1" "$encoded"
+}
+
+# Says the bytes of a file as they are.
+say_file() {
+  printf '%s seen %s %s ~%s\n' "$nonce" "$probe" "$1" "$(base64 <"$2" | tr -d '\n')"
+}
+
+# Runs one probe; when it fails, what it printed on stderr is its `error` value and the next probe goes on.
+probe() {
+  probe=$1
+  shift
+  { trouble=$("$@" 2>&1 >&3 3>&-); } 3>&1
+  status=$?
+  [ "$status" -eq 0 ] || say error "${trouble:-status $status}"
+}
+
+# Ends a step with a message.
+fail() {
+  printf '%s\n' "$*" >&2
+  exit 1
+}
+
+# Makes the folder for captured output and sees that it goes with the script, however that ends: FIRST-STEP.
+start_steps() {
+  first_step=$1
+  work=$(mktemp -d "${TMPDIR:-/tmp}/bootstrap.XXXXXX" 2>&1) || {
+    refuse "no temporary folder can be made: $work"
+    return 1
+  }
+  trap 'rm -rf "$work"' EXIT
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 141' PIPE
+  trap 'exit 143' TERM
+}
+
+# Reports the first step as failed before anything was done.
+refuse() {
+  encode "$1"
+  printf '%s begin %s\n%s finish %s 1 %s\n' "$nonce" "$first_step" "$nonce" "$first_step" "$encoded"
+}
+
+# Takes the host's lock for as long as the script lives (descriptor 9), or says who holds it: WHO SINCE.
+take_lock() {
+  if ! command -v flock >/dev/null; then
+    refuse 'flock is not installed: it keeps two runs apart (package util-linux)'
+    return 1
+  fi
+  # In a subshell, since a failed redirection of `exec` would end the script.
+  if ! (: >>"$lock_file") 2>"$work/trouble"; then
+    refuse "the lock cannot be made: $(cat "$work/trouble")"
+    return 1
+  fi
+  exec 9>>"$lock_file"
+  if flock -n 9; then
+    printf '%s since %s\n' "$1" "$2" >"$lock_file"
+  else
+    encode "$(cat "$lock_file")"
+    printf '%s locked %s\n' "$nonce" "$encoded"
+    return 1
+  fi
+}
+
+# Announces a step.
+begin() {
+  step=$1 status=0
+  : >"$work/output"
+  printf '%s begin %s\n' "$nonce" "$step"
+}
+
+# Runs one call of the step, unless an earlier one failed. Call it bare: under `if`, `||` or `&&`, `set -e` is off.
+call() {
+  [ "$status" -eq 0 ] || return 0
+  (
+    set -eu
+    "$@"
+  ) >>"$work/output" 2>&1 </dev/null 9>&-
+  status=$?
+}
+
+# Reports how the step ended, with the last lines it printed.
+finish() {
+  tail=''
+  [ ! -s "$work/output" ] || tail=$(tail -n 20 "$work/output" | tail -c 4096 | base64 | tr -d '\n')
+  printf '%s finish %s %s ~%s\n' "$nonce" "$step" "$status" "$tail"
+  return "$status"
+}
+
+# ---- facts ----
+
+# Says what kind of system this is.
+facts() {
+  for file in /etc/os-release /usr/lib/os-release; do
+    [ -r "$file" ] && say_file os-release "$file" && break
+  done
+  say arch "$(uname -m)"
+  say hostname "$(cat /proc/sys/kernel/hostname)"
+  [ ! -r /etc/machine-id ] || say machine-id "$(cat /etc/machine-id)"
+  say kernel "$(cat /proc/sys/kernel/osrelease)"
+  say addresses "$(ip -o addr show 2>/dev/null)"
+  say ssh-connection "${SSH_CONNECTION:-}"
+  say epoch "$(date +%s)"
+  say disk-free "$(df -Pk / /opt 2>/dev/null)"
+  say user "$(id -un)"
+  say package-manager "$(package_manager)"
+  if systemd_runs; then say init systemd; else say init other; fi
+  say resolver "$(resolver)"
+  if [ -f /sys/fs/cgroup/cgroup.controllers ]; then say cgroup 2; else say cgroup 1; fi
+}
+
+# Prints the package manager's name, or nothing.
+package_manager() {
+  for manager in apt-get dnf apk; do
+    if command -v "$manager" >/dev/null; then
+      printf %s "${manager%-get}"
+      return 0
+    fi
+  done
+}
+
+# Prints who writes /etc/resolv.conf: systemd-resolved, resolvconf, or nobody (plain).
+resolver() {
+  case $(readlink -f /etc/resolv.conf) in
+    /run/systemd/resolve/*) printf systemd-resolved ;;
+    /run/resolvconf/* | /etc/resolvconf/*) printf resolvconf ;;
+    *) printf plain ;;
+  esac
+}
+
+# ---- paths and files ----
+
+# Fails when a path only looks absent because a folder above it cannot be searched.
+path_absence() {
+  above=$1
+  while [ -n "$above" ] && [ ! -e "$above" ]; do above=${above%/*}; done
+  [ -x "${above:-/}/." ] || fail "cannot look below $above: not a folder, or permission denied"
+}
+
+# Says what is at a path: its type, and mode, numeric and named owner and group, and size.
+path_seen() {
+  if [ -L "$1" ]; then
+    say target "$(readlink "$1")"
+    say type link
+    return 0
+  elif [ -f "$1" ]; then
+    kind='file'
+  elif [ -d "$1" ]; then
+    kind=directory
+  elif [ -e "$1" ]; then
+    kind=other
+  else
+    path_absence "$1"
+    say type absent
+    return 0
+  fi
+  stat=$(stat -c '%a %u %g %U %G %s' "$1") || return 1
+  say stat "$stat"
+  say type "$kind"
+}
+
+# Probe: a folder, also one that a link leads to.
+directory_probe() {
+  if [ -L "$1" ] && [ -d "$1" ]; then path_seen "$1/."; else path_seen "$1"; fi
+}
+
+# Probe: a file; its bytes if asked to `read` them and they are few enough, else its digest.
+file_probe() {
+  path_seen "$1" || return 1
+  [ "${kind:-}" = file ] || return 0
+  [ -r "$1" ] || fail "cannot read $1: permission denied"
+  if [ "$2" = read ] && [ "${stat##* }" -le 262144 ]; then
+    say_file body "$1"
+  else
+    say sha256 "$(digest "$1")"
+  fi
+}
+
+# Probe: the content of a file, whatever its name.
+file_read() {
+  file_probe "$1" read
+}
+
+# Prints the sha256 of a file, or `absent`.
+digest() {
+  if [ -e "$1" ]; then
+    sum=$(sha256sum <"$1")
+    printf %s "${sum%% *}"
+  else
+    printf absent
+  fi
+}
+
+# Step: makes a folder; folders above it get the usual mode.
+directory_ensure() {
+  [ -d "$1" ] || (umask 022 && mkdir -p "$1")
+  chown "$3:$4" "$1"
+  chmod "$2" "$1"
+}
+
+# Step: sets mode and owner of what exists.
+path_owner() {
+  chown "$3:$4" "$1"
+  chmod "$2" "$1"
+}
+
+# Step: writes a file: PATH MODE OWNER GROUP SEEN-DIGEST WANTED-DIGEST BASE64 [VALIDATOR ARG... with %s for the file].
+# The new file waits in a folder beside the target under its own name, so that validators that go by the name or
+# its ending take it, no daemon reads it, and the last rename stays on one file system.
+file_write() {
+  path=$1 mode=$2 owner=$3 group=$4 seen=$5 wanted=$6 body=$7
+  shift 7
+  [ ! -L "$path" ] || fail "$path is a symbolic link"
+  [ ! -d "$path" ] || fail "$path is a folder"
+  [ -d "${path%/*}/" ] || fail "the folder ${path%/*} does not exist"
+  staging=${path%/*}/.${path##*/}.bootstrap
+  rm -rf "$staging"
+  trap 'rm -rf "$staging"' EXIT
+  mkdir -m 700 "$staging"
+  staged=$staging/${path##*/}
+  printf %s "$body" | base64 -d >"$staged"
+  [ "$(digest "$staged")" = "$wanted" ] || fail "$path arrived damaged, or the disk is full"
+  chown "$owner:$group" "$staged"
+  chmod "$mode" "$staged"
+  if [ "$#" -gt 0 ]; then validate "$staged" "$@"; fi
+  [ "$(digest "$path")" = "$seen" ] || fail "$path changed on the host since it was observed; plan again"
+  mv -f "$staged" "$path"
+}
+
+# Runs a validator on a staged file; %s in its arguments stands for the file.
+validate() {
+  staged=$1 count=$#
+  shift
+  while [ "$count" -gt 1 ]; do
+    word=$1
+    shift
+    case $word in *%s*) word=${word%%%s*}$staged${word#*%s} ;; esac
+    set -- "$@" "$word"
+    count=$((count - 1))
+  done
+  (umask 022 && command "$@") || fail "$path is unchanged: the new content was refused by $1"
+}
+
+# Step: lets a symbolic link lead to a target, in one rename.
+link_place() {
+  (umask 022 && mkdir -p "${1%/*}")
+  [ -L "$1" ] || [ ! -d "$1" ] || fail "$1 is a folder"
+  rm -f "${1%/*}/.${1##*/}.bootstrap"
+  ln -s "$2" "${1%/*}/.${1##*/}.bootstrap"
+  mv -f "${1%/*}/.${1##*/}.bootstrap" "$1"
+}
+
+# ---- packages ----
+
+# Probe: which of these packages are installed.
+package_probe() {
+  manager=$(package_manager)
+  say manager "$manager"
+  # One question for all of them: dpkg reads its whole database for each.
+  [ "$manager" != apt ] || listed=$nl$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null)$nl
+  for name in "$@"; do
+    if package_installed "$name"; then say installed "$name"; else say missing "$name"; fi
+  done
+}
+
+# Whether one package is installed, by $manager and what it $listed.
+package_installed() {
+  case $manager in
+    apt) case $listed in *"$nl$1 installed$nl"*) return 0 ;; *) return 1 ;; esac ;;
+    dnf) rpm -q --whatprovides "$1" >/dev/null 2>&1 ;;
+    apk) apk info -e "$1" >/dev/null 2>&1 ;;
+    *) return 1 ;;
+  esac
+}
+
+# Step: installs packages; the lists are fetched when there are none, or when they turn out too old.
+package_install() {
+  umask 022
+  manager=$(package_manager)
+  case $manager in
+    apt)
+      export DEBIAN_FRONTEND=noninteractive
+      # Where one source of several is broken, the others may still do.
+      apt_listed || apt-get -q update || true
+      apt_install "$@" || { apt-get -q update && apt_install "$@"; }
+      ;;
+    dnf) dnf -q -y install "$@" ;;
+    apk) apk add --no-progress "$@" ;;
+    *) fail "no package manager found: apt-get, dnf or apk" ;;
+  esac
+}
+
+# Whether apt has package lists; a fresh image comes without.
+apt_listed() {
+  for list in /var/lib/apt/lists/*_Packages*; do
+    [ ! -e "$list" ] || return 0
+  done
+  return 1
+}
+
+# Installs by apt; waits for another apt or an unattended upgrade, and keeps changed configuration files.
+apt_install() {
+  apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
+    install --no-install-recommends "$@"
+}
+
+# ---- users ----
+
+# Prints the line of a user (passwd) or group (group) by name or number.
+account() {
+  if command -v getent >/dev/null; then
+    getent "$1" "$2" || true
+  else
+    awk -F: -v want="$2" '$1 == want || $3 == want { print; exit }' "/etc/$1"
+  fi
+}
+
+# Probe: USER GROUP UID GID; says the user's and group's lines, and who has the two numbers (each may be empty).
+user_probe() {
+  line=$(account passwd "$1")
+  say user "$line"
+  if [ -n "$line" ]; then
+    rest=${line#*:*:*:}
+    primary=$(account group "${rest%%:*}")
+    say primary-group "${primary%%:*}"
+  fi
+  say group "$(account group "$2")"
+  [ -z "$3" ] || say uid-owner "$(account passwd "$3")"
+  [ -z "$4" ] || say gid-owner "$(account group "$4")"
+}
+
+# Step: makes a group: GROUP GID SYSTEM(true|false); GID may be empty.
+group_add() {
+  if command -v groupadd >/dev/null; then
+    if [ "$3" = true ]; then set -- "$1" "$2" --system; else set -- "$1" "$2"; fi
+    name=$1 gid=$2
+    shift 2
+    groupadd "$@" ${gid:+--gid "$gid"} "$name"
+  else
+    if [ "$3" = true ]; then system=-S; else system=''; fi
+    addgroup ${system:+"$system"} ${2:+-g "$2"} "$1"
+  fi
+}
+
+# Step: makes a user: USER UID GROUP SYSTEM HOME SHELL CREATE-HOME; UID, HOME and SHELL may be empty.
+user_add() {
+  umask 022
+  name=$1 uid=$2 group=$3 system=$4 home=$5 shell=$6 create_home=$7
+  if [ -z "$shell" ] && [ "$system" = true ]; then shell=$(no_login_shell); fi
+  if [ -z "$home" ] && [ "$system" = true ]; then home=/nonexistent; fi
+  set --
+  if command -v useradd >/dev/null; then
+    [ "$system" = false ] || set -- "$@" --system
+    if [ "$create_home" = true ]; then set -- "$@" --create-home; else set -- "$@" --no-create-home; fi
+    useradd "$@" ${uid:+--uid "$uid"} ${home:+--home-dir "$home"} ${shell:+--shell "$shell"} --gid "$group" "$name"
+  else
+    [ "$system" = false ] || set -- "$@" -S
+    [ "$create_home" = true ] || set -- "$@" -H
+    adduser -D "$@" ${uid:+-u "$uid"} ${home:+-h "$home"} ${shell:+-s "$shell"} -G "$group" "$name"
+  fi
+}
+
+# Step: changes a user: USER GROUP HOME SHELL; empty means leave it.
+user_change() {
+  usermod ${2:+--gid "$2"} ${3:+--home "$3"} ${4:+--shell "$4"} "$1"
+}
+
+# Prints the shell of accounts that nobody logs in to.
+no_login_shell() {
+  for shell in /usr/sbin/nologin /sbin/nologin /bin/false; do
+    [ ! -x "$shell" ] || break
+  done
+  printf %s "$shell"
+}
+
+# ---- releases ----
+
+# Probe: DIRECTORY BIN-DIR BINARY...: the digest of the archive it came from, its programs, and the links to them.
+release_probe() {
+  directory=$1 bin_dir=$2
+  shift 2
+  if [ -d "$directory" ]; then say directory present; else say directory absent; fi
+  [ ! -r "$directory/.sha256" ] || say archive "$(cat "$directory/.sha256")"
+  for binary in "$@"; do
+    [ ! -x "$directory/$binary" ] || say binary "$binary"
+  done
+  links_seen "$bin_dir" "$@"
+}
+
+# Probe: PACKAGE BIN-DIR BINARY...: a product that the distribution brings, and the links to its programs.
+release_package_probe() {
+  package_probe "$1"
+  shift
+  links_seen "$@"
+}
+
+# Says for each program what its name in the folder is.
+links_seen() {
+  bin_dir=$1
+  shift
+  for binary in "$@"; do
+    if [ -L "$bin_dir/$binary" ]; then
+      say link "$binary $(readlink "$bin_dir/$binary")"
+    elif [ -e "$bin_dir/$binary" ]; then
+      say other "$binary"
+    fi
+  done
+}
+
+# Step: URL-FOLDER ARCHIVE SUMS DIRECTORY BINARY...: downloads, checks and unpacks a release.
+release_from_site() {
+  umask 022
+  site=$1 archive=$2 sums=$3 directory=$4
+  shift 4
+  mkdir -p "${directory%/*}"
+  trap 'rm -f "$directory.sums.partial"' EXIT
+  wanted=$(release_sum "$site" "$archive" "$sums" "$directory.sums.partial")
+  partial=$directory.archive.partial
+  resumed=no
+  [ ! -s "$partial" ] || resumed=yes
+  download "$site/$archive" "$partial"
+  found=$(digest "$partial")
+  if [ "$found" != "$wanted" ] && [ "$resumed" = yes ]; then
+    rm -f "$partial"
+    download "$site/$archive" "$partial"
+    found=$(digest "$partial")
+  fi
+  if [ "$found" != "$wanted" ]; then
+    rm -f "$partial"
+    fail "wrong checksum: $site/$archive has sha256 $found, but $sums says $wanted; nothing was installed"
+  fi
+  release_unpack "$partial" "$wanted" "$directory" "$@"
+  rm -f "$partial"
+}
+
+# Prints the digest that a release's sums file gives its archive: SITE ARCHIVE SUMS FILE.
+# The signature of the sums file is to be verified here, before a line of it is believed.
+release_sum() {
+  rm -f "$4"
+  download "$1/$3" "$4"
+  while read -r sum name; do
+    if [ "${name#\*}" = "$2" ]; then
+      printf %s "$sum"
+      return 0
+    fi
+  done <"$4"
+  fail "$1/$3 lists no $2: this version was not released for this architecture"
+}
+
+# Step: DIGEST DIRECTORY BINARY...: unpacks a file that was pushed to this host.
+release_from_file() {
+  umask 022
+  wanted=$1 directory=$2
+  shift 2
+  pushed=$state_dir/incoming/$wanted
+  [ -f "$pushed" ] || fail "$pushed is missing: the file was not pushed to this host"
+  found=$(digest "$pushed")
+  [ "$found" = "$wanted" ] || fail "wrong checksum: $pushed has sha256 $found; nothing was installed"
+  mkdir -p "${directory%/*}"
+  release_unpack "$pushed" "$wanted" "$directory" "$@"
+  rm -f "$pushed"
+}
+
+# Puts a checked archive (or bare program) into its folder, by rename: FILE DIGEST DIRECTORY BINARY...
+release_unpack() {
+  file=$1 sum=$2 directory=$3 fresh=$3.partial
+  shift 3
+  rm -rf "$fresh"
+  mkdir "$fresh"
+  case $(head -c 4 "$file" | od -An -tx1 | tr -d ' \n') in
+    504b0304) unzip_into "$file" "$fresh" ;;
+    7f454c46 | 2321*)
+      [ "$#" -eq 1 ] || fail "the release is one bare program, but $# are wanted: $*"
+      cp "$file" "$fresh/$1"
+      ;;
+    *) fail "the release is neither a zip archive nor a program" ;;
+  esac
+  for binary in "$@"; do
+    [ -f "$fresh/$binary" ] || fail "the release holds no $binary"
+    chmod 755 "$fresh/$binary"
+  done
+  printf '%s\n' "$sum" >"$fresh/.sha256"
+  rm -rf "$directory.old.partial"
+  if [ -d "$directory" ]; then mv "$directory" "$directory.old.partial"; fi
+  mv "$fresh" "$directory"
+  rm -rf "$directory.old.partial"
+}
+
+# Unpacks a zip archive with what the host has.
+unzip_into() {
+  if command -v unzip >/dev/null; then
+    unzip -q -o "$1" -d "$2"
+  elif command -v busybox >/dev/null && busybox --list | grep -qx unzip; then
+    busybox unzip -q -o "$1" -d "$2"
+  elif command -v python3 >/dev/null; then
+    python3 -m zipfile -e "$1" "$2"
+  else
+    fail "cannot unpack a zip archive: install unzip, busybox or python3"
+  fi
+}
+
+# Downloads URL to FILE and goes on where an earlier try stopped; what came of a broken transfer stays for the next.
+download() {
+  outcome=2
+  if [ -s "$2" ]; then
+    outcome=0
+    fetch "$1" "$2" resume || outcome=$?
+    # The server sends no ranges, or has no such range: start over.
+    [ "$outcome" -ne 2 ] || rm -f "$2"
+  fi
+  if [ "$outcome" -eq 2 ]; then
+    outcome=0
+    fetch "$1" "$2" fresh || outcome=$?
+  fi
+  [ "$outcome" -eq 0 ] || fail "cannot download $1"
+}
+
+# Fetches URL FILE resume|fresh by curl or wget: 0 done, 1 failed, 2 the server refused.
+fetch() {
+  # An https address is never left for a plain one, not even by a redirect.
+  case $1 in http://*) protocols='=http,https' ;; *) protocols='=https' ;; esac
+  code=0
+  if command -v curl >/dev/null; then
+    # 22: an error status; 33 and 36: no such range.
+    [ "$3" = fresh ] && from=0 || from=-
+    curl --fail --silent --show-error --location --proto "$protocols" --proto-redir "$protocols" \
+      --connect-timeout 20 --speed-limit 1 --speed-time 60 -C "$from" -o "$2" "$1" || code=$?
+    case $code in 22 | 33 | 36) code=2 ;; esac
+  elif command -v wget >/dev/null; then
+    if [ "$3" = fresh ]; then set -- "$1" "$2"; else set -- "$1" "$2" -c; fi
+    url=$1 file=$2
+    shift 2
+    if wget --help 2>&1 | grep -q -e --tries; then
+      set -- "$@" -nv --tries=1 --timeout=60
+    elif [ "$protocols" = =https ]; then
+      fail "cannot download $url: the wget of busybox verifies no certificates; install curl"
+    else
+      set -- "$@" -q
+    fi
+    # 8: an error status.
+    wget "$@" -O "$file" "$url" || code=$?
+    [ "$code" -ne 8 ] || code=2
+  else
+    fail "cannot download: install curl or wget"
+  fi
+  case $code in 0 | 2) return "$code" ;; esac
+  return 1
+}
+
+# Step: lets BIN-DIR/BINARY lead to the program that a package brought.
+link_program() {
+  for folder in /usr/bin /usr/sbin /bin /sbin; do
+    if [ -x "$folder/$2" ]; then
+      link_place "$1/$2" "$folder/$2"
+      return 0
+    fi
+  done
+  fail "the package brought no program $2"
+}
+
+# ---- units ----
+
+# Reads properties of a unit into $state: UNIT PROPERTY...
+unit_state() {
+  unit=$1
+  shift
+  for name in "$@"; do
+    set -- "$@" -p "$name"
+    shift
+  done
+  state=$nl$(systemctl show "$@" -- "$unit")$nl
+}
+
+# Gives systemd an order: VERB-AND-OPTIONS... The one place where a unit is changed.
+unit_order() {
+  systemctl "$@"
+}
+
+# Whether systemd runs here.
+systemd_runs() {
+  [ -d /run/systemd/system ]
+}
+
+# Prints one property out of $state.
+property() {
+  case $state in
+    *"$nl$1="*)
+      rest=${state#*"$nl$1="}
+      printf %s "${rest%%"$nl"*}"
+      ;;
+  esac
+}
+
+# Prints a digest of what the first COUNT paths hold: COUNT PATH...
+# Of a link it takes where it leads, and size and time of what is there: a program of 100 MB is not read on each run.
+fingerprint() {
+  left=$1
+  shift
+  for path in "$@"; do
+    [ "$left" -gt 0 ] || break
+    left=$((left - 1))
+    if [ -L "$path" ]; then
+      printf 'link %s %s %s\n' "$path" "$(readlink "$path")" "$(stat -L -c '%s %Y' "$path" 2>/dev/null)"
+    elif [ -d "$path" ]; then
+      find "$path" -type f | sort | while IFS= read -r file; do printf 'file %s %s\n' "$file" "$(digest "$file")"; done
+    else
+      printf 'file %s %s\n' "$path" "$(digest "$path")"
+    fi
+  done | sha256sum | cut -d ' ' -f 1
+}
+
+# Sets $restart_mark and $reload_mark, the fingerprints of what a unit watches: RESTART-COUNT PATH...
+unit_marks() {
+  restart_mark=none reload_mark=none
+  count=$1
+  shift
+  if [ "$count" -gt 0 ]; then restart_mark=$(fingerprint "$count" "$@"); fi
+  shift "$count"
+  if [ "$#" -gt 0 ]; then reload_mark=$(fingerprint "$#" "$@"); fi
+}
+
+# Sets $restart_saved and $reload_saved, the fingerprints of the unit's last start by this program.
+unit_saved() {
+  restart_saved=none reload_saved=none
+  if [ -r "$state_dir/units/$1" ]; then
+    read -r restart_saved reload_saved <"$state_dir/units/$1" || true
+  fi
+}
+
+# Saves the fingerprints: UNIT RESTART RELOAD.
+unit_save() {
+  mkdir -p "$state_dir/units"
+  printf '%s %s\n' "$2" "$3" >"$state_dir/units/.$1.new"
+  mv -f "$state_dir/units/.$1.new" "$state_dir/units/$1"
+}
+
+# Probe: UNIT RESTART-COUNT PATH...: the unit's state, and saved and current fingerprints of what it watches.
+unit_probe() {
+  if ! systemd_runs; then
+    say LoadState no-systemd
+    return 0
+  fi
+  unit_state "$1" LoadState ActiveState SubState UnitFileState NeedDaemonReload
+  for name in LoadState ActiveState SubState UnitFileState NeedDaemonReload; do
+    say "$name" "$(property "$name")"
+  done
+  unit_saved "$1"
+  shift
+  unit_marks "$@"
+  say restart-saved "$restart_saved"
+  say restart-mark "$restart_mark"
+  say reload-saved "$reload_saved"
+  say reload-mark "$reload_mark"
+}
+
+# Prints what a unit needs, from what this host shows now: start, restart, reload or nothing.
+# Uses $active, $sub, and the marks, saved and current.
+unit_action() {
+  case $active/$sub in
+    inactive/* | failed/* | deactivating/*) printf start ;;
+    */auto-restart*) printf restart ;;
+    *)
+      if [ "$restart_mark" != none ] && [ "$restart_mark" != "$restart_saved" ]; then
+        printf restart
+      elif [ "$reload_mark" != none ] && [ "$reload_mark" != "$reload_saved" ]; then
+        printf reload
+      fi
+      ;;
+  esac
+}
+
+# Step: UNIT ENABLED STATE RESTART-COUNT PATH...: enables, starts, restarts or reloads a unit, as it needs.
+unit_converge() {
+  unit=$1 enabled=$2 wanted=$3
+  shift 3
+  unit_state "$unit" NeedDaemonReload LoadState UnitFileState
+  case $enabled/$(property UnitFileState) in
+    true/enabled | true/static | true/alias | true/generated | true/indirect | false/disabled | false/static | false/) set_up=no ;;
+    *) set_up=yes ;;
+  esac
+  # Both verbs make systemd read its unit files again.
+  if [ "$set_up/$enabled" = yes/true ]; then
+    unit_order -q enable -- "$unit"
+  elif [ "$set_up" = yes ]; then
+    unit_order -q disable -- "$unit"
+  elif [ "$(property NeedDaemonReload)" = yes ] || [ "$(property LoadState)" = not-found ]; then
+    unit_order daemon-reload
+  fi
+  if [ "$wanted" = stopped ]; then
+    unit_order stop -- "$unit"
+    rm -f "$state_dir/units/$unit"
+    return 0
+  fi
+  unit_state "$unit" ActiveState SubState
+  active=$(property ActiveState) sub=$(property SubState)
+  unit_saved "$unit"
+  unit_marks "$@"
+  action=$(unit_action)
+  case $action in
+    start | restart)
+      unit_order reset-failed -- "$unit" 2>/dev/null || true
+      unit_order --no-block restart -- "$unit"
+      ;;
+    reload) unit_order --no-block reload-or-restart -- "$unit" ;;
+  esac
+  # Saved as soon as it is queued: the start itself may outlast this script, and systemd does not forget it.
+  unit_save "$unit" "$restart_mark" "$reload_mark"
+  if [ -n "$action" ]; then unit_watch "$unit"; fi
+}
+
+# Watches a queued start for up to 3 s. An agent that is still activating then waits for its peers: a gate judges it.
+unit_watch() {
+  looks=30 steady=0
+  while [ "$looks" -gt 0 ]; do
+    unit_state "$1" ActiveState SubState Job Type Result
+    case $(property ActiveState)/$(property SubState)/$(property Job) in
+      */auto-restart*/* | failed/*/ | failed/*/0) unit_trouble "$1" ;;
+      active/*/ | active/*/0)
+        # A simple service is active before its program has read its configuration: look again.
+        case $(property Type) in simple | exec | idle) steady=$((steady + 1)) ;; *) return 0 ;; esac
+        [ "$steady" -le 3 ] || return 0
+        ;;
+      inactive/*/ | inactive/*/0)
+        if [ "$(property Type)" = oneshot ] && [ "$(property Result)" = success ]; then return 0; fi
+        unit_trouble "$1"
+        ;;
+    esac
+    # Some builds of busybox only know whole seconds.
+    sleep 0.1 2>/dev/null || sleep 1
+    looks=$((looks - 1))
+  done
+}
+
+# Ends the step with why a unit does not run and the end of its journal. Its fingerprints are forgotten: whatever was
+# started did not come up, so the next run starts it again.
+unit_trouble() {
+  rm -f "$state_dir/units/$1"
+  unit_state "$1" ActiveState SubState Result ExecMainStatus ConditionResult
+  if [ "$(property ConditionResult)" = no ]; then
+    printf '%s was not started: a condition in its unit file is not met\n' "$1"
+  else
+    printf '%s does not run: %s (%s), result %s, exit status %s\n' "$1" "$(property ActiveState)" \
+      "$(property SubState)" "$(property Result)" "$(property ExecMainStatus)"
+  fi
+  # What the unit said last may still be on its way.
+  journalctl --sync 2>/dev/null || true
+  journalctl -u "$1" -n 18 --no-pager -q -o cat || true
+  exit 1
+}
+
+# Probe: UNIT-FILE UNIT WHERE: the unit file of a mount, and its unit.
+mount_probe() {
+  file_probe "$1" read
+  unit_probe "$2" 1 "$1"
+}
+
+# Step: makes the folder to mount on, unless it is there in whatever shape.
+mount_point() {
+  [ -d "$1" ] || (umask 022 && mkdir -p "$1")
+}
+
+# ---- commands, kernel ----
+
+# Probe: whether something exists.
+exec_creates() {
+  if [ -e "$1" ] || [ -L "$1" ]; then
+    say satisfied yes
+  else
+    path_absence "$1"
+    say satisfied no
+  fi
+}
+
+# Probe: whether a guard, which only reads, says that nothing is to do.
+exec_unless() {
+  if command "$@" >/dev/null 2>&1 3>&-; then say satisfied yes; else say satisfied no; fi
+}
+
+# Step: runs a command.
+exec_run() {
+  umask 022
+  command "$@"
+}
+
+# Prints the file that holds a sysctl; the dots and slashes of a key trade places.
+sysctl_file() {
+  printf '/proc/sys/%s' "$(printf %s "$1" | tr ./ /.)"
+}
+
+# Probe: KEY FILE: the live value and the file that sets it at boot.
+sysctl_probe() {
+  live=$(sysctl_file "$1")
+  if [ -r "$live" ]; then say live "$(tr '\t' ' ' <"$live")"; else say live-missing "$live"; fi
+  file_probe "$2" read
+}
+
+# Step: KEY VALUE: sets the live value.
+sysctl_set() {
+  live=$(sysctl_file "$1")
+  [ -e "$live" ] || fail "the kernel has no $1: $live does not exist"
+  printf '%s\n' "$2" >"$live"
+}
+
+# Probe: MODULE FILE: whether it is in the kernel, and the file that loads it at boot.
+module_probe() {
+  if [ -d "/sys/module/$(printf %s "$1" | tr - _)" ]; then say loaded yes; else say loaded no; fi
+  file_probe "$2" read
+}
+
+# Step: loads a kernel module.
+module_load() {
+  modprobe "$1"
+}
+
+# ---- clusters ----
+
+# Probe: the cluster this host was made part of, as this program wrote it.
+cluster_read() {
+  file_read "$state_dir/cluster"
+}
+
+# Step: remembers the cluster this host is part of.
+cluster_write() {
+  mkdir -p "$state_dir"
+  printf '%s\n' "$1" >"$state_dir/.cluster.new"
+  mv -f "$state_dir/.cluster.new" "$state_dir/cluster"
+}
+
+# Probe: raft data under an agent's data folder, when it was last written, and the node's id.
+raft_data() {
+  for data in "$1/raft/raft.db" "$1/raft/wal"; do
+    if [ -e "$data" ]; then
+      say raft "$data"
+      say mtime "$(stat -c %Y "$data")"
+      [ ! -r "$1/node-id" ] || say node-id "$(cat "$1/node-id")"
+      return 0
+    fi
+  done
+  path_absence "$1/raft/raft.db"
+  say raft absent
+}
+
+# Probe: the last lines of a unit's journal.
+journal_tail() {
+  say lines "$(journalctl -u "$1" -n "$2" --no-pager -q -o short-iso)"
+}
+
+# Probe: asks a local API: says `status` and `body`, in 2 s or not at all.
+http_get() {
+  if command -v curl >/dev/null; then
+    answer=$(curl --silent --show-error --max-time 2 --noproxy '*' -w '\n%{http_code}' "$1") || return 1
+    say status "${answer##*"$nl"}"
+    say body "${answer%"$nl"*}"
+    return 0
+  fi
+  # The dot keeps the newlines at the end of the body.
+  answer=$(http_raw "$1" && printf .) || return 1
+  answer=${answer%.}
+  first=${answer%%"$nl"*}
+  first=${first#* }
+  say status "${first%% *}"
+  end_of_head=$(printf '\r\n\r\n.')
+  say body "${answer#*"${end_of_head%.}"}"
+}
+
+# Prints a whole answer, head and body; an error status is an answer too.
+http_raw() {
+  if wget --help 2>&1 | grep -q -e --save-headers; then
+    # 8: an error status.
+    wget -q -T 2 -t 1 --no-proxy --content-on-error --save-headers -O - "$1" || [ "$?" -eq 8 ] || fail "no answer from $1"
+  elif command -v python3 >/dev/null; then
+    python3 -c "$http_python" "$1"
+  elif command -v perl >/dev/null; then
+    perl -e "$http_perl" "$1"
+  else
+    fail "cannot ask $1: install curl, wget, python3 or perl"
+  fi
+}
+
+# By python, which does not show the answer as it came.
+http_python='
+import sys, urllib.request, urllib.error
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+try: reply = opener.open(sys.argv[1], timeout=2)
+except urllib.error.HTTPError as error: reply = error
+sys.stdout.write("HTTP/1.1 %d \r\n\r\n" % reply.getcode()); sys.stdout.flush()
+sys.stdout.buffer.write(reply.read())'
+
+# The same by a plain socket: the smallest perl has no HTTP library.
+# shellcheck disable=SC2016 # the variables are perl's
+http_perl='
+use IO::Socket::INET; alarm 2;
+my ($host, $path) = $ARGV[0] =~ m{^http://([^/]+)(/.*)?$} or die "not an http address: $ARGV[0]\n";
+my $peer = $host =~ /:\d+$/ ? $host : "$host:80";
+my $socket = IO::Socket::INET->new(PeerAddr => $peer, Timeout => 2) or die "cannot connect to $peer: $@\n";
+print $socket "GET ", $path || "/", " HTTP/1.0\r\nHost: $host\r\nConnection: close\r\n\r\n";
+local $/; print <$socket>;'

@@ -1,0 +1,136 @@
+//! Calls -> the text that a host's shell reads.
+
+use std::fmt;
+
+use super::record::encode_id;
+use super::{Arg, Call, Nonce};
+use crate::plan::{Step, StepId};
+
+/// Every function a script may call. Static, so that it can be reviewed and tested as shell.
+const PRELUDE: &str = include_str!("prelude.sh");
+
+/// The probe id under which a host's facts are said.
+const FACTS: &str = "facts";
+
+/// Who holds a host's lock: shown to the next one who wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockHolder {
+    /// `user@machine pid`.
+    pub who: String,
+    /// When the run began, RFC 3339.
+    pub since: String,
+}
+
+/// A whole script. Displayed it is what it does, with secrets redacted and without the prelude.
+#[derive(Clone)]
+pub struct Script {
+    nonce: Nonce,
+    body: Body,
+}
+
+#[derive(Clone)]
+enum Body {
+    /// Encoded ids and the calls that answer for them.
+    Probes(Vec<(String, Call)>),
+    /// The call that takes the lock; encoded ids and the calls of each step.
+    Steps(Call, Vec<(String, Vec<Call>)>),
+}
+
+impl Script {
+    /// Facts first, then every probe. Needs no lock, changes nothing.
+    pub fn observe(nonce: &Nonce, probes: &[(StepId, Call)]) -> Self {
+        let facts = (FACTS.to_owned(), Call::new("facts", []));
+        Self {
+            nonce: nonce.clone(),
+            body: Body::Probes([facts].into_iter().chain(encoded(probes)).collect()),
+        }
+    }
+
+    /// Calls for their output alone: each a probe, no facts.
+    pub fn ask(nonce: &Nonce, probes: &[(StepId, Call)]) -> Self {
+        Self { nonce: nonce.clone(), body: Body::Probes(encoded(probes).collect()) }
+    }
+
+    /// Takes the host's lock, runs the steps in order, stops at the first that fails.
+    pub fn apply(nonce: &Nonce, holder: &LockHolder, steps: &[Step]) -> Self {
+        let lock = Call::new("take_lock", [&holder.who, &holder.since].map(|text| Arg::lossy(text)));
+        let steps = steps.iter().map(|step| (encode_id(&step.id.0), step.change.calls.clone())).collect();
+        Self { nonce: nonce.clone(), body: Body::Steps(lock, steps) }
+    }
+
+    /// The nonce that marks the lines of the reply.
+    pub fn nonce(&self) -> &Nonce {
+        &self.nonce
+    }
+
+    /// The text a host's shell reads on its stdin, secrets included.
+    ///
+    /// `main` runs in a group that the very last bytes close: of a text that was cut short a shell
+    /// runs nothing. Its stdin is /dev/null, so that no child swallows what is left of the script.
+    pub fn for_host(&self) -> String {
+        let prelude = PRELUDE.lines().filter(|line| !line.is_empty() && !line.trim_start().starts_with('#'));
+        let mut text: String = prelude.flat_map(|line| [line, "\n"]).collect();
+        text.push_str(&self.body.text(&self.nonce, Call::for_host));
+        text + "{ main </dev/null; }\n"
+    }
+}
+
+impl Body {
+    /// The functions of this script, each call written by `show`.
+    fn text(&self, nonce: &Nonce, show: impl Fn(&Call) -> String) -> String {
+        match self {
+            Self::Probes(probes) => {
+                let lines: String =
+                    probes.iter().map(|(id, call)| format!("probe '{id}' {}\n", show(call))).collect();
+                format!("main() {{\nstart '{nonce}'\n{lines}finish_script\n}}\n")
+            }
+            Self::Steps(lock, steps) => {
+                let lines: String = steps.iter().map(|(id, calls)| step_text(id, calls, &show)).collect();
+                let first = steps.first().map(|(id, _)| id.as_str()).unwrap_or_default();
+                // Under `if` the shell would ignore `set -e` in the condition, but not after `then`.
+                format!(
+                    "run_steps() {{\n:\n{lines}}}\nmain() {{\nstart '{nonce}'\n\
+                     if start_steps '{first}' && {}; then run_steps; fi\nfinish_script\n}}\n",
+                    show(lock)
+                )
+            }
+        }
+    }
+}
+
+fn step_text(id: &str, calls: &[Call], show: impl Fn(&Call) -> String) -> String {
+    let calls: String = calls.iter().map(|call| format!("call {}\n", show(call))).collect();
+    format!("begin '{id}'\n{calls}finish || return 0\n")
+}
+
+fn encoded(probes: &[(StepId, Call)]) -> impl Iterator<Item = (String, Call)> {
+    probes.iter().map(|(id, call)| (encode_id(&id.0), call.clone()))
+}
+
+impl fmt::Display for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.body.text(&self.nonce, Call::to_string))
+    }
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_displayed_script_keeps_its_secrets() {
+        let call = Call::new("file_write", [Arg::new("/etc/key").unwrap(), Arg::secret("hunter2").unwrap()]);
+        let script = Script::ask(&Nonce::fixed("00ff"), &[(StepId("file /etc/key".into()), call)]);
+        assert_eq!(
+            script.to_string(),
+            "main() {\nstart '00ff'\nprobe 'file+/etc/key' file_write '/etc/key' <secret>\nfinish_script\n}\n"
+        );
+        assert!(script.for_host().contains("'hunter2'"));
+    }
+}

@@ -1,0 +1,169 @@
+//! A connection to one host.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use openssh::Session;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
+use tokio::sync::{Mutex, OnceCell};
+
+use super::session::{converse, last_line, refusal};
+use super::{BecomePassword, ConnectOptions, Error, Forward, Target, forward, master, sudo, upload};
+use crate::inventory::{HostName, SshSettings};
+use crate::script::{Parser, Record, Script};
+
+/// An open connection: sessions run one after another, so it works with `MaxSessions 1`.
+///
+/// When it is dropped the link is closed as well, but a worker thread waits for that: prefer
+/// [`Connection::close`]. If this program is killed, ssh notices and leaves within ten seconds.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) host: HostName,
+    pub(super) settings: SshSettings,
+    pub(super) password: Option<BecomePassword>,
+    pub(super) session: Session,
+    /// See [`master::Master`].
+    lifeline: UnixStream,
+    one_at_a_time: Mutex<()>,
+    password_refused: AtomicBool,
+    pub(super) forwards: AtomicU32,
+    pub(super) forwarding: OnceCell<bool>,
+}
+
+impl Connection {
+    /// Connects and authenticates: one handshake, no session yet.
+    pub async fn open(
+        target: &Target,
+        options: &ConnectOptions,
+        password: Option<&BecomePassword>,
+    ) -> Result<Self, Error> {
+        let master = master::launch(target, options).await?;
+        tracing::debug!(host = %target.host, "connected");
+        Ok(Self {
+            host: target.host.clone(),
+            settings: target.settings.clone(),
+            password: password.cloned(),
+            session: Session::new_native_mux(master.dir),
+            lifeline: master.lifeline,
+            one_at_a_time: Mutex::default(),
+            password_refused: AtomicBool::new(false),
+            forwards: AtomicU32::new(0),
+            forwarding: OnceCell::new(),
+        })
+    }
+
+    pub fn host(&self) -> &HostName {
+        &self.host
+    }
+
+    /// Runs a script with root's rights as the settings' `become` says: one session. `on_record` hears
+    /// what it says as it says it. Without its end record there is no answer, only an error.
+    ///
+    /// A script that has run out of time is no longer heard, but nobody stops it on the host: it holds
+    /// its lock and, with `MaxSessions 1`, the only session until it ends.
+    pub async fn run(
+        &self,
+        script: &Script,
+        timeout: Duration,
+        mut on_record: impl FnMut(&Record),
+    ) -> Result<Vec<Record>, Error> {
+        let _turn = self.turn().await?;
+        let text = script.for_host();
+        let write = async |mut stdin: openssh::ChildStdin| {
+            // When the host stops reading, what it says or does not say tells why.
+            let _ = stdin.write_all(text.as_bytes()).await;
+            Ok(())
+        };
+        let mut parser = Parser::new(script.nonce());
+        let mut records = Vec::new();
+        let read = |line: &[u8]| {
+            let Some(record) = parser.line(&String::from_utf8_lossy(line)) else {
+                return ControlFlow::Continue(());
+            };
+            on_record(&record);
+            let end = record == Record::Finished;
+            records.push(record);
+            if end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let ended = match tokio::time::timeout(timeout, converse(self, sudo::SHELL, write, read)).await {
+            Ok(ended) => ended?,
+            Err(_) => {
+                return Err(Error::TimedOut { host: self.host.clone(), what: "the script", after: timeout });
+            }
+        };
+        if ended.complete {
+            return Ok(records);
+        }
+        if let (true, Some(error)) = (records.is_empty(), refusal(self, &ended)) {
+            return Err(error);
+        }
+        if ended.status.is_none() && !self.is_alive().await {
+            return Err(self.cut());
+        }
+        let last = last_line(&ended.stderr).to_owned();
+        Err(Error::ScriptStopped { host: self.host.clone(), status: ended.status, last })
+    }
+
+    /// Puts a local file to `/var/lib/bootstrap/incoming/SHA256` on the host: one session. `on_bytes`
+    /// gets how much of it is there so far. A file that is there already is not sent again.
+    pub async fn upload(&self, file: &Path, sha256: &str, on_bytes: impl FnMut(u64)) -> Result<(), Error> {
+        let _turn = self.turn().await?;
+        upload::upload(self, file, sha256, on_bytes).await
+    }
+
+    /// A unix socket on this machine that leads to `port` on the host's loopback, without a session.
+    /// Whether sshd allows it is tried once per connection; whether anything listens is not.
+    pub async fn forward(&self, port: u16) -> Result<Forward, Error> {
+        forward::open(self, port).await
+    }
+
+    /// Ends the connection and waits until ssh has let go of its socket.
+    pub async fn close(self) -> Result<(), Error> {
+        // ssh leaves when the last client has.
+        drop(self.lifeline);
+        match self.session.close().await {
+            // Gone already: so it is closed.
+            Ok(()) | Err(openssh::Error::Disconnected) => Ok(()),
+            Err(source) => Err(Error::Local {
+                host: self.host,
+                what: "cannot close the connection",
+                source: source.into(),
+            }),
+        }
+    }
+
+    /// Waits for the session before, and refuses to ask sudo again after a refusal.
+    async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Error> {
+        let turn = self.one_at_a_time.lock().await;
+        if self.password_refused.load(Ordering::Relaxed) {
+            return Err(Error::SudoPasswordWrong { host: self.host.clone(), first: None });
+        }
+        Ok(turn)
+    }
+
+    pub(super) fn refuse_password(&self) {
+        self.password_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether ssh still holds the connection, as far as it knows.
+    pub(super) async fn is_alive(&self) -> bool {
+        self.session.check().await.is_ok()
+    }
+
+    pub(super) fn cut(&self) -> Error {
+        Error::LinkCut { host: self.host.clone(), last: master::last_words(self.directory()) }
+    }
+
+    pub(super) fn lost(&self) -> Error {
+        Error::ConnectionLost { host: self.host.clone(), last: master::last_words(self.directory()) }
+    }
+
+    /// The private directory: ssh's socket and log, forwarded sockets.
+    pub(super) fn directory(&self) -> &Path {
+        // The socket is always a file in that directory.
+        self.session.control_socket().parent().unwrap_or(Path::new("/"))
+    }
+}

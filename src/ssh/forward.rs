@@ -1,0 +1,77 @@
+//! Ports of a host as unix sockets on this machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use openssh::{ForwardType, Socket};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::{Connection, Error, log, master};
+
+/// Nothing listens there (tcpmux): a port to learn from whether sshd forwards at all.
+const CLOSED_PORT: u16 = 1;
+
+/// A socket that leads to a port on a host's loopback; it goes with the connection or when dropped.
+///
+/// ssh opens the way anew for each connection to the socket. If nothing listens on the host yet, the
+/// socket accepts and closes at once: an HTTP client reports an incomplete message, not a refusal.
+#[derive(Debug)]
+pub struct Forward {
+    path: PathBuf,
+}
+
+impl Forward {
+    /// For `reqwest::ClientBuilder::unix_socket`.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        // Without its name nobody gets in; the listener itself ends with the connection.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+pub(super) async fn open(connection: &Connection, port: u16) -> Result<Forward, Error> {
+    let allowed = connection.forwarding.get_or_try_init(|| is_allowed(connection)).await?;
+    if !allowed {
+        return Err(Error::ForwardingForbidden { host: connection.host.clone(), at: "the host".to_owned() });
+    }
+    listen(connection, port).await
+}
+
+async fn listen(connection: &Connection, port: u16) -> Result<Forward, Error> {
+    let number = connection.forwards.fetch_add(1, Ordering::Relaxed);
+    let path = connection.directory().join(format!("f{number}"));
+    // The address, not the name: `localhost` may lead to ::1 first, where the APIs do not listen.
+    let there = Socket::TcpSocket { host: "127.0.0.1".into(), port };
+    match connection.session.request_port_forward(ForwardType::Local, path.as_path(), there).await {
+        Ok(()) => Ok(Forward { path }),
+        Err(openssh::Error::Disconnected) => Err(connection.lost()),
+        Err(source) => {
+            let host = connection.host.clone();
+            Err(Error::Local { host, what: "ssh cannot forward a port", source: source.into() })
+        }
+    }
+}
+
+/// ssh listens on this side whatever sshd thinks of it; only a connection shows, and only ssh's log
+/// tells a forbidden way from a closed port. So one is made to a port that is closed anyway.
+async fn is_allowed(connection: &Connection) -> Result<bool, Error> {
+    let already = master::read_log(connection.directory()).len();
+    let probe = listen(connection, CLOSED_PORT).await?;
+    let answered = async {
+        let mut stream = UnixStream::connect(probe.path()).await?;
+        stream.read(&mut [0]).await
+    };
+    // No answer at all says nothing against it: a firewall on the loopback, say.
+    let _ = timeout(Duration::from_secs(5), answered).await;
+    let log = master::read_log(connection.directory());
+    Ok(!log::forbids_forwarding(log.get(already..).unwrap_or(&log)))
+}

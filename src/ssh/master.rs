@@ -1,0 +1,130 @@
+//! Starts the `ssh` that holds a connection: a private directory, one attempt after another, and why
+//! none succeeded.
+//!
+//! The openssh crate can start it too, but then nobody ends an ssh that hangs, jump hosts fail without
+//! a word, and Ctrl-C takes the jump hosts' processes down with it.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{ConnectOptions, Error, Target, config, log};
+
+/// How long ssh outlives us when we are killed, and may wait for us after it has connected.
+const LIFE_WITHOUT_US: &str = "ControlPersist=10";
+
+/// A connected ssh, waiting at the socket `master` in its directory.
+pub(super) struct Master {
+    pub dir: TempDir,
+    /// Kept open as long as the connection is wanted: ssh sees it close even when we are killed, and
+    /// leaves by itself.
+    pub lifeline: UnixStream,
+}
+
+/// Connects, trying again while the reason may pass.
+pub(super) async fn launch(target: &Target, options: &ConnectOptions) -> Result<Master, Error> {
+    let deadline = Instant::now() + options.deadline;
+    let dir = private_directory(target, options)?;
+    fs::write(dir.path().join("config"), config::text(target, options)?)
+        .map_err(local(target, "cannot write a file"))?;
+    let arguments = config::arguments(target)?;
+    let mut pause = Duration::from_millis(200);
+    let mut attempt = 1;
+    loop {
+        let error = match connect(target, dir.path(), &arguments, deadline).await {
+            Ok(()) => break,
+            Err(error) => error,
+        };
+        let wait = jittered(pause);
+        if !error.may_pass() || attempt >= options.attempts || Instant::now() + wait >= deadline {
+            return Err(error);
+        }
+        tracing::debug!(host = %target.host, attempt, %error, "not connected yet");
+        sleep(wait).await;
+        pause *= 2;
+        attempt += 1;
+    }
+    let lifeline = UnixStream::connect(dir.path().join("master")).await;
+    match lifeline {
+        Ok(lifeline) => Ok(Master { dir, lifeline }),
+        Err(_) => Err(Error::ConnectionLost { host: target.host.clone(), last: last_words(dir.path()) }),
+    }
+}
+
+/// What ssh said last, for an error about a connection that has ended.
+pub(super) fn last_words(dir: &Path) -> String {
+    log::last(&read_log(dir)).unwrap_or_else(|| "ssh ended without a word".to_owned())
+}
+
+/// What ssh and the processes that lead through its jump hosts have written so far.
+pub(super) fn read_log(dir: &Path) -> String {
+    fs::read(dir.join("log")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// One attempt. `ssh -f` returns once it is authenticated and its socket listens.
+async fn connect(
+    target: &Target,
+    dir: &Path,
+    arguments: &[std::ffi::OsString],
+    deadline: Instant,
+) -> Result<(), Error> {
+    let log = File::create(dir.join("log")).map_err(local(target, "cannot write a file"))?;
+    let mut ssh = Command::new("ssh");
+    // Only a verbose ssh that logs to its stderr keeps it in the background, and leaves it to the jump
+    // hosts' processes: their last words are what an error needs.
+    ssh.arg("-v").arg("-F").arg(dir.join("config"));
+    ssh.arg("-S").arg(dir.join("master")).args(["-M", "-N", "-f", "-o", LIFE_WITHOUT_US]);
+    ssh.args(arguments);
+    ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    // Its own process group: Ctrl-C ends the run after the step in hand, not the links to the hosts.
+    ssh.process_group(0).kill_on_drop(true);
+    let missing = |source| Error::SshMissing { host: target.host.clone(), source };
+    let mut child = ssh.spawn().map_err(missing)?;
+    match timeout_at(deadline, child.wait()).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(_)) => Err(log::explain(target, &read_log(dir))),
+        Ok(Err(source)) => Err(missing(source)),
+        Err(_) => {
+            let cause = log::unfinished(target, &read_log(dir));
+            Err(Error::Unreachable { host: target.host.clone(), cause })
+        }
+    }
+}
+
+/// A directory that only we can enter, with a path short enough for sockets in it: ssh needs 17 of a
+/// socket's 107 characters for itself.
+fn private_directory(target: &Target, options: &ConnectOptions) -> Result<TempDir, Error> {
+    let wanted = &options.control_dir;
+    // ssh starts jump hosts through a shell and gives them our file's path as it stands.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let fits = wanted.to_str().is_some_and(|path| path.len() <= 60 && path.chars().all(plain));
+    let base =
+        if fits && wanted.is_absolute() && wanted.is_dir() { wanted.clone() } else { PathBuf::from("/tmp") };
+    tempfile::Builder::new()
+        .prefix("bs-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(base)
+        .map_err(local(target, "cannot make a private directory"))
+}
+
+fn local<E>(target: &Target, what: &'static str) -> impl FnOnce(E) -> Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |source| Error::Local { host: target.host.clone(), what, source: Box::new(source) }
+}
+
+/// Between half and one and a half times `pause`, so that a hundred hosts behind one jump host do not
+/// come back all at once.
+fn jittered(pause: Duration) -> Duration {
+    // Without random numbers the pause is as good as any.
+    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX))
+}

@@ -1,0 +1,46 @@
+//! Where to connect, and how long to try.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::inventory::{Host, HostName, SshSettings};
+
+/// A host as ssh sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub host: HostName,
+    /// An IP address, a name, or an alias from the user's ssh configuration.
+    pub address: String,
+    pub settings: SshSettings,
+}
+
+impl From<&Host> for Target {
+    fn from(host: &Host) -> Self {
+        Self { host: host.name.clone(), address: host.address.clone(), settings: host.ssh.clone() }
+    }
+}
+
+/// How connections are opened; the same for every host of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectOptions {
+    /// For all attempts together.
+    pub deadline: Duration,
+    /// How often to try when the reason may pass: refused, no answer, connection dropped.
+    pub attempts: u32,
+    /// Where the private directory with the control socket is made: `$XDG_RUNTIME_DIR` when there is one.
+    /// `/tmp` is taken instead when the path is too long for a socket.
+    pub control_dir: PathBuf,
+    /// Read instead of `~/.ssh/config` and `/etc/ssh/ssh_config`, as `ssh -F` does; `none` reads neither.
+    pub ssh_config: Option<PathBuf>,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(30),
+            attempts: 5,
+            control_dir: PathBuf::from("/tmp"),
+            ssh_config: None,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The connections of a run.
+
+use std::collections::BTreeMap;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use super::{BecomePassword, ConnectOptions, Connection, Error, Target};
+use crate::inventory::HostName;
+
+/// Open connections by host; a host that could not be reached is not in it.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    open: BTreeMap<HostName, Connection>,
+}
+
+impl Sessions {
+    /// Connects to all targets, at most `parallel` at a time. `on_host` hears of each as it is decided.
+    pub async fn open(
+        targets: &[Target],
+        options: &ConnectOptions,
+        password: Option<&BecomePassword>,
+        parallel: usize,
+        mut on_host: impl FnMut(&HostName, Result<(), &Error>),
+    ) -> (Self, BTreeMap<HostName, Error>) {
+        let mut sessions = Self::default();
+        let mut failed = BTreeMap::new();
+        let one = |target| async move { (target, Connection::open(target, options, password).await) };
+        let mut decided = stream::iter(targets.iter().map(one)).buffer_unordered(parallel.max(1));
+        while let Some((Target { host, .. }, opened)) = decided.next().await {
+            on_host(host, opened.as_ref().map(|_| ()));
+            match opened {
+                Ok(connection) => drop(sessions.open.insert(host.clone(), connection)),
+                Err(error) => drop(failed.insert(host.clone(), error)),
+            }
+        }
+        (sessions, failed)
+    }
+
+    pub fn of(&self, host: &HostName) -> Option<&Connection> {
+        self.open.get(host)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&HostName, &Connection)> {
+        self.open.iter()
+    }
+
+    /// Takes a connection out, to close it or when it is lost.
+    pub fn remove(&mut self, host: &HostName) -> Option<Connection> {
+        self.open.remove(host)
+    }
+
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Closes all connections; what goes wrong at that is not worth a failed run.
+    pub async fn close(self) {
+        let closing = self.open.into_values().map(Connection::close);
+        stream::iter(closing)
+            .buffer_unordered(100)
+            .for_each(async |closed| {
+                if let Err(error) = closed {
+                    tracing::debug!(host = %error.host(), %error, "not closed");
+                }
+            })
+            .await;
+    }
+}

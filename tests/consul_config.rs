@@ -1,0 +1,163 @@
+//! What the Consul roles render for each line of versions, as snapshots, and against the keys that
+//! the product documents for that version.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use bootstrap::facts::{Facts, Init, Resolver};
+use bootstrap::inventory::HostName;
+use bootstrap::roles::{ClusterAddresses, RoleSet, Wanted, load_inventory};
+
+/// Top-level keys of the agent's configuration that the roles write, with the first version that has
+/// them and the first that has them no more. Source: Consul's agent configuration reference.
+const DOCUMENTED: [(&str, &str, Option<&str>); 21] = [
+    ("advertise_addr", "0.0.0", None),
+    ("autopilot", "0.8.0", None),
+    ("bind_addr", "0.0.0", None),
+    ("bootstrap_expect", "0.0.0", None),
+    ("client_addr", "0.0.0", None),
+    ("data_dir", "0.0.0", None),
+    ("datacenter", "0.0.0", None),
+    ("disable_update_check", "0.0.0", None),
+    ("encrypt", "0.0.0", None),
+    ("leave_on_terminate", "0.0.0", None),
+    ("log_level", "0.0.0", None),
+    ("node_name", "0.0.0", None),
+    ("performance", "0.7.0", None),
+    ("ports", "0.0.0", None),
+    ("retry_interval", "0.0.0", None),
+    ("retry_join", "0.0.0", None),
+    ("server", "0.0.0", None),
+    ("services", "0.0.0", None),
+    ("skip_leave_on_interrupt", "0.0.0", None),
+    ("telemetry", "0.0.0", None),
+    // `ui` is deprecated since 1.9 in favour of `ui_config`.
+    ("ui", "0.0.0", Some("1.9.0")),
+];
+const SINCE_1_9: [&str; 1] = ["ui_config"];
+
+fn facts() -> Facts {
+    Facts {
+        os_id: "debian".into(),
+        os_version: "12".into(),
+        os_name: "Debian GNU/Linux 12".into(),
+        arch: "x86_64".into(),
+        hostname: "node-1".into(),
+        machine_id: "0123456789abcdef0123456789abcdef".into(),
+        kernel: "6.1.0".into(),
+        addresses: vec![("eth0".into(), "10.0.0.11".parse().unwrap())],
+        ssh_server_address: None,
+        epoch: 1_700_000_000,
+        disk_free_kib: BTreeMap::new(),
+        package_manager: None,
+        init: Init::Systemd,
+        user: "root".into(),
+        resolver: Resolver::Plain,
+        cgroup_version: 2,
+    }
+}
+
+fn inventory(version: &str, extra: &str) -> String {
+    format!(
+        "cluster: dc1\n\
+         hosts:\n  node-[1-3]: {{ address: \"10.0.0.1[1-3]\" }}\n  web-1: {{ address: 10.0.0.21 }}\n\
+         groups:\n  servers: {{ hosts: [node-1, node-2, node-3], roles: [consul-server] }}\n  \
+         clients: {{ hosts: [web-1], roles: [consul-client] }}\n\
+         vars:\n  consul:\n    version: {version}\n{extra}"
+    )
+}
+
+/// Every file that a host's roles want, by path.
+fn files(version: &str, extra: &str, host: &str) -> BTreeMap<String, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("inventory.yaml");
+    std::fs::write(&path, inventory(version, extra)).unwrap();
+    let roles = RoleSet::embedded().unwrap();
+    let (inventory, _) = load_inventory(Path::new(&path), &roles, None).unwrap_or_else(|problems| {
+        panic!("{}", problems.iter().map(|problem| problem.render(false)).collect::<String>())
+    });
+    let key = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=";
+    let generated = BTreeMap::from([("consul.gossip_key".to_owned(), key.to_owned())]);
+    let wanted = Wanted::new(&inventory, &roles, &generated).unwrap();
+    let addresses: ClusterAddresses =
+        inventory.hosts.iter().map(|host| (host.name.clone(), host.address.parse().unwrap())).collect();
+    let of_host = wanted.host(&HostName::parse(host).unwrap()).unwrap();
+    let mut files = BTreeMap::new();
+    for role in &of_host.roles {
+        for resource in &role.resources {
+            let resolved = wanted.resolved(of_host, role, resource, &facts(), &addresses).unwrap();
+            if let Some(content) = resolved.content() {
+                files.insert(resolved.id().0.replace("file ", ""), content.to_owned());
+            }
+        }
+    }
+    files
+}
+
+fn snapshots() -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("cases/consul");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings
+}
+
+fn shown(files: &BTreeMap<String, String>) -> String {
+    files.iter().map(|(path, content)| format!("==> {path}\n{content}\n")).collect()
+}
+
+#[test]
+fn a_server_of_1_8() {
+    snapshots().bind(|| insta::assert_snapshot!("server-1.8.7", shown(&files("1.8.7", "", "node-1"))));
+}
+
+#[test]
+fn a_server_of_1_21() {
+    snapshots().bind(|| insta::assert_snapshot!("server-1.21.4", shown(&files("1.21.4", "", "node-1"))));
+}
+
+#[test]
+fn a_client_with_everything_set() {
+    let extra = "    ui: false\n    dns_port: 53\n    client_addr: [10.0.0.21]\n    \
+                 telemetry: { prometheus_retention_time: 60s }\n    extra_config: { ports: { grpc: 8502 } }\n    \
+                 services: [ { name: web, port: 80, tags: [http], check: { http: \"http://127.0.0.1/\", interval: 5s } } ]\n";
+    snapshots().bind(|| insta::assert_snapshot!("client-1.21.4", shown(&files("1.21.4", extra, "web-1"))));
+}
+
+#[test]
+fn only_documented_keys_are_written() {
+    for version in ["1.8.7", "1.9.0", "1.14.0", "1.21.4"] {
+        let wanted = semver::Version::parse(version).unwrap();
+        let at_least = |text: &str| wanted >= semver::Version::parse(text).unwrap();
+        let mut known: BTreeSet<&str> = DOCUMENTED
+            .iter()
+            .filter(|(_, since, until)| at_least(since) && !until.is_some_and(at_least))
+            .map(|(key, _, _)| *key)
+            .collect();
+        if at_least("1.9.0") {
+            known.extend(SINCE_1_9);
+        }
+        for host in ["node-1", "web-1"] {
+            let files = files(version, "", host);
+            let json = files.iter().filter(|(path, _)| path.ends_with(".json"));
+            for (path, text) in json {
+                let config: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap();
+                for key in config.keys() {
+                    assert!(known.contains(key.as_str()), "{version} {path}: `{key}` is not documented");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn servers_expect_each_other_and_clients_expect_nobody() {
+    let server = &files("1.21.4", "", "node-2")["/etc/consul.d/join.json"];
+    let server: serde_json::Value = serde_json::from_str(server).unwrap();
+    assert_eq!(server["bootstrap_expect"], 3);
+    assert_eq!(server["retry_join"], serde_json::json!(["10.0.0.11", "10.0.0.12", "10.0.0.13"]));
+    let client = &files("1.21.4", "", "web-1")["/etc/consul.d/join.json"];
+    let client: serde_json::Value = serde_json::from_str(client).unwrap();
+    assert!(client.get("bootstrap_expect").is_none());
+    assert_eq!(client["retry_join"], server["retry_join"]);
+}

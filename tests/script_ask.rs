@@ -1,0 +1,77 @@
+//! Questions to local APIs and journals, with whatever client a host has.
+
+mod shells;
+
+use shells::server::{Page, Server};
+use shells::{Host, call, have, shells};
+
+const CLIENTS: [&str; 4] = ["curl", "wget", "python3", "perl"];
+
+/// Each shell with each client, the others taken away.
+fn each(test: impl Fn(&'static [&'static str], &Host, &str)) {
+    for shell in shells() {
+        for client in CLIENTS.into_iter().filter(|client| have(client)) {
+            let others: Vec<_> = CLIENTS.into_iter().filter(|other| *other != client).collect();
+            test(shell, &Host::new().without(&others), &format!("{shell:?} with {client}"));
+        }
+    }
+}
+
+#[test]
+fn an_answer_is_its_status_and_body() {
+    let server = Server::start();
+    let body = "{\"Healthy\": true,\n\n \"Name\": \"ü '$(x)' %s\"}\n\n";
+    server.serve("/v1/health?stale", Page::new(body));
+    server.serve("/v1/bad", Page { status: 429, ..Page::new(body) });
+    server.serve("/v1/empty", Page::new(""));
+    each(|shell, host, what| {
+        for (path, status, body) in [
+            ("/v1/health?stale", "200", body),
+            ("/v1/bad", "429", body),
+            ("/v1/empty", "200", ""),
+            ("/v1/none", "404", "not here\n"),
+        ] {
+            let seen = host.ask(shell, call("http_get", &[&format!("{}{path}", server.url)]));
+            let seen = seen.of("probe");
+            assert_eq!(seen.text("status"), Some(status), "{what} {path}: {seen:?}");
+            assert_eq!(seen.text("body"), Some(body), "{what} {path}");
+        }
+    });
+}
+
+#[test]
+fn no_answer_is_an_error() {
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    each(|shell, host, what| {
+        let seen = host.ask(shell, call("http_get", &[&format!("http://127.0.0.1:{port}/")]));
+        assert!(!seen.of("probe").has("status"), "{what}: {seen:?}");
+        assert!(seen.of("probe").has("error"), "{what}: {seen:?}");
+    });
+}
+
+#[test]
+fn a_silent_server_is_given_up_soon() {
+    // Connections wait in the queue of a listener that never accepts.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    for client in CLIENTS.into_iter().filter(|client| have(client) && have("dash")) {
+        let others: Vec<_> = CLIENTS.into_iter().filter(|other| *other != client).collect();
+        let host = Host::new().without(&others);
+        let began = std::time::Instant::now();
+        let seen = host.ask(&["dash"], call("http_get", &[&url]));
+        assert!(seen.of("probe").has("error"), "{client}: {seen:?}");
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{client}: {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn a_host_without_any_client_says_what_to_install() {
+    for shell in shells() {
+        let seen = Host::new().without(&CLIENTS).ask(shell, call("http_get", &["http://127.0.0.1:1/"]));
+        assert!(
+            seen.of("probe").text("error").unwrap().contains("install curl, wget"),
+            "{shell:?}: {seen:?}"
+        );
+    }
+}

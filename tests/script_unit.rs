@@ -1,0 +1,187 @@
+//! When a unit is started, restarted or reloaded. systemd itself is left out: the two functions that speak with it are
+//! replaced by ones that read a unit's state from a file and write orders down.
+
+mod shells;
+
+use std::os::unix::fs::symlink;
+
+use bootstrap::script::{Call, Nonce, Observation, Record, Script};
+use shells::{Host, call, holder, shells, step};
+
+/// A restart makes the unit what the test says in `after`.
+const PRETENDED: &str = r#"
+systemd_runs() { true; }
+unit_state() { state=$nl$(cat "$pretended/state")$nl; }
+unit_order() {
+  echo "$*" >>"$pretended/orders"
+  case $* in *restart*) cat "$pretended/after" >"$pretended/state" ;; esac
+}
+"#;
+
+const ACTIVE: &str = "LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\n\
+                      NeedDaemonReload=no\nType=notify\nJob=\nResult=success\nConditionResult=yes\n";
+
+/// A host with one unit that watches `conf` and `bin/tool` for a restart and `rules` for a reload.
+struct UnitHost {
+    host: Host,
+    shell: &'static [&'static str],
+}
+
+impl UnitHost {
+    fn new(shell: &'static [&'static str], state: &str) -> Self {
+        let unit = Self { host: Host::new(), shell };
+        unit.state(state);
+        unit.after(ACTIVE);
+        unit.host.write("conf", "1");
+        unit.host.write("rules", "1");
+        unit.host.write("opt/1/tool", "");
+        std::fs::create_dir(unit.host.at("bin")).unwrap();
+        symlink(unit.host.at("opt/1/tool"), unit.host.at("bin/tool")).unwrap();
+        unit
+    }
+
+    fn state(&self, state: &str) {
+        self.host.write("state-of-unit/state", state);
+    }
+
+    fn after(&self, state: &str) {
+        self.host.write("state-of-unit/after", state);
+    }
+
+    fn run(&self, script: &Script, start: &str) -> Vec<Record> {
+        let pretended = format!("pretended='{}'\n{PRETENDED}\n{start}", self.host.at("state-of-unit"));
+        let text = self.host.text(script).replacen(start, &pretended, 1);
+        let output = self.host.run_text(self.shell, &text);
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        shells::records(script.nonce(), &output.stdout)
+    }
+
+    fn watched(&self, start: &[&str]) -> Call {
+        let paths = [self.host.at("conf"), self.host.at("bin/tool"), self.host.at("rules")];
+        let args: Vec<_> =
+            start.iter().copied().chain(["2"]).chain(paths.iter().map(String::as_str)).collect();
+        call(if start.len() == 1 { "unit_probe" } else { "unit_converge" }, &args)
+    }
+
+    /// Converges the unit: the step's status and output, and the orders that were given.
+    fn converge(&self) -> (i32, String, Vec<String>) {
+        let steps = [step("unit a.service", vec![self.watched(&["a.service", "true", "started"])])];
+        let records = self.run(&Script::apply(&Nonce::random(), &holder(), &steps), "run_steps() {");
+        let Some(Record::End { status, output, .. }) = records.get(1) else { panic!("{records:?}") };
+        let orders = std::fs::read_to_string(self.host.at("state-of-unit/orders")).unwrap_or_default();
+        self.host.write("state-of-unit/orders", "");
+        let orders =
+            orders.lines().filter(|order| !order.starts_with("reset-failed")).map(str::to_owned).collect();
+        (*status, output.clone(), orders)
+    }
+
+    /// Whether the probe sees another fingerprint than the saved one: for restart, for reload.
+    fn differs(&self) -> (bool, bool) {
+        let script =
+            Script::ask(&Nonce::random(), &[(step("probe", vec![]).id, self.watched(&["a.service"]))]);
+        let seen = Observation::new(&self.run(&script, "main() {"));
+        let seen = seen.of("probe");
+        assert_eq!(seen.text("ActiveState"), Some("active"), "{seen:?}");
+        (
+            seen.text("restart-saved") != seen.text("restart-mark"),
+            seen.text("reload-saved") != seen.text("reload-mark"),
+        )
+    }
+}
+
+const ENABLE: &str = "-q enable -- a.service";
+const RESTART: &str = "--no-block restart -- a.service";
+const RELOAD: &str = "--no-block reload-or-restart -- a.service";
+
+#[test]
+fn a_unit_restarts_when_what_it_watches_is_not_what_it_started_with() {
+    for shell in shells() {
+        let unit =
+            UnitHost::new(shell, &ACTIVE.replace("=active", "=inactive").replace("=enabled", "=disabled"));
+        assert_eq!(
+            unit.converge(),
+            (0, String::new(), vec![ENABLE.into(), RESTART.into()]),
+            "{shell:?}: first start"
+        );
+        assert_eq!(unit.differs(), (false, false), "{shell:?}");
+        assert_eq!(unit.converge().2, [] as [&str; 0], "{shell:?}: nothing changed");
+
+        unit.host.write("conf", "2");
+        assert_eq!(unit.differs(), (true, false), "{shell:?}");
+        assert_eq!(unit.converge().2, [RESTART], "{shell:?}: a file changed");
+        assert_eq!(unit.differs(), (false, false), "{shell:?}");
+
+        unit.host.write("rules", "2");
+        assert_eq!(unit.differs(), (false, true), "{shell:?}");
+        assert_eq!(unit.converge().2, [RELOAD], "{shell:?}: a rule changed");
+        assert_eq!(unit.differs(), (false, false), "{shell:?}");
+
+        unit.host.write("opt/2/tool", "");
+        std::fs::remove_file(unit.host.at("bin/tool")).unwrap();
+        symlink(unit.host.at("opt/2/tool"), unit.host.at("bin/tool")).unwrap();
+        assert_eq!(unit.differs(), (true, false), "{shell:?}");
+        assert_eq!(unit.converge().2, [RESTART], "{shell:?}: a link moved");
+    }
+}
+
+#[test]
+fn a_running_unit_that_was_never_started_here_restarts() {
+    for shell in shells() {
+        let unit = UnitHost::new(shell, ACTIVE);
+        assert_eq!(unit.differs(), (true, true), "{shell:?}");
+        assert_eq!(unit.converge().2, [RESTART], "{shell:?}");
+    }
+}
+
+#[test]
+fn a_unit_that_fails_is_reported_and_started_by_the_next_run() {
+    for shell in shells() {
+        for broken in [
+            ACTIVE.replace("=active", "=failed").replace("=running", "=failed"),
+            ACTIVE.replace("=active", "=activating").replace("=running", "=auto-restart"),
+        ] {
+            let unit = UnitHost::new(shell, ACTIVE);
+            unit.after(&broken);
+            let (status, output, orders) = unit.converge();
+            assert_eq!((status, orders), (1, vec![RESTART.into()]), "{shell:?}: {output}");
+            assert!(output.starts_with("a.service does not run: "), "{shell:?}: {output}");
+            // Between two attempts of a unit that starts over and over it may look well.
+            unit.state(ACTIVE);
+            unit.after(ACTIVE);
+            assert_eq!(unit.differs(), (true, true), "{shell:?}");
+            assert_eq!(unit.converge().2, [RESTART], "{shell:?}: once more");
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_waits_for_its_peers_is_left_to_the_gate() {
+    for shell in shells() {
+        let unit = UnitHost::new(shell, ACTIVE);
+        unit.after(
+            &ACTIVE.replace("=active", "=activating").replace("=running", "=start").replace("Job=", "Job=77"),
+        );
+        let (status, output, _) = unit.converge();
+        assert_eq!((status, output.as_str()), (0, ""), "{shell:?}");
+    }
+}
+
+#[test]
+fn a_job_that_is_still_queued_is_not_taken_for_the_old_process() {
+    for shell in shells() {
+        let unit = UnitHost::new(shell, ACTIVE);
+        // For the whole watch the unit shows its old process; had that been believed, it would have ended at once.
+        unit.after(&ACTIVE.replace("Job=", "Job=77"));
+        let began = std::time::Instant::now();
+        assert_eq!(unit.converge().0, 0, "{shell:?}");
+        assert!(began.elapsed() >= std::time::Duration::from_secs(3), "{shell:?}: {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn a_changed_unit_file_is_read_again_before_the_restart() {
+    for shell in shells() {
+        let unit = UnitHost::new(shell, &ACTIVE.replace("NeedDaemonReload=no", "NeedDaemonReload=yes"));
+        assert_eq!(unit.converge().2, ["daemon-reload", RESTART], "{shell:?}");
+    }
+}

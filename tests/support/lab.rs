@@ -1,0 +1,185 @@
+//! Real hosts for tests: the project's own lab, driven by the project's own program.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+/// Where the lab keeps its state; its inventory names key and known_hosts below it.
+const STATE: &str = "/var/lib/bootstrap-lab";
+
+/// A running lab, fresh for one test, taken down at its end. Tests share one machine, so run them
+/// with `--test-threads=1`.
+pub struct Lab {
+    /// Holds the test's inventory and what `bootstrap` writes beside it.
+    pub folder: tempfile::TempDir,
+    pub user: String,
+}
+
+/// What a command did.
+pub struct Ran {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Fails the test with everything that was printed unless the status is the expected one.
+    #[track_caller]
+    pub fn exits(self, status: i32) -> Self {
+        assert_eq!(self.status, status, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Fails the test unless stderr says so.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "`{text}` is not in stderr:\n{}", self.stderr);
+        self
+    }
+}
+
+impl Lab {
+    /// Bare hosts; `options` are those of `lab up`.
+    pub fn up(options: &[&str]) -> Self {
+        let arguments: Vec<&str> = ["lab", "up", "--fresh"].iter().chain(options).copied().collect();
+        // The lab's servers live on after the command; inheriting our pipes they would hold them open.
+        let folder = tempfile::tempdir().unwrap();
+        let log = fs::File::create(folder.path().join("lab.log")).unwrap();
+        let status =
+            bootstrap().args(arguments).stdout(log.try_clone().unwrap()).stderr(log).status().unwrap();
+        let said = fs::read_to_string(folder.path().join("lab.log")).unwrap();
+        assert!(status.success(), "lab up: {said}");
+        let user = options.iter().position(|option| *option == "--user").map_or("root", |at| options[at + 1]);
+        let lab = Self { folder, user: user.to_owned() };
+        fs::copy(Path::new(STATE).join("inventory.yaml"), lab.inventory()).unwrap();
+        lab
+    }
+
+    pub fn inventory(&self) -> PathBuf {
+        self.folder.path().join("inventory.yaml")
+    }
+
+    /// Changes the inventory's text; fails when there is nothing to change.
+    #[track_caller]
+    pub fn edit(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(self.inventory()).unwrap();
+        assert!(text.contains(from), "`{from}` is not in the inventory:\n{text}");
+        fs::write(self.inventory(), text.replace(from, to)).unwrap();
+    }
+
+    /// `bootstrap COMMAND INVENTORY OPTIONS`.
+    pub fn run(&self, command: &str, options: &[&str]) -> Ran {
+        self.run_with(command, options, &[])
+    }
+
+    pub fn run_with(&self, command: &str, options: &[&str], environment: &[(&str, &str)]) -> Ran {
+        let mut call = bootstrap();
+        call.arg(command).arg(self.inventory()).args(options).envs(environment.iter().copied());
+        Ran::of(call.output().unwrap())
+    }
+
+    /// Runs a shell command on a host, as the lab's user.
+    pub fn ssh(&self, host: &str, command: &str) -> Ran {
+        let mut call = Command::new("ssh");
+        call.args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "StrictHostKeyChecking=yes"]);
+        call.args([
+            "-o",
+            &format!("UserKnownHostsFile={STATE}/known_hosts"),
+            "-i",
+            &format!("{STATE}/id_ed25519"),
+        ]);
+        call.args(["-l", &self.user, &self.address(host), command]);
+        Ran::of(call.output().unwrap())
+    }
+
+    /// Standard output of a command that must succeed.
+    #[track_caller]
+    pub fn asks(&self, host: &str, command: &str) -> String {
+        self.ssh(host, command).exits(0).stdout
+    }
+
+    /// `lab VERB HOST OPTIONS`.
+    #[track_caller]
+    pub fn lab(&self, words: &[&str]) {
+        let log = self.folder.path().join("lab.log");
+        let out = fs::File::create(&log).unwrap();
+        let status =
+            bootstrap().arg("lab").args(words).stdout(out.try_clone().unwrap()).stderr(out).status().unwrap();
+        assert!(status.success(), "lab {words:?}: {}", fs::read_to_string(log).unwrap());
+    }
+
+    pub fn address(&self, host: &str) -> String {
+        let text = fs::read_to_string(self.inventory()).unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.trim_start().starts_with(&format!("{host}:")))
+            .unwrap_or_else(|| panic!("{host} is not in the inventory:\n{text}"));
+        let rest = line.split("address:").nth(1).expect("an address on the host's line");
+        rest.trim_matches([' ', '}', '"']).to_owned()
+    }
+
+    /// How often sshd on a host has let somebody in, and how many sessions it has begun, so far.
+    pub fn logins(&self, host: &str) -> Logins {
+        // Through the hypervisor's side, as a look through ssh would count itself.
+        let journal = format!("{STATE}/hosts/{host}/journal");
+        let _ = journal;
+        let text = self.asks(host, "journalctl -u ssh -u ssh.socket -u 'ssh@*' -o cat --no-pager");
+        // This look is a login and a session itself.
+        Logins {
+            handshakes: text.matches("Accepted publickey").count() - 1,
+            sessions: text.matches("Starting session:").count() - 1,
+        }
+    }
+}
+
+/// Counted in sshd's own log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logins {
+    pub handshakes: usize,
+    pub sessions: usize,
+}
+
+impl Logins {
+    /// What came between two looks. The first look counts as one login of its own.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            handshakes: self.handshakes - earlier.handshakes - 1,
+            sessions: self.sessions - earlier.sessions - 1,
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // The next `lab up --fresh` clears up as well; a failure here must not hide the test's own.
+        let _ = bootstrap().args(["lab", "down"]).status();
+    }
+}
+
+pub fn bootstrap() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bootstrap"));
+    command.stdin(std::process::Stdio::null()).env("NO_COLOR", "1");
+    command
+}
+
+/// Polls until `ready` gives something, or fails the test after `limit`.
+#[track_caller]
+pub fn poll<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = ready() {
+            return found;
+        }
+        assert!(started.elapsed() < limit, "{what}: not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
