@@ -164,6 +164,41 @@ async fn nothing_of_ours_is_left_behind() {
     wait_for("end of the connections", || sshd.children().is_empty().then_some(()));
 }
 
+/// Not a test: the other half of the one below, in a process of its own.
+#[tokio::test]
+#[ignore = "started by `a_killed_program_leaves_no_ssh_behind`"]
+async fn hold_a_connection() {
+    let Ok(dir) = std::env::var("HOLD_A_CONNECTION") else { return };
+    let path = |name: &str| Path::new(&dir).join(name);
+    let settings = SshSettings {
+        port: Some(fs::read_to_string(path("port")).unwrap().parse().unwrap()),
+        identity_file: Some(path("login_key")),
+        known_hosts: Some(path("known_hosts")),
+        ..SshSettings::default()
+    };
+    let target = Target { host: HostName::parse("node-1").unwrap(), address: "127.0.0.1".into(), settings };
+    let _connection = open(&target).await.unwrap();
+    fs::write(path("open"), "").unwrap();
+    std::future::pending().await
+}
+
+#[tokio::test]
+async fn a_killed_program_leaves_no_ssh_behind() {
+    if !have(&["ssh", "sshd"]) {
+        return;
+    }
+    let sshd = Sshd::start(&[]);
+    fs::write(sshd.path("port"), sshd.port.to_string()).unwrap();
+    let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+    program.args(["--exact", "hold_a_connection", "--ignored"]).env("HOLD_A_CONNECTION", sshd.path(""));
+    let mut program = program.stdout(std::process::Stdio::null()).spawn().unwrap();
+    wait_for("open connection", || sshd.path("open").exists().then_some(()));
+    assert_eq!(sshd.children().len(), 1);
+    program.kill().unwrap();
+    program.wait().unwrap();
+    wait_for("end of the connection", || sshd.children().is_empty().then_some(()));
+}
+
 // ---- hosts that do not let us in ----
 
 #[tokio::test]
@@ -382,26 +417,53 @@ async fn a_script_that_stops_early_says_how() {
 // ---- root's rights ----
 
 #[tokio::test]
-async fn sudo_without_password_under_every_login_shell() {
-    if !have(&["ssh", "sshd", "sudo", "csh"]) || !is_root() {
-        return;
+async fn sudo_without_password() {
+    if have(&["ssh", "sshd", "sudo"]) && is_root() {
+        for shell in ["/bin/sh", "/bin/bash"] {
+            sudo_under(shell).await;
+        }
     }
+}
+
+#[tokio::test]
+async fn sudo_under_csh() {
+    if have(&["ssh", "sshd", "sudo", "csh"]) && is_root() {
+        sudo_under("/bin/csh").await;
+    }
+}
+
+#[tokio::test]
+async fn sudo_under_fish() {
+    if have(&["ssh", "sshd", "sudo", "fish"]) && is_root() {
+        sudo_under("/usr/bin/fish").await;
+    }
+}
+
+/// As a user with this login shell and talkative login files.
+async fn sudo_under(shell: &str) {
     let sshd = Sshd::start(&[LOGIN_FILES]);
-    for shell in ["/bin/sh", "/bin/bash", "/bin/csh"] {
-        let user = TestUser::new(shell, None).sudoers("ALL=(ALL) NOPASSWD: ALL");
-        for file in [".bashrc", ".cshrc", ".profile"] {
-            fs::write(user.home.join(file), "echo 'Welcome! bootstrap-is-ready?'\necho more\n").unwrap();
-        }
-        // A password that is not asked for is not sent, so a wrong one does no harm.
-        for password in [None, Some(password("never asked for"))] {
-            let target = sshd.target_of(&user);
-            let connection = Connection::open(&target, &options(), password.as_ref()).await.unwrap();
-            assert_eq!(said(&connection, "say uid \"$(id -u)\"", "uid").await.unwrap(), "0", "{shell}");
-            connection.close().await.unwrap();
-        }
-        let log = fs::read_to_string(user.sudo_log()).unwrap();
-        assert!(!log.contains("incorrect"), "{log}");
+    let user = TestUser::new(shell, Some("right")).sudoers("ALL=(ALL) NOPASSWD: ALL");
+    fs::create_dir_all(user.home.join(".config/fish")).unwrap();
+    for file in [".bashrc", ".cshrc", ".profile", ".config/fish/config.fish"] {
+        fs::write(user.home.join(file), "echo 'Welcome! bootstrap-is-ready?'\necho more\n").unwrap();
     }
+    // A password that is not asked for is not sent, so a wrong one does no harm.
+    for password in [None, Some(password("never asked for"))] {
+        let connection =
+            Connection::open(&sshd.target_of(&user), &options(), password.as_ref()).await.unwrap();
+        assert_eq!(said(&connection, "say uid \"$(id -u)\"", "uid").await.unwrap(), "0", "{shell}");
+        connection.close().await.unwrap();
+    }
+    let user = user.sudoers("ALL=(ALL) ALL");
+    let right = password("right");
+    let connection = Connection::open(&sshd.target_of(&user), &options(), Some(&right)).await.unwrap();
+    assert_eq!(said(&connection, "say uid \"$(id -u)\"", "uid").await.unwrap(), "0", "{shell}");
+    let (file, digest) = random_file(&sshd.path("artifact"), shell.len() as u8);
+    let there = Removed(Path::new("/var/lib/bootstrap/incoming").join(&digest));
+    connection.upload(&file, &digest, |_| {}).await.unwrap();
+    assert_eq!(fs::read(&there.0).unwrap(), fs::read(&file).unwrap());
+    connection.close().await.unwrap();
+    assert!(!fs::read_to_string(user.sudo_log()).unwrap().contains("incorrect"));
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::script::{Parser, Record, Script};
 /// An open connection: sessions run one after another, so it works with `MaxSessions 1`.
 ///
 /// When it is dropped the link is closed as well, but a worker thread waits for that: prefer
-/// [`Connection::close`]. If this program is killed, ssh notices and leaves within ten seconds.
+/// [`Connection::close`]. If this program is killed, ssh notices and leaves within seconds.
 #[derive(Debug)]
 pub struct Connection {
     pub(super) host: HostName,

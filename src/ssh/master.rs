@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{ConnectOptions, Error, Target, config, log};
 
 /// How long ssh outlives us when we are killed, and may wait for us after it has connected.
-const LIFE_WITHOUT_US: &str = "ControlPersist=10";
+const LIFE_WITHOUT_US: &str = "ControlPersist=5";
 
 /// A connected ssh, waiting at the socket `master` in its directory.
 pub(super) struct Master {
@@ -75,7 +75,10 @@ async fn connect(
     arguments: &[std::ffi::OsString],
     deadline: Instant,
 ) -> Result<(), Error> {
-    let log = File::create(dir.join("log")).map_err(local(target, "cannot write a file"))?;
+    let log = dir.join("log");
+    // A new file: what an attempt before this one has started may still write to the old.
+    let _ = fs::remove_file(&log);
+    let log = File::create(log).map_err(local(target, "cannot write a file"))?;
     let mut ssh = Command::new("ssh");
     // Only a verbose ssh that logs to its stderr keeps it in the background, and leaves it to the jump
     // hosts' processes: their last words are what an error needs.
