@@ -113,6 +113,10 @@ async fn one_session_at_a_time_is_enough() {
         assert_eq!((one.unwrap().as_str(), two.unwrap().as_str()), ("1", "2"));
     }
     assert_eq!((sshd.handshakes(), sshd.sessions()), (1, 20));
+    // Something that a script left behind may keep its session for a while.
+    said(&connection, "sleep 0.5 2>/dev/null & say a 1", "a").await.unwrap();
+    assert_eq!(said(&connection, "say a 1", "a").await.unwrap(), "1");
+    assert_eq!(sshd.sessions(), 22);
     connection.close().await.unwrap();
 }
 
@@ -298,6 +302,10 @@ async fn a_host_that_accepts_and_hangs_costs_no_more_than_the_deadline() {
     let error = Connection::open(&target, &options, None).await.map(|_| ()).unwrap_err();
     assert!(matches!(&error, Error::Unreachable { cause: Cause::Silent { .. }, .. }), "{error:?}");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // No ssh goes on waiting there either.
+    let (mut waiting, _) = silent.accept().unwrap();
+    waiting.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    std::io::Read::read_to_end(&mut waiting, &mut Vec::new()).expect("ssh ends");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -329,14 +337,13 @@ async fn the_users_configuration_is_honoured_but_does_not_weaken_the_inventory()
     }
     let sshd = Sshd::start(&[]);
     let config = sshd.path("ssh_config");
-    let (key, known_hosts) = (sshd.path("login_key"), sshd.path("known_hosts"));
+    let (key, known_hosts, port) = (sshd.path("login_key"), sshd.path("known_hosts"), closed_port());
     let text = format!(
         "Host web\n HostName 127.0.0.1\n Port {}\n IdentityFile {}\n UserKnownHostsFile {}\n \
-         StrictHostKeyChecking no\n LocalForward {} 127.0.0.1:80\n",
+         StrictHostKeyChecking no\n LocalForward {port} 127.0.0.1:80\n",
         sshd.port,
         key.display(),
         known_hosts.display(),
-        closed_port(),
     );
     fs::write(&config, text).unwrap();
     let options = ConnectOptions { ssh_config: Some(config), ..options() };
@@ -344,6 +351,7 @@ async fn the_users_configuration_is_honoured_but_does_not_weaken_the_inventory()
     let target = Target { host: HostName::parse("node-1").unwrap(), address: "web".into(), settings };
     let connection = Connection::open(&target, &options, None).await.unwrap();
     assert_eq!(said(&connection, "say a 1", "a").await.unwrap(), "1");
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the user's own forward is in place");
     connection.close().await.unwrap();
 
     fs::write(&known_hosts, "").unwrap();
