@@ -101,7 +101,7 @@ impl Connection {
             return Err(error);
         }
         if ended.status.is_none() && !self.is_alive().await {
-            return Err(self.cut());
+            return Err(self.cut().await);
         }
         let last = last_line(&ended.stderr).to_owned();
         Err(Error::ScriptStopped { host: self.host.clone(), status: ended.status, last })
@@ -153,12 +153,12 @@ impl Connection {
         self.session.check().await.is_ok()
     }
 
-    pub(super) fn cut(&self) -> Error {
-        Error::LinkCut { host: self.host.clone(), last: master::last_words(self.directory()) }
+    pub(super) async fn cut(&self) -> Error {
+        Error::LinkCut { host: self.host.clone(), last: master::last_words(self.directory()).await }
     }
 
-    pub(super) fn lost(&self) -> Error {
-        Error::ConnectionLost { host: self.host.clone(), last: master::last_words(self.directory()) }
+    pub(super) async fn lost(&self) -> Error {
+        Error::ConnectionLost { host: self.host.clone(), last: master::last_words(self.directory()).await }
     }
 
     /// The private directory: ssh's socket and log, forwarded sockets.

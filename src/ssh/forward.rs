@@ -53,7 +53,7 @@ async fn listen(connection: &Connection, port: u16) -> Result<Forward, Error> {
     let there = Socket::TcpSocket { host: "127.0.0.1".into(), port };
     match connection.session.request_port_forward(ForwardType::Local, path.as_path(), there).await {
         Ok(()) => Ok(Forward { path }),
-        Err(openssh::Error::Disconnected) => Err(connection.lost()),
+        Err(openssh::Error::Disconnected) => Err(connection.lost().await),
         Err(source) => {
             let host = connection.host.clone();
             Err(Error::Local { host, what: "ssh cannot forward a port", source: source.into() })

@@ -54,13 +54,22 @@ pub(super) async fn launch(target: &Target, options: &ConnectOptions) -> Result<
     let lifeline = UnixStream::connect(dir.path().join("master")).await;
     match lifeline {
         Ok(lifeline) => Ok(Master { dir, lifeline }),
-        Err(_) => Err(Error::ConnectionLost { host: target.host.clone(), last: last_words(dir.path()) }),
+        Err(_) => {
+            Err(Error::ConnectionLost { host: target.host.clone(), last: last_words(dir.path()).await })
+        }
     }
 }
 
-/// What ssh said last, for an error about a connection that has ended.
-pub(super) fn last_words(dir: &Path) -> String {
-    log::last(&read_log(dir)).unwrap_or_else(|| "ssh ended without a word".to_owned())
+/// What ssh said last, for an error about a connection that has ended. It closes its sockets before it
+/// says so, and then soon writes the line that is waited for here.
+pub(super) async fn last_words(dir: &Path) -> String {
+    let end = Instant::now() + Duration::from_secs(1);
+    let mut log = read_log(dir);
+    while !log.contains("debug1: Exit status") && Instant::now() < end {
+        sleep(Duration::from_millis(10)).await;
+        log = read_log(dir);
+    }
+    log::last(&log).unwrap_or_else(|| "ssh ended without a word".to_owned())
 }
 
 /// What ssh and the processes that lead through its jump hosts have written so far.
