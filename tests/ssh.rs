@@ -8,6 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bootstrap::inventory::{Become, HostKeys, HostName, SshSettings};
@@ -193,14 +194,18 @@ async fn a_killed_program_leaves_no_ssh_behind() {
     }
     let sshd = Sshd::start(&[]);
     fs::write(sshd.path("port"), sshd.port.to_string()).unwrap();
-    let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+    let kept = open(&sshd.target()).await.unwrap();
+    let mut program = Command::new(std::env::current_exe().unwrap());
     program.args(["--exact", "hold_a_connection", "--ignored"]).env("HOLD_A_CONNECTION", sshd.path(""));
-    let mut program = program.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut program = program.stdout(Stdio::null()).spawn().unwrap();
     wait_for("open connection", || sshd.path("open").exists().then_some(()));
-    assert_eq!(sshd.children().len(), 1);
+    assert_eq!(sshd.children().len(), 2);
     program.kill().unwrap();
     program.wait().unwrap();
-    wait_for("end of the connection", || sshd.children().is_empty().then_some(()));
+    wait_for("end of its connection", || (sshd.children().len() == 1).then_some(()));
+    // An idle connection of a living program stays.
+    assert_eq!(said(&kept, "say a 1", "a").await.unwrap(), "1");
+    kept.close().await.unwrap();
 }
 
 // ---- hosts that do not let us in ----
@@ -360,6 +365,28 @@ async fn the_users_configuration_is_honoured_but_does_not_weaken_the_inventory()
 }
 
 #[tokio::test]
+async fn a_key_in_the_agent_opens_the_door() {
+    if !have(&["ssh", "sshd", "ssh-agent", "ssh-add"]) {
+        return;
+    }
+    let sshd = Sshd::start(&[]);
+    let (socket, config) = (sshd.path("agent"), sshd.path("ssh_config"));
+    let mut agent =
+        Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
+    wait_for("agent", || socket.exists().then_some(()));
+    sshd::run(Command::new("ssh-add").arg("-q").arg(sshd.path("login_key")).env("SSH_AUTH_SOCK", &socket));
+    fs::rename(sshd.path("login_key"), sshd.path("elsewhere")).unwrap();
+    fs::write(&config, format!("IdentityAgent {}\n", socket.display())).unwrap();
+    let options = ConnectOptions { ssh_config: Some(config), ..options() };
+    let settings = SshSettings { identity_file: None, ..sshd.settings() };
+    let opened = Connection::open(&sshd.target_with(settings), &options, None).await;
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    opened.unwrap().close().await.unwrap();
+    assert_eq!(sshd.handshakes(), 1);
+}
+
+#[tokio::test]
 async fn two_jump_hosts_lead_to_the_third() {
     if !have(&["ssh", "sshd"]) {
         return;
@@ -378,6 +405,11 @@ async fn two_jump_hosts_lead_to_the_third() {
     assert_eq!([&one, &two, &three].map(Sshd::sessions), [0, 0, 1]);
     assert!(three.log().contains(&format!("port {}", three.port)));
 
+    // Nothing stays behind on the way.
+    wait_for("end of all connections", || {
+        [&one, &two, &three].iter().all(|sshd| sshd.children().is_empty()).then_some(())
+    });
+
     // The jump host that fails is the one that is named.
     let port = closed_port();
     let error = refused(&through(vec![hop(&one), format!("127.0.0.1:{port}")])).await;
@@ -385,6 +417,11 @@ async fn two_jump_hosts_lead_to_the_third() {
     fs::write(two.path("authorized_keys"), "").unwrap();
     let error = refused(&through(vec![hop(&one), hop(&two)])).await;
     assert!(matches!(&error, Error::AuthenticationDenied { at, .. } if *at == hop(&two)), "{error:?}");
+    // Host keys are checked all the way.
+    three.know(&[&two, &three]);
+    let error = refused(&through(vec![hop(&one), hop(&two)])).await;
+    let unknown = format!("[127.0.0.1]:{}", one.port);
+    assert!(matches!(&error, Error::HostKeyUnknown { at, .. } if *at == unknown), "{error:?}");
 }
 
 // ---- links that break, scripts that do not end ----
@@ -555,6 +592,12 @@ async fn sudo_that_says_no() {
         connection.close().await.unwrap();
         error
     };
+    let nobody = TestUser::new("/usr/sbin/nologin", None);
+    let error = fails(&nobody, None).await;
+    assert!(
+        matches!(&error, Error::ScriptStopped { status: Some(1), last, .. } if last.contains("not available")),
+        "{error:?}"
+    );
     let asks = TestUser::new("/bin/sh", Some("right")).sudoers("ALL=(ALL) ALL");
     assert!(matches!(fails(&asks, None).await, Error::SudoPasswordNeeded { .. }));
     let stranger = TestUser::new("/bin/sh", Some("right"));

@@ -22,6 +22,7 @@ use crate::script::{Parser, Record, Script};
 #[derive(Debug)]
 pub struct Connection {
     pub(super) host: HostName,
+    pub(super) address: String,
     pub(super) settings: SshSettings,
     pub(super) password: Option<BecomePassword>,
     pub(super) session: Session,
@@ -44,6 +45,7 @@ impl Connection {
         tracing::debug!(host = %target.host, "connected");
         Ok(Self {
             host: target.host.clone(),
+            address: target.address.clone(),
             settings: target.settings.clone(),
             password: password.cloned(),
             session: Session::new_native_mux(master.dir),
@@ -79,8 +81,11 @@ impl Connection {
         };
         let mut parser = Parser::new(script.nonce());
         let mut records = Vec::new();
+        let mut noise = String::new();
         let read = |line: &[u8]| {
-            let Some(record) = parser.line(&String::from_utf8_lossy(line)) else {
+            let line = String::from_utf8_lossy(line);
+            let Some(record) = parser.line(&line) else {
+                noise = line.into_owned();
                 return ControlFlow::Continue(());
             };
             on_record(&record);
@@ -103,7 +108,8 @@ impl Connection {
         if ended.status.is_none() && !self.is_alive().await {
             return Err(self.cut().await);
         }
-        let last = last_line(&ended.stderr).to_owned();
+        // A login shell that lets nobody in says so on stdout.
+        let last = last_line(if ended.stderr.is_empty() { &noise } else { &ended.stderr }).to_owned();
         Err(Error::ScriptStopped { host: self.host.clone(), status: ended.status, last })
     }
 

@@ -41,7 +41,10 @@ impl Drop for Forward {
 pub(super) async fn open(connection: &Connection, port: u16) -> Result<Forward, Error> {
     let allowed = connection.forwarding.get_or_try_init(|| is_allowed(connection)).await?;
     if !allowed {
-        return Err(Error::ForwardingForbidden { host: connection.host.clone(), at: "the host".to_owned() });
+        return Err(Error::ForwardingForbidden {
+            host: connection.host.clone(),
+            at: connection.address.clone(),
+        });
     }
     listen(connection, port).await
 }
