@@ -29,7 +29,9 @@ impl Sessions {
         let mut sessions = Self::default();
         let mut failed = BTreeMap::new();
         let one = |target| async move { (target, Connection::open(target, options, password).await) };
-        let mut decided = stream::iter(targets.iter().map(one)).buffer_unordered(parallel.max(1));
+        // Gathered first: a stream that still maps references is not `Send`.
+        let opening: Vec<_> = targets.iter().map(one).collect();
+        let mut decided = stream::iter(opening).buffer_unordered(parallel.max(1));
         while let Some((Target { host, .. }, opened)) = decided.next().await {
             on_host(host, opened.as_ref().map(|_| ()));
             match opened {
