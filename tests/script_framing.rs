@@ -105,6 +105,30 @@ fn a_held_lock_names_its_holder_and_nothing_runs() {
 }
 
 #[test]
+fn a_host_that_cannot_begin_says_why() {
+    for shell in shells() {
+        for (from, to, message) in [
+            ("/lock'\n", "/none/lock'\n", "the lock cannot be made"),
+            ("${TMPDIR:-/tmp}", "/nonexistent", "no temporary folder can be made"),
+            ("flock", "no-such-flock", "flock is not installed"),
+        ] {
+            let host = Host::new();
+            let script =
+                Script::apply(&Nonce::random(), &holder(), &[step("exec a", vec![touch(&host.at("a"))])]);
+            let text = host.text(&script).replacen(from, to, 1);
+            let records = shells::records(script.nonce(), &host.run_text(shell, &text).stdout);
+            let [Record::Begin { .. }, Record::End { id, status: 1, output }, Record::Finished] =
+                &records[..]
+            else {
+                panic!("{shell:?}: {records:?}");
+            };
+            assert!(id == "exec a" && output.contains(message), "{shell:?}: {output}");
+            assert!(!host.names("").contains(&"a".to_owned()), "{shell:?}");
+        }
+    }
+}
+
+#[test]
 fn a_step_cannot_pass_the_lock_on_to_a_child_that_outlives_it() {
     for shell in shells() {
         let host = Host::new();
@@ -121,7 +145,7 @@ fn a_step_cannot_pass_the_lock_on_to_a_child_that_outlives_it() {
 fn a_broken_pipe_ends_the_script_before_the_next_step_and_leaves_no_folder() {
     for shell in shells() {
         let host = Host::new();
-        // The reader is gone after the first line, as when the link breaks.
+        // The reader is gone after the first record, as when the link breaks.
         let wait =
             call("exec_run", &["sh", "-c", "until [ -e \"$1\" ]; do sleep 0.02; done", "sh", &host.at("go")]);
         let steps = [step("exec wait", vec![wait]), step("exec next", vec![touch(&host.at("next"))])];
@@ -136,7 +160,12 @@ fn a_broken_pipe_ends_the_script_before_the_next_step_and_leaves_no_folder() {
             .spawn()
             .unwrap();
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
-        drop(child.stdout.take());
+        let mut replies = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        replies
+            .find(|line| line.as_ref().unwrap().contains(" begin "))
+            .expect("the first step begins")
+            .unwrap();
+        drop(replies);
         host.write("go", "");
         child.wait().unwrap();
         let left: Vec<_> = host.names("").into_iter().filter(|name| name != "lock").collect();

@@ -240,3 +240,28 @@ fn a_zip_archive_is_unpacked_by_what_the_host_has() {
         assert_installed(&host, &content, unpacker);
     }
 }
+
+#[test]
+fn the_tools_of_busybox_do_too() {
+    if !have("busybox") {
+        return;
+    }
+    let host = Host::new().without(&["curl", "python3"]).with_busybox_tools();
+    let shell = &["busybox", "sh"];
+    let (server, archive) = site();
+    server.serve(ARCHIVE, Page { break_after: Some(1000), ..Page::new(archive.clone()) });
+    let (status, output) = host.apply(shell, vec![install(&host, &server, "amd64")]);
+    assert_eq!(status, 1, "{output}");
+    assert_eq!(host.names("opt/tool"), ["1.2.3.archive.partial"], "{output}");
+    server.serve(ARCHIVE, Page::new(archive.clone()));
+    let (status, output) = host.apply(shell, vec![install(&host, &server, "amd64")]);
+    assert_eq!(status, 0, "{output}");
+    assert_installed(&host, &archive, "busybox");
+    let missing = Server::start();
+    let (status, output) = host.apply(shell, vec![install(&host, &missing, "amd64")]);
+    assert!(status == 1 && output.contains("404"), "{output}");
+    // It would take any certificate.
+    let https = server.with_url(&server.url.replace("http:", "https:"));
+    let (status, output) = host.apply(shell, vec![install(&host, &https, "amd64")]);
+    assert!(status == 1 && output.contains("verifies no certificates; install curl"), "{output}");
+}

@@ -28,10 +28,12 @@ impl Package {
         if seen::text(&id, seen, "manager")?.is_empty() {
             return Err(Error::NoPackageManager { id: id.0 });
         }
-        let missing: Vec<_> = seen.all("missing").collect();
-        if missing.len() + seen.all("installed").count() != self.names.len() {
+        let said = |key: &str, name: &PackageName| seen.all(key).any(|said| said == name.as_str());
+        if self.names.iter().any(|name| !said("missing", name) && !said("installed", name)) {
             return Err(Error::Unanswered { id: id.0, key: "installed" });
         }
+        let missing: Vec<_> =
+            self.names.iter().filter(|name| said("missing", name)).map(PackageName::as_str).collect();
         if missing.is_empty() {
             return Ok(None);
         }

@@ -9,6 +9,8 @@ use crate::script::{Call, Fields};
 
 /// A unit. It restarts because the fingerprint of what it watches is not the one saved on the host at its last good
 /// start, not because a run remembers a change: a run that was killed in between still restarts it next time.
+///
+/// A oneshot service needs `RemainAfterExit=yes`: one that is inactive again counts as not running.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Unit {

@@ -60,7 +60,7 @@ word!(
     /// The name of a package.
     PackageName,
     "package name",
-    |text| starts_alike(text, "") && made_of(text, "+.:_-~=")
+    |text| starts_alike(text, "") && made_of(text, "+._-")
 );
 word!(
     /// The name of a unit, with its type: `consul.service`.
@@ -78,7 +78,11 @@ word!(
     /// The name of a kernel parameter: `net.ipv4.ip_forward`.
     SysctlKey,
     "kernel parameter, like `net.ipv4.ip_forward`",
-    |text| starts_alike(text, "") && made_of(text, "._/-") && !text.contains("..") && !text.contains("//")
+    |text| {
+        let parts = text.split(['.', '/']).all(|part| !part.is_empty());
+        // Dots part it, and a slash is a dot within a part; written the other way round it would be another file.
+        parts && made_of(text, "._/-") && text.find(['.', '/']).is_some_and(|at| text[at..].starts_with('.'))
+    }
 );
 word!(
     /// An http or https address without a slash at its end.
@@ -197,6 +201,7 @@ mod tests {
         assert!("net.ipv4.conf.eth0/1.rp_filter".parse::<SysctlKey>().is_ok());
         assert!("/etc/passwd".parse::<SysctlKey>().is_err());
         assert!("a/../b".parse::<SysctlKey>().is_err());
+        assert!("net/ipv4/ip_forward".parse::<SysctlKey>().is_err());
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn split_word(text: &str) -> (&str, &str) {
     text.split_once(' ').unwrap_or((text, ""))
 }
 
-/// A value as `value` of the prelude prints it: `=` and plain text, or `~` and base64.
+/// A value as `encode` of the prelude makes it: `=` and plain text, or `~` and base64.
 fn value_of(word: &str) -> Option<Vec<u8>> {
     match word.as_bytes().split_first()? {
         (b'=', plain) => Some(plain.to_vec()),

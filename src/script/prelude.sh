@@ -26,17 +26,18 @@ finish_script() {
   printf '%s end\n' "$nonce"
 }
 
-# Prints a record's value: one plain line as it is after `=`, anything else as base64 after `~`.
-value() {
+# Sets $encoded, a record's value: one plain line as it is after `=`, anything else as base64 after `~`.
+encode() {
   case $1 in
-    *[!A-Za-z0-9_./:,@+\ -]*) printf '~%s' "$(printf %s "$1" | base64 | tr -d '\n')" ;;
-    *) printf '=%s' "$1" ;;
+    *[!A-Za-z0-9_./:,@+\ -]*) encoded="~$(printf %s "$1" | base64 | tr -d '\n')" ;;
+    *) encoded="=$1" ;;
   esac
 }
 
 # Says one observed value of the running probe.
 say() {
-  printf '%s seen %s %s %s\n' "$nonce" "$probe" "$1" "$(value "$2")"
+  encode "$2"
+  printf '%s seen %s %s %s\n' "$nonce" "$probe" "$1" "$encoded"
 }
 
 # Says the bytes of a file as they are.
@@ -59,9 +60,13 @@ fail() {
   exit 1
 }
 
-# Makes the folder for captured output and sees that it goes with the script, however that ends.
+# Makes the folder for captured output and sees that it goes with the script, however that ends: FIRST-STEP.
 start_steps() {
-  work=$(mktemp -d "${TMPDIR:-/tmp}/bootstrap.XXXXXX") || return 1
+  first_step=$1
+  work=$(mktemp -d "${TMPDIR:-/tmp}/bootstrap.XXXXXX" 2>&1) || {
+    refuse "no temporary folder can be made: $work"
+    return 1
+  }
   trap 'rm -rf "$work"' EXIT
   trap 'exit 129' HUP
   trap 'exit 130' INT
@@ -69,17 +74,29 @@ start_steps() {
   trap 'exit 143' TERM
 }
 
-# Takes the host's lock for as long as the script lives (descriptor 9), or says who holds it.
+# Reports the first step as failed before anything was done.
+refuse() {
+  encode "$1"
+  printf '%s begin %s\n%s finish %s 1 %s\n' "$nonce" "$first_step" "$nonce" "$first_step" "$encoded"
+}
+
+# Takes the host's lock for as long as the script lives (descriptor 9), or says who holds it: WHO SINCE.
 take_lock() {
-  if ! (: >>"$lock_file") 2>"$work/lock"; then
-    printf '%s locked %s\n' "$nonce" "$(value "nobody, but the lock cannot be made: $(cat "$work/lock")")"
+  if ! command -v flock >/dev/null; then
+    refuse 'flock is not installed: it keeps two runs apart (package util-linux)'
+    return 1
+  fi
+  # In a subshell, since a failed redirection of `exec` would end the script.
+  if ! (: >>"$lock_file") 2>"$work/trouble"; then
+    refuse "the lock cannot be made: $(cat "$work/trouble")"
     return 1
   fi
   exec 9>>"$lock_file"
   if flock -n 9; then
     printf '%s since %s\n' "$1" "$2" >"$lock_file"
   else
-    printf '%s locked %s\n' "$nonce" "$(value "$(cat "$lock_file")")"
+    encode "$(cat "$lock_file")"
+    printf '%s locked %s\n' "$nonce" "$encoded"
     return 1
   fi
 }
@@ -278,15 +295,17 @@ link_place() {
 package_probe() {
   manager=$(package_manager)
   say manager "$manager"
+  # One question for all of them: dpkg reads its whole database for each.
+  [ "$manager" != apt ] || listed=$nl$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null)$nl
   for name in "$@"; do
     if package_installed "$name"; then say installed "$name"; else say missing "$name"; fi
   done
 }
 
-# Whether one package is installed.
+# Whether one package is installed, by $manager and what it $listed.
 package_installed() {
   case $manager in
-    apt) [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
+    apt) case $listed in *"$nl$1 installed$nl"*) return 0 ;; *) return 1 ;; esac ;;
     dnf) rpm -q --whatprovides "$1" >/dev/null 2>&1 ;;
     apk) apk info -e "$1" >/dev/null 2>&1 ;;
     *) return 1 ;;
@@ -300,7 +319,8 @@ package_install() {
   case $manager in
     apt)
       export DEBIAN_FRONTEND=noninteractive
-      apt_listed || apt-get -q update
+      # Where one source of several is broken, the others may still do.
+      apt_listed || apt-get -q update || true
       apt_install "$@" || { apt-get -q update && apt_install "$@"; }
       ;;
     dnf) dnf -q -y install "$@" ;;
@@ -342,8 +362,6 @@ user_probe() {
     rest=${line#*:*:*:}
     primary=$(account group "${rest%%:*}")
     say primary-group "${primary%%:*}"
-    home=${line%:*}
-    if [ -d "${home##*:}" ]; then say home-exists yes; else say home-exists no; fi
   fi
   say group "$(account group "$2")"
   [ -z "$3" ] || say uid-owner "$(account passwd "$3")"
@@ -551,9 +569,15 @@ fetch() {
     if [ "$3" = fresh ]; then set -- "$1" "$2"; else set -- "$1" "$2" -c; fi
     url=$1 file=$2
     shift 2
-    # Only GNU wget retries and has --tries; 8: an error status.
-    if wget --help 2>&1 | grep -q -e --tries; then set -- "$@" --tries=1; fi
-    wget -nv -T 60 "$@" -O "$file" "$url" || code=$?
+    if wget --help 2>&1 | grep -q -e --tries; then
+      set -- "$@" -nv --tries=1 --timeout=60
+    elif [ "$protocols" = =https ]; then
+      fail "cannot download $url: the wget of busybox verifies no certificates; install curl"
+    else
+      set -- "$@" -q
+    fi
+    # 8: an error status.
+    wget "$@" -O "$file" "$url" || code=$?
     [ "$code" -ne 8 ] || code=2
   else
     fail "cannot download: install curl or wget"
@@ -698,7 +722,7 @@ unit_converge() {
     unit_order -q enable -- "$unit"
   elif [ "$set_up" = yes ]; then
     unit_order -q disable -- "$unit"
-  elif [ "$(property NeedDaemonReload)" = yes ]; then
+  elif [ "$(property NeedDaemonReload)" = yes ] || [ "$(property LoadState)" = not-found ]; then
     unit_order daemon-reload
   fi
   if [ "$wanted" = stopped ]; then
@@ -740,7 +764,8 @@ unit_watch() {
         unit_trouble "$1"
         ;;
     esac
-    sleep 0.1
+    # Some builds of busybox only know whole seconds.
+    sleep 0.1 2>/dev/null || sleep 1
     looks=$((looks - 1))
   done
 }
@@ -756,6 +781,8 @@ unit_trouble() {
     printf '%s does not run: %s (%s), result %s, exit status %s\n' "$1" "$(property ActiveState)" \
       "$(property SubState)" "$(property Result)" "$(property ExecMainStatus)"
   fi
+  # What the unit said last may still be on its way.
+  journalctl --sync 2>/dev/null || true
   journalctl -u "$1" -n 18 --no-pager -q -o cat || true
   exit 1
 }

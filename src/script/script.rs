@@ -86,10 +86,11 @@ impl Body {
             }
             Self::Steps(lock, steps) => {
                 let lines: String = steps.iter().map(|(id, calls)| step_text(id, calls, &show)).collect();
+                let first = steps.first().map(|(id, _)| id.as_str()).unwrap_or_default();
                 // Under `if` the shell would ignore `set -e` in the condition, but not after `then`.
                 format!(
                     "run_steps() {{\n:\n{lines}}}\nmain() {{\nstart '{nonce}'\n\
-                     if start_steps && {}; then run_steps; fi\nfinish_script\n}}\n",
+                     if start_steps '{first}' && {}; then run_steps; fi\nfinish_script\n}}\n",
                     show(lock)
                 )
             }

@@ -83,6 +83,17 @@ impl Host {
         self
     }
 
+    /// What busybox brings stands before other tools.
+    pub fn with_busybox_tools(self) -> Self {
+        let folder = self.path.clone().expect("a folder of tools");
+        let list = Command::new("busybox").arg("--list").output().unwrap();
+        for name in String::from_utf8(list.stdout).unwrap().lines().filter(|name| *name != "busybox") {
+            drop(std::fs::remove_file(folder.join(name)));
+            symlink(folder.join("busybox"), folder.join(name)).unwrap();
+        }
+        self
+    }
+
     pub fn names(&self, path: &str) -> Vec<String> {
         names(&self.folder.path().join(path))
     }

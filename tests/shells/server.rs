@@ -52,6 +52,11 @@ impl Server {
         server
     }
 
+    /// The same under another address.
+    pub fn with_url(&self, url: &str) -> Self {
+        Self { url: url.to_owned(), shared: Arc::clone(&self.shared) }
+    }
+
     pub fn serve(&self, path: &str, page: Page) {
         self.shared.lock().unwrap().pages.insert(path.to_owned(), page);
     }
