@@ -136,7 +136,9 @@ async fn hold_a_connection() {
         ..SshSettings::default()
     };
     let target = Target { host: HostName::parse("node-1").unwrap(), address: "127.0.0.1".into(), settings };
-    let _connection = open(&target).await.unwrap();
+    // What a killed program leaves behind goes with this folder.
+    let options = ConnectOptions { control_dir: path("").components().collect(), ..options() };
+    let _connection = Connection::open(&target, &options, None).await.unwrap();
     fs::write(path("open"), "").unwrap();
     std::future::pending().await
 }
