@@ -423,3 +423,80 @@ fn lab_a_local_zip_is_pushed_and_debian_s_package_works() {
     assert_quorum(&lab);
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
+
+/// A role of the test's own, outside the repository, with one resource of each kind but `kernel-module`:
+/// a container sees neither modules to load nor those that are loaded.
+const EVERY_KIND: &str = r#"
+doc: One resource of each kind.
+variables:
+  kinds.greeting: { type: string, default: hello, doc: What the file says. }
+resources:
+  - package: { names: [figlet] }
+  - user: { name: www, uid: 2020, home: /srv/www }
+  - directory: { path: /srv/www, mode: "0750", owner: www, group: www }
+  - file:
+      path: /srv/www/greeting
+      content: "{{ kinds.greeting }} from {{ facts.hostname }} at {{ host.cluster_address }}\n"
+      owner: www
+      group: www
+      mode: "0640"
+  - json-merge: { path: /etc/kinds.json, content: "{{ {'dns': [host.cluster_address], 'old': none} | json }}" }
+  - block-in-file: { path: /etc/kinds.conf, marker: kinds, content: "greeting = {{ kinds.greeting }}" }
+  - exec: { name: first run, command: [touch, /srv/www/first-run], creates: /srv/www/first-run }
+  - sysctl: { key: net.ipv4.conf.all.log_martians, value: "1" }
+  - mount: { what: tmpfs, where: /srv/scratch, type: tmpfs, options: "size=1m" }
+  - file:
+      path: /etc/systemd/system/kinds.service
+      content: "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+  - unit: { name: kinds.service, restart_on: [/srv/www/greeting] }
+"#;
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_a_role_from_outside_with_every_kind_of_resource() {
+    let lab = Lab::up(&["--hosts", "1"]);
+    let roles = lab.folder.path().join("roles");
+    fs::create_dir_all(roles.join("kinds")).unwrap();
+    fs::write(roles.join("kinds/role.yaml"), EVERY_KIND).unwrap();
+    let with_roles = ["--roles", roles.to_str().unwrap()];
+    lab.edit("roles: [consul-server]", "roles: [kinds]");
+    lab.edit("address: 10.77.0.11", "address: 10.77.0.11, cluster_interface: host0");
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    fs::write(lab.inventory(), text.split("vars:").next().unwrap()).unwrap();
+
+    lab.ssh(
+        "node-1",
+        r#"printf '{"log": 1, "old": true, "dns": []}\n' >/etc/kinds.json; echo before >/etc/kinds.conf"#,
+    )
+    .exits(0);
+    lab.run("up", &with_roles).exits(0);
+    lab.run("up", &with_roles).exits(0).says("Nothing to do");
+    assert_eq!(lab.asks("node-1", "cat /srv/www/greeting"), "hello from node-1 at 10.77.0.11\n");
+    assert_eq!(lab.asks("node-1", "stat -c '%a %u:%G' /srv/www/greeting").trim(), "640 2020:www");
+    let merged: serde_json::Value = serde_json::from_str(&lab.asks("node-1", "cat /etc/kinds.json")).unwrap();
+    assert_eq!(merged, serde_json::json!({"log": 1, "dns": ["10.77.0.11"]}));
+    let conf = lab.asks("node-1", "cat /etc/kinds.conf");
+    assert!(conf.starts_with("before\n") && conf.contains("\ngreeting = hello\n"), "{conf}");
+    assert_eq!(lab.asks("node-1", "cat /proc/sys/net/ipv4/conf/all/log_martians").trim(), "1");
+    assert_eq!(lab.asks("node-1", "findmnt -no FSTYPE /srv/scratch").trim(), "tmpfs");
+    lab.ssh("node-1", "test -e /srv/www/first-run && command -v figlet").exits(0);
+
+    // What the unit watches changes: it restarts, in this run and once.
+    let pid = || lab.asks("node-1", "systemctl show -p MainPID --value kinds");
+    let first = pid();
+    fs::write(roles.join("kinds/role.yaml"), EVERY_KIND.replace("default: hello", "default: goodbye"))
+        .unwrap();
+    lab.run("up", &with_roles).exits(0);
+    assert_ne!(pid(), first, "the unit was not restarted");
+    lab.run("up", &with_roles).exits(0).says("Nothing to do");
+
+    // A file that somebody edits drifts, shows as a diff, and is put right.
+    lab.ssh("node-1", "echo edited >/srv/www/greeting").exits(0);
+    let planned = lab.run("plan", &["--exit-code", with_roles[0], with_roles[1]]).exits(5);
+    assert!(planned.stdout.contains("-edited"), "{}", planned.stdout);
+    lab.run("up", &with_roles).exits(0);
+    assert_eq!(lab.asks("node-1", "cat /srv/www/greeting"), "goodbye from node-1 at 10.77.0.11\n");
+
+    lab.edit("cluster_interface: host0", "cluster_interface: eth7");
+    lab.run("up", &with_roles).exits(1).says("node-1").says("eth7");
+}

@@ -33,6 +33,11 @@ pub(super) async fn apply(
             outcome.stopped = true;
             return;
         }
+        let concerned = |batch: &Batch| batch.steps.keys().any(|host| fleet.connections.contains_key(host));
+        if !stage.batches.iter().any(concerned) {
+            // Every host of it was set aside on the way here.
+            continue;
+        }
         let started = Instant::now();
         announce(stage, events);
         let go_on = run_stage(fleet, wanted, stage, seen, options, events, stop, outcome).await;

@@ -133,7 +133,8 @@ impl Lab {
             .find(|line| line.trim_start().starts_with(&format!("{host}:")))
             .unwrap_or_else(|| panic!("{host} is not in the inventory:\n{text}"));
         let rest = line.split("address:").nth(1).expect("an address on the host's line");
-        rest.trim_matches([' ', '}', '"']).to_owned()
+        let end = rest.find([',', '}']).unwrap_or(rest.len());
+        rest[..end].trim_matches([' ', '"']).to_owned()
     }
 
     /// How often sshd on a host has let somebody in, and how many sessions it has begun, so far.
