@@ -9,6 +9,7 @@ mod failure;
 mod gate;
 mod members;
 mod observe;
+mod peers;
 mod stop;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,9 +118,13 @@ pub async fn check(wanted: &Wanted, marker: &Marker, options: &Options, events: 
         ..Preflight::default()
     };
     preflight.findings.extend(observed.findings);
-    for error in observed.plan.err().into_iter().flatten() {
-        preflight.findings.extend(failure::plan_finding(&error));
+    for error in observed.plan.as_ref().err().into_iter().flatten() {
+        preflight.findings.extend(failure::plan_finding(error));
     }
+    let tried = peers::try_ports(&fleet, wanted, &observed.seen, options).await;
+    preflight.tried = tried.hosts;
+    preflight.findings.extend(tried.findings);
+    preflight.findings.sort_by_key(|finding| finding.check);
     fleet.close().await;
     preflight
 }

@@ -211,7 +211,7 @@ fn changes(plan: &Plan) -> BTreeMap<HostName, BTreeSet<StepId>> {
 }
 
 /// What a host said, as the preflight takes it.
-fn subject<'a>(
+pub(super) fn subject<'a>(
     gates: &[Members<'_>],
     wanted: &'a WantedHost,
     seen: &'a HostSeen,

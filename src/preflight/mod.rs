@@ -5,6 +5,7 @@
 
 mod address;
 mod clock;
+pub mod peers;
 
 mod places;
 mod ports;
