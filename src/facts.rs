@@ -91,13 +91,14 @@ impl Facts {
         }
         let text = |key: &'static str| seen.text(key).map(str::trim).ok_or(FactsError::Missing(key));
         let os = os_release(seen.text("os-release").unwrap_or_default());
+        let arch = text("arch")?.to_owned();
         let (epoch_ms, clock_step_ms) = clock(text("epoch")?)?;
         let os_value = |key: &str| os.get(key).cloned().unwrap_or_default();
         Ok(Self {
             os_id: os_value("ID"),
             os_version: os_value("VERSION_ID"),
             os_name: os_value("PRETTY_NAME"),
-            arch: text("arch")?.to_owned(),
+            arch,
             hostname: text("hostname")?.to_owned(),
             machine_id: seen.text("machine-id").map(str::trim).unwrap_or_default().to_owned(),
             kernel: text("kernel")?.to_owned(),
@@ -204,6 +205,37 @@ fn resolver(text: &str) -> Result<Resolver, FactsError> {
         "resolvconf" => Ok(Resolver::Resolvconf),
         "plain" => Ok(Resolver::Plain),
         other => Err(FactsError::Unknown { key: "resolver", text: other.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+impl Facts {
+    /// A usual host, for the tests of those who read facts.
+    pub fn example() -> Self {
+        Self {
+            os_id: "debian".to_owned(),
+            os_version: "12".to_owned(),
+            os_name: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+            arch: "x86_64".to_owned(),
+            hostname: String::new(),
+            machine_id: String::new(),
+            kernel: "6.1.0-18-amd64".to_owned(),
+            addresses: vec![
+                ("lo".to_owned(), IpAddr::from([127, 0, 0, 1])),
+                ("eth0".to_owned(), "fe80::1".parse().expect("an address")),
+                ("eth0".to_owned(), IpAddr::from([10, 0, 0, 11])),
+            ],
+            ssh_server_address: Some(IpAddr::from([10, 0, 0, 11])),
+            epoch: 1_767_323_045,
+            epoch_ms: 1_767_323_045_000,
+            clock_step_ms: 1,
+            disk_free_kib: BTreeMap::new(),
+            package_manager: Some(PackageManager::Apt),
+            init: Init::Systemd,
+            user: "root".to_owned(),
+            resolver: Resolver::Plain,
+            cgroup_version: 2,
+        }
     }
 }
 

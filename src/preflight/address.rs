@@ -65,3 +65,62 @@ fn of_host(host: &Host, facts: &Facts) -> Result<IpAddr, Box<Finding>> {
         Err(absent(wanted.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::SshSettings;
+
+    #[test]
+    fn where_agents_are_reached() {
+        let name = HostName::parse("n1").unwrap();
+        let usual = Facts::example();
+        let other = Facts { ssh_server_address: None, ..usual.clone() };
+        let own = "(it has fe80::1 on eth0, 10.0.0.11 on eth0)";
+        for (address, cluster_address, interface, facts, found) in [
+            ("10.0.0.11", None, None, &usual, Ok("10.0.0.11")),
+            ("10.0.0.99", Some("10.0.0.11"), None, &usual, Ok("10.0.0.11")),
+            // IPv4 first, whatever the kernel's order.
+            ("10.0.0.99", None, Some("eth0"), &usual, Ok("10.0.0.11")),
+            ("n1.example.org", None, None, &usual, Ok("10.0.0.11")),
+            ("10.0.0.99", None, None, &usual, Err(format!("it has no address 10.0.0.99 {own}"))),
+            ("10.0.0.11", Some("10.1.0.1"), None, &usual, Err(format!("it has no address 10.1.0.1 {own}"))),
+            (
+                "10.0.0.11",
+                None,
+                Some("eth1"),
+                &usual,
+                Err(format!("it has no address on interface `eth1` {own}")),
+            ),
+            (
+                "n1.example.org",
+                None,
+                None,
+                &other,
+                Err("the address of its agents is not known, because `n1.example.org` is a name".to_owned()),
+            ),
+        ] {
+            let host = Host {
+                name: name.clone(),
+                address: address.to_owned(),
+                cluster_address: cluster_address.map(|address| address.parse().unwrap()),
+                cluster_interface: interface.map(str::to_owned),
+                ssh: SshSettings::default(),
+                groups: Vec::new(),
+                roles: Vec::new(),
+                vars: serde_json::Map::new(),
+            };
+            let (addresses, findings) = addresses([&host], &BTreeMap::from([(name.clone(), facts)]));
+            match found {
+                Ok(found) => {
+                    assert_eq!(addresses[&name].to_string(), found);
+                    assert!(findings.is_empty(), "{findings:?}");
+                }
+                Err(reason) => {
+                    assert!(addresses.is_empty());
+                    assert_eq!(findings.iter().map(|f| f.reason.clone()).collect::<Vec<_>>(), [reason]);
+                }
+            }
+        }
+    }
+}

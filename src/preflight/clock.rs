@@ -13,7 +13,7 @@ pub(super) fn judge(clocks: &[(HostName, ClockOffset)]) -> Vec<Finding> {
     if sorted.len() < 2 {
         return Vec::new();
     }
-    if sorted.len() % 2 == 0 {
+    if sorted.len().is_multiple_of(2) {
         // Of two clocks nobody can tell which is wrong; the operator's own is one more.
         sorted.push(0);
     }
@@ -74,7 +74,7 @@ mod tests {
             (vec![(0, 10), (1011, 10), (0, 10)], vec!["Warning n2 its clock is 1.01 s ahead of"]),
             (vec![(0, 10), (5010, 10), (0, 10)], vec!["Warning n2 its clock is 5.01 s ahead of"]),
             (vec![(0, 10), (5011, 10), (0, 10)], vec!["Error n2 its clock is 5.01 s ahead of"]),
-            (vec![(-7200_000, 10), (0, 10), (0, 10)], vec!["Error n1 its clock is 7200.00 s behind"]),
+            (vec![(-7_200_000, 10), (0, 10), (0, 10)], vec!["Error n1 its clock is 7200.00 s behind"]),
             // A slow link says less.
             (vec![(0, 10), (5500, 600), (0, 10)], vec!["Warning n2 its clock is 5.50 s ahead of"]),
             (vec![(0, 10), (1500, 600), (0, 10)], vec![]),

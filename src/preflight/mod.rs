@@ -221,6 +221,95 @@ impl Preflight {
 mod tests {
     use super::*;
 
+    /// Three servers and a client of the embedded roles.
+    fn cluster(extra: &str) -> crate::roles::Wanted {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inventory.yaml");
+        let text = format!(
+            "cluster: dc1\nhosts:\n  n[1-4]: {{ address: \"10.0.0.1[1-4]\" }}\ngroups:\n  \
+             servers: {{ hosts: [n1, n2, n3], roles: [consul-server] }}\n  \
+             clients: {{ hosts: [n4], roles: [consul-client] }}\nvars:\n  consul:\n    version: 1.21.4\n{extra}"
+        );
+        std::fs::write(&path, text).unwrap();
+        let roles = crate::roles::RoleSet::embedded().unwrap();
+        let (inventory, _) = crate::roles::load_inventory(&path, &roles, None).unwrap();
+        crate::roles::Wanted::new(&inventory, &roles, &BTreeMap::new()).unwrap()
+    }
+
+    fn ports(wanted: &WantedHost) -> Vec<String> {
+        let ports = wanted.roles.iter().flat_map(|role| &role.ports);
+        ports
+            .map(|port| format!("{} {:?} {:?} {:?}", port.number, port.protocols, port.from, port.on))
+            .collect()
+    }
+
+    #[test]
+    fn ports_of_the_embedded_roles() {
+        let usual = cluster("");
+        assert_eq!(
+            ports(&usual.hosts[0]),
+            [
+                "8301 [Tcp, Udp] Role []",
+                "8500 [Tcp] Host []",
+                "8600 [Tcp, Udp] Host []",
+                "8300 [Tcp] Cluster []",
+                "8302 [Tcp, Udp] Role []",
+            ]
+        );
+        assert_eq!(ports(&usual.hosts[3]).len(), 3);
+        // What the product is told wins over what the role says; -1 switches a port off.
+        let told = cluster(
+            "    http_port: 9500\n    client_addr: [10.0.0.11]\n    \
+             extra_config: { ports: { dns: -1, serf_wan: -1, server: 18300 } }\n",
+        );
+        assert_eq!(
+            ports(&told.hosts[0]),
+            ["8301 [Tcp, Udp] Role []", "9500 [Tcp] Host [10.0.0.11]", "18300 [Tcp] Cluster []"]
+        );
+    }
+
+    #[test]
+    fn hosts_visit_the_ports_that_their_roles_need() {
+        let wanted = cluster("");
+        let facts = Facts::example();
+        let observation = Observation::default();
+        let subjects: Vec<Subject> = wanted
+            .hosts
+            .iter()
+            .map(|wanted| Subject {
+                wanted,
+                facts: &facts,
+                observation: &observation,
+                clock: ClockOffset { ms: 0, error_ms: 0 },
+                claim: Claim::default(),
+                node_id: None,
+                changes: None,
+            })
+            .collect();
+        let addresses = wanted.hosts.iter().zip(11..);
+        let addresses: ClusterAddresses = addresses
+            .map(|(wanted, last)| (wanted.host.name.clone(), std::net::IpAddr::from([10, 0, 0, last])))
+            .collect();
+        let calls = peers::Visits::new(&subjects, &addresses).calls("t0");
+        let words = |host: usize| {
+            let text = calls[&wanted.hosts[host].host.name].to_string();
+            let words = text.rsplit_once("'t0' ").unwrap().1.trim_matches('\'').to_owned();
+            words.split("' '").map(str::to_owned).collect::<Vec<_>>()
+        };
+        // A client needs the servers' calls, everyone's gossip, and nobody's WAN; none needs its calls.
+        let of_client = words(3);
+        assert_eq!(
+            of_client[..3],
+            ["echo tcp 10.0.0.11 8300", "echo tcp 10.0.0.11 8301", "echo udp 10.0.0.11 8301"]
+        );
+        assert_eq!(of_client.len(), 9 + 2, "{of_client:?}");
+        assert_eq!(of_client[9..], ["listen tcp 10.0.0.14 8301 3", "listen udp 10.0.0.14 8301 3"]);
+        let of_server = words(0);
+        assert!(of_server.contains(&"listen tcp 10.0.0.11 8300 3".to_owned()), "{of_server:?}");
+        assert!(of_server.contains(&"listen udp 10.0.0.11 8302 2".to_owned()), "{of_server:?}");
+        assert!(!of_server.iter().any(|word| word.contains("8500")), "{of_server:?}");
+    }
+
     #[test]
     fn what_was_not_looked_at_is_not_called_right() {
         let host = |name: &str| HostName::parse(name).unwrap();

@@ -3,6 +3,10 @@
 //! All hosts run the same small program at the same time. On ports that are free it listens itself for
 //! a moment, so that a firewall is found before anything is installed; a port that is in use is visited
 //! as it is, where a connection tells something: what listens on UDP does not answer strangers.
+//!
+//! `check --connect` does this, `up` does not: it would be a fourth session before the first gate, and
+//! in the apply scripts of a run, which need not all run at the same time, it could not stop the others
+//! before their first change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -265,8 +269,7 @@ mod tests {
         let calls = visits(3).calls("t0");
         let words = |number: usize| {
             let text = calls[&host(number)].to_string();
-            let end = text.rsplit_once("'t0' ").unwrap().1.to_owned();
-            end
+            text.rsplit_once("'t0' ").unwrap().1.to_owned()
         };
         assert_eq!(
             words(1),

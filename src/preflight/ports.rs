@@ -40,12 +40,17 @@ pub(super) fn probe(wanted: &WantedHost) -> Option<(StepId, Call)> {
         return None;
     }
     let pattern = numbers.iter().map(|number| format!("{number:04X}")).collect::<Vec<_>>().join("|");
-    let units = wanted.roles.iter().flat_map(|role| &role.resources).filter_map(|resource| match resource {
-        Resource::Unit(unit) => Arg::new(unit.name.as_str()).ok(),
-        _ => None,
-    });
+    let units = units(wanted).filter_map(|unit| Arg::new(unit).ok());
     let pattern = Arg::new(pattern).expect("hex digits and bars");
     Some((StepId(PROBE.to_owned()), Call::new("ports_probe", [pattern].into_iter().chain(units))))
+}
+
+/// The units that the host's roles want: what these listen on is theirs.
+fn units(wanted: &WantedHost) -> impl Iterator<Item = &str> {
+    wanted.roles.iter().flat_map(|role| &role.resources).filter_map(|resource| match resource {
+        Resource::Unit(unit) => Some(unit.name.as_str()),
+        _ => None,
+    })
 }
 
 /// What the probe said.
@@ -93,12 +98,21 @@ fn kernel_address(hex: &str) -> Option<IpAddr> {
 pub(super) fn judge(wanted: &WantedHost, address: Option<IpAddr>, sockets: &[Socket]) -> Vec<Finding> {
     let ports: Vec<&WantedPort> = wanted.roles.iter().flat_map(|role| &role.ports).collect();
     let mut taken: BTreeMap<&Owner, BTreeSet<(u16, Protocol)>> = BTreeMap::new();
-    for socket in sockets.iter().filter(|socket| socket.owner != Owner::Own) {
+    for socket in sockets.iter().filter(|socket| !is_own(&socket.owner, wanted)) {
         if ports.iter().any(|port| collides(port, address, socket)) {
             taken.entry(&socket.owner).or_default().insert((socket.port, socket.protocol));
         }
     }
     taken.into_iter().map(|(owner, ports)| finding(wanted, owner, &ports)).collect()
+}
+
+fn is_own(owner: &Owner, wanted: &WantedHost) -> bool {
+    match owner {
+        Owner::Own => true,
+        // A drop-in may have moved the unit to a slice where the host did not look for it.
+        Owner::Process { unit: Some(unit), .. } => units(wanted).any(|own| own == unit),
+        Owner::Process { .. } | Owner::Unknown => false,
+    }
 }
 
 fn collides(port: &WantedPort, address: Option<IpAddr>, socket: &Socket) -> bool {

@@ -48,3 +48,41 @@ pub(super) fn judge(host: &HostName, facts: &Facts) -> Vec<Finding> {
 fn name(facts: &Facts) -> &str {
     if facts.os_name.is_empty() { "its system" } else { &facts.os_name }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kind_of_host_will_do() {
+        let tell = |facts: &Facts| -> Vec<String> {
+            let host = HostName::parse("n1").unwrap();
+            let tell =
+                |finding: Finding| format!("{:?} {:?}: {}", finding.severity, finding.check, finding.reason);
+            judge(&host, facts).into_iter().map(tell).collect()
+        };
+        let usual = Facts::example();
+        for (facts, found) in [
+            (usual.clone(), vec![]),
+            (Facts { arch: "aarch64".into(), os_id: "alpine".into(), ..usual.clone() }, vec![]),
+            (
+                Facts { user: "ops".into(), ..usual.clone() },
+                vec!["Error Root: scripts run as `ops`, not as root"],
+            ),
+            (
+                Facts { init: Init::Other, ..usual.clone() },
+                vec!["Error System: systemd is not its process 1, and agents run as its units"],
+            ),
+            (
+                Facts { package_manager: None, arch: "s390x".into(), ..usual.clone() },
+                vec![
+                    "Warning System: Debian GNU/Linux 12 (bookworm) has none of apt, dnf and apk: packages cannot \
+                     be installed",
+                    "Warning System: its architecture is s390x: there may be no release for it",
+                ],
+            ),
+        ] {
+            assert_eq!(tell(&facts), found);
+        }
+    }
+}

@@ -141,6 +141,8 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
 fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
     let document = reader.document;
     let fields = reader.fields(node, "a port", PORT_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
     let mut missing = |key: &str, help: &str| {
         let problem = document.error(node.span, format!("a port has no `{key}`")).help(help);
         reader.note(problem);
