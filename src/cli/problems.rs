@@ -35,7 +35,14 @@ pub fn show(problems: &[Diagnostic], global: &Global) -> io::Result<()> {
 /// The same for what the preflight found.
 pub fn show_findings(findings: &[Finding], global: &Global) -> io::Result<()> {
     if !global.json() {
-        return show(&findings.iter().map(report::finding).collect::<Vec<_>>(), global);
+        let terminal = console::Term::stderr();
+        let width = terminal.size_checked().map(|(_, columns)| usize::from(columns));
+        let mut stderr = io::stderr().lock();
+        return findings.iter().try_for_each(|finding| {
+            let text = report::finding(finding).render(global.color_on_stderr());
+            let text = width.map_or(text.clone(), |width| report::wrapped(&text, width));
+            writeln!(stderr, "{text}")
+        });
     }
     findings.iter().try_for_each(|finding| {
         let mut event = json!({ "event": "finding" });

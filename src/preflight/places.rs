@@ -198,23 +198,24 @@ fn unfit(
 }
 
 fn full(host: &HostName, needed: &[Place], seen: &BTreeMap<String, Folder>) -> Vec<Finding> {
-    let mut by_system: BTreeMap<&str, (&Room, u64, u64, BTreeSet<&str>)> = BTreeMap::new();
+    let mut by_system: BTreeMap<&str, (&Folder, u64, u64, BTreeSet<&str>)> = BTreeMap::new();
     for place in needed {
-        let Some(Folder { room, .. }) = seen.get(&place.folder) else { continue };
-        if room.file_system.is_empty() {
+        let Some(folder) = seen.get(&place.folder).filter(|folder| !folder.room.file_system.is_empty())
+        else {
             continue;
-        }
-        let sum = by_system.entry(&room.file_system).or_insert((room, 0, 0, BTreeSet::new()));
+        };
+        let sum = by_system.entry(&folder.room.file_system).or_insert((folder, 0, 0, BTreeSet::new()));
         sum.1 += place.kib;
         sum.2 += place.inodes;
         sum.3.insert(&place.folder);
     }
     let mut findings = Vec::new();
-    for (room, kib, inodes, folders) in by_system.into_values() {
+    for (Folder { path, room, .. }, kib, inodes, folders) in by_system.into_values() {
         let folders: Vec<&str> = folders.into_iter().collect();
         let mut short = |what: String| {
             let reason = format!("{what} for what goes to {}", folders.join(", "));
-            let remedy = format!("make room: `df -h {0}`, `df -i {0}`, `du -xsh {0}/*`", folders[0]);
+            let inside = path.trim_end_matches('/');
+            let remedy = format!("make room: `df -h {path}`, `df -i {path}`, `du -xsh {inside}/*`");
             findings.push(Finding::error(Check::Disk, vec![host.clone()], reason, remedy));
         };
         if room.kib < kib {

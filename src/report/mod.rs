@@ -24,7 +24,7 @@ pub use diagnostic::{Diagnostic, Excerpt, Place, Severity};
 pub use event::{Event, HostOutcome, StepOutcome};
 pub use log::RunLog;
 pub use plan_text::{PlanTextOptions, plan_text};
-pub use preflight_text::{finding, preflight_summary, preflight_table};
+pub use preflight_text::{finding, preflight_summary, preflight_table, wrapped};
 pub use render::{Closing, Output, RenderOptions, render};
 pub use text::human;
 pub use trace::init_tracing;

@@ -78,6 +78,29 @@ pub fn finding(finding: &Finding) -> Diagnostic {
     diagnostic.help(&finding.remedy)
 }
 
+/// Lines broken between words where they are wider than `width`, the rest of each behind an indent.
+pub fn wrapped(text: &str, width: usize) -> String {
+    const INDENT: &str = "       ";
+    let mut wrapped = String::new();
+    for line in text.lines() {
+        let mut column = 0;
+        for (index, word) in line.split(' ').enumerate() {
+            let length = console::measure_text_width(word);
+            if index > 0 && column > INDENT.len() && column + 1 + length > width {
+                wrapped = wrapped + "\n" + INDENT;
+                column = INDENT.len();
+            } else if index > 0 {
+                wrapped.push(' ');
+                column += 1;
+            }
+            wrapped += word;
+            column += length;
+        }
+        wrapped.push('\n');
+    }
+    wrapped
+}
+
 /// `3 hosts: ready`, or how much is in the way.
 pub fn preflight_summary(preflight: &Preflight) -> String {
     let errors = preflight.findings.iter().filter(|finding| finding.is_error()).count();
@@ -122,6 +145,23 @@ mod tests {
         assert_eq!(
             finding(&preflight.findings[1]).render(false),
             "error: node-2, a-host-with-quite-a-long-name-3: twins\n help: part them\n"
+        );
+    }
+
+    #[test]
+    fn findings_break_between_words() {
+        let text =
+            "error: n1: port 8301/tcp is taken by `perl`\n help: stop it, or give the role other ports\n";
+        assert_eq!(wrapped(text, 80), text);
+        assert_eq!(
+            wrapped(text, 30),
+            "error: n1: port 8301/tcp is\n       taken by `perl`\n help: stop it, or give the\n       role other ports\n"
+        );
+        // What has no place to break stays whole.
+        assert_eq!(wrapped("a /quite/long/path\n\nb\n", 8), "a /quite/long/path\n\nb\n");
+        assert_eq!(
+            wrapped("\u{1b}[1merror\u{1b}[0m: two words\n", 16),
+            "\u{1b}[1merror\u{1b}[0m: two words\n"
         );
     }
 
