@@ -29,6 +29,12 @@ pub struct Facts {
     pub ssh_server_address: Option<IpAddr>,
     /// Seconds since 1970 by the host's clock.
     pub epoch: i64,
+    /// The same instant in milliseconds, as exactly as `clock_step_ms`.
+    #[serde(skip)]
+    pub epoch_ms: i64,
+    /// How far apart two readings of the clock are told: 1, or 1000 where its tools know whole seconds.
+    #[serde(skip)]
+    pub clock_step_ms: i64,
     /// Free KiB by path, for `/` and `/opt`.
     pub disk_free_kib: BTreeMap<String, u64>,
     pub package_manager: Option<PackageManager>,
@@ -85,12 +91,14 @@ impl Facts {
         }
         let text = |key: &'static str| seen.text(key).map(str::trim).ok_or(FactsError::Missing(key));
         let os = os_release(seen.text("os-release").unwrap_or_default());
+        let arch = text("arch")?.to_owned();
+        let (epoch_ms, clock_step_ms) = clock(text("epoch")?)?;
         let os_value = |key: &str| os.get(key).cloned().unwrap_or_default();
         Ok(Self {
             os_id: os_value("ID"),
             os_version: os_value("VERSION_ID"),
             os_name: os_value("PRETTY_NAME"),
-            arch: text("arch")?.to_owned(),
+            arch,
             hostname: text("hostname")?.to_owned(),
             machine_id: seen.text("machine-id").map(str::trim).unwrap_or_default().to_owned(),
             kernel: text("kernel")?.to_owned(),
@@ -99,7 +107,9 @@ impl Facts {
                 .split_whitespace()
                 .nth(2)
                 .and_then(|word| word.parse().ok()),
-            epoch: number("epoch", text("epoch")?)?,
+            epoch: epoch_ms.div_euclid(1000),
+            epoch_ms,
+            clock_step_ms,
             disk_free_kib: disk_free(text("disk-free")?),
             package_manager: package_manager(text("package-manager")?)?,
             init: if text("init")? == "systemd" { Init::Systemd } else { Init::Other },
@@ -118,6 +128,33 @@ impl Facts {
             "armv6l" | "armv7l" | "armv8l" => "arm",
             other => other,
         }
+    }
+}
+
+/// What `date +%s.%N` says, in milliseconds, and its step; some builds of busybox know no `%N`.
+fn clock(text: &str) -> Result<(i64, i64), FactsError> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let seconds: i64 = number("epoch", seconds)?;
+    match fraction.get(..3).and_then(|digits| digits.parse::<i64>().ok()) {
+        Some(ms) if fraction.bytes().all(|digit| digit.is_ascii_digit()) => Ok((seconds * 1000 + ms, 1)),
+        _ => Ok((seconds * 1000, 1000)),
+    }
+}
+
+/// A host's clock against the operator's: its reading fell between two of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ClockOffset {
+    /// How far the host is ahead.
+    pub ms: i64,
+    /// How wrong that may be, to either side.
+    pub error_ms: i64,
+}
+
+impl ClockOffset {
+    /// `sent` and `heard` are milliseconds since 1970 by our own clock, around the host's reading.
+    pub fn between(sent: i64, heard: i64, facts: &Facts) -> Self {
+        let (least, most) = (facts.epoch_ms - heard, facts.epoch_ms + facts.clock_step_ms - sent);
+        Self { ms: (least + most).div_euclid(2), error_ms: (most - least + 1).div_euclid(2).abs() }
     }
 }
 
@@ -172,6 +209,37 @@ fn resolver(text: &str) -> Result<Resolver, FactsError> {
 }
 
 #[cfg(test)]
+impl Facts {
+    /// A usual host, for the tests of those who read facts.
+    pub fn example() -> Self {
+        Self {
+            os_id: "debian".to_owned(),
+            os_version: "12".to_owned(),
+            os_name: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+            arch: "x86_64".to_owned(),
+            hostname: String::new(),
+            machine_id: String::new(),
+            kernel: "6.1.0-18-amd64".to_owned(),
+            addresses: vec![
+                ("lo".to_owned(), IpAddr::from([127, 0, 0, 1])),
+                ("eth0".to_owned(), "fe80::1".parse().expect("an address")),
+                ("eth0".to_owned(), IpAddr::from([10, 0, 0, 11])),
+            ],
+            ssh_server_address: Some(IpAddr::from([10, 0, 0, 11])),
+            epoch: 1_767_323_045,
+            epoch_ms: 1_767_323_045_000,
+            clock_step_ms: 1,
+            disk_free_kib: BTreeMap::new(),
+            package_manager: Some(PackageManager::Apt),
+            init: Init::Systemd,
+            user: "root".to_owned(),
+            resolver: Resolver::Plain,
+            cgroup_version: 2,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -207,7 +275,7 @@ overlay           51290592 20102144  28550548      42% /
             ("kernel", "6.1.0-18-amd64"),
             ("addresses", ADDRESSES),
             ("ssh-connection", "10.99.0.1 51234 10.99.0.11 22"),
-            ("epoch", "1767323045"),
+            ("epoch", "1767323045.250000000"),
             ("disk-free", DISKS),
             ("user", "root"),
             ("package-manager", "apt"),
@@ -267,6 +335,40 @@ overlay           51290592 20102144  28550548      42% /
         );
         assert_eq!(facts.ssh_server_address, Some("10.99.0.11".parse().unwrap()));
         assert_eq!(parse(&[("ssh-connection", "")]).unwrap().ssh_server_address, None);
+    }
+
+    #[test]
+    fn clocks_with_and_without_parts_of_a_second() {
+        for (text, read) in [
+            ("1767323045.250999999", (1_767_323_045_250, 1)),
+            ("1767323045.007", (1_767_323_045_007, 1)),
+            ("1767323045.%N", (1_767_323_045_000, 1000)),
+            ("1767323045.N", (1_767_323_045_000, 1000)),
+            ("1767323045.", (1_767_323_045_000, 1000)),
+            ("1767323045", (1_767_323_045_000, 1000)),
+        ] {
+            let facts = parse(&[("epoch", text)]).unwrap();
+            assert_eq!((facts.epoch_ms, facts.clock_step_ms), read, "{text}");
+            assert_eq!(facts.epoch, 1_767_323_045);
+        }
+    }
+
+    #[test]
+    fn an_offset_is_as_exact_as_the_round_trip() {
+        for (reading, sent, heard, offset) in [
+            // The host's reading is ours: any of the 40 ms on the way may be the true instant.
+            ("1767323045.020", 1_767_323_045_000, 1_767_323_045_040, (0, 21)),
+            ("1767323051.020", 1_767_323_045_000, 1_767_323_045_040, (6000, 21)),
+            ("1767323039.020", 1_767_323_045_000, 1_767_323_045_040, (-6000, 21)),
+            // Two seconds of waiting say little.
+            ("1767323045.000", 1_767_323_043_000, 1_767_323_045_000, (1000, 1001)),
+            // Whole seconds say less than parts of them.
+            ("1767323045", 1_767_323_045_300, 1_767_323_045_310, (195, 505)),
+        ] {
+            let facts = parse(&[("epoch", reading)]).unwrap();
+            let ClockOffset { ms, error_ms } = ClockOffset::between(sent, heard, &facts);
+            assert_eq!((ms, error_ms), offset, "{reading}");
+        }
     }
 
     #[test]

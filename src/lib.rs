@@ -19,6 +19,7 @@ pub mod facts;
 pub mod inventory;
 pub mod lab;
 pub mod plan;
+pub mod preflight;
 pub mod report;
 pub mod resource;
 pub mod roles;

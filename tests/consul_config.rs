@@ -48,6 +48,8 @@ fn facts() -> Facts {
         addresses: vec![("eth0".into(), "10.0.0.11".parse().unwrap())],
         ssh_server_address: None,
         epoch: 1_700_000_000,
+        epoch_ms: 1_700_000_000_000,
+        clock_step_ms: 1,
         disk_free_kib: BTreeMap::new(),
         package_manager: None,
         init: Init::Systemd,

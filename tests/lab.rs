@@ -304,10 +304,10 @@ fn lab_a_configuration_that_consul_refuses() {
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_a_unit_that_never_starts_shows_its_journal() {
     let lab = Lab::up(&[]);
-    // sshd has that port: the configuration is valid and the agent cannot run with it.
-    lab.edit("version: 1.8.7", "version: 1.8.7\n    extra_config: { ports: { server: 22 } }");
+    // Nobody has that address: the configuration is valid and the agent cannot run with it.
+    lab.edit("version: 1.8.7", "version: 1.8.7\n    extra_config: { bind_addr: 192.0.2.1 }");
     lab.run("up", &["--timeout", "20s"]).exits(1).says("unit consul.service").says("bind");
-    lab.edit("extra_config: { ports: { server: 22 } }", "extra_config: {}");
+    lab.edit("extra_config: { bind_addr: 192.0.2.1 }", "extra_config: {}");
     lab.run("up", &[]).exits(0);
     assert_quorum(&lab);
     lab.run("up", &[]).exits(0).says("Nothing to do");

@@ -1,23 +1,36 @@
-//! `bootstrap check`: is this inventory correct?
+//! `bootstrap check`: is this inventory correct? With `--connect`: are its hosts fit for it?
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{Exit, Global, OutputFormat, problems};
-use crate::report::Diagnostic;
+use super::{Exit, Global, OutputFormat, Reach, load, problems, run};
+use crate::engine;
+use crate::preflight::Check;
+use crate::report::{Diagnostic, events, init_tracing, preflight_summary, preflight_table};
 use crate::roles;
 
-/// Check an inventory without touching a host.
+/// Check an inventory; with `--connect`, its hosts too. Changes nothing.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: bootstrap check --connect inventory.yaml")]
 pub struct CheckArgs {
     /// The inventory file.
     #[arg(value_name = "INVENTORY")]
     inventory: PathBuf,
+    /// Connect to the hosts and look for all that would stand in the way of `up`; try the ports that
+    /// roles need between hosts.
+    #[arg(long)]
+    connect: bool,
+    #[command(flatten)]
+    reach: Reach,
 }
 
-pub fn run(args: CheckArgs, global: &Global) -> anyhow::Result<ExitCode> {
+pub fn run(args: &CheckArgs, global: &Global, password: Option<String>) -> anyhow::Result<ExitCode> {
+    if args.connect {
+        return connect(args, global, password);
+    }
+
     let role_set = problems::role_set(global)?;
     let home = std::env::home_dir();
     let (inventory, found) = match roles::load_inventory(&args.inventory, &role_set, home.as_deref()) {
@@ -56,6 +69,42 @@ pub fn run(args: CheckArgs, global: &Global) -> anyhow::Result<ExitCode> {
         (OutputFormat::Text, None) => {}
     }
     Ok(if inventory.is_some() { ExitCode::SUCCESS } else { Exit::Usage.into() })
+}
+
+/// The hosts as they are: a table on stdout, then each finding, then how many there are.
+fn connect(args: &CheckArgs, global: &Global, password: Option<String>) -> anyhow::Result<ExitCode> {
+    let loaded = load::load(&args.inventory, global)?;
+    let password = run::become_password(&args.reach, password)?;
+    let setup = run::Setup::new(&loaded, &args.reach, password)?;
+    init_tracing(global.verbose, global.color_on_stderr(), None);
+    let runtime = tokio::runtime::Runtime::new()?;
+    // Every failure ends up in the table.
+    let (events, _) = events();
+    let preflight = runtime.block_on(engine::check(&setup.wanted, &setup.marker, &setup.options, &events));
+    let errors = || preflight.findings.iter().filter(|finding| finding.is_error());
+    let exit = match errors().count() {
+        0 => Exit::Done,
+        _ if errors().all(|finding| finding.check == Check::Ssh) => Exit::Unreachable,
+        _ => Exit::HostFailed,
+    };
+    if global.json() {
+        problems::show_findings(&preflight.findings, global)?;
+        let errors = errors().count();
+        problems::print(&format!(
+            "{}\n",
+            json!({ "event": "checked", "ok": errors == 0, "hosts": preflight.hosts.len(), "errors": errors,
+                    "warnings": preflight.findings.len() - errors, "checks": preflight.marks() })
+        ))?;
+    } else {
+        let width = console::Term::stdout().size_checked().map_or(80, |(_, columns)| usize::from(columns));
+        problems::print(&preflight_table(&preflight, width, global.color_on_stdout()))?;
+        if !preflight.findings.is_empty() {
+            eprintln!();
+            problems::show_findings(&preflight.findings, global)?;
+        }
+        problems::print(&format!("{}\n", preflight_summary(&preflight)))?;
+    }
+    Ok(exit.into())
 }
 
 fn count(count: usize, what: &str) -> String {

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::{Global, OutputFormat};
-use crate::engine::Outcome;
+use super::{Global, OutputFormat, problems};
+use crate::engine::{EngineError, Outcome};
 
 /// The exit statuses of `bootstrap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +60,11 @@ pub struct UsageError(pub String);
 pub fn report(error: &anyhow::Error, global: &Global) -> ExitCode {
     if error.is::<Rejected>() {
         return Exit::Usage.into();
+    }
+    if let Some(EngineError::Unfit(findings)) = error.downcast_ref() {
+        // A terminal that is gone takes no message either way.
+        let _ = problems::show_findings(findings, global);
+        return Exit::HostFailed.into();
     }
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {

@@ -95,7 +95,7 @@ pub struct Reach {
 pub enum Command {
     /// Write a commented starter inventory.
     Init(init::InitArgs),
-    /// Check an inventory without touching a host.
+    /// Check an inventory; with `--connect`, its hosts too. Changes nothing.
     Check(check::CheckArgs),
     /// Show what `up` would change, host by host, as diffs. Changes nothing.
     Plan(plan::PlanArgs),
@@ -120,7 +120,7 @@ pub fn main() -> ExitCode {
     let global = &cli.global;
     let result = match cli.command {
         Command::Init(args) => init::run(args, global),
-        Command::Check(args) => check::run(args, global),
+        Command::Check(args) => check::run(&args, global, password),
         Command::Plan(args) => plan::run(&args, global, password).map(ExitCode::from),
         Command::Up(args) => up::run(&args, global, password).map(ExitCode::from),
         Command::Roles(args) => roles::run(args, global),

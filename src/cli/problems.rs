@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::exit::Rejected;
 use super::{Global, OutputFormat};
-use crate::report::Diagnostic;
+use crate::preflight::Finding;
+use crate::report::{self, Diagnostic};
 use crate::roles::RoleSet;
 
 /// Prints diagnostics: for people on stderr, one JSON event a line on stdout.
@@ -29,6 +30,29 @@ pub fn show(problems: &[Diagnostic], global: &Global) -> io::Result<()> {
             Ok(())
         }
     }
+}
+
+/// The same for what the preflight found.
+pub fn show_findings(findings: &[Finding], global: &Global) -> io::Result<()> {
+    if !global.json() {
+        let terminal = console::Term::stderr();
+        let width = terminal.size_checked().map(|(_, columns)| usize::from(columns));
+        let mut stderr = io::stderr().lock();
+        return findings.iter().try_for_each(|finding| {
+            let text = report::finding(finding).render(global.color_on_stderr());
+            let text = width.map_or(text.clone(), |width| report::wrapped(&text, width));
+            writeln!(stderr, "{text}")
+        });
+    }
+    findings.iter().try_for_each(|finding| {
+        let mut event = json!({ "event": "finding" });
+        if let (Some(event), Ok(Value::Object(fields))) =
+            (event.as_object_mut(), serde_json::to_value(finding))
+        {
+            event.extend(fields);
+        }
+        print(&format!("{event}\n"))
+    })
 }
 
 /// Shows one mistake; the error that is returned only carries the exit status.

@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Global, OutputFormat, problems};
 use crate::inventory::RoleName;
 use crate::inventory::reader::{list, nearest};
 use crate::report::Diagnostic;
-use crate::roles::{Role, RoleSet, Variable, shown};
+use crate::roles::{Port, Renderer, Role, RoleSet, Variable, merge, shown};
 
 /// List the roles, or one role's variables.
 #[derive(Debug, clap::Args)]
@@ -66,6 +66,41 @@ fn variables<'r>(roles: &'r RoleSet, role: &'r Role) -> Vec<(&'r str, &'r Variab
         .collect()
 }
 
+/// The ports of a role and of those it includes, with the role that declares each.
+fn ports<'r>(roles: &'r RoleSet, role: &'r Role) -> Vec<(&'r Port, &'r Role)> {
+    let all = roles.closure([&role.name]).into_iter();
+    all.flat_map(|role| role.ports.iter().map(move |port| (port, role))).collect()
+}
+
+/// The defaults of a role's variables and what it defines by them: for what is shown without an inventory.
+fn usual_values(roles: &RoleSet, role: &Role) -> Map<String, Value> {
+    let mut usual = Map::new();
+    let host = json!({ "name": "host", "roles": [role.name] });
+    for (name, variable, _) in variables(roles, role) {
+        let value = variable.default.clone().unwrap_or_default();
+        let value = name.rsplit('.').fold(value, |inner, step| json!({ step: inner }));
+        let mut merged = Value::Object(std::mem::take(&mut usual));
+        merge(&mut merged, value);
+        usual = merged.as_object().cloned().unwrap_or_default();
+    }
+    usual.insert("host".to_owned(), host);
+    for (name, source) in roles.closure([&role.name]).into_iter().flat_map(|role| &role.define) {
+        let source = Value::String(source.clone());
+        if let Ok(value) = Renderer::default().value(name, &source, &usual, &[]) {
+            usual.insert(name.clone(), value);
+        }
+    }
+    usual
+}
+
+fn shown_port(port: &Value) -> String {
+    port.as_str().map_or_else(|| port.to_string(), str::to_owned)
+}
+
+fn shown_protocols(port: &Port) -> String {
+    port.protocols.iter().map(|protocol| protocol.as_str()).collect::<Vec<_>>().join("+")
+}
+
 fn describe(roles: &RoleSet, role: &Role) -> String {
     let mut text = format!("{}\n  {}\n\n", role.name, wrap(&role.doc, 2));
     let names = |names: &[RoleName]| names.iter().map(RoleName::as_str).collect::<Vec<_>>().join(", ");
@@ -81,6 +116,17 @@ fn describe(roles: &RoleSet, role: &Role) -> String {
     }
     if let Some(gate) = &role.gate {
         text += &format!("{:<10} {gate}\n", "gate");
+    }
+    let ports = ports(roles, role);
+    if !ports.is_empty() {
+        text += "\nPorts:\n";
+    }
+    let usual = usual_values(roles, role);
+    for (port, _) in ports {
+        let number = Renderer::default().value("a port", &port.port, &usual, &[]);
+        let number = number.unwrap_or_else(|_| port.port.clone());
+        let head = format!("{} {}", shown_port(&number), shown_protocols(port));
+        text += &format!("  {head:<13} {} Reached from {}.\n", port.doc, port.from.describe());
     }
     let variables = variables(roles, role);
     if variables.is_empty() {
@@ -125,10 +171,16 @@ fn as_json(roles: &RoleSet, role: &Role) -> Value {
             "role": declared.name,
         })
     });
+    let ports = ports(roles, role).into_iter().map(|(port, declared)| {
+        json!({
+            "port": port.port, "protocols": port.protocols, "from": port.from, "on": port.on,
+            "doc": port.doc, "role": declared.name,
+        })
+    });
     json!({
         "name": role.name, "doc": role.doc, "includes": role.includes, "needs": role.needs,
         "conflicts": role.conflicts, "after": role.after, "gate": role.gate, "quorum": role.quorum,
-        "variables": variables.collect::<Vec<_>>(),
+        "ports": ports.collect::<Vec<_>>(), "variables": variables.collect::<Vec<_>>(),
     })
 }
 

@@ -75,11 +75,18 @@ impl Gate {
         }
     }
 
-    /// Where a server keeps its raft data, for gates whose members have some.
-    pub fn raft_directory(self, variables: &Map<String, Value>) -> Option<String> {
+    /// Where an agent keeps its state.
+    pub fn data_directory(self, variables: &Map<String, Value>) -> String {
         match self {
-            Self::ConsulServers => Some(consul::data_dir(variables)),
-            Self::ConsulClients => None,
+            Self::ConsulServers | Self::ConsulClients => consul::data_dir(variables),
+        }
+    }
+
+    /// Whether its members keep raft data there.
+    pub fn has_raft(self) -> bool {
+        match self {
+            Self::ConsulServers => true,
+            Self::ConsulClients => false,
         }
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::inventory::{ClusterName, HostName};
+use crate::inventory::ClusterName;
 
 /// Says on a host which cluster it belongs to. Written before anything else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,35 +35,36 @@ pub struct Claim {
     pub agent: Option<String>,
 }
 
-/// A host that must not be touched.
+/// Why a host must not be touched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
-    #[error(
-        "host `{host}` belongs to {theirs}, this inventory is {ours}. \
-         If the host was yours before, the id must be the one in the cluster's secrets: put that \
-         `.bootstrap/` folder beside the inventory. If its old cluster is gone for good, remove \
-         /var/lib/bootstrap/cluster and the data directories on it"
-    )]
-    OtherCluster { host: HostName, theirs: String, ours: Marker },
-    #[error(
-        "host `{host}` carries raft data that is not from {ours}: {found}. \
-         Nothing was changed. If that data is of no use any more, move it away and run again"
-    )]
-    StaleData { host: HostName, found: String, ours: Marker },
+    #[error("it belongs to {theirs}, this inventory is {ours}")]
+    OtherCluster { theirs: String, ours: Marker },
+    #[error("it carries raft data that is not from {ours}: {found}")]
+    StaleData { found: String, ours: Marker },
+}
+
+impl IdentityError {
+    /// What the operator can do about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::OtherCluster { .. } => {
+                "if it was yours before, put the `.bootstrap/` folder with that id beside the inventory; if its \
+                 old cluster is gone for good, remove /var/lib/bootstrap/cluster and the data directories on it"
+            }
+            Self::StaleData { .. } => "if that data is of no use any more, move it away and run again",
+        }
+        .to_owned()
+    }
 }
 
 /// Refuses hosts of other clusters and stale raft data.
-pub fn check_identity(host: &HostName, ours: &Marker, claim: &Claim) -> Result<(), IdentityError> {
+pub fn check_identity(ours: &Marker, claim: &Claim) -> Result<(), IdentityError> {
     match &claim.marker {
         Some(text) => match serde_json::from_str::<Marker>(text) {
             Ok(theirs) if theirs.id == ours.id => Ok(()),
-            Ok(theirs) => Err(IdentityError::OtherCluster {
-                host: host.clone(),
-                theirs: theirs.to_string(),
-                ours: ours.clone(),
-            }),
+            Ok(theirs) => Err(IdentityError::OtherCluster { theirs: theirs.to_string(), ours: ours.clone() }),
             Err(_) => Err(IdentityError::OtherCluster {
-                host: host.clone(),
                 theirs: format!("a cluster that its marker does not name legibly (`{}`)", text.trim()),
                 ours: ours.clone(),
             }),
@@ -74,7 +75,7 @@ pub fn check_identity(host: &HostName, ours: &Marker, claim: &Claim) -> Result<(
             if found.is_empty() {
                 return Ok(());
             }
-            Err(IdentityError::StaleData { host: host.clone(), found: found.join("; "), ours: ours.clone() })
+            Err(IdentityError::StaleData { found: found.join("; "), ours: ours.clone() })
         }
     }
 }
@@ -85,12 +86,11 @@ mod tests {
 
     #[test]
     fn only_our_own_or_empty_hosts_pass() {
-        let host = HostName::parse("node-1").unwrap();
         let ours = Marker { cluster: ClusterName::parse("dc1").unwrap(), id: "aa".into() };
         let check = |marker: Option<&str>, raft: Option<&str>| {
             let claim =
                 Claim { marker: marker.map(str::to_owned), raft_data: raft.map(str::to_owned), agent: None };
-            check_identity(&host, &ours, &claim)
+            check_identity(&ours, &claim)
         };
         let own = r#"{"cluster":"dc1","id":"aa"}"#;
         assert_eq!(check(None, None), Ok(()));

@@ -1,8 +1,10 @@
 //! Why a host was set aside, and why a whole run stops before its first change.
 
-use crate::cluster::IdentityError;
 use crate::inventory::HostName;
 use crate::plan::{PlanError, StageName, StepId};
+use crate::preflight::{Check, Finding};
+use crate::roles::WantedError;
+use crate::ssh;
 
 /// Why a host takes no further part in a run.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,30 @@ impl HostFailure {
         }
     }
 
+    /// The same as a finding of the preflight.
+    pub fn finding(&self, host: &HostName) -> Finding {
+        let check = match self {
+            Self::Unreachable(_) => Check::Ssh,
+            Self::Link { source, .. } => match source {
+                ssh::Error::SudoPasswordNeeded { .. }
+                | ssh::Error::SudoPasswordWrong { .. }
+                | ssh::Error::SudoMissing { .. }
+                | ssh::Error::SudoDenied { .. } => Check::Root,
+                _ => Check::Ssh,
+            },
+            Self::Facts(_) | Self::Step { .. } | Self::Locked { .. } => Check::System,
+        };
+        let reason = match self {
+            Self::Unreachable(error) | Self::Link { source: error, .. } => error.to_string(),
+            _ => self.to_string(),
+        };
+        // The host stands before the reason already.
+        let own = [format!("host `{host}`: "), format!("host `{host}` ")];
+        let reason = own.iter().find_map(|own| reason.strip_prefix(own)).unwrap_or(&reason).to_owned();
+        let remedy = self.remedy().unwrap_or_else(|| format!("try `ssh` to {host} by hand"));
+        Finding::error(check, vec![host.clone()], reason, remedy)
+    }
+
     /// What the operator can do about it.
     pub fn remedy(&self) -> Option<String> {
         match self {
@@ -46,10 +72,9 @@ impl HostFailure {
 /// Why a run stops before it has changed anything.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
+    /// Some of the findings are errors; warnings among them were told already.
     #[error("{}", list(.0))]
-    Identity(Vec<IdentityError>),
-    #[error("{}", list(.0))]
-    Unfit(Vec<UnfitHost>),
+    Unfit(Vec<Finding>),
     #[error("{}", .0.iter().map(chain).collect::<Vec<_>>().join("\n"))]
     Plan(Vec<PlanError>),
     #[error(transparent)]
@@ -58,23 +83,19 @@ pub enum EngineError {
     Artifact { path: String, source: std::io::Error },
 }
 
-/// A host on which this program must not or cannot work.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnfitHost {
-    #[error("host `{host}` does not run systemd as its process 1, and units need it")]
-    Init { host: HostName },
-    #[error(
-        "host `{host}` has no address {wanted} (it has {present}); set its `cluster_address` or \
-         `cluster_interface` to what it has"
-    )]
-    Address { host: HostName, wanted: String, present: String },
-    #[error(
-        "host `{host}`: its agents' address is not known, because `{address}` is a name; set \
-         `cluster_address` or `cluster_interface`"
-    )]
-    NoAddress { host: HostName, address: String },
-    #[error("hosts {} have the same {what} {value}; they are copies of one another: give each its own", .hosts.join(" and "))]
-    Twins { hosts: Vec<String>, what: &'static str, value: String },
+/// Why no plan can be made, as a finding; `None` if it is about no host in particular.
+pub(super) fn plan_finding(error: &PlanError) -> Option<Finding> {
+    let (host, reason) = match error {
+        PlanError::Resource { host, step, source, .. } => (host, format!("{step}: {}", chain(source))),
+        PlanError::SameFile { host, .. } => (host, error.to_string()),
+        PlanError::Wanted(WantedError::Render { host, source }) => (host, chain(source)),
+        PlanError::Wanted(WantedError::Resource { host, place, source }) => {
+            (host, format!("{place}: {}", chain(source)))
+        }
+        PlanError::Wanted(_) => return None,
+    };
+    let remedy = "mend it there, or change what the role is told".to_owned();
+    Some(Finding::error(Check::Paths, vec![host.clone()], reason, remedy))
 }
 
 fn list<E: ToString>(errors: &[E]) -> String {

@@ -9,6 +9,7 @@ mod failure;
 mod gate;
 mod members;
 mod observe;
+mod peers;
 mod stop;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ pub use stop::Stop;
 use crate::cluster::Marker;
 use crate::inventory::HostName;
 use crate::plan::Plan;
+use crate::preflight::{Finding, Preflight};
 use crate::report::{Event, Events, HostOutcome};
 use crate::roles::Wanted;
 use crate::script::LockHolder;
@@ -95,9 +97,36 @@ pub async fn plan(
     let (fleet, hosts) = observe::observe(wanted, options, events).await;
     let observed = observe::assess(wanted, hosts, &fleet, marker);
     let failures = fleet.close().await;
-    let observed = observed?;
-    let plan = Plan::new(wanted, &observed.seen).map_err(EngineError::Plan)?;
+    refuse_unfit(observed.findings, events)?;
+    let plan = observed.plan.map_err(EngineError::Plan)?;
     Ok((plan, Outcome { failures, ..Outcome::default() }))
+}
+
+/// Observes the hosts and says what stands in the way of a run; changes nothing.
+pub async fn check(wanted: &Wanted, marker: &Marker, options: &Options, events: &Events) -> Preflight {
+    let (fleet, hosts) = observe::observe(wanted, options, events).await;
+    let observed = observe::assess(wanted, hosts, &fleet, marker);
+    let mut preflight = Preflight {
+        hosts: wanted
+            .hosts
+            .iter()
+            .map(|host| host.host.name.clone())
+            .filter(|name| options.hosts.contains(name))
+            .collect(),
+        silent: fleet.failures.keys().cloned().collect(),
+        findings: fleet.failures.iter().map(|(host, failure)| failure.finding(host)).collect(),
+        ..Preflight::default()
+    };
+    preflight.findings.extend(observed.findings);
+    for error in observed.plan.as_ref().err().into_iter().flatten() {
+        preflight.findings.extend(failure::plan_finding(error));
+    }
+    let tried = peers::try_ports(&fleet, wanted, &observed.seen, options).await;
+    preflight.tried = tried.hosts;
+    preflight.findings.extend(tried.findings);
+    preflight.findings.sort_by_key(|finding| finding.check);
+    fleet.close().await;
+    preflight
 }
 
 /// Brings every host to its wanted state and says whether the clusters stand.
@@ -112,10 +141,8 @@ pub async fn up(
     before_changes: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<Outcome, EngineError> {
     let (mut fleet, hosts) = observe::observe(wanted, options, events).await;
-    let result = match observe::assess(wanted, hosts, &fleet, marker) {
-        Ok(observed) => converge(&mut fleet, wanted, observed, options, events, stop, before_changes).await,
-        Err(error) => Err(error),
-    };
+    let observed = observe::assess(wanted, hosts, &fleet, marker);
+    let result = converge(&mut fleet, wanted, observed, options, events, stop, before_changes).await;
     let failures = fleet.close().await;
     let mut outcome = result?;
     for host in &wanted.hosts {
@@ -139,7 +166,8 @@ async fn converge(
     stop: &Stop,
     before_changes: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<Outcome, EngineError> {
-    let plan = Plan::new(wanted, &observed.seen).map_err(EngineError::Plan)?;
+    refuse_unfit(observed.findings, events)?;
+    let plan = observed.plan.map_err(EngineError::Plan)?;
     events.send(Event::PlanReady { plan: plan.clone() });
     let mut outcome = Outcome::default();
     if plan.is_empty() && observed.unhealthy.is_none() {
@@ -155,6 +183,19 @@ async fn converge(
         gate::verify(fleet, wanted, &observed.seen, options, events, stop, &mut outcome).await;
     }
     Ok(outcome)
+}
+
+/// Tells the warnings; with an error among the findings nothing may be changed.
+fn refuse_unfit(findings: Vec<Finding>, events: &Events) -> Result<(), EngineError> {
+    let (errors, warnings): (Vec<_>, Vec<_>) = findings.into_iter().partition(Finding::is_error);
+    for warning in warnings {
+        let (host, message) = match warning.hosts.as_slice() {
+            [host] => (Some(host.clone()), format!("{}; {}", warning.reason, warning.remedy)),
+            _ => (None, warning.to_string()),
+        };
+        events.send(Event::Warning { host, message });
+    }
+    if errors.is_empty() { Ok(()) } else { Err(EngineError::Unfit(errors)) }
 }
 
 fn elapsed_ms(since: Instant) -> u64 {

@@ -1,20 +1,20 @@
 //! One connection and one script per host: facts, resources, and what its agents say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, members};
-use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, failure::UnfitHost};
-use crate::cluster::{Answer, Answers, Claim, Gate, Marker, Response, Verdict, check_identity};
-use crate::facts::{Facts, Init};
-use crate::inventory::{Host, HostName};
-use crate::plan::{HostSeen, Seen, StepId};
+use super::{Fleet, HostFailure, Options, elapsed_ms};
+use crate::cluster::{Answer, Answers, Claim, Gate, Marker, Response, Verdict};
+use crate::facts::{ClockOffset, Facts};
+use crate::inventory::HostName;
+use crate::plan::{HostSeen, Plan, PlanError, Seen, StepId};
+use crate::preflight::{self, Finding, Subject};
 use crate::report::{Event, Events};
-use crate::roles::{ClusterAddresses, Wanted, WantedHost, declared_address};
-use crate::script::{Arg, Call, Nonce, Observation, Script};
+use crate::roles::{Wanted, WantedHost};
+use crate::script::{Arg, Call, Nonce, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Target};
 
 const MARKER: &str = "marker cluster";
@@ -22,6 +22,10 @@ const MARKER: &str = "marker cluster";
 /// The cluster as its hosts describe it.
 pub(super) struct Observed {
     pub seen: Seen,
+    /// Empty where a finding does not let one be made.
+    pub plan: Result<Plan, Vec<PlanError>>,
+    /// What stands in the way, or may.
+    pub findings: Vec<Finding>,
     /// The first gate that is not met, with its reason.
     pub unhealthy: Option<String>,
     pub notes: Vec<String>,
@@ -66,16 +70,28 @@ async fn observe_host(
         .map_err(HostFailure::Unreachable)?;
     events.send(Event::HostConnected { host: host.name.clone(), elapsed_ms: elapsed_ms(started) });
     let script = Script::observe(&Nonce::random(), &probes(wanted)?);
+    let sent = now_ms();
+    let mut heard = None;
     let records = connection
-        .run(&script, options.script_timeout, |_| ())
+        .run(&script, options.script_timeout, |record| {
+            if matches!(record, Record::Seen { key, .. } if key == "epoch") {
+                heard.get_or_insert_with(now_ms);
+            }
+        })
         .await
         .map_err(|source| HostFailure::Link { doing: "observing it".to_owned(), source })?;
     let observation = Observation::new(&records);
     let facts =
         Facts::parse(&observation.of("facts")).map_err(|error| HostFailure::Facts(error.to_string()))?;
+    let clock = ClockOffset::between(sent, heard.unwrap_or_else(now_ms), &facts);
     let marker = observation.of(MARKER).text("body").map(|text| text.trim_end().to_owned());
     events.send(Event::HostObserved { host: host.name.clone(), elapsed_ms: elapsed_ms(started) });
-    Ok((connection, HostSeen { facts, observation, marker }))
+    Ok((connection, HostSeen { facts, observation, marker, clock }))
+}
+
+/// Our own clock: milliseconds since 1970.
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
 }
 
 /// Everything a host is asked besides its facts. Depends on the inventory alone, so that one script
@@ -96,12 +112,11 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
         for path in gate.paths() {
             probes.push((question(gate, path), http_get(port, path)));
         }
-        if let Some(directory) = gate.raft_directory(&wanted.variables)
-            && let Ok(directory) = Arg::new(directory)
-        {
-            probes.push((raft_data(gate), Call::new("raft_data", [directory])));
+        if let Ok(directory) = Arg::new(gate.data_directory(&wanted.variables)) {
+            probes.push((data(gate), Call::new("raft_data", [directory])));
         }
     }
+    probes.extend(preflight::probes(wanted));
     Ok(probes)
 }
 
@@ -109,8 +124,8 @@ fn question(gate: Gate, path: &str) -> StepId {
     StepId(format!("{} {path}", gate.name()))
 }
 
-fn raft_data(gate: Gate) -> StepId {
-    StepId(format!("{} raft data", gate.name()))
+fn data(gate: Gate) -> StepId {
+    StepId(format!("{} data", gate.name()))
 }
 
 /// Asks an agent on the host's own loopback.
@@ -140,19 +155,17 @@ pub(super) fn response(observation: &Observation, id: &str) -> Result<Response, 
     Ok(Response { status, body: fields.bytes("body").unwrap_or_default().to_vec() })
 }
 
-/// Reads what the hosts said: whose they are, which address their agents use, what stands already.
-///
-/// # Errors
-/// Every host on which nothing may be changed.
+/// Reads what the hosts said: what stands already, what is to be changed, what stands in the way.
 pub(super) fn assess(
     wanted: &Wanted,
     hosts: BTreeMap<HostName, HostSeen>,
     fleet: &Fleet,
     marker: &Marker,
-) -> Result<Observed, EngineError> {
+) -> Observed {
     let gates = members(wanted);
-    check_identities(&gates, &hosts, marker)?;
-    let addresses = addresses(wanted, &hosts)?;
+    let facts = hosts.iter().map(|(host, seen)| (host.clone(), &seen.facts)).collect();
+    let (addresses, mut findings) =
+        preflight::addresses(wanted.hosts.iter().map(|wanted| &wanted.host), &facts);
     let missing: BTreeSet<HostName> = fleet.failures.keys().cloned().collect();
     let asked: BTreeSet<HostName> = hosts.keys().cloned().collect();
     let mut situations = BTreeMap::new();
@@ -173,95 +186,68 @@ pub(super) fn assess(
             }
         }
     }
-    let marker = serde_json::to_string(marker).expect("a marker is two strings");
-    Ok(Observed { seen: Seen { hosts, situations, addresses, marker }, unhealthy, notes })
+    let text = serde_json::to_string(marker).expect("a marker is two strings");
+    let seen = Seen { hosts, situations, addresses, marker: text };
+    // Without everyone's address, contents cannot be rendered.
+    let plan = if findings.is_empty() { Some(Plan::new(wanted, &seen)) } else { None };
+    let changes = plan.as_ref().and_then(|plan| plan.as_ref().ok()).map(changes);
+    let subjects: Vec<Subject<'_>> = wanted
+        .hosts
+        .iter()
+        .filter_map(|wanted| Some((wanted, seen.hosts.get(&wanted.host.name)?)))
+        .map(|(wanted, seen)| subject(&gates, wanted, seen, changes.as_ref()))
+        .collect();
+    findings.extend(preflight::judge(&subjects, &seen.addresses, marker));
+    Observed { seen, plan: plan.unwrap_or_else(|| Ok(Plan::default())), findings, unhealthy, notes }
 }
 
-fn check_identities(
-    gates: &[Members<'_>],
-    hosts: &BTreeMap<HostName, HostSeen>,
-    marker: &Marker,
-) -> Result<(), EngineError> {
-    let mut errors = Vec::new();
-    for (host, seen) in hosts {
-        let mut claim = Claim { marker: seen.marker.clone(), ..Claim::default() };
-        for members in gates.iter().filter(|members| members.names().contains(host)) {
-            let fields = seen.observation.of(&raft_data(members.gate).0);
-            if let Some(path) = fields.text("raft").filter(|path| *path != "absent") {
-                claim.raft_data = Some(format!(
-                    "{path} of node id {}, last written {}",
-                    fields.text("node-id").map_or("unknown", str::trim),
-                    fields.text("mtime").and_then(age).unwrap_or_else(|| "at an unknown time".to_owned()),
-                ));
-            }
-            let answer = answer(&seen.observation, members.gate);
-            claim.agent = claim.agent.or(members.gate.describe(&answer));
-        }
-        errors.extend(check_identity(host, marker, &claim).err());
+/// The steps of each host.
+fn changes(plan: &Plan) -> BTreeMap<HostName, BTreeSet<StepId>> {
+    let mut changes: BTreeMap<HostName, BTreeSet<StepId>> = BTreeMap::new();
+    for (host, steps) in plan.stages.iter().flat_map(|stage| &stage.batches).flat_map(|batch| &batch.steps) {
+        changes.entry(host.clone()).or_default().extend(steps.iter().map(|step| step.id.clone()));
     }
-    if errors.is_empty() { Ok(()) } else { Err(EngineError::Identity(errors)) }
+    changes
+}
+
+/// What a host said, as the preflight takes it.
+pub(super) fn subject<'a>(
+    gates: &[Members<'_>],
+    wanted: &'a WantedHost,
+    seen: &'a HostSeen,
+    changes: Option<&BTreeMap<HostName, BTreeSet<StepId>>>,
+) -> Subject<'a> {
+    let host = &wanted.host.name;
+    let mut claim = Claim { marker: seen.marker.clone(), ..Claim::default() };
+    let mut node_id = None;
+    for members in gates.iter().filter(|members| members.names().contains(host)) {
+        let fields = seen.observation.of(&data(members.gate).0);
+        let id = fields.text("node-id").map(str::trim);
+        node_id = node_id.or(id.map(str::to_owned));
+        let raft = fields.text("raft").filter(|path| *path != "absent");
+        if let Some(path) = raft.filter(|_| members.gate.has_raft()) {
+            claim.raft_data = Some(format!(
+                "{path} of node id {}, last written {}",
+                id.unwrap_or("unknown"),
+                fields.text("mtime").and_then(age).unwrap_or_else(|| "at an unknown time".to_owned()),
+            ));
+        }
+        let answer = answer(&seen.observation, members.gate);
+        claim.agent = claim.agent.or(members.gate.describe(&answer));
+    }
+    Subject {
+        wanted,
+        facts: &seen.facts,
+        observation: &seen.observation,
+        clock: seen.clock,
+        claim,
+        node_id,
+        changes: changes.map(|changes| changes.get(host).cloned().unwrap_or_default()),
+    }
 }
 
 /// Seconds since the epoch as a date and time.
 fn age(seconds: &str) -> Option<String> {
     let time = jiff::Timestamp::from_second(seconds.trim().parse().ok()?).ok()?;
     Some(time.strftime("%Y-%m-%d %H:%M UTC").to_string())
-}
-
-/// The address of every host's agents: as the inventory says, or as the host itself says.
-fn addresses(wanted: &Wanted, hosts: &BTreeMap<HostName, HostSeen>) -> Result<ClusterAddresses, EngineError> {
-    let mut found = ClusterAddresses::new();
-    let mut errors = Vec::new();
-    for WantedHost { host, .. } in &wanted.hosts {
-        let Some(seen) = hosts.get(&host.name) else {
-            // Not asked: what the inventory says must do.
-            found.extend(declared_address(host).map(|address| (host.name.clone(), address)));
-            continue;
-        };
-        if seen.facts.init != Init::Systemd {
-            errors.push(UnfitHost::Init { host: host.name.clone() });
-        }
-        match address(host, &seen.facts) {
-            Ok(address) => {
-                found.insert(host.name.clone(), address);
-            }
-            Err(error) => errors.push(error),
-        }
-    }
-    errors.extend(twins(hosts));
-    if errors.is_empty() { Ok(found) } else { Err(EngineError::Unfit(errors)) }
-}
-
-fn address(host: &Host, facts: &Facts) -> Result<IpAddr, UnfitHost> {
-    let present = || {
-        let list = facts.addresses.iter().filter(|(_, ip)| !ip.is_loopback());
-        list.map(|(interface, ip)| format!("{ip} on {interface}")).collect::<Vec<_>>().join(", ")
-    };
-    if let Some(interface) = &host.cluster_interface {
-        let on_it = facts.addresses.iter().filter(|(name, _)| name == interface);
-        // IPv4 first: that is what an interface's name means to most who write it.
-        return on_it.map(|(_, ip)| *ip).min_by_key(IpAddr::is_ipv6).ok_or_else(|| UnfitHost::Address {
-            host: host.name.clone(),
-            wanted: format!("on interface `{interface}`"),
-            present: present(),
-        });
-    }
-    let Some(wanted) = declared_address(host).or(facts.ssh_server_address) else {
-        return Err(UnfitHost::NoAddress { host: host.name.clone(), address: host.address.clone() });
-    };
-    if facts.addresses.iter().any(|(_, ip)| *ip == wanted) {
-        Ok(wanted)
-    } else {
-        Err(UnfitHost::Address { host: host.name.clone(), wanted: wanted.to_string(), present: present() })
-    }
-}
-
-/// Hosts that are clones of one another: their agents would take each other's place.
-fn twins(hosts: &BTreeMap<HostName, HostSeen>) -> Vec<UnfitHost> {
-    let mut by_id: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for (name, seen) in hosts.iter().filter(|(_, seen)| !seen.facts.machine_id.is_empty()) {
-        by_id.entry(&seen.facts.machine_id).or_default().push(name.to_string());
-    }
-    let shared = by_id.into_iter().filter(|(_, hosts)| hosts.len() > 1);
-    shared.map(|(id, hosts)| UnfitHost::Twins { hosts, what: "machine-id", value: id.to_owned() }).collect()
 }

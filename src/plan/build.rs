@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::batch::batches;
 use super::{Change, Effect, Plan, Situation, Stage, StageName, Step, StepId};
-use crate::facts::Facts;
+use crate::facts::{ClockOffset, Facts};
 use crate::inventory::{HostName, RoleName};
 use crate::resource::{Phase, Planned};
 use crate::roles::{ClusterAddresses, Wanted, WantedError, WantedHost};
@@ -27,6 +27,8 @@ pub struct HostSeen {
     pub facts: Facts,
     pub observation: Observation,
     pub marker: Option<String>,
+    /// Its clock against ours.
+    pub clock: ClockOffset,
 }
 
 /// Why no plan can be made for a host. Found before anything is changed.

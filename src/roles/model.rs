@@ -31,12 +31,70 @@ pub struct Role {
     pub define: IndexMap<String, String>,
     /// As written: `{file: {path: "{{ consul.data_dir }}", template: consul.json}}`. Rendered for each host.
     pub resources: Vec<Value>,
+    /// Ports on which its programs listen.
+    pub ports: Vec<Port>,
     /// The gate that closes its activation, by name.
     pub gate: Option<String>,
     /// Members of a quorum: an even or single count of hosts is warned about.
     pub quorum: bool,
     /// By file name under `templates/`.
     pub templates: IndexMap<String, String>,
+}
+
+/// A port on which a program of a role listens, as written: number and addresses may be expressions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Port {
+    /// A number or `{{ … }}`; what renders to less than 1 is switched off.
+    pub port: Value,
+    pub protocols: Vec<Protocol>,
+    pub from: From,
+    /// More addresses on which it listens: a list or an expression.
+    pub on: Option<Value>,
+    pub doc: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// Who must be able to reach a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum From {
+    /// Programs of its own host: it listens on the loopback.
+    Host,
+    /// Hosts whose roles are or include the one that declares it. It listens on the cluster address.
+    Role,
+    /// Every host of the cluster that has a role. It listens on the cluster address.
+    Cluster,
+}
+
+impl From {
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Host => "its own host",
+            Self::Role => "hosts of the same role",
+            Self::Cluster => "every host of the cluster",
+        }
+    }
+}
+
+impl Protocol {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// A value an inventory may set.

@@ -4,14 +4,26 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::load::Folder;
-use super::{Generate, Role, Variable, VariableType};
+use super::{From, Generate, Port, Protocol, Role, Variable, VariableType};
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
 use crate::inventory::{RoleName, yaml};
 use crate::report::Diagnostic;
 
-const KEYS: &[&str] =
-    &["doc", "includes", "needs", "conflicts", "after", "variables", "define", "resources", "gate", "quorum"];
+const KEYS: &[&str] = &[
+    "doc",
+    "includes",
+    "needs",
+    "conflicts",
+    "after",
+    "variables",
+    "define",
+    "resources",
+    "ports",
+    "gate",
+    "quorum",
+];
+const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "doc"];
 const VARIABLE_KEYS: &[&str] = &["type", "default", "optional", "secret", "generate", "doc", "choices", "of"];
 
 /// Reads one role; `None` if nothing can be made of its folder. What is wrong goes to `problems`.
@@ -102,6 +114,12 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             resources.extend(resource(reader, item, &templates));
         }
     }
+    let mut ports = Vec::new();
+    if let Some(node) = fields.written("ports") {
+        for item in reader.items(node, "`ports`", "a list of ports") {
+            ports.extend(port(reader, item));
+        }
+    }
     Role {
         name,
         doc: doc.unwrap_or_default(),
@@ -112,10 +130,56 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         variables,
         define,
         resources,
+        ports,
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
         quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
         templates,
     }
+}
+
+/// `{ port: 8301, protocol: tcp+udp, from: cluster, doc: … }`.
+fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
+    let document = reader.document;
+    let fields = reader.fields(node, "a port", PORT_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    let mut missing = |key: &str, help: &str| {
+        let problem = document.error(node.span, format!("a port has no `{key}`")).help(help);
+        reader.note(problem);
+    };
+    let Some(number) = fields.written("port") else {
+        missing("port", "its number, or an expression: `\"{{ consul.http_port }}\"`");
+        return None;
+    };
+    let Some(source) = fields.written("from") else {
+        missing("from", "who must reach it: `host`, `role` or `cluster`");
+        return None;
+    };
+    let Some(doc) = fields.written("doc") else {
+        missing("doc", "a few words for `bootstrap roles`: what listens there");
+        return None;
+    };
+    let doc = reader.text(doc, "`doc`")?.value;
+    let written = number.to_json();
+    let expression = matches!(&written, Value::String(text) if text.contains("{{"));
+    if !expression && !written.as_u64().is_some_and(|port| (1..=65535).contains(&port)) {
+        reader.wrong_type(number, "`port`", "a port from 1 to 65535");
+        return None;
+    }
+    let protocols = match fields.written("protocol") {
+        None => "tcp",
+        Some(node) => {
+            reader.choice(node, "`protocol`", &["tcp", "udp", "tcp+udp"].map(|word| (word, word)))?
+        }
+    };
+    let protocols = match protocols {
+        "tcp" => vec![Protocol::Tcp],
+        "udp" => vec![Protocol::Udp],
+        _ => vec![Protocol::Tcp, Protocol::Udp],
+    };
+    let from = [("host", From::Host), ("role", From::Role), ("cluster", From::Cluster)];
+    let from = reader.choice(source, "`from`", &from)?;
+    Some(Port { port: written, protocols, from, on: fields.written("on").map(Node::to_json), doc })
 }
 
 fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::{RenderError, Renderer, Role, RoleSet, variables};
+use super::{From, Port, Protocol, RenderError, Renderer, Role, RoleSet, variables};
 use crate::facts::Facts;
 use crate::inventory::{ClusterName, Host, HostName, Inventory, RoleName};
 use crate::resource::Resource;
@@ -38,7 +38,23 @@ pub struct WantedRole {
     pub quorum: bool,
     /// Identity is rendered; `content` still is a template.
     pub resources: Vec<Resource>,
+    pub ports: Vec<WantedPort>,
+    /// This role and those it includes.
+    pub parts: Vec<RoleName>,
     defined: Map<String, Value>,
+}
+
+/// A port on which a role's program listens on one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedPort {
+    pub number: u16,
+    pub protocols: Vec<Protocol>,
+    pub from: From,
+    /// Addresses besides the loopback or the cluster address.
+    pub on: Vec<IpAddr>,
+    /// The role that declares it.
+    pub declared: RoleName,
+    pub doc: String,
 }
 
 /// Why an inventory cannot be turned into wanted states.
@@ -48,6 +64,8 @@ pub enum WantedError {
     Render { host: HostName, source: RenderError },
     #[error("host `{host}`: {place} is not a usable resource")]
     Resource { host: HostName, place: String, source: crate::resource::Error },
+    #[error("host `{host}`: {place} is not a usable port: {value}")]
+    Port { host: HostName, place: String, value: Value },
     #[error("the roles {} wait for each other (`after`)", .roles.join(", "))]
     Circle { roles: Vec<String> },
 }
@@ -145,7 +163,7 @@ fn wanted_role(
     let everyone: Vec<&Host> = inventory.hosts.iter().collect();
     let mut scope = scope(&inventory.cluster, &everyone, host, variables, &ClusterAddresses::new());
     let mut defined = Map::new();
-    let mut resources = Vec::new();
+    let (mut resources, mut ports, mut parts) = (Vec::new(), Vec::new(), Vec::new());
     let render = |source| WantedError::Render { host: host.name.clone(), source };
     for part in roles.closure([&role.name]) {
         for (name, source) in &part.define {
@@ -174,14 +192,64 @@ fn wanted_role(
             })?;
             resources.push(resource);
         }
+        for (index, raw) in part.ports.iter().enumerate() {
+            let place = format!("role `{}`, ports[{index}]", part.name);
+            ports.extend(wanted_port(renderer, &place, &host.name, &part.name, raw, &scope)?);
+        }
+        parts.push(part.name.clone());
     }
     Ok(WantedRole {
         name: role.name.clone(),
         gate: role.gate.clone(),
         quorum: role.quorum,
         resources,
+        ports,
+        parts,
         defined,
     })
+}
+
+/// `None` for a port that is switched off.
+fn wanted_port(
+    renderer: &Renderer,
+    place: &str,
+    host: &HostName,
+    declared: &RoleName,
+    port: &Port,
+    scope: &Map<String, Value>,
+) -> Result<Option<WantedPort>, WantedError> {
+    let render = |raw: &Value| {
+        renderer
+            .value(place, raw, scope, &[])
+            .map_err(|source| WantedError::Render { host: host.clone(), source })
+    };
+    let unusable = |value: &Value| WantedError::Port {
+        host: host.clone(),
+        place: place.to_owned(),
+        value: value.clone(),
+    };
+    let value = render(&port.port)?;
+    let number = value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
+    let number = number.ok_or_else(|| unusable(&value))?;
+    if number < 1 {
+        return Ok(None);
+    }
+    let number = u16::try_from(number).map_err(|_| unusable(&value))?;
+    let on = match port.on.as_ref().map(render).transpose()? {
+        None => Vec::new(),
+        Some(value) => value
+            .as_array()
+            .and_then(|list| list.iter().map(|text| text.as_str()?.parse().ok()).collect())
+            .ok_or_else(|| unusable(&value))?,
+    };
+    Ok(Some(WantedPort {
+        number,
+        protocols: port.protocols.clone(),
+        from: port.from,
+        on,
+        declared: declared.clone(),
+        doc: port.doc.clone(),
+    }))
 }
 
 /// What templates and expressions may name.

@@ -134,18 +134,25 @@ facts() {
     [ -r "$file" ] && say_file os-release "$file" && break
   done
   say arch "$(uname -m)"
-  say hostname "$(cat /proc/sys/kernel/hostname)"
-  [ ! -r /etc/machine-id ] || say machine-id "$(cat /etc/machine-id)"
-  say kernel "$(cat /proc/sys/kernel/osrelease)"
+  say hostname "$(first_line /proc/sys/kernel/hostname)"
+  [ ! -r /etc/machine-id ] || say machine-id "$(first_line /etc/machine-id)"
+  say kernel "$(first_line /proc/sys/kernel/osrelease)"
   say addresses "$(ip -o addr show 2>/dev/null)"
   say ssh-connection "${SSH_CONNECTION:-}"
-  say epoch "$(date +%s)"
+  # busybox may know no parts of a second; then what follows the dot is no number.
+  say epoch "$(date +%s.%N)"
   say disk-free "$(df -Pk / /opt 2>/dev/null)"
   say user "$(id -un)"
   say package-manager "$(package_manager)"
   if systemd_runs; then say init systemd; else say init other; fi
   say resolver "$(resolver)"
   if [ -f /sys/fs/cgroup/cgroup.controllers ]; then say cgroup 2; else say cgroup 1; fi
+}
+
+# Prints the first line of a file, without starting a program.
+first_line() {
+  read -r line <"$1" || true
+  printf %s "$line"
 }
 
 # Prints the package manager's name, or nothing.
@@ -165,6 +172,94 @@ resolver() {
     /run/resolvconf/* | /etc/resolvconf/*) printf resolvconf ;;
     *) printf plain ;;
   esac
+}
+
+# ---- fitness ----
+
+# Probe: PATH...: for each the nearest folder that exists (`w` if it can be written), the room there, and all mounts.
+places_probe() {
+  count=$#
+  while [ "$count" -gt 0 ]; do
+    above=$1
+    shift
+    while [ -n "$above" ] && [ ! -d "$above/." ]; do above=${above%/*}; done
+    set -- "$@" "$(cd -P "${above:-/}" && pwd -P)"
+    count=$((count - 1))
+  done
+  for folder in "$@"; do
+    if [ -w "$folder" ]; then say folder "w $folder"; else say folder "r $folder"; fi
+  done
+  # File system, free blocks for users, block size, inodes and free inodes.
+  room=$(stat -f -c '%i %a %S %c %d' "$@") || return 1
+  IFS=$nl
+  for line in $room; do say room "$line"; done
+  unset IFS
+  say mounts "$(cut -d ' ' -f 2,4 /proc/self/mounts)"
+}
+
+# Probe: PORTS UNIT...: who listens on the ports, in hex and parted by `|`: protocol, local address, and the owner,
+# which is `own` for a program of the units.
+ports_probe() {
+  # TCP that listens (0A) and UDP without a peer (07).
+  sockets=$(grep -E "^ *[0-9]+: [0-9A-F]+:($1) [0-9A-F]+:0000 (0A|07) " \
+    /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6 2>/dev/null)
+  [ -n "$sockets" ] || return 0
+  shift
+  ports_own "$@"
+  IFS=$nl
+  for line in $sockets; do
+    unset IFS
+    port_seen "$line"
+  done
+  unset IFS
+}
+
+# Sets $own to the open files of all processes of the units: UNIT...
+ports_own() {
+  own='' pids=''
+  for unit in "$@"; do
+    for group in /sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd; do
+      [ -r "$group/system.slice/$unit/cgroup.procs" ] || continue
+      while read -r pid; do pids="$pids /proc/$pid/fd"; done <"$group/system.slice/$unit/cgroup.procs"
+    done
+  done
+  # shellcheck disable=SC2086 # numbers between slashes
+  [ -z "$pids" ] || own=$(ls -ln $pids 2>/dev/null)
+}
+
+# Says one line of /proc/net, its file's name before it.
+port_seen() {
+  protocol=${1%%:*}
+  # shellcheck disable=SC2086 # words of numbers
+  set -- ${1#*:}
+  at=$2 inode=${10}
+  case $own in *"socket:[$inode]"*) say socket "${protocol##*/} $at own" && return 0 ;; esac
+  # All processes are only looked at for a port that somebody else has.
+  # shellcheck disable=SC2012 # names of numbers
+  pid=$(ls -ln /proc/[0-9]*/fd 2>/dev/null |
+    sed -n -e '/^\/proc/{s|^/proc/\([0-9]*\)/fd:.*|\1|;h;}' -e "/socket:.$inode]/{g;p;q;}")
+  if [ -z "$pid" ]; then
+    say socket "${protocol##*/} $at unknown"
+  else
+    unit=$(sed -n 's|^[0-9]*:\(name=systemd\)\{0,1\}:.*/\([^/]\{1,\}\)$|\2|p' "/proc/$pid/cgroup" 2>/dev/null)
+    unit=${unit%%"$nl"*}
+    say socket "${protocol##*/} $at $pid ${unit:--} $(first_line "/proc/$pid/comm" 2>/dev/null)"
+  fi
+}
+
+# Probe: PERL PYTHON ARG...: the one of two equal programs that this host can run; it tries ports between hosts.
+peers_probe() {
+  perl=$1 python=$2
+  shift 2
+  if command -v perl >/dev/null; then
+    results=$(perl -e "$perl" -- "$@") || return 1
+  elif command -v python3 >/dev/null; then
+    results=$(python3 -c "$python" "$@") || return 1
+  else
+    say missing yes
+    return 0
+  fi
+  say results "$results"
 }
 
 # ---- paths and files ----
@@ -882,13 +977,13 @@ cluster_write() {
   mv -f "$state_dir/.cluster.new" "$state_dir/cluster"
 }
 
-# Probe: raft data under an agent's data folder, when it was last written, and the node's id.
+# Probe: the node's id in an agent's data folder, and raft data there with the time when it was last written.
 raft_data() {
+  [ ! -r "$1/node-id" ] || say node-id "$(first_line "$1/node-id")"
   for data in "$1/raft/raft.db" "$1/raft/wal"; do
     if [ -e "$data" ]; then
       say raft "$data"
       say mtime "$(stat -c %Y "$data")"
-      [ ! -r "$1/node-id" ] || say node-id "$(cat "$1/node-id")"
       return 0
     fi
   done

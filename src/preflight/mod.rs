@@ -1,0 +1,332 @@
+//! What the hosts said of themselves -> what stands in the way of a run, before anything is changed.
+//!
+//! Pure: facts of all hosts in, findings out. The same findings stop `up` and `plan` and fill the table
+//! of `check --connect`. Everything but [`peers`] is told by the one observe script.
+
+mod address;
+mod clock;
+pub mod peers;
+
+mod places;
+mod ports;
+mod system;
+mod twins;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+pub use address::addresses;
+
+use crate::cluster::{Claim, Marker, check_identity};
+use crate::facts::{ClockOffset, Facts};
+use crate::inventory::HostName;
+use crate::plan::StepId;
+use crate::report::Severity;
+use crate::roles::{ClusterAddresses, WantedHost};
+use crate::script::{Call, Observation};
+
+/// What is looked at: a column of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Check {
+    /// It is reached, its host key is the known one, it lets us in.
+    Ssh,
+    /// Scripts run as root.
+    Root,
+    /// Operating system, architecture, process 1.
+    System,
+    /// The cluster address is one of its own.
+    Address,
+    /// Its ports are reached by those that need them.
+    Peers,
+    Clock,
+    /// Free space and inodes.
+    Disk,
+    /// What is written to can be written, and programs may run where they go.
+    Paths,
+    /// Machine-id, host name and node id are its own.
+    Ids,
+    /// Nobody else has the ports.
+    Ports,
+    /// It belongs to no other cluster.
+    Data,
+}
+
+impl Check {
+    pub const ALL: [Self; 11] = [
+        Self::Ssh,
+        Self::Root,
+        Self::System,
+        Self::Address,
+        Self::Peers,
+        Self::Clock,
+        Self::Disk,
+        Self::Paths,
+        Self::Ids,
+        Self::Ports,
+        Self::Data,
+    ];
+
+    /// One short word.
+    pub fn heading(self) -> &'static str {
+        match self {
+            Self::Ssh => "ssh",
+            Self::Root => "root",
+            Self::System => "os",
+            Self::Address => "addr",
+            Self::Peers => "peers",
+            Self::Clock => "clock",
+            Self::Disk => "disk",
+            Self::Paths => "paths",
+            Self::Ids => "ids",
+            Self::Ports => "ports",
+            Self::Data => "data",
+        }
+    }
+}
+
+/// One thing that is not as it must be, with what the operator can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub check: Check,
+    pub severity: Severity,
+    /// The hosts that it is about; all of them are marked in the table.
+    pub hosts: Vec<HostName>,
+    pub reason: String,
+    pub remedy: String,
+}
+
+impl Finding {
+    pub fn error(check: Check, hosts: Vec<HostName>, reason: String, remedy: String) -> Self {
+        Self { check, severity: Severity::Error, hosts, reason, remedy }
+    }
+
+    pub fn warning(check: Check, hosts: Vec<HostName>, reason: String, remedy: String) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(check, hosts, reason, remedy) }
+    }
+
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hosts: Vec<&str> = self.hosts.iter().map(HostName::as_str).collect();
+        write!(f, "{}: {}; {}", hosts.join(", "), self.reason, self.remedy)
+    }
+}
+
+/// What one host said, with what it is to become.
+pub struct Subject<'a> {
+    pub wanted: &'a WantedHost,
+    pub facts: &'a Facts,
+    pub observation: &'a Observation,
+    pub clock: ClockOffset,
+    pub claim: Claim,
+    /// The id its agent gave itself.
+    pub node_id: Option<String>,
+    /// What the plan changes. `None`: there is no plan yet, so it may be everything.
+    pub changes: Option<BTreeSet<StepId>>,
+}
+
+impl Subject<'_> {
+    fn name(&self) -> HostName {
+        self.wanted.host.name.clone()
+    }
+}
+
+/// Everything but addresses and peers, which have functions of their own.
+pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Marker) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for subject in subjects {
+        findings.extend(system::judge(&subject.name(), subject.facts));
+        findings.extend(places::judge(subject));
+        let address = addresses.get(&subject.wanted.host.name).copied();
+        findings.extend(ports::judge(subject.wanted, address, &ports::sockets(subject.observation)));
+        findings.extend(identity(subject, marker));
+    }
+    let clocks = subjects.iter().map(|subject| (subject.name(), subject.clock));
+    findings.extend(clock::judge(&clocks.collect::<Vec<_>>()));
+    let ids = subjects.iter().map(|subject| twins::Ids {
+        host: subject.name(),
+        machine_id: &subject.facts.machine_id,
+        hostname: &subject.facts.hostname,
+        node_id: subject.node_id.as_deref().unwrap_or_default(),
+    });
+    findings.extend(twins::judge(&ids.collect::<Vec<_>>()));
+    findings.sort_by_key(|finding| finding.check);
+    findings
+}
+
+/// What a host is asked for these checks, besides its facts. Depends on the inventory alone.
+pub fn probes(wanted: &WantedHost) -> Vec<(StepId, Call)> {
+    [places::probe(wanted), ports::probe(wanted)].into_iter().flatten().collect()
+}
+
+fn identity(subject: &Subject<'_>, ours: &Marker) -> Option<Finding> {
+    let error = check_identity(ours, &subject.claim).err()?;
+    Some(Finding::error(Check::Data, vec![subject.name()], error.to_string(), error.remedy()))
+}
+
+/// All that was found, for the table: hosts in the inventory's order.
+#[derive(Clone, Debug, Default)]
+pub struct Preflight {
+    pub hosts: Vec<HostName>,
+    /// Hosts that said nothing: what could not be looked at is not called right.
+    pub silent: BTreeSet<HostName>,
+    /// Hosts whose ports were tried from others.
+    pub tried: BTreeSet<HostName>,
+    pub findings: Vec<Finding>,
+}
+
+/// What the table says of one host and one check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mark {
+    Ok,
+    Warning,
+    Error,
+    /// It was not or could not be looked at.
+    Unknown,
+}
+
+impl Preflight {
+    pub fn mark(&self, host: &HostName, check: Check) -> Mark {
+        let about = |finding: &&Finding| finding.check == check && finding.hosts.contains(host);
+        match self.findings.iter().filter(about).map(|finding| finding.severity).min() {
+            Some(Severity::Error) => Mark::Error,
+            Some(Severity::Warning) => Mark::Warning,
+            None if check == Check::Peers && !self.tried.contains(host) => Mark::Unknown,
+            // A host that was reached but let nobody become root is known that far.
+            None if self.silent.contains(host) && check > self.broke_at(host) => Mark::Unknown,
+            None => Mark::Ok,
+        }
+    }
+
+    /// The check at which a silent host fell silent.
+    fn broke_at(&self, host: &HostName) -> Check {
+        let of_host = self.findings.iter().filter(|finding| finding.hosts.contains(host));
+        of_host.map(|finding| finding.check).min().unwrap_or(Check::Ssh)
+    }
+
+    pub fn marks(&self) -> BTreeMap<&HostName, BTreeMap<Check, Mark>> {
+        let row = |host| Check::ALL.into_iter().map(|check| (check, self.mark(host, check))).collect();
+        self.hosts.iter().map(|host| (host, row(host))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three servers and a client of the embedded roles.
+    fn cluster(extra: &str) -> crate::roles::Wanted {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inventory.yaml");
+        let text = format!(
+            "cluster: dc1\nhosts:\n  n[1-4]: {{ address: \"10.0.0.1[1-4]\" }}\ngroups:\n  \
+             servers: {{ hosts: [n1, n2, n3], roles: [consul-server] }}\n  \
+             clients: {{ hosts: [n4], roles: [consul-client] }}\nvars:\n  consul:\n    version: 1.21.4\n{extra}"
+        );
+        std::fs::write(&path, text).unwrap();
+        let roles = crate::roles::RoleSet::embedded().unwrap();
+        let (inventory, _) = crate::roles::load_inventory(&path, &roles, None).unwrap();
+        crate::roles::Wanted::new(&inventory, &roles, &BTreeMap::new()).unwrap()
+    }
+
+    fn ports(wanted: &WantedHost) -> Vec<String> {
+        let ports = wanted.roles.iter().flat_map(|role| &role.ports);
+        ports
+            .map(|port| format!("{} {:?} {:?} {:?}", port.number, port.protocols, port.from, port.on))
+            .collect()
+    }
+
+    #[test]
+    fn ports_of_the_embedded_roles() {
+        let usual = cluster("");
+        assert_eq!(
+            ports(&usual.hosts[0]),
+            [
+                "8301 [Tcp, Udp] Role []",
+                "8500 [Tcp] Host []",
+                "8600 [Tcp, Udp] Host []",
+                "8300 [Tcp] Cluster []",
+                "8302 [Tcp, Udp] Role []",
+            ]
+        );
+        assert_eq!(ports(&usual.hosts[3]).len(), 3);
+        // What the product is told wins over what the role says; -1 switches a port off.
+        let told = cluster(
+            "    http_port: 9500\n    client_addr: [10.0.0.11]\n    \
+             extra_config: { ports: { dns: -1, serf_wan: -1, server: 18300 } }\n",
+        );
+        assert_eq!(
+            ports(&told.hosts[0]),
+            ["8301 [Tcp, Udp] Role []", "9500 [Tcp] Host [10.0.0.11]", "18300 [Tcp] Cluster []"]
+        );
+    }
+
+    #[test]
+    fn hosts_visit_the_ports_that_their_roles_need() {
+        let wanted = cluster("");
+        let facts = Facts::example();
+        let observation = Observation::default();
+        let subjects: Vec<Subject> = wanted
+            .hosts
+            .iter()
+            .map(|wanted| Subject {
+                wanted,
+                facts: &facts,
+                observation: &observation,
+                clock: ClockOffset { ms: 0, error_ms: 0 },
+                claim: Claim::default(),
+                node_id: None,
+                changes: None,
+            })
+            .collect();
+        let addresses = wanted.hosts.iter().zip(11..);
+        let addresses: ClusterAddresses = addresses
+            .map(|(wanted, last)| (wanted.host.name.clone(), std::net::IpAddr::from([10, 0, 0, last])))
+            .collect();
+        let calls = peers::Visits::new(&subjects, &addresses).calls("t0");
+        let words = |host: usize| {
+            let text = calls[&wanted.hosts[host].host.name].to_string();
+            let words = text.rsplit_once("'t0' ").unwrap().1.trim_matches('\'').to_owned();
+            words.split("' '").map(str::to_owned).collect::<Vec<_>>()
+        };
+        // A client needs the servers' calls, everyone's gossip, and nobody's WAN; none needs its calls.
+        let of_client = words(3);
+        assert_eq!(
+            of_client[..3],
+            ["echo tcp 10.0.0.11 8300", "echo tcp 10.0.0.11 8301", "echo udp 10.0.0.11 8301"]
+        );
+        assert_eq!(of_client.len(), 9 + 2, "{of_client:?}");
+        assert_eq!(of_client[9..], ["listen tcp 10.0.0.14 8301 3", "listen udp 10.0.0.14 8301 3"]);
+        let of_server = words(0);
+        assert!(of_server.contains(&"listen tcp 10.0.0.11 8300 3".to_owned()), "{of_server:?}");
+        assert!(of_server.contains(&"listen udp 10.0.0.11 8302 2".to_owned()), "{of_server:?}");
+        assert!(!of_server.iter().any(|word| word.contains("8500")), "{of_server:?}");
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_not_called_right() {
+        let host = |name: &str| HostName::parse(name).unwrap();
+        let (a, b, c) = (host("a"), host("b"), host("c"));
+        let error =
+            |check, host: &HostName| Finding::error(check, vec![host.clone()], "r".into(), "d".into());
+        let warning = Finding::warning(Check::Clock, vec![c.clone()], "r".into(), "d".into());
+        let preflight = Preflight {
+            hosts: vec![a.clone(), b.clone(), c.clone()],
+            silent: [a.clone(), b.clone()].into(),
+            tried: [c.clone()].into(),
+            findings: vec![error(Check::Ssh, &a), error(Check::Root, &b), warning],
+        };
+        let row = |host| Check::ALL.map(|check| preflight.mark(host, check));
+        let (ok, no, not) = (Mark::Ok, Mark::Error, Mark::Unknown);
+        assert_eq!(row(&a), [no, not, not, not, not, not, not, not, not, not, not]);
+        assert_eq!(row(&b), [ok, no, not, not, not, not, not, not, not, not, not]);
+        assert_eq!(row(&c), [ok, ok, ok, ok, ok, Mark::Warning, ok, ok, ok, ok, ok]);
+    }
+}

@@ -1,0 +1,240 @@
+//! Ports that somebody else has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Check, Finding};
+use crate::plan::StepId;
+use crate::resource::Resource;
+use crate::roles::{From, Protocol, WantedHost, WantedPort};
+use crate::script::{Arg, Call, Observation};
+
+const PROBE: &str = "preflight ports";
+
+/// A socket that listens on a port some role needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Socket {
+    pub protocol: Protocol,
+    pub address: IpAddr,
+    pub port: u16,
+    pub owner: Owner,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Owner {
+    /// A unit that one of the host's roles wants.
+    Own,
+    Process {
+        pid: String,
+        name: String,
+        /// The systemd unit it is in.
+        unit: Option<String>,
+    },
+    Unknown,
+}
+
+pub(super) fn probe(wanted: &WantedHost) -> Option<(StepId, Call)> {
+    let numbers: BTreeSet<u16> =
+        wanted.roles.iter().flat_map(|role| &role.ports).map(|port| port.number).collect();
+    if numbers.is_empty() {
+        return None;
+    }
+    let pattern = numbers.iter().map(|number| format!("{number:04X}")).collect::<Vec<_>>().join("|");
+    let units = units(wanted).filter_map(|unit| Arg::new(unit).ok());
+    let pattern = Arg::new(pattern).expect("hex digits and bars");
+    Some((StepId(PROBE.to_owned()), Call::new("ports_probe", [pattern].into_iter().chain(units))))
+}
+
+/// The units that the host's roles want: what these listen on is theirs.
+fn units(wanted: &WantedHost) -> impl Iterator<Item = &str> {
+    wanted.roles.iter().flat_map(|role| &role.resources).filter_map(|resource| match resource {
+        Resource::Unit(unit) => Some(unit.name.as_str()),
+        _ => None,
+    })
+}
+
+/// What the probe said.
+pub(super) fn sockets(observation: &Observation) -> Vec<Socket> {
+    observation.of(PROBE).all("socket").filter_map(socket).collect()
+}
+
+/// `tcp 0100007F:1F90 own`, `udp6 … unknown` or `tcp … PID UNIT NAME`.
+fn socket(line: &str) -> Option<Socket> {
+    let mut words = line.splitn(3, ' ');
+    let protocol = if words.next()?.starts_with("tcp") { Protocol::Tcp } else { Protocol::Udp };
+    let (address, port) = words.next()?.split_once(':')?;
+    let owner = match words.next()? {
+        "own" => Owner::Own,
+        "unknown" => Owner::Unknown,
+        process => {
+            let mut words = process.splitn(3, ' ');
+            let pid = words.next()?.to_owned();
+            let unit = words.next().filter(|unit| *unit != "-").map(str::to_owned);
+            Owner::Process { pid, unit, name: words.next().unwrap_or("a process").to_owned() }
+        }
+    };
+    Some(Socket {
+        protocol,
+        address: kernel_address(address)?,
+        port: u16::from_str_radix(port, 16).ok()?,
+        owner,
+    })
+}
+
+/// Words of 32 bits in the order of a little-endian machine, as /proc/net has them.
+fn kernel_address(hex: &str) -> Option<IpAddr> {
+    let word = |at: usize| u32::from_str_radix(hex.get(at..at + 8)?, 16).ok().map(u32::to_le_bytes);
+    match hex.len() {
+        8 => Some(Ipv4Addr::from(word(0)?).into()),
+        32 => {
+            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
+            let bytes: [u8; 16] = words.concat().try_into().ok()?;
+            Some(Ipv6Addr::from(bytes).to_canonical())
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn judge(wanted: &WantedHost, address: Option<IpAddr>, sockets: &[Socket]) -> Vec<Finding> {
+    let ports: Vec<&WantedPort> = wanted.roles.iter().flat_map(|role| &role.ports).collect();
+    let mut taken: BTreeMap<&Owner, BTreeSet<(u16, Protocol)>> = BTreeMap::new();
+    for socket in sockets.iter().filter(|socket| !is_own(&socket.owner, wanted)) {
+        if ports.iter().any(|port| collides(port, address, socket)) {
+            taken.entry(&socket.owner).or_default().insert((socket.port, socket.protocol));
+        }
+    }
+    taken.into_iter().map(|(owner, ports)| finding(wanted, owner, &ports)).collect()
+}
+
+fn is_own(owner: &Owner, wanted: &WantedHost) -> bool {
+    match owner {
+        Owner::Own => true,
+        // A drop-in may have moved the unit to a slice where the host did not look for it.
+        Owner::Process { unit: Some(unit), .. } => units(wanted).any(|own| own == unit),
+        Owner::Process { .. } | Owner::Unknown => false,
+    }
+}
+
+fn collides(port: &WantedPort, address: Option<IpAddr>, socket: &Socket) -> bool {
+    let listens = match port.from {
+        From::Host => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
+        From::Role | From::Cluster => address,
+    };
+    let mut listens = listens.iter().chain(&port.on);
+    port.number == socket.port
+        && port.protocols.contains(&socket.protocol)
+        && (socket.address.is_unspecified()
+            || listens.any(|own| own.is_unspecified() || *own == socket.address))
+}
+
+fn finding(wanted: &WantedHost, owner: &Owner, ports: &BTreeSet<(u16, Protocol)>) -> Finding {
+    let names: Vec<_> = ports.iter().map(|(port, protocol)| format!("{port}/{protocol}")).collect();
+    let (who, how) = match owner {
+        Owner::Process { pid, name, unit: Some(unit) } if unit.ends_with(".service") => {
+            (format!("`{name}` (pid {pid}, {unit})"), format!("`systemctl disable --now {unit}`"))
+        }
+        Owner::Process { pid, name, .. } => (format!("`{name}` (pid {pid})"), format!("`kill {pid}`")),
+        Owner::Own | Owner::Unknown => {
+            ("somebody whose process cannot be seen".to_owned(), "`ss -ltnup` there".to_owned())
+        }
+    };
+    let noun = if ports.len() == 1 { "port" } else { "ports" };
+    let verb = if ports.len() == 1 { "is" } else { "are" };
+    Finding::error(
+        Check::Ports,
+        vec![wanted.host.name.clone()],
+        format!("{noun} {} {verb} taken by {who}", names.join(", ")),
+        format!("stop what listens there ({how}), or give the role other ports"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::RoleName;
+
+    fn port(number: u16, protocols: &[Protocol], from: From, on: &[&str]) -> WantedPort {
+        WantedPort {
+            number,
+            protocols: protocols.to_vec(),
+            from,
+            on: on.iter().map(|address| address.parse().unwrap()).collect(),
+            declared: RoleName::parse("agent").unwrap(),
+            doc: String::new(),
+        }
+    }
+
+    #[test]
+    fn lines_of_the_probe() {
+        let process = |pid: &str, name: &str, unit: Option<&str>| Owner::Process {
+            pid: pid.into(),
+            name: name.into(),
+            unit: unit.map(str::to_owned),
+        };
+        for (line, protocol, address, port, owner) in [
+            ("tcp 0100007F:1F90 own", Protocol::Tcp, "127.0.0.1", 8080, Owner::Own),
+            ("udp 0B4D630A:206D unknown", Protocol::Udp, "10.99.77.11", 8301, Owner::Unknown),
+            (
+                "tcp6 00000000000000000000000000000000:0050 812 nginx.service nginx: master",
+                Protocol::Tcp,
+                "::",
+                80,
+                process("812", "nginx: master", Some("nginx.service")),
+            ),
+            (
+                "tcp6 0000000000000000FFFF00000100007F:0016 1 - systemd",
+                Protocol::Tcp,
+                "127.0.0.1",
+                22,
+                process("1", "systemd", None),
+            ),
+            (
+                "udp6 000080FE00000000FF005C0201000000:2399 7 - a b",
+                Protocol::Udp,
+                "fe80::25c:ff:0:1",
+                9113,
+                process("7", "a b", None),
+            ),
+        ] {
+            let seen = socket(line).unwrap();
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(
+                (seen.protocol, seen.address, seen.port, seen.owner),
+                (protocol, address, port, owner)
+            );
+        }
+        for line in ["", "tcp", "tcp 0100007F:1F90", "tcp 01:1F90 own", "tcp 0100007F:FFFFF own"] {
+            assert_eq!(socket(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn only_an_address_that_is_needed_is_taken() {
+        let both = [Protocol::Tcp, Protocol::Udp];
+        let gossip = port(8301, &both, From::Role, &[]);
+        let http = port(8500, &[Protocol::Tcp], From::Host, &[]);
+        let open = port(8500, &[Protocol::Tcp], From::Host, &["10.0.0.1"]);
+        let wide = port(8500, &[Protocol::Tcp], From::Host, &["0.0.0.0"]);
+        for (port, protocol, address, number, taken) in [
+            (&gossip, Protocol::Tcp, "10.0.0.1", 8301, true),
+            (&gossip, Protocol::Udp, "0.0.0.0", 8301, true),
+            (&gossip, Protocol::Udp, "::", 8301, true),
+            (&gossip, Protocol::Tcp, "127.0.0.1", 8301, false),
+            (&gossip, Protocol::Tcp, "10.0.0.1", 8302, false),
+            (&http, Protocol::Tcp, "127.0.0.1", 8500, true),
+            (&http, Protocol::Udp, "127.0.0.1", 8500, false),
+            (&http, Protocol::Tcp, "127.0.0.53", 8500, false),
+            (&http, Protocol::Tcp, "10.0.0.1", 8500, false),
+            (&open, Protocol::Tcp, "10.0.0.1", 8500, true),
+            (&wide, Protocol::Tcp, "10.0.0.1", 8500, true),
+        ] {
+            let socket =
+                Socket { protocol, address: address.parse().unwrap(), port: number, owner: Owner::Unknown };
+            assert_eq!(
+                collides(port, Some("10.0.0.1".parse().unwrap()), &socket),
+                taken,
+                "{socket:?} {port:?}"
+            );
+        }
+    }
+}
