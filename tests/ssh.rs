@@ -8,6 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bootstrap::inventory::{Become, HostKeys, HostName, SshSettings};
@@ -113,6 +114,10 @@ async fn one_session_at_a_time_is_enough() {
         assert_eq!((one.unwrap().as_str(), two.unwrap().as_str()), ("1", "2"));
     }
     assert_eq!((sshd.handshakes(), sshd.sessions()), (1, 20));
+    // Something that a script left behind may keep its session for a while.
+    said(&connection, "sleep 0.5 2>/dev/null & say a 1", "a").await.unwrap();
+    assert_eq!(said(&connection, "say a 1", "a").await.unwrap(), "1");
+    assert_eq!(sshd.sessions(), 22);
     connection.close().await.unwrap();
 }
 
@@ -162,6 +167,45 @@ async fn nothing_of_ours_is_left_behind() {
     assert!(Connection::open(&nowhere, &options, None).await.is_err());
     assert_eq!(entries(), Vec::<PathBuf>::new());
     wait_for("end of the connections", || sshd.children().is_empty().then_some(()));
+}
+
+/// Not a test: the other half of the one below, in a process of its own.
+#[tokio::test]
+#[ignore = "started by `a_killed_program_leaves_no_ssh_behind`"]
+async fn hold_a_connection() {
+    let Ok(dir) = std::env::var("HOLD_A_CONNECTION") else { return };
+    let path = |name: &str| Path::new(&dir).join(name);
+    let settings = SshSettings {
+        port: Some(fs::read_to_string(path("port")).unwrap().parse().unwrap()),
+        identity_file: Some(path("login_key")),
+        known_hosts: Some(path("known_hosts")),
+        ..SshSettings::default()
+    };
+    let target = Target { host: HostName::parse("node-1").unwrap(), address: "127.0.0.1".into(), settings };
+    let _connection = open(&target).await.unwrap();
+    fs::write(path("open"), "").unwrap();
+    std::future::pending().await
+}
+
+#[tokio::test]
+async fn a_killed_program_leaves_no_ssh_behind() {
+    if !have(&["ssh", "sshd"]) {
+        return;
+    }
+    let sshd = Sshd::start(&[]);
+    fs::write(sshd.path("port"), sshd.port.to_string()).unwrap();
+    let kept = open(&sshd.target()).await.unwrap();
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    program.args(["--exact", "hold_a_connection", "--ignored"]).env("HOLD_A_CONNECTION", sshd.path(""));
+    let mut program = program.stdout(Stdio::null()).spawn().unwrap();
+    wait_for("open connection", || sshd.path("open").exists().then_some(()));
+    assert_eq!(sshd.children().len(), 2);
+    program.kill().unwrap();
+    program.wait().unwrap();
+    wait_for("end of its connection", || (sshd.children().len() == 1).then_some(()));
+    // An idle connection of a living program stays.
+    assert_eq!(said(&kept, "say a 1", "a").await.unwrap(), "1");
+    kept.close().await.unwrap();
 }
 
 // ---- hosts that do not let us in ----
@@ -263,6 +307,10 @@ async fn a_host_that_accepts_and_hangs_costs_no_more_than_the_deadline() {
     let error = Connection::open(&target, &options, None).await.map(|_| ()).unwrap_err();
     assert!(matches!(&error, Error::Unreachable { cause: Cause::Silent { .. }, .. }), "{error:?}");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // No ssh goes on waiting there either.
+    let (mut waiting, _) = silent.accept().unwrap();
+    waiting.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    std::io::Read::read_to_end(&mut waiting, &mut Vec::new()).expect("ssh ends");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -294,14 +342,13 @@ async fn the_users_configuration_is_honoured_but_does_not_weaken_the_inventory()
     }
     let sshd = Sshd::start(&[]);
     let config = sshd.path("ssh_config");
-    let (key, known_hosts) = (sshd.path("login_key"), sshd.path("known_hosts"));
+    let (key, known_hosts, port) = (sshd.path("login_key"), sshd.path("known_hosts"), closed_port());
     let text = format!(
         "Host web\n HostName 127.0.0.1\n Port {}\n IdentityFile {}\n UserKnownHostsFile {}\n \
-         StrictHostKeyChecking no\n LocalForward {} 127.0.0.1:80\n",
+         StrictHostKeyChecking no\n LocalForward {port} 127.0.0.1:80\n",
         sshd.port,
         key.display(),
         known_hosts.display(),
-        closed_port(),
     );
     fs::write(&config, text).unwrap();
     let options = ConnectOptions { ssh_config: Some(config), ..options() };
@@ -309,11 +356,34 @@ async fn the_users_configuration_is_honoured_but_does_not_weaken_the_inventory()
     let target = Target { host: HostName::parse("node-1").unwrap(), address: "web".into(), settings };
     let connection = Connection::open(&target, &options, None).await.unwrap();
     assert_eq!(said(&connection, "say a 1", "a").await.unwrap(), "1");
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the user's own forward is in place");
     connection.close().await.unwrap();
 
     fs::write(&known_hosts, "").unwrap();
     let error = Connection::open(&target, &options, None).await.map(|_| ()).unwrap_err();
     assert!(matches!(error, Error::HostKeyUnknown { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_key_in_the_agent_opens_the_door() {
+    if !have(&["ssh", "sshd", "ssh-agent", "ssh-add"]) {
+        return;
+    }
+    let sshd = Sshd::start(&[]);
+    let (socket, config) = (sshd.path("agent"), sshd.path("ssh_config"));
+    let mut agent =
+        Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
+    wait_for("agent", || socket.exists().then_some(()));
+    sshd::run(Command::new("ssh-add").arg("-q").arg(sshd.path("login_key")).env("SSH_AUTH_SOCK", &socket));
+    fs::rename(sshd.path("login_key"), sshd.path("elsewhere")).unwrap();
+    fs::write(&config, format!("IdentityAgent {}\n", socket.display())).unwrap();
+    let options = ConnectOptions { ssh_config: Some(config), ..options() };
+    let settings = SshSettings { identity_file: None, ..sshd.settings() };
+    let opened = Connection::open(&sshd.target_with(settings), &options, None).await;
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    opened.unwrap().close().await.unwrap();
+    assert_eq!(sshd.handshakes(), 1);
 }
 
 #[tokio::test]
@@ -335,6 +405,11 @@ async fn two_jump_hosts_lead_to_the_third() {
     assert_eq!([&one, &two, &three].map(Sshd::sessions), [0, 0, 1]);
     assert!(three.log().contains(&format!("port {}", three.port)));
 
+    // Nothing stays behind on the way.
+    wait_for("end of all connections", || {
+        [&one, &two, &three].iter().all(|sshd| sshd.children().is_empty()).then_some(())
+    });
+
     // The jump host that fails is the one that is named.
     let port = closed_port();
     let error = refused(&through(vec![hop(&one), format!("127.0.0.1:{port}")])).await;
@@ -342,6 +417,11 @@ async fn two_jump_hosts_lead_to_the_third() {
     fs::write(two.path("authorized_keys"), "").unwrap();
     let error = refused(&through(vec![hop(&one), hop(&two)])).await;
     assert!(matches!(&error, Error::AuthenticationDenied { at, .. } if *at == hop(&two)), "{error:?}");
+    // Host keys are checked all the way.
+    three.know(&[&two, &three]);
+    let error = refused(&through(vec![hop(&one), hop(&two)])).await;
+    let unknown = format!("[127.0.0.1]:{}", one.port);
+    assert!(matches!(&error, Error::HostKeyUnknown { at, .. } if *at == unknown), "{error:?}");
 }
 
 // ---- links that break, scripts that do not end ----
@@ -382,26 +462,53 @@ async fn a_script_that_stops_early_says_how() {
 // ---- root's rights ----
 
 #[tokio::test]
-async fn sudo_without_password_under_every_login_shell() {
-    if !have(&["ssh", "sshd", "sudo", "csh"]) || !is_root() {
-        return;
+async fn sudo_without_password() {
+    if have(&["ssh", "sshd", "sudo"]) && is_root() {
+        for shell in ["/bin/sh", "/bin/bash"] {
+            sudo_under(shell).await;
+        }
     }
+}
+
+#[tokio::test]
+async fn sudo_under_csh() {
+    if have(&["ssh", "sshd", "sudo", "csh"]) && is_root() {
+        sudo_under("/bin/csh").await;
+    }
+}
+
+#[tokio::test]
+async fn sudo_under_fish() {
+    if have(&["ssh", "sshd", "sudo", "fish"]) && is_root() {
+        sudo_under("/usr/bin/fish").await;
+    }
+}
+
+/// As a user with this login shell and talkative login files.
+async fn sudo_under(shell: &str) {
     let sshd = Sshd::start(&[LOGIN_FILES]);
-    for shell in ["/bin/sh", "/bin/bash", "/bin/csh"] {
-        let user = TestUser::new(shell, None).sudoers("ALL=(ALL) NOPASSWD: ALL");
-        for file in [".bashrc", ".cshrc", ".profile"] {
-            fs::write(user.home.join(file), "echo 'Welcome! bootstrap-is-ready?'\necho more\n").unwrap();
-        }
-        // A password that is not asked for is not sent, so a wrong one does no harm.
-        for password in [None, Some(password("never asked for"))] {
-            let target = sshd.target_of(&user);
-            let connection = Connection::open(&target, &options(), password.as_ref()).await.unwrap();
-            assert_eq!(said(&connection, "say uid \"$(id -u)\"", "uid").await.unwrap(), "0", "{shell}");
-            connection.close().await.unwrap();
-        }
-        let log = fs::read_to_string(user.sudo_log()).unwrap();
-        assert!(!log.contains("incorrect"), "{log}");
+    let user = TestUser::new(shell, Some("right")).sudoers("ALL=(ALL) NOPASSWD: ALL");
+    fs::create_dir_all(user.home.join(".config/fish")).unwrap();
+    for file in [".bashrc", ".cshrc", ".profile", ".config/fish/config.fish"] {
+        fs::write(user.home.join(file), "echo 'Welcome! bootstrap-is-ready?'\necho more\n").unwrap();
     }
+    // A password that is not asked for is not sent, so a wrong one does no harm.
+    for password in [None, Some(password("never asked for"))] {
+        let connection =
+            Connection::open(&sshd.target_of(&user), &options(), password.as_ref()).await.unwrap();
+        assert_eq!(said(&connection, "say uid \"$(id -u)\"", "uid").await.unwrap(), "0", "{shell}");
+        connection.close().await.unwrap();
+    }
+    let user = user.sudoers("ALL=(ALL) ALL");
+    let right = password("right");
+    let connection = Connection::open(&sshd.target_of(&user), &options(), Some(&right)).await.unwrap();
+    assert_eq!(said(&connection, "say uid \"$(id -u)\"", "uid").await.unwrap(), "0", "{shell}");
+    let (file, digest) = random_file(&sshd.path("artifact"), shell.len() as u8);
+    let there = Removed(Path::new("/var/lib/bootstrap/incoming").join(&digest));
+    connection.upload(&file, &digest, |_| {}).await.unwrap();
+    assert_eq!(fs::read(&there.0).unwrap(), fs::read(&file).unwrap());
+    connection.close().await.unwrap();
+    assert!(!fs::read_to_string(user.sudo_log()).unwrap().contains("incorrect"));
 }
 
 #[tokio::test]
@@ -485,6 +592,12 @@ async fn sudo_that_says_no() {
         connection.close().await.unwrap();
         error
     };
+    let nobody = TestUser::new("/usr/sbin/nologin", None);
+    let error = fails(&nobody, None).await;
+    assert!(
+        matches!(&error, Error::ScriptStopped { status: Some(1), last, .. } if last.contains("not available")),
+        "{error:?}"
+    );
     let asks = TestUser::new("/bin/sh", Some("right")).sudoers("ALL=(ALL) ALL");
     assert!(matches!(fails(&asks, None).await, Error::SudoPasswordNeeded { .. }));
     let stranger = TestUser::new("/bin/sh", Some("right"));

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{ConnectOptions, Error, Target, config, log};
 
 /// How long ssh outlives us when we are killed, and may wait for us after it has connected.
-const LIFE_WITHOUT_US: &str = "ControlPersist=10";
+const LIFE_WITHOUT_US: &str = "ControlPersist=5";
 
 /// A connected ssh, waiting at the socket `master` in its directory.
 pub(super) struct Master {
@@ -54,13 +54,22 @@ pub(super) async fn launch(target: &Target, options: &ConnectOptions) -> Result<
     let lifeline = UnixStream::connect(dir.path().join("master")).await;
     match lifeline {
         Ok(lifeline) => Ok(Master { dir, lifeline }),
-        Err(_) => Err(Error::ConnectionLost { host: target.host.clone(), last: last_words(dir.path()) }),
+        Err(_) => {
+            Err(Error::ConnectionLost { host: target.host.clone(), last: last_words(dir.path()).await })
+        }
     }
 }
 
-/// What ssh said last, for an error about a connection that has ended.
-pub(super) fn last_words(dir: &Path) -> String {
-    log::last(&read_log(dir)).unwrap_or_else(|| "ssh ended without a word".to_owned())
+/// What ssh said last, for an error about a connection that has ended. It closes its sockets before it
+/// says so, and then soon writes the line that is waited for here.
+pub(super) async fn last_words(dir: &Path) -> String {
+    let end = Instant::now() + Duration::from_secs(1);
+    let mut log = read_log(dir);
+    while !log.contains("debug1: Exit status") && Instant::now() < end {
+        sleep(Duration::from_millis(10)).await;
+        log = read_log(dir);
+    }
+    log::last(&log).unwrap_or_else(|| "ssh ended without a word".to_owned())
 }
 
 /// What ssh and the processes that lead through its jump hosts have written so far.
@@ -75,7 +84,10 @@ async fn connect(
     arguments: &[std::ffi::OsString],
     deadline: Instant,
 ) -> Result<(), Error> {
-    let log = File::create(dir.join("log")).map_err(local(target, "cannot write a file"))?;
+    let log = dir.join("log");
+    // A new file: what an attempt before this one has started may still write to the old.
+    let _ = fs::remove_file(&log);
+    let log = File::create(log).map_err(local(target, "cannot write a file"))?;
     let mut ssh = Command::new("ssh");
     // Only a verbose ssh that logs to its stderr keeps it in the background, and leaves it to the jump
     // hosts' processes: their last words are what an error needs.

@@ -15,6 +15,9 @@ pub struct Sessions {
 }
 
 impl Sessions {
+    /// How many hosts connect at once unless the user says otherwise.
+    pub const PARALLEL: usize = 100;
+
     /// Connects to all targets, at most `parallel` at a time. `on_host` hears of each as it is decided.
     pub async fn open(
         targets: &[Target],
@@ -62,7 +65,7 @@ impl Sessions {
     pub async fn close(self) {
         let closing = self.open.into_values().map(Connection::close);
         stream::iter(closing)
-            .buffer_unordered(100)
+            .buffer_unordered(Self::PARALLEL)
             .for_each(async |closed| {
                 if let Err(error) = closed {
                     tracing::debug!(host = %error.host(), %error, "not closed");
