@@ -48,6 +48,9 @@ struct Ssh {
     host_keys: Option<HostKeys>,
     /// How to get root's rights. Default: auto.
     r#become: Option<Become>,
+    /// Key exchange algorithms to propose before all others, best first; those that the local ssh does
+    /// not know are left out. Default: the user's KexAlgorithms, else a post-quantum one.
+    kex: Option<Vec<String>>,
     /// How long a connection is kept for the next command: `10m`.
     #[schemars(regex(pattern = DURATION))]
     persist: Option<String>,

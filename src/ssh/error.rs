@@ -49,6 +49,8 @@ pub enum Error {
     SudoMissing { host: HostName },
     #[error("host `{host}`: sudo does not let the user become root: {reason}")]
     SudoDenied { host: HostName, reason: String },
+    #[error("host `{host}`: sudo lets `{user}` in only from a terminal (requiretty)")]
+    SudoNeedsTerminal { host: HostName, user: String },
     #[error("host `{host}`: no end of {what} after {}", seconds(*after))]
     TimedOut { host: HostName, what: &'static str, after: Duration },
     #[error("host `{host}`: `{file}` was not taken: {reason}")]
@@ -109,6 +111,7 @@ impl Error {
             | Self::SudoPasswordWrong { host, .. }
             | Self::SudoMissing { host }
             | Self::SudoDenied { host, .. }
+            | Self::SudoNeedsTerminal { host, .. }
             | Self::TimedOut { host, .. }
             | Self::UploadFailed { host, .. }
             | Self::Setting { host, .. }
@@ -179,6 +182,12 @@ impl Error {
             }
             Self::SudoMissing { .. } => "install sudo there, or connect as root".to_owned(),
             Self::SudoDenied { .. } => "add the user to sudoers there, or connect as root".to_owned(),
+            // A terminal would mangle scripts and files on their way, so none is asked for.
+            Self::SudoNeedsTerminal { user, .. } => {
+                format!(
+                    "write `Defaults:{user} !requiretty` to a file in /etc/sudoers.d there, or connect as root"
+                )
+            }
             Self::SshMissing { .. } => "install the OpenSSH client on this machine".to_owned(),
             Self::ScriptStopped { .. }
             | Self::TimedOut { .. }

@@ -4,41 +4,111 @@
 //! The openssh crate can start it too, but then nobody ends an ssh that hangs, jump hosts fail without
 //! a word, and Ctrl-C takes the jump hosts' processes down with it.
 
+use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use openssh::Session;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::process::Command;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{ConnectOptions, Error, Target, config, log};
+use super::kept::{self, Place};
+use super::{ConnectOptions, Error, Target, config, kex, log};
 
-/// How long ssh outlives us when we are killed, and may wait for us after it has connected.
-const LIFE_WITHOUT_US: &str = "ControlPersist=5";
+/// How many seconds ssh outlives us when we are killed, and may wait for us after it has connected. A
+/// run after that finds the hosts' locks free.
+const LIFE_WITHOUT_US: u64 = 3;
+
+/// How long an ssh may take to let go of its socket.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// A connected ssh, waiting at the socket `master` in its directory.
-pub(super) struct Master {
-    pub dir: TempDir,
+#[derive(Debug)]
+pub(super) struct Link {
+    pub session: Session,
+    pub dir: PathBuf,
+    /// Left by an earlier command: nobody knows yet whether the host still answers.
+    pub found: bool,
+    /// Where it stays for the next command.
+    place: Option<Place>,
     /// Kept open as long as the connection is wanted: ssh sees it close even when we are killed, and
     /// leaves by itself.
-    pub lifeline: UnixStream,
+    lifeline: UnixStream,
+}
+
+impl Link {
+    pub fn is_kept(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.leads_to(&self.dir))
+    }
+
+    /// Ends the connection, or leaves it to the next command.
+    pub async fn close(self) -> Result<(), openssh::Error> {
+        let kept = self.is_kept();
+        // ssh leaves when the last client has, and its time is over.
+        drop(self.lifeline);
+        if kept {
+            return Ok(());
+        }
+        // An ssh that somebody has stopped never answers.
+        let ended = timeout(CLOSING, self.session.close()).await.unwrap_or(Ok(()));
+        if self.place.is_some() {
+            // Another command's connection took its place meanwhile.
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+        ended
+    }
+}
+
+/// Takes the connection that an earlier command has left, or connects.
+pub(super) async fn open(target: &Target, options: &ConnectOptions, reuse: bool) -> Result<Link, Error> {
+    let kex = kex::first(target).await?;
+    let text = config::text(target, options, &kex)?;
+    let arguments = config::arguments(target)?;
+    let place = kept::place(target, options, &text, &arguments).await;
+    if let (Some(place), true) = (&place, reuse)
+        && let Some((dir, lifeline)) = place.find().await
+    {
+        let session = Session::resume_mux(dir.join("master").into(), None);
+        return Ok(Link { session, dir, found: true, place: Some(place.clone()), lifeline });
+    }
+    let (dir, lifeline) = launch(target, options, &text, &arguments, place.as_ref()).await?;
+    let path = dir.path().to_owned();
+    let published = place.filter(|place| {
+        let published = place.publish(&path);
+        if let Err(error) = &published {
+            tracing::warn!(host = %target.host, %error, "the connection is not kept");
+        }
+        published.is_ok()
+    });
+    let session = match published {
+        // From now on it is not ours to remove.
+        Some(_) => Session::resume_mux(dir.keep().join("master").into(), None),
+        None => Session::new_native_mux(dir),
+    };
+    Ok(Link { session, dir: path, found: false, place: published, lifeline })
 }
 
 /// Connects, trying again while the reason may pass.
-pub(super) async fn launch(target: &Target, options: &ConnectOptions) -> Result<Master, Error> {
+async fn launch(
+    target: &Target,
+    options: &ConnectOptions,
+    config: &str,
+    arguments: &[OsString],
+    place: Option<&Place>,
+) -> Result<(TempDir, UnixStream), Error> {
     let deadline = Instant::now() + options.deadline;
-    let dir = private_directory(target, options)?;
-    fs::write(dir.path().join("config"), config::text(target, options)?)
-        .map_err(local(target, "cannot write a file"))?;
-    let arguments = config::arguments(target)?;
+    let dir = private_directory(target, place.map_or(&options.control_dir, |place| &place.base))?;
+    fs::write(dir.path().join("config"), config).map_err(local(target, "cannot write a file"))?;
+    let life = place.map_or(LIFE_WITHOUT_US, |place| place.seconds);
     let mut pause = Duration::from_millis(200);
     let mut attempt = 1;
     loop {
-        let error = match connect(target, dir.path(), &arguments, deadline).await {
+        let error = match connect(target, dir.path(), arguments, life, deadline).await {
             Ok(()) => break,
             Err(error) => error,
         };
@@ -53,7 +123,7 @@ pub(super) async fn launch(target: &Target, options: &ConnectOptions) -> Result<
     }
     let lifeline = UnixStream::connect(dir.path().join("master")).await;
     match lifeline {
-        Ok(lifeline) => Ok(Master { dir, lifeline }),
+        Ok(lifeline) => Ok((dir, lifeline)),
         Err(_) => {
             Err(Error::ConnectionLost { host: target.host.clone(), last: last_words(dir.path()).await })
         }
@@ -81,18 +151,21 @@ pub(super) fn read_log(dir: &Path) -> String {
 async fn connect(
     target: &Target,
     dir: &Path,
-    arguments: &[std::ffi::OsString],
+    arguments: &[OsString],
+    life: u64,
     deadline: Instant,
 ) -> Result<(), Error> {
     let log = dir.join("log");
     // A new file: what an attempt before this one has started may still write to the old.
     let _ = fs::remove_file(&log);
     let log = File::create(log).map_err(local(target, "cannot write a file"))?;
+    // ssh inherits the lock and keeps it as long as it lives.
+    let _ = log.try_lock();
     let mut ssh = Command::new("ssh");
     // Only a verbose ssh that logs to its stderr keeps it in the background, and leaves it to the jump
     // hosts' processes: their last words are what an error needs.
     ssh.arg("-v").arg("-F").arg(dir.join("config"));
-    ssh.arg("-S").arg(dir.join("master")).args(["-M", "-N", "-f", "-o", LIFE_WITHOUT_US]);
+    ssh.arg("-S").arg(dir.join("master")).args(["-M", "-N", "-f", "-o", &format!("ControlPersist={life}")]);
     ssh.args(arguments);
     ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     // Its own process group: Ctrl-C ends the run after the step in hand, not the links to the hosts.
@@ -112,13 +185,15 @@ async fn connect(
 
 /// A directory that only we can enter, with a path short enough for sockets in it: ssh needs 17 of a
 /// socket's 107 characters for itself.
-fn private_directory(target: &Target, options: &ConnectOptions) -> Result<TempDir, Error> {
-    let wanted = &options.control_dir;
+fn private_directory(target: &Target, wanted: &Path) -> Result<TempDir, Error> {
     // ssh starts jump hosts through a shell and gives them our file's path as it stands.
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     let fits = wanted.to_str().is_some_and(|path| path.len() <= 60 && path.chars().all(plain));
-    let base =
-        if fits && wanted.is_absolute() && wanted.is_dir() { wanted.clone() } else { PathBuf::from("/tmp") };
+    let base = if fits && wanted.is_absolute() && wanted.is_dir() {
+        wanted.to_owned()
+    } else {
+        PathBuf::from("/tmp")
+    };
     tempfile::Builder::new()
         .prefix("bs-")
         .permissions(Permissions::from_mode(0o700))
