@@ -136,6 +136,11 @@ impl Error {
         matches!(self, Self::Unreachable { cause, .. } if cause.may_pass())
     }
 
+    /// Whether the host may have turned us away because too many came at once.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Unreachable { cause: Cause::Dropped { .. }, .. })
+    }
+
     /// What the operator can do, as the `help` line of a report.
     pub fn remedy(&self) -> Option<String> {
         Some(match self {

@@ -17,17 +17,13 @@ use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
-use super::{ConnectOptions, Target};
-
-/// A directory may be this young and its ssh not yet started.
-const YOUNG: Duration = Duration::from_secs(60);
+use super::{ConnectOptions, Target, master};
 
 /// Where the connection to one target is kept.
 #[derive(Clone, Debug)]
@@ -49,7 +45,7 @@ pub(super) async fn place(
 ) -> Option<Place> {
     let wished = target.settings.persist.map(|persist| persist.as_secs()).filter(|seconds| *seconds > 0)?;
     let host = &target.host;
-    let base = options.control_dir.join(format!("bootstrap-ssh-{}", nix::unistd::geteuid()));
+    let base = master::base(options).join(format!("bootstrap-ssh-{}", nix::unistd::geteuid()));
     if let Err(reason) = make_private(&base) {
         tracing::warn!(%host, base = %base.display(), reason, "the connection is not kept");
         return None;
@@ -78,14 +74,18 @@ impl Place {
         None
     }
 
-    /// Lets the next command find this directory's connection instead of any other.
-    pub fn publish(&self, dir: &Path) -> std::io::Result<()> {
+    /// Lets the next command find this directory's connection, and returns the one that it found so
+    /// far.
+    pub fn publish(&self, dir: &Path) -> std::io::Result<Option<PathBuf>> {
         let name = dir.file_name().unwrap_or_default();
         let fresh = self.base.join(format!("{}.{}", self.name, name.to_string_lossy()));
         symlink(name, &fresh)?;
+        // One at a time, so that none is replaced without somebody who knows. Closing it unlocks it.
+        let turn = File::open(&self.base)?;
+        turn.lock()?;
+        let before = fs::read_link(self.link()).ok().map(|name| self.base.join(name));
         fs::rename(fresh, self.link())?;
-        sweep(&self.base);
-        Ok(())
+        Ok(before)
     }
 
     /// Whether the next command would find this directory.
@@ -145,30 +145,6 @@ fn agreed(settled: &str, wished: u64) -> Option<u64> {
     }
 }
 
-/// Removes what connections that have ended left behind. What cannot be removed does no harm.
-fn sweep(base: &Path) {
-    let Ok(entries) = fs::read_dir(base) else { return };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-        if metadata.is_symlink() {
-            if !path.exists() {
-                let _ = fs::remove_file(&path);
-            }
-            continue;
-        }
-        let age = metadata.modified().ok().and_then(|time| SystemTime::now().duration_since(time).ok());
-        if age.is_some_and(|age| age > YOUNG) && !is_held(&path) {
-            let _ = fs::remove_dir_all(&path);
-        }
-    }
-}
-
-/// Whether the ssh of this directory lives: it keeps the lock on its log, and asking it instead would
-/// make it stay.
-fn is_held(dir: &Path) -> bool {
-    File::open(dir.join("log")).is_ok_and(|log| matches!(log.try_lock(), Err(fs::TryLockError::WouldBlock)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,26 +179,5 @@ mod tests {
         let link = home.path().join("link");
         symlink(home.path(), &link).unwrap();
         assert!(make_private(&link).is_err());
-    }
-
-    #[test]
-    fn only_what_is_dead_and_old_is_swept() {
-        let base = tempfile::tempdir().unwrap();
-        let make = |name: &str, age: u64| {
-            let dir = base.path().join(name);
-            fs::create_dir(&dir).unwrap();
-            let log = File::create(dir.join("log")).unwrap();
-            let then = SystemTime::now() - Duration::from_secs(age);
-            File::open(&dir).unwrap().set_modified(then).unwrap();
-            (dir, log)
-        };
-        let (old, _) = make("bs-old", 100);
-        let (young, _) = make("bs-young", 1);
-        let (alive, log) = make("bs-alive", 100);
-        log.lock().unwrap();
-        symlink("bs-gone", base.path().join("0123456789abcdef")).unwrap();
-        sweep(base.path());
-        assert!(!old.exists() && young.exists() && alive.exists());
-        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 2);
     }
 }

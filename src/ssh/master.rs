@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -24,8 +24,17 @@ use super::{ConnectOptions, Error, Target, config, kex, log};
 /// run after that finds the hosts' locks free.
 const LIFE_WITHOUT_US: u64 = 3;
 
+/// Between two attempts, on average.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
 /// How long an ssh may take to let go of its socket.
-const CLOSING: Duration = Duration::from_secs(5);
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// What the names of private directories start with.
+const PREFIX: &str = "bs-";
+
+/// The age from which a directory without a living ssh is nobody's: no attempt takes that long.
+const LEFT_BEHIND: Duration = Duration::from_secs(300);
 
 /// A connected ssh, waiting at the socket `master` in its directory.
 #[derive(Debug)]
@@ -78,19 +87,32 @@ pub(super) async fn open(target: &Target, options: &ConnectOptions, reuse: bool)
     }
     let (dir, lifeline) = launch(target, options, &text, &arguments, place.as_ref()).await?;
     let path = dir.path().to_owned();
-    let published = place.filter(|place| {
-        let published = place.publish(&path);
-        if let Err(error) = &published {
-            tracing::warn!(host = %target.host, %error, "the connection is not kept");
+    let mut published = None;
+    if let Some(place) = place {
+        match place.publish(&path) {
+            Ok(before) => {
+                if let Some(before) = before {
+                    retire(&before).await;
+                }
+                sweep(&place.base);
+                published = Some(place);
+            }
+            Err(error) => tracing::warn!(host = %target.host, %error, "the connection is not kept"),
         }
-        published.is_ok()
-    });
+    }
     let session = match published {
         // From now on it is not ours to remove.
         Some(_) => Session::resume_mux(dir.keep().join("master").into(), None),
         None => Session::new_native_mux(dir),
     };
     Ok(Link { session, dir: path, found: false, place: published, lifeline })
+}
+
+/// Lets a kept connection that no command finds any more end, when those that use it have ended.
+async fn retire(dir: &Path) {
+    let session = Session::resume_mux(dir.join("master").into(), None);
+    // Mostly nobody answers: that is why it was replaced.
+    let _ = timeout(CLOSING, session.close()).await;
 }
 
 /// Connects, trying again while the reason may pass.
@@ -102,7 +124,7 @@ async fn launch(
     place: Option<&Place>,
 ) -> Result<(TempDir, UnixStream), Error> {
     let deadline = Instant::now() + options.deadline;
-    let dir = private_directory(target, place.map_or(&options.control_dir, |place| &place.base))?;
+    let dir = private_directory(target, place.map_or_else(|| base(options), |place| &place.base))?;
     fs::write(dir.path().join("config"), config).map_err(local(target, "cannot write a file"))?;
     let life = place.map_or(LIFE_WITHOUT_US, |place| place.seconds);
     let mut pause = Duration::from_millis(200);
@@ -113,12 +135,14 @@ async fn launch(
             Err(error) => error,
         };
         let wait = jittered(pause);
-        if !error.may_pass() || attempt >= options.attempts || Instant::now() + wait >= deadline {
+        // A server that is full lets everybody in some time.
+        let most = if error.is_full() { options.attempts.saturating_mul(4) } else { options.attempts };
+        if !error.may_pass() || attempt >= most || Instant::now() + wait >= deadline {
             return Err(error);
         }
         tracing::debug!(host = %target.host, attempt, %error, "not connected yet");
         sleep(wait).await;
-        pause *= 2;
+        pause = (pause * 2).min(LONGEST_PAUSE);
         attempt += 1;
     }
     let lifeline = UnixStream::connect(dir.path().join("master")).await;
@@ -183,22 +207,47 @@ async fn connect(
     }
 }
 
-/// A directory that only we can enter, with a path short enough for sockets in it: ssh needs 17 of a
-/// socket's 107 characters for itself.
-fn private_directory(target: &Target, wanted: &Path) -> Result<TempDir, Error> {
-    // ssh starts jump hosts through a shell and gives them our file's path as it stands.
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    let fits = wanted.to_str().is_some_and(|path| path.len() <= 60 && path.chars().all(plain));
-    let base = if fits && wanted.is_absolute() && wanted.is_dir() {
-        wanted.to_owned()
-    } else {
-        PathBuf::from("/tmp")
-    };
+/// A directory that only we can enter.
+fn private_directory(target: &Target, base: &Path) -> Result<TempDir, Error> {
     tempfile::Builder::new()
-        .prefix("bs-")
+        .prefix(PREFIX)
         .permissions(Permissions::from_mode(0o700))
         .tempdir_in(base)
         .map_err(local(target, "cannot make a private directory"))
+}
+
+/// Where private directories go, with a path short enough for sockets in them: ssh needs 17 of a
+/// socket's 107 characters for itself. It starts jump hosts through a shell and gives them our file's
+/// path as it stands, so only plain characters do.
+pub(super) fn base(options: &ConnectOptions) -> &Path {
+    let wanted = options.control_dir.as_path();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let fits = wanted.to_str().is_some_and(|path| path.len() <= 50 && path.chars().all(plain));
+    if fits && wanted.is_absolute() && wanted.is_dir() { wanted } else { Path::new("/tmp") }
+}
+
+/// Removes what programs that were killed, and connections that have ended, have left: directories of
+/// ours whose ssh is gone.
+pub(super) fn sweep(base: &Path) {
+    let stale = |entry: &fs::DirEntry| {
+        let metadata = entry.metadata().ok()?;
+        let ours = metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw();
+        let named = entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes());
+        let old = metadata.modified().ok()?.elapsed().ok()? > LEFT_BEHIND;
+        Some(ours && named && old && !is_alive(&entry.path()))
+    };
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        if stale(&entry) == Some(true) {
+            // Another run may sweep as well.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether the ssh of this directory lives: it holds the lock on its log. To ask it at its socket would
+/// make one that is kept stay longer.
+fn is_alive(dir: &Path) -> bool {
+    File::open(dir.join("log")).is_ok_and(|log| matches!(log.try_lock(), Err(fs::TryLockError::WouldBlock)))
 }
 
 fn local<E>(target: &Target, what: &'static str) -> impl FnOnce(E) -> Error
@@ -214,4 +263,40 @@ fn jittered(pause: Duration) -> Duration {
     // Without random numbers the pause is as good as any.
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);
     pause.mul_f64(0.5 + f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn only_dead_directories_of_ours_are_swept() {
+        let dir = tempfile::tempdir_in("/tmp").unwrap();
+        let yesterday = SystemTime::now() - Duration::from_secs(86400);
+        for name in ["bs-dead", "bs-alive", "bs-young", "other"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        File::create(dir.path().join("bs-dead/log")).unwrap();
+        let alive = File::create(dir.path().join("bs-alive/log")).unwrap();
+        alive.lock().unwrap();
+        for name in ["bs-dead", "bs-alive", "other"] {
+            File::open(dir.path().join(name)).unwrap().set_modified(yesterday).unwrap();
+        }
+        sweep(dir.path());
+        let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut left: Vec<_> = left.collect();
+        left.sort();
+        assert_eq!(left, ["bs-alive", "bs-young", "other"]);
+    }
+
+    #[test]
+    fn a_directory_that_does_not_suit_sockets_is_not_used() {
+        let at = |path: &str| ConnectOptions { control_dir: path.into(), ..ConnectOptions::default() };
+        for path in ["/run/user/with space", "relative", "/nowhere", &format!("/{}", "x".repeat(80))] {
+            assert_eq!(base(&at(path)), Path::new("/tmp"), "{path}");
+        }
+        assert_eq!(base(&at("/usr")), Path::new("/usr"));
+    }
 }
