@@ -52,6 +52,8 @@ pub enum EngineError {
     Unfit(Vec<UnfitHost>),
     #[error("{}", .0.iter().map(chain).collect::<Vec<_>>().join("\n"))]
     Plan(Vec<PlanError>),
+    #[error("{}", .0.iter().map(|(host, holder)| locked(host, holder)).collect::<Vec<_>>().join("\n"))]
+    Locked(Vec<(HostName, String)>),
     #[error(transparent)]
     Secrets(#[from] crate::secrets::SecretsError),
     #[error("cannot read `{path}`, which hosts are to install")]
@@ -75,6 +77,12 @@ pub enum UnfitHost {
     NoAddress { host: HostName, address: String },
     #[error("hosts {} have the same {what} {value}; they are copies of one another: give each its own", .hosts.join(" and "))]
     Twins { hosts: Vec<String>, what: &'static str, value: String },
+}
+
+fn locked(host: &HostName, holder: &str) -> String {
+    format!(
+        "host `{host}` is locked by {holder}; nothing was changed: wait for that run to end and run again"
+    )
 }
 
 fn list<E: ToString>(errors: &[E]) -> String {

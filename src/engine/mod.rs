@@ -147,11 +147,17 @@ async fn converge(
         return Ok(outcome);
     }
     if !plan.is_empty() {
+        let locked = observe::locked(&observed.seen);
+        if !locked.is_empty() {
+            return Err(EngineError::Locked(locked));
+        }
         before_changes()?;
         apply::apply(fleet, wanted, &plan, &observed.seen, options, events, stop, &mut outcome).await;
+        apply::unlock(fleet, &plan, options).await;
     }
     // What was held back cannot stand, and says so itself.
-    if !outcome.stopped && outcome.unhealthy.is_none() && outcome.held_back.is_empty() {
+    let locked = fleet.failures.values().any(|failure| matches!(failure, HostFailure::Locked { .. }));
+    if !outcome.stopped && !locked && outcome.unhealthy.is_none() && outcome.held_back.is_empty() {
         gate::verify(fleet, wanted, &observed.seen, options, events, stop, &mut outcome).await;
     }
     Ok(outcome)

@@ -18,6 +18,7 @@ use crate::script::{Arg, Call, Nonce, Observation, Script};
 use crate::ssh::{ConnectOptions, Connection, Target};
 
 const MARKER: &str = "marker cluster";
+const LOCK: &str = "lock";
 
 /// The cluster as its hosts describe it.
 pub(super) struct Observed {
@@ -66,10 +67,13 @@ async fn observe_host(
         .map_err(HostFailure::Unreachable)?;
     events.send(Event::HostConnected { host: host.name.clone(), elapsed_ms: elapsed_ms(started) });
     let script = Script::observe(&Nonce::random(), &probes(wanted)?);
-    let records = connection
-        .run(&script, options.script_timeout, |_| ())
-        .await
-        .map_err(|source| HostFailure::Link { doing: "observing it".to_owned(), source })?;
+    let records =
+        connection.run(&script, options.script_timeout, |_| ()).await.map_err(|source| {
+            match source.is_unreachable() {
+                true => HostFailure::Unreachable(source),
+                false => HostFailure::Link { doing: "observing it".to_owned(), source },
+            }
+        })?;
     let observation = Observation::new(&records);
     let facts =
         Facts::parse(&observation.of("facts")).map_err(|error| HostFailure::Facts(error.to_string()))?;
@@ -81,7 +85,11 @@ async fn observe_host(
 /// Everything a host is asked besides its facts. Depends on the inventory alone, so that one script
 /// serves before the host has said anything.
 fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
-    let mut probes = vec![(StepId(MARKER.to_owned()), Call::new("cluster_read", []))];
+    let mut probes = vec![
+        // First: what a run that was killed still does is over before anything is looked at.
+        (StepId(LOCK.to_owned()), Call::new("lock_probe", [])),
+        (StepId(MARKER.to_owned()), Call::new("cluster_read", [])),
+    ];
     let mut asked = BTreeSet::new();
     for role in &wanted.roles {
         for resource in &role.resources {
@@ -103,6 +111,12 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
         }
     }
     Ok(probes)
+}
+
+/// Hosts that another run works on, with who that is. Asked once; the lock itself decides later.
+pub(super) fn locked(seen: &Seen) -> Vec<(HostName, String)> {
+    let holder = |state: &HostSeen| state.observation.of(LOCK).text("holder").map(str::to_owned);
+    seen.hosts.iter().filter_map(|(host, state)| Some((host.clone(), holder(state)?))).collect()
 }
 
 fn question(gate: Gate, path: &str) -> StepId {
