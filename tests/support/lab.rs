@@ -1,4 +1,5 @@
 //! Real hosts for tests: the project's own lab, driven by the project's own program.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
