@@ -37,6 +37,7 @@ pub(super) async fn observe(
 ) -> (Fleet, BTreeMap<HostName, HostSeen>) {
     let mut fleet = Fleet { connections: BTreeMap::new(), failures: BTreeMap::new() };
     let mut seen = BTreeMap::new();
+    Connection::sweep(&ConnectOptions::default());
     let taking_part = wanted.hosts.iter().filter(|host| options.hosts.contains(&host.host.name));
     let mut answers = stream::iter(taking_part)
         .map(|host| async move { (host.host.name.clone(), observe_host(host, options, events).await) })

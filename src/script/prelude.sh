@@ -654,7 +654,21 @@ download() {
     outcome=0
     fetch "$1" "$2" fresh || outcome=$?
   fi
-  [ "$outcome" -eq 0 ] || fail "cannot download $1"
+  [ "$outcome" -eq 0 ] || {
+    # A part that has filled the disk is in the way of everything else there.
+    disk_has_room "${2%/*}" || {
+      rm -f "$2"
+      fail "cannot download $1: No space left on device below ${2%/*}"
+    }
+    fail "cannot download $1"
+  }
+}
+
+# Whether another megabyte fits on a folder's file system.
+disk_has_room() {
+  # shellcheck disable=SC2046 # the words are wanted
+  set -- $(df -Pk "$1" | tail -n 1)
+  [ "${4:-1024}" -ge 1024 ]
 }
 
 # Fetches URL FILE resume|fresh by curl or wget: 0 done, 1 failed, 2 the server refused.

@@ -40,6 +40,11 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Removes what runs that were killed have left on this machine.
+    pub fn sweep(options: &ConnectOptions) {
+        master::sweep(master::base(options));
+    }
+
     /// Connects and authenticates: one handshake, no session yet; no handshake either where an earlier
     /// command has left its connection (`persist` in the settings).
     pub async fn open(
