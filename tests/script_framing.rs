@@ -156,7 +156,10 @@ fn the_lock_stays_between_the_scripts_of_a_run_as_long_as_its_connection_lives()
                 1,
             ),
         );
-        host.ask(shell, call("lock_drop", &[]));
+        let drop = Script::ask(&Nonce::random(), &[(StepId("drop".into()), call("lock_drop", &[]))]);
+        host.run_text(shell, &host.text(&drop));
+        assert!(host.ask(shell, call("lock_probe", &[])).of("probe").text("holder").is_some(), "{shell:?}");
+        host.run_text(shell, &host.text(&drop).replacen("sshd* | dropbear*", "sleep", 1));
         assert_eq!(host.ask(shell, call("lock_probe", &[])).of("probe").text("holder"), None, "{shell:?}");
         connection.kill().unwrap();
         connection.wait().unwrap();

@@ -10,10 +10,10 @@ use futures_util::stream::{self, StreamExt};
 use super::members::members;
 use super::{Fleet, HostFailure, Options, Outcome, Stop, elapsed_ms, gate};
 use crate::inventory::HostName;
-use crate::plan::{Batch, Plan, Seen, Situation, Stage, StageName, Step, StepId, hold_back};
+use crate::plan::{Batch, Plan, Seen, Situation, Stage, StageName, Step, hold_back};
 use crate::report::{Event, Events, HostOutcome, StepOutcome};
 use crate::roles::Wanted;
-use crate::script::{Call, Nonce, Record, Script};
+use crate::script::{Nonce, Record, Script};
 use crate::ssh::Connection;
 
 /// Everything in order; failures and what was held back end up in `outcome`.
@@ -41,22 +41,6 @@ pub(super) async fn apply(
             return;
         }
     }
-}
-
-/// Lets go of the hosts' locks where the connection, with which they would go, is kept.
-pub(super) async fn unlock(fleet: &Fleet, plan: &Plan, options: &Options) {
-    let changed: BTreeSet<&HostName> =
-        plan.stages.iter().flat_map(|stage| &stage.batches).flat_map(|batch| batch.steps.keys()).collect();
-    let kept =
-        fleet.connections.iter().filter(|(host, connection)| changed.contains(host) && connection.is_kept());
-    let unlocking = stream::iter(kept).map(|(host, connection)| async move {
-        let drop = (StepId("lock".to_owned()), Call::new("lock_drop", []));
-        let script = Script::ask(&Nonce::random(), &[drop]);
-        if let Err(error) = connection.run(&script, options.timeout, |_| ()).await {
-            tracing::debug!(%host, %error, "the lock goes later, by itself");
-        }
-    });
-    unlocking.buffer_unordered(options.parallel).collect::<()>().await;
 }
 
 fn announce(stage: &Stage, events: &Events) {

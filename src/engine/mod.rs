@@ -7,6 +7,7 @@ mod api;
 mod apply;
 mod failure;
 mod gate;
+mod lock;
 mod members;
 mod observe;
 mod stop;
@@ -147,13 +148,10 @@ async fn converge(
         return Ok(outcome);
     }
     if !plan.is_empty() {
-        let locked = observe::locked(&observed.seen);
-        if !locked.is_empty() {
-            return Err(EngineError::Locked(locked));
-        }
+        lock::refuse_others(fleet, &observed.seen, options).await?;
         before_changes()?;
         apply::apply(fleet, wanted, &plan, &observed.seen, options, events, stop, &mut outcome).await;
-        apply::unlock(fleet, &plan, options).await;
+        lock::release(fleet, &plan, options).await;
     }
     // What was held back cannot stand, and says so itself.
     let locked = fleet.failures.values().any(|failure| matches!(failure, HostFailure::Locked { .. }));

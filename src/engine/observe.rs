@@ -7,7 +7,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, members};
-use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, failure::UnfitHost};
+use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, failure::UnfitHost, lock};
 use crate::cluster::{Answer, Answers, Claim, Gate, Marker, Response, Verdict, check_identity};
 use crate::facts::{Facts, Init};
 use crate::inventory::{Host, HostName};
@@ -18,7 +18,6 @@ use crate::script::{Arg, Call, Nonce, Observation, Script};
 use crate::ssh::{ConnectOptions, Connection, Target};
 
 const MARKER: &str = "marker cluster";
-const LOCK: &str = "lock";
 
 /// The cluster as its hosts describe it.
 pub(super) struct Observed {
@@ -88,7 +87,7 @@ async fn observe_host(
 fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
     let mut probes = vec![
         // First: what a run that was killed still does is over before anything is looked at.
-        (StepId(LOCK.to_owned()), Call::new("lock_probe", [])),
+        (StepId(lock::PROBE.to_owned()), Call::new("lock_probe", [])),
         (StepId(MARKER.to_owned()), Call::new("cluster_read", [])),
     ];
     let mut asked = BTreeSet::new();
@@ -112,12 +111,6 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
         }
     }
     Ok(probes)
-}
-
-/// Hosts that another run works on, with who that is. Asked once; the lock itself decides later.
-pub(super) fn locked(seen: &Seen) -> Vec<(HostName, String)> {
-    let holder = |state: &HostSeen| state.observation.of(LOCK).text("holder").map(str::to_owned);
-    seen.hosts.iter().filter_map(|(host, state)| Some((host.clone(), holder(state)?))).collect()
 }
 
 fn question(gate: Gate, path: &str) -> StepId {

@@ -181,10 +181,12 @@ lock_probe() {
   if ! lock_wait '' 6000; then say holder "$holder"; fi
 }
 
-# Step: ends what keeps the lock for this run.
+# Probe: ends what keeps the lock for a run over this same connection.
 lock_drop() {
+  lock_connection
+  mine=$connection
   lock_read
-  if lock_is_kept; then kill -9 "$keeper"; fi
+  if [ "$connection" = "$mine" ] && lock_is_kept; then kill -9 "$keeper"; fi
 }
 
 # Announces a step.
