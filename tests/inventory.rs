@@ -137,6 +137,7 @@ fn hosts_have_what_ranges_groups_and_levels_give_them() {
     );
     assert_eq!(host("node-2").ssh.jump, ["bastion", "admin@10.0.0.1:2222"]);
     assert_eq!(host("node-2").ssh.persist, Some(std::time::Duration::from_secs(600)));
+    assert_eq!(host("node-2").ssh.kex, ["mlkem768x25519-sha256", "curve25519-sha256"]);
     assert_eq!(host("node-2").ssh.host_keys, HostKeys::Strict);
 
     assert_eq!(host("web-09").address, "web09.example.org");

@@ -5,7 +5,7 @@ mod shells;
 use std::process::{Command, Stdio};
 
 use bootstrap::plan::StepId;
-use bootstrap::script::{Nonce, Record, Script};
+use bootstrap::script::{LockHolder, Nonce, Record, Script};
 use proptest::prelude::*;
 use shells::{Host, call, holder, shells, step};
 
@@ -100,7 +100,69 @@ fn a_held_lock_names_its_holder_and_nothing_runs() {
         drop(other.stdin.take());
         other.wait().unwrap();
         assert_eq!(host.run(shell, &script).len(), 3, "{shell:?}: free again");
-        assert_eq!(host.read("lock"), b"ada@laptop 4711 since 2026-01-02T03:04:05Z\n");
+        assert_eq!(host.read("lock"), b"ada@laptop 4711 since 2026-01-02T03:04:05Z\n \n");
+    }
+}
+
+#[test]
+fn the_lock_stays_between_the_scripts_of_a_run_as_long_as_its_connection_lives() {
+    for shell in shells() {
+        let mut host = Host::new();
+        // Stands for the process of sshd that serves a connection.
+        let mut connection = Command::new("sleep").arg("60").stderr(Stdio::null()).spawn().unwrap();
+        host.connection = connection.id();
+        let script =
+            |holder| Script::apply(&Nonce::random(), &holder, &[step("exec a", vec![touch(&host.at("a"))])]);
+        let run = |holder| {
+            let script = script(holder);
+            let text = host.text(&script).replacen("sshd* | dropbear*", "sleep", 1);
+            shells::records(script.nonce(), &host.run_text(shell, &text).stdout)
+        };
+        let other = || LockHolder { who: "grace@desk 12".into(), ..holder() };
+        let held = [
+            Record::LockHeld { holder: "ada@laptop 4711 since 2026-01-02T03:04:05Z".into() },
+            Record::Finished,
+        ];
+        // A run's own lock is not in its way, and is in that of all others.
+        for _ in 0..3 {
+            assert_eq!(run(holder()).len(), 3, "{shell:?}");
+            assert_eq!(run(other()), held, "{shell:?}");
+        }
+        let seen = host.ask(shell, call("lock_probe", &[]));
+        assert_eq!(seen.of("probe").text("holder"), Some("ada@laptop 4711 since 2026-01-02T03:04:05Z"));
+        // The connection ends, and with it the lock.
+        connection.kill().unwrap();
+        connection.wait().unwrap();
+        assert_eq!(run(other()).len(), 3, "{shell:?}");
+        assert_eq!(host.ask(shell, call("lock_probe", &[])).of("probe").text("holder"), None, "{shell:?}");
+
+        // A host that does not notice is free after a while.
+        let mut connection = Command::new("sleep").arg("60").stderr(Stdio::null()).spawn().unwrap();
+        host.connection = connection.id();
+        let brief = LockHolder { between: std::time::Duration::from_secs(1), ..other() };
+        let script = Script::apply(&Nonce::random(), &brief, &[step("exec a", vec![touch(&host.at("a"))])]);
+        let text = host.text(&script).replacen("sshd* | dropbear*", "sleep", 1);
+        host.run_text(shell, &text);
+        let began = std::time::Instant::now();
+        while host.ask(shell, call("lock_probe", &[])).of("probe").text("holder").is_some() {
+            assert!(began.elapsed().as_secs() < 20, "{shell:?}: locked for ever");
+        }
+        // Or when its run says so.
+        host.run_text(
+            shell,
+            &host.text(&Script::apply(&Nonce::random(), &holder(), &[])).replacen(
+                "sshd* | dropbear*",
+                "sleep",
+                1,
+            ),
+        );
+        let drop = Script::ask(&Nonce::random(), &[(StepId("drop".into()), call("lock_drop", &[]))]);
+        host.run_text(shell, &host.text(&drop));
+        assert!(host.ask(shell, call("lock_probe", &[])).of("probe").text("holder").is_some(), "{shell:?}");
+        host.run_text(shell, &host.text(&drop).replacen("sshd* | dropbear*", "sleep", 1));
+        assert_eq!(host.ask(shell, call("lock_probe", &[])).of("probe").text("holder"), None, "{shell:?}");
+        connection.kill().unwrap();
+        connection.wait().unwrap();
     }
 }
 

@@ -47,6 +47,10 @@ fn apply() {
         step("file /etc/key", vec![Call::new("file_write", key)]),
         step("user a", vec![call("group_add", &["a", "", "true"]), call("user_add", &["a", "", "a"])]),
     ];
-    let holder = LockHolder { who: "ada@laptop 4711".into(), since: "2026-01-02T03:04:05Z".into() };
+    let holder = LockHolder {
+        who: "ada@laptop 4711".into(),
+        since: "2026-01-02T03:04:05Z".into(),
+        between: std::time::Duration::from_secs(90),
+    };
     assert_snapshot("apply", &Script::apply(&Nonce::fixed("00000000000000ff"), &holder, &steps));
 }

@@ -56,7 +56,8 @@ impl Setup {
             timeout: reach.timeout,
             connect_timeout: CONNECT.min(reach.timeout),
             script_timeout: SCRIPT,
-            holder: holder(),
+            // The longest pause between two scripts is a gate.
+            holder: holder(reach.timeout * 2 + Duration::from_secs(60)),
             password,
             artifacts: inventory.path.parent().unwrap_or(Path::new("")).to_owned(),
         };
@@ -98,13 +99,14 @@ fn limit(inventory: &Inventory, patterns: &[String]) -> anyhow::Result<BTreeSet<
     Ok(chosen)
 }
 
-fn holder() -> LockHolder {
+fn holder(between: Duration) -> LockHolder {
     let user =
         std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".into());
     let machine = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     LockHolder {
         who: format!("{user}@{} pid {}", machine.unwrap_or_else(|| "unknown".into()), std::process::id()),
         since: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        between,
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn apply(
         announce(stage, events);
         let go_on = run_stage(fleet, wanted, stage, seen, options, events, stop, outcome).await;
         events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
-        if !go_on {
+        if !go_on || fleet.failures.values().any(|failure| matches!(failure, HostFailure::Locked { .. })) {
             return;
         }
     }
@@ -233,11 +233,13 @@ async fn run_steps(
     let script = Script::apply(&Nonce::random(), &options.holder, steps);
     let mut began = Instant::now();
     let mut failed = None;
-    let records = connection
+    let mut in_hand = None;
+    let outcome = connection
         .run(&script, options.script_timeout, |record| match record {
             Record::Begin { id } => {
                 began = Instant::now();
                 if let Some(step) = steps.iter().find(|step| step.id.0 == *id) {
+                    in_hand = Some(&step.id);
                     events.send(Event::StepStarted {
                         host: host.clone(),
                         stage: stage.clone(),
@@ -247,6 +249,7 @@ async fn run_steps(
             }
             Record::End { id, status, output } => {
                 let Some(step) = steps.iter().find(|step| step.id.0 == *id) else { return };
+                in_hand = None;
                 let outcome = if *status == 0 {
                     StepOutcome::Changed
                 } else {
@@ -267,8 +270,11 @@ async fn run_steps(
             }
             Record::Seen { .. } | Record::LockHeld { .. } | Record::Finished => {}
         })
-        .await
-        .map_err(|source| HostFailure::Link { doing: format!("in stage {stage}"), source })?;
+        .await;
+    let records = outcome.map_err(|source| {
+        let step = in_hand.map(|step| format!(", step `{step}`")).unwrap_or_default();
+        HostFailure::Link { doing: format!("in stage {stage}{step}"), source }
+    })?;
     for record in records {
         if let Record::LockHeld { holder } = record {
             return Err(HostFailure::Locked { holder });

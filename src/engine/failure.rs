@@ -77,6 +77,8 @@ pub enum EngineError {
     Unfit(Vec<Finding>),
     #[error("{}", .0.iter().map(chain).collect::<Vec<_>>().join("\n"))]
     Plan(Vec<PlanError>),
+    #[error("{}", .0.iter().map(|(host, holder)| locked(host, holder)).collect::<Vec<_>>().join("\n"))]
+    Locked(Vec<(HostName, String)>),
     #[error(transparent)]
     Secrets(#[from] crate::secrets::SecretsError),
     #[error("cannot read `{path}`, which hosts are to install")]
@@ -96,6 +98,12 @@ pub(super) fn plan_finding(error: &PlanError) -> Option<Finding> {
     };
     let remedy = "mend it there, or change what the role is told".to_owned();
     Some(Finding::error(Check::Paths, vec![host.clone()], reason, remedy))
+}
+
+fn locked(host: &HostName, holder: &str) -> String {
+    format!(
+        "host `{host}` is locked by {holder}; nothing was changed: wait for that run to end and run again"
+    )
 }
 
 fn list<E: ToString>(errors: &[E]) -> String {

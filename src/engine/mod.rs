@@ -7,6 +7,7 @@ mod api;
 mod apply;
 mod failure;
 mod gate;
+mod lock;
 mod members;
 mod observe;
 mod peers;
@@ -175,11 +176,14 @@ async fn converge(
         return Ok(outcome);
     }
     if !plan.is_empty() {
+        lock::refuse_others(fleet, &observed.seen, options).await?;
         before_changes()?;
         apply::apply(fleet, wanted, &plan, &observed.seen, options, events, stop, &mut outcome).await;
+        lock::release(fleet, &plan, options).await;
     }
     // What was held back cannot stand, and says so itself.
-    if !outcome.stopped && outcome.unhealthy.is_none() && outcome.held_back.is_empty() {
+    let locked = fleet.failures.values().any(|failure| matches!(failure, HostFailure::Locked { .. }));
+    if !outcome.stopped && !locked && outcome.unhealthy.is_none() && outcome.held_back.is_empty() {
         gate::verify(fleet, wanted, &observed.seen, options, events, stop, &mut outcome).await;
     }
     Ok(outcome)

@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, members};
-use super::{Fleet, HostFailure, Options, elapsed_ms};
+use super::{Fleet, HostFailure, Options, elapsed_ms, lock};
 use crate::cluster::{Answer, Answers, Claim, Gate, Marker, Response, Verdict};
 use crate::facts::{ClockOffset, Facts};
 use crate::inventory::HostName;
@@ -40,6 +40,7 @@ pub(super) async fn observe(
 ) -> (Fleet, BTreeMap<HostName, HostSeen>) {
     let mut fleet = Fleet { connections: BTreeMap::new(), failures: BTreeMap::new() };
     let mut seen = BTreeMap::new();
+    Connection::sweep(&ConnectOptions::default());
     let taking_part = wanted.hosts.iter().filter(|host| options.hosts.contains(&host.host.name));
     let mut answers = stream::iter(taking_part)
         .map(|host| async move { (host.host.name.clone(), observe_host(host, options, events).await) })
@@ -79,7 +80,10 @@ async fn observe_host(
             }
         })
         .await
-        .map_err(|source| HostFailure::Link { doing: "observing it".to_owned(), source })?;
+        .map_err(|source| match source.is_unreachable() {
+            true => HostFailure::Unreachable(source),
+            false => HostFailure::Link { doing: "observing it".to_owned(), source },
+        })?;
     let observation = Observation::new(&records);
     let facts =
         Facts::parse(&observation.of("facts")).map_err(|error| HostFailure::Facts(error.to_string()))?;
@@ -97,7 +101,11 @@ fn now_ms() -> i64 {
 /// Everything a host is asked besides its facts. Depends on the inventory alone, so that one script
 /// serves before the host has said anything.
 fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
-    let mut probes = vec![(StepId(MARKER.to_owned()), Call::new("cluster_read", []))];
+    let mut probes = vec![
+        // First: what a run that was killed still does is over before anything is looked at.
+        (StepId(lock::PROBE.to_owned()), Call::new("lock_probe", [])),
+        (StepId(MARKER.to_owned()), Call::new("cluster_read", [])),
+    ];
     let mut asked = BTreeSet::new();
     for role in &wanted.roles {
         for resource in &role.resources {

@@ -76,6 +76,7 @@ pub struct DraftSsh {
     pub jump: Option<Vec<String>>,
     pub host_keys: Option<HostKeys>,
     pub r#become: Option<Become>,
+    pub kex: Option<Vec<String>>,
     pub persist: Option<Duration>,
 }
 
@@ -89,6 +90,7 @@ impl DraftSsh {
             jump: self.jump.or(under.jump),
             host_keys: self.host_keys.or(under.host_keys),
             r#become: self.r#become.or(under.r#become),
+            kex: self.kex.or(under.kex),
             persist: self.persist.or(under.persist),
         }
     }
@@ -158,6 +160,7 @@ impl Draft {
                     jump: ssh.jump.unwrap_or_default(),
                     host_keys: ssh.host_keys.unwrap_or_default(),
                     r#become: ssh.r#become.unwrap_or_default(),
+                    kex: ssh.kex.unwrap_or_default(),
                     persist: ssh.persist,
                 },
                 groups: self.groups_of(index).map(|group| group.name.value.clone()).collect(),

@@ -50,6 +50,8 @@ pub struct SshSettings {
     /// Where host keys are looked up and written, instead of the user's own known_hosts.
     pub known_hosts: Option<PathBuf>,
     pub r#become: Become,
+    /// Key exchange algorithms to propose before all others, best first. Empty: a post-quantum one.
+    pub kex: Vec<String>,
     /// How long a connection may be kept for the next command.
     pub persist: Option<Duration>,
 }

@@ -11,7 +11,7 @@ use super::{Become, ClusterName, GroupName, HostKeys, RoleName, address, range};
 /// The keys of each level; `schema` describes the same ones, and a test compares.
 pub const TOP: &[&str] = &["cluster", "ssh", "hosts", "groups", "vars"];
 pub const SSH: &[&str] =
-    &["user", "port", "identity_file", "known_hosts", "jump", "host_keys", "become", "persist"];
+    &["user", "port", "identity_file", "known_hosts", "jump", "host_keys", "become", "kex", "persist"];
 pub const HOST: &[&str] = &["address", "cluster_address", "cluster_interface", "ssh", "roles", "vars"];
 pub const GROUP: &[&str] = &["hosts", "roles", "ssh", "vars"];
 
@@ -135,6 +135,7 @@ fn ssh<'d>(reader: &mut Reader<'d>, node: &'d Node) -> DraftSsh {
             let words = [("auto", Become::Auto), ("sudo", Become::Sudo), ("none", Become::None)];
             reader.choice(node, "`become`", &words)
         }),
+        kex: fields.written("kex").map(|node| kex(reader, node)),
         persist: fields.written("persist").and_then(|node| match &node.kind {
             Kind::Text(text) if duration(text).is_some() => duration(text),
             _ => {
@@ -187,6 +188,19 @@ fn jump<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Vec<String> {
         }
     }
     hops.into_iter().map(|hop| hop.value).collect()
+}
+
+fn kex<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Vec<String> {
+    let names = reader.texts(node, "`kex`", "a list of key exchange algorithms");
+    for name in &names {
+        let good = |c: char| c.is_ascii_alphanumeric() || "@.-".contains(c);
+        if name.value.is_empty() || name.value.starts_with('-') || !name.value.chars().all(good) {
+            let text = format!("`{}` is no key exchange algorithm", name.value);
+            let problem = reader.document.error(name.span, text);
+            reader.note(problem.help("`ssh -Q kex` lists those that this machine knows"));
+        }
+    }
+    names.into_iter().map(|name| name.value).collect()
 }
 
 /// One entry of `hosts`: one host, or as many as its range has.

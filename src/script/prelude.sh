@@ -6,6 +6,8 @@
 
 state_dir=/var/lib/bootstrap
 lock_file=/run/bootstrap.lock
+# In tenths of a second: a run that was killed has let go by then.
+lock_patience=60
 nonce=''
 probe=''
 nl='
@@ -80,7 +82,9 @@ refuse() {
   printf '%s begin %s\n%s finish %s 1 %s\n' "$nonce" "$first_step" "$nonce" "$first_step" "$encoded"
 }
 
-# Takes the host's lock for as long as the script lives (descriptor 9), or says who holds it: WHO SINCE.
+# Takes the host's lock for a run (descriptor 9), or says who holds it: WHO SINCE SECONDS.
+# A script holds it while it lives. Then a small process holds it for the run's next script, while the connection
+# lives and at most SECONDS: the lock of an operator who was killed, or whose machine died, is free by itself.
 take_lock() {
   if ! command -v flock >/dev/null; then
     refuse 'flock is not installed: it keeps two runs apart (package util-linux)'
@@ -92,13 +96,97 @@ take_lock() {
     return 1
   fi
   exec 9>>"$lock_file"
-  if flock -n 9; then
-    printf '%s since %s\n' "$1" "$2" >"$lock_file"
+  if lock_wait "$1 since $2" 1200; then
+    lock_keep "$1 since $2" "$3"
   else
-    encode "$(cat "$lock_file")"
+    encode "$holder"
     printf '%s locked %s\n' "$nonce" "$encoded"
     return 1
   fi
+}
+
+# Waits for the lock at descriptor 9: WHOSE TENTHS. What keeps it for the same run gives way at once; another run may
+# be ending just now; and of one whose connection is gone the last step ends within TENTHS, or not.
+lock_wait() {
+  looks=0
+  until flock -n 9; do
+    lock_read
+    limit=$lock_patience
+    if [ "$holder" = "$1" ] && lock_is_kept; then
+      kill -9 "$keeper" 2>/dev/null || true
+    elif [ -n "$connection" ] && [ ! -e "/proc/$connection" ]; then
+      limit=$2
+    fi
+    looks=$((looks + 1))
+    [ "$looks" -le "$limit" ] || return 1
+    # Some builds of busybox only know whole seconds.
+    sleep 0.1 2>/dev/null || {
+      sleep 1
+      looks=$((looks + 9))
+    }
+  done
+}
+
+# Reads the lock's file: sets $holder, and the $keeper and $connection of the run.
+lock_read() {
+  holder='' keeper='' connection=''
+  { read -r holder && read -r keeper connection; } <"$lock_file" || true
+}
+
+# Whether the keeper that the lock's file names is one, and not another process that got its number.
+lock_is_kept() {
+  [ -n "$keeper" ] && grep -q bootstrap-lock "/proc/$keeper/cmdline" 2>/dev/null
+}
+
+# Starts the process that keeps the lock at descriptor 9, and writes down whose it is: WHOSE SECONDS.
+lock_keep() {
+  keeper=''
+  lock_connection
+  if [ -n "$connection" ]; then
+    setsid sh -c "$lock_keeper" bootstrap-lock "$connection" "$2" </dev/null >/dev/null 2>&1 &
+    keeper=$!
+  fi
+  printf '%s\n%s %s\n' "$1" "$keeper" "$connection" >"$lock_file"
+}
+
+# Its first argument is the process that serves the connection.
+# shellcheck disable=SC2016 # the variables are those of the process
+lock_keeper='
+left=$2
+while [ "$left" -gt 0 ] && [ -e "/proc/$1" ]; do
+  sleep 1 9>&-
+  left=$((left - 1))
+done'
+
+# Sets $connection to the process that serves this connection and ends with it, or to nothing.
+lock_connection() {
+  connection=$$
+  while [ "$connection" -gt 1 ]; do
+    name=''
+    read -r name <"/proc/$connection/comm" || true
+    case $name in sshd* | dropbear*) return 0 ;; esac
+    above=0
+    while read -r name above; do
+      [ "$name" != PPid: ] || break
+    done <"/proc/$connection/status"
+    connection=${above:-0}
+  done
+  connection=''
+}
+
+# Probe: who holds the lock and has not ended within some seconds.
+lock_probe() {
+  [ -r "$lock_file" ] && command -v flock >/dev/null || return 0
+  exec 9<"$lock_file"
+  if ! lock_wait '' 6000; then say holder "$holder"; fi
+}
+
+# Probe: ends what keeps the lock for a run over this same connection.
+lock_drop() {
+  lock_connection
+  mine=$connection
+  lock_read
+  if [ "$connection" = "$mine" ] && lock_is_kept; then kill -9 "$keeper"; fi
 }
 
 # Announces a step.
@@ -663,7 +751,21 @@ download() {
     outcome=0
     fetch "$1" "$2" fresh || outcome=$?
   fi
-  [ "$outcome" -eq 0 ] || fail "cannot download $1"
+  [ "$outcome" -eq 0 ] || {
+    # A part that has filled the disk is in the way of everything else there.
+    disk_has_room "${2%/*}" || {
+      rm -f "$2"
+      fail "cannot download $1: No space left on device below ${2%/*}"
+    }
+    fail "cannot download $1"
+  }
+}
+
+# Whether another megabyte fits on a folder's file system.
+disk_has_room() {
+  # shellcheck disable=SC2046 # the words are wanted
+  set -- $(df -Pk "$1" | tail -n 1)
+  [ "${4:-1024}" -ge 1024 ]
 }
 
 # Fetches URL FILE resume|fresh by curl or wget: 0 done, 1 failed, 2 the server refused.

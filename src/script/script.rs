@@ -1,6 +1,7 @@
 //! Calls -> the text that a host's shell reads.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::record::encode_id;
 use super::{Arg, Call, Nonce};
@@ -19,6 +20,9 @@ pub struct LockHolder {
     pub who: String,
     /// When the run began, RFC 3339.
     pub since: String,
+    /// How long the lock stays between two scripts of the run. It is free at once when the connection
+    /// ends; this is for a host that does not notice, because this machine died without a word.
+    pub between: Duration,
 }
 
 /// A whole script. Displayed it is what it does, with secrets redacted and without the prelude.
@@ -53,7 +57,9 @@ impl Script {
 
     /// Takes the host's lock, runs the steps in order, stops at the first that fails.
     pub fn apply(nonce: &Nonce, holder: &LockHolder, steps: &[Step]) -> Self {
-        let lock = Call::new("take_lock", [&holder.who, &holder.since].map(|text| Arg::lossy(text)));
+        let between = holder.between.as_secs().to_string();
+        let lock =
+            Call::new("take_lock", [&holder.who, &holder.since, &between].map(|text| Arg::lossy(text)));
         let steps = steps.iter().map(|step| (encode_id(&step.id.0), step.change.calls.clone())).collect();
         Self { nonce: nonce.clone(), body: Body::Steps(lock, steps) }
     }

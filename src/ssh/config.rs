@@ -11,7 +11,9 @@ use super::{ConnectOptions, Error, Target};
 use crate::inventory::HostKeys;
 
 /// The file for `ssh -F`.
-pub(super) fn text(target: &Target, options: &ConnectOptions) -> Result<String, Error> {
+///
+/// `kex` has the key exchange algorithms to propose first; the local ssh must know all of them.
+pub(super) fn text(target: &Target, options: &ConnectOptions, kex: &[String]) -> Result<String, Error> {
     let settings = &target.settings;
     let mut lines = vec![
         "# What the inventory says, or must be so for a run without a person at the keyboard.".to_owned(),
@@ -29,6 +31,11 @@ pub(super) fn text(target: &Target, options: &ConnectOptions) -> Result<String, 
     if let Some(file) = &settings.known_hosts {
         lines.push(format!("UserKnownHostsFile {}", path(target, "known_hosts", file)?));
     }
+    // In front of ssh's own list, not instead of it: a host that has none of these is still reached.
+    let kex = (!kex.is_empty()).then(|| format!("KexAlgorithms ^{}", kex.join(",")));
+    if !settings.kex.is_empty() {
+        lines.extend(kex.clone());
+    }
     lines.push("# The user's own configuration.".to_owned());
     match &options.ssh_config {
         Some(file) if file == Path::new("none") => {}
@@ -37,6 +44,9 @@ pub(super) fn text(target: &Target, options: &ConnectOptions) -> Result<String, 
     }
     lines.push("# When nobody says anything.".to_owned());
     lines.extend(["ConnectTimeout 10", "ServerAliveInterval 5", "ServerAliveCountMax 3"].map(str::to_owned));
+    if settings.kex.is_empty() {
+        lines.extend(kex);
+    }
     if let (Some(file), false) = (&settings.identity_file, settings.jump.is_empty()) {
         // A jump host may know this key, or those that ssh takes when no key is named at all.
         lines.push(format!("IdentityFile {}", path(target, "identity_file", file)?));
@@ -117,11 +127,19 @@ mod tests {
     #[test]
     fn the_inventory_wins_over_the_user_and_the_user_over_our_wishes() {
         let settings = SshSettings { known_hosts: Some("/lab/known%hosts".into()), ..Default::default() };
-        let text = text(&target(settings), &ConnectOptions::default()).unwrap();
+        let options = ConnectOptions::default();
+        let wished = ["mlkem768x25519-sha256".to_owned()];
+        let text = text(&target(settings.clone()), &options, &wished).unwrap();
         let user = position(&text, "Include ~/.ssh/config");
         assert!(position(&text, "StrictHostKeyChecking yes") < user);
         assert!(position(&text, "UserKnownHostsFile \"/lab/known%%hosts\"") < user);
         assert!(position(&text, "ServerAliveInterval 5") > user);
+        assert!(position(&text, "KexAlgorithms ^mlkem768x25519-sha256") > user);
+        let named = SshSettings { kex: vec!["curve25519-sha256".into()], ..settings };
+        let text = super::text(&target(named), &options, &["curve25519-sha256".to_owned()]).unwrap();
+        assert!(
+            position(&text, "KexAlgorithms ^curve25519-sha256") < position(&text, "Include ~/.ssh/config")
+        );
     }
 
     #[test]

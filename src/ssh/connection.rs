@@ -1,17 +1,18 @@
 //! A connection to one host.
 
 use std::ops::ControlFlow;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use openssh::Session;
 use tokio::io::AsyncWriteExt;
-use tokio::net::UnixStream;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard, OnceCell};
 
+use super::master::{self, Link};
 use super::session::{converse, last_line, refusal};
-use super::{BecomePassword, ConnectOptions, Error, Forward, Target, forward, master, sudo, upload};
+use super::{BecomePassword, ConnectOptions, Error, Forward, Target, forward, sudo, upload};
 use crate::inventory::{HostName, SshSettings};
 use crate::script::{Parser, Record, Script};
 
@@ -25,34 +26,46 @@ pub struct Connection {
     pub(super) address: String,
     pub(super) settings: SshSettings,
     pub(super) password: Option<BecomePassword>,
-    pub(super) session: Session,
-    /// See [`master::Master`].
-    lifeline: UnixStream,
-    one_at_a_time: Mutex<()>,
+    options: ConnectOptions,
+    first: Link,
+    /// Instead of one that an earlier command has left and that is dead.
+    second: OnceCell<Link>,
+    /// The host has answered.
+    proven: AtomicBool,
+    one_at_a_time: AsyncMutex<()>,
     password_refused: AtomicBool,
-    pub(super) forwards: AtomicU32,
+    /// The sockets so far, with the ports they lead to.
+    pub(super) forwards: Mutex<Vec<(PathBuf, u16)>>,
     pub(super) forwarding: OnceCell<bool>,
 }
 
 impl Connection {
-    /// Connects and authenticates: one handshake, no session yet.
+    /// Removes what runs that were killed have left on this machine.
+    pub fn sweep(options: &ConnectOptions) {
+        master::sweep(master::base(options));
+    }
+
+    /// Connects and authenticates: one handshake, no session yet; no handshake either where an earlier
+    /// command has left its connection (`persist` in the settings).
     pub async fn open(
         target: &Target,
         options: &ConnectOptions,
         password: Option<&BecomePassword>,
     ) -> Result<Self, Error> {
-        let master = master::launch(target, options).await?;
-        tracing::debug!(host = %target.host, "connected");
+        let first = master::open(target, options, true).await?;
+        tracing::debug!(host = %target.host, reused = first.found, "connected");
         Ok(Self {
             host: target.host.clone(),
             address: target.address.clone(),
             settings: target.settings.clone(),
             password: password.cloned(),
-            session: Session::new_native_mux(master.dir),
-            lifeline: master.lifeline,
-            one_at_a_time: Mutex::default(),
+            options: options.clone(),
+            proven: AtomicBool::new(!first.found),
+            first,
+            second: OnceCell::new(),
+            one_at_a_time: AsyncMutex::default(),
             password_refused: AtomicBool::new(false),
-            forwards: AtomicU32::new(0),
+            forwards: Mutex::default(),
             forwarding: OnceCell::new(),
         })
     }
@@ -126,13 +139,24 @@ impl Connection {
         forward::open(self, port).await
     }
 
-    /// Ends the connection and waits until ssh has let go of its socket.
+    /// Whether the connection outlives this command: what on the host goes with it does not go yet.
+    pub fn is_kept(&self) -> bool {
+        self.link().is_kept()
+    }
+
+    /// Ends the connection and waits until ssh has let go of its socket; one that is kept is left to
+    /// the next command.
     pub async fn close(self) -> Result<(), Error> {
-        // ssh leaves when the last client has.
-        drop(self.lifeline);
-        match self.session.close().await {
+        if self.is_kept() {
+            forward::cancel_all(&self).await;
+        }
+        let mut ended = self.first.close().await;
+        if let Some(second) = self.second.into_inner() {
+            ended = second.close().await;
+        }
+        match ended {
             // Gone already: so it is closed.
-            Ok(()) | Err(openssh::Error::Disconnected) => Ok(()),
+            Ok(()) | Err(openssh::Error::Disconnected | openssh::Error::Connect(_)) => Ok(()),
             Err(source) => Err(Error::Local {
                 host: self.host,
                 what: "cannot close the connection",
@@ -141,8 +165,37 @@ impl Connection {
         }
     }
 
+    fn link(&self) -> &Link {
+        self.second.get().unwrap_or(&self.first)
+    }
+
+    pub(super) fn session(&self) -> &Session {
+        &self.link().session
+    }
+
+    /// Whether the host has answered over this connection, which may be an old one.
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn prove(&self) {
+        self.proven.store(true, Ordering::Relaxed);
+    }
+
+    /// Connects anew, in place of a connection that an earlier command has left.
+    pub(super) async fn renew(&self) -> Result<(), Error> {
+        let target = Target {
+            host: self.host.clone(),
+            address: self.address.clone(),
+            settings: self.settings.clone(),
+        };
+        self.second.get_or_try_init(|| master::open(&target, &self.options, false)).await?;
+        self.prove();
+        Ok(())
+    }
+
     /// Waits for the session before, and refuses to ask sudo again after a refusal.
-    async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Error> {
+    async fn turn(&self) -> Result<MutexGuard<'_, ()>, Error> {
         let turn = self.one_at_a_time.lock().await;
         if self.password_refused.load(Ordering::Relaxed) {
             return Err(Error::SudoPasswordWrong { host: self.host.clone(), first: None });
@@ -156,7 +209,7 @@ impl Connection {
 
     /// Whether ssh still holds the connection, as far as it knows.
     pub(super) async fn is_alive(&self) -> bool {
-        self.session.check().await.is_ok()
+        self.session().check().await.is_ok()
     }
 
     pub(super) async fn cut(&self) -> Error {
@@ -169,7 +222,14 @@ impl Connection {
 
     /// The private directory: ssh's socket and log, forwarded sockets.
     pub(super) fn directory(&self) -> &Path {
-        // The socket is always a file in that directory.
-        self.session.control_socket().parent().unwrap_or(Path::new("/"))
+        &self.link().dir
+    }
+
+    /// A name for another forwarded socket. Other commands may use the same directory.
+    pub(super) fn new_forward(&self, port: u16) -> PathBuf {
+        let mut forwards = self.forwards.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.directory().join(format!("f{}-{}", std::process::id(), forwards.len()));
+        forwards.push((path.clone(), port));
+        path
     }
 }

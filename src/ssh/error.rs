@@ -49,6 +49,8 @@ pub enum Error {
     SudoMissing { host: HostName },
     #[error("host `{host}`: sudo does not let the user become root: {reason}")]
     SudoDenied { host: HostName, reason: String },
+    #[error("host `{host}`: sudo lets `{user}` in only from a terminal (requiretty)")]
+    SudoNeedsTerminal { host: HostName, user: String },
     #[error("host `{host}`: no end of {what} after {}", seconds(*after))]
     TimedOut { host: HostName, what: &'static str, after: Duration },
     #[error("host `{host}`: `{file}` was not taken: {reason}")]
@@ -109,6 +111,7 @@ impl Error {
             | Self::SudoPasswordWrong { host, .. }
             | Self::SudoMissing { host }
             | Self::SudoDenied { host, .. }
+            | Self::SudoNeedsTerminal { host, .. }
             | Self::TimedOut { host, .. }
             | Self::UploadFailed { host, .. }
             | Self::Setting { host, .. }
@@ -131,6 +134,11 @@ impl Error {
 
     pub(super) fn may_pass(&self) -> bool {
         matches!(self, Self::Unreachable { cause, .. } if cause.may_pass())
+    }
+
+    /// Whether the host may have turned us away because too many came at once.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Unreachable { cause: Cause::Dropped { .. }, .. })
     }
 
     /// What the operator can do, as the `help` line of a report.
@@ -179,6 +187,12 @@ impl Error {
             }
             Self::SudoMissing { .. } => "install sudo there, or connect as root".to_owned(),
             Self::SudoDenied { .. } => "add the user to sudoers there, or connect as root".to_owned(),
+            // A terminal would mangle scripts and files on their way, so none is asked for.
+            Self::SudoNeedsTerminal { user, .. } => {
+                format!(
+                    "write `Defaults:{user} !requiretty` to a file in /etc/sudoers.d there, or connect as root"
+                )
+            }
             Self::SshMissing { .. } => "install the OpenSSH client on this machine".to_owned(),
             Self::ScriptStopped { .. }
             | Self::TimedOut { .. }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use openssh::{ForwardType, Socket};
@@ -50,17 +50,30 @@ pub(super) async fn open(connection: &Connection, port: u16) -> Result<Forward, 
 }
 
 async fn listen(connection: &Connection, port: u16) -> Result<Forward, Error> {
-    let number = connection.forwards.fetch_add(1, Ordering::Relaxed);
-    let path = connection.directory().join(format!("f{number}"));
-    // The address, not the name: `localhost` may lead to ::1 first, where the APIs do not listen.
-    let there = Socket::TcpSocket { host: "127.0.0.1".into(), port };
-    match connection.session.request_port_forward(ForwardType::Local, path.as_path(), there).await {
+    let path = connection.new_forward(port);
+    match connection.session().request_port_forward(ForwardType::Local, path.as_path(), there(port)).await {
         Ok(()) => Ok(Forward { path }),
         Err(openssh::Error::Disconnected) => Err(connection.lost().await),
         Err(source) => {
             let host = connection.host.clone();
             Err(Error::Local { host, what: "ssh cannot forward a port", source: source.into() })
         }
+    }
+}
+
+/// The address, not the name: `localhost` may lead to ::1 first, where the APIs do not listen.
+fn there(port: u16) -> Socket<'static> {
+    Socket::TcpSocket { host: "127.0.0.1".into(), port }
+}
+
+/// Lets a connection that is kept forget the ports of this command.
+pub(super) async fn cancel_all(connection: &Connection) {
+    let forwards = std::mem::take(&mut *connection.forwards.lock().unwrap_or_else(PoisonError::into_inner));
+    for (path, port) in forwards {
+        let session = connection.session();
+        // A listener that stays is only a file descriptor of an ssh that ends before long.
+        let _ = session.close_port_forward(ForwardType::Local, path.as_path(), there(port)).await;
+        let _ = fs::remove_file(path);
     }
 }
 

@@ -4,62 +4,150 @@
 //! The openssh crate can start it too, but then nobody ends an ssh that hangs, jump hosts fail without
 //! a word, and Ctrl-C takes the jump hosts' processes down with it.
 
+use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use openssh::Session;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::process::Command;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{ConnectOptions, Error, Target, config, log};
+use super::kept::{self, Place};
+use super::{ConnectOptions, Error, Target, config, kex, log};
 
-/// How long ssh outlives us when we are killed, and may wait for us after it has connected.
-const LIFE_WITHOUT_US: &str = "ControlPersist=5";
+/// How many seconds ssh outlives us when we are killed, and may wait for us after it has connected. A
+/// run after that finds the hosts' locks free.
+const LIFE_WITHOUT_US: u64 = 3;
+
+/// Between two attempts, on average.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long an ssh may take to let go of its socket.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// What the names of private directories start with.
 const PREFIX: &str = "bs-";
 
-/// The age from which a directory without a living ssh is nobody's: no connection takes that long.
-const LEFT_BEHIND: Duration = Duration::from_secs(3600);
+/// The age from which a directory without a living ssh is nobody's: no attempt takes that long.
+const LEFT_BEHIND: Duration = Duration::from_secs(300);
 
 /// A connected ssh, waiting at the socket `master` in its directory.
-pub(super) struct Master {
-    pub dir: TempDir,
+#[derive(Debug)]
+pub(super) struct Link {
+    pub session: Session,
+    pub dir: PathBuf,
+    /// Left by an earlier command: nobody knows yet whether the host still answers.
+    pub found: bool,
+    /// Where it stays for the next command.
+    place: Option<Place>,
     /// Kept open as long as the connection is wanted: ssh sees it close even when we are killed, and
     /// leaves by itself.
-    pub lifeline: UnixStream,
+    lifeline: UnixStream,
+}
+
+impl Link {
+    pub fn is_kept(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.leads_to(&self.dir))
+    }
+
+    /// Ends the connection, or leaves it to the next command.
+    pub async fn close(self) -> Result<(), openssh::Error> {
+        let kept = self.is_kept();
+        // ssh leaves when the last client has, and its time is over.
+        drop(self.lifeline);
+        if kept {
+            return Ok(());
+        }
+        // An ssh that somebody has stopped never answers.
+        let ended = timeout(CLOSING, self.session.close()).await.unwrap_or(Ok(()));
+        if self.place.is_some() {
+            // Another command's connection took its place meanwhile.
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+        ended
+    }
+}
+
+/// Takes the connection that an earlier command has left, or connects.
+pub(super) async fn open(target: &Target, options: &ConnectOptions, reuse: bool) -> Result<Link, Error> {
+    let kex = kex::first(target).await?;
+    let text = config::text(target, options, &kex)?;
+    let arguments = config::arguments(target)?;
+    let place = kept::place(target, options, &text, &arguments).await;
+    if let (Some(place), true) = (&place, reuse)
+        && let Some((dir, lifeline)) = place.find().await
+    {
+        let session = Session::resume_mux(dir.join("master").into(), None);
+        return Ok(Link { session, dir, found: true, place: Some(place.clone()), lifeline });
+    }
+    let (dir, lifeline) = launch(target, options, &text, &arguments, place.as_ref()).await?;
+    let path = dir.path().to_owned();
+    let mut published = None;
+    if let Some(place) = place {
+        match place.publish(&path) {
+            Ok(before) => {
+                if let Some(before) = before {
+                    retire(&before).await;
+                }
+                sweep(&place.base);
+                published = Some(place);
+            }
+            Err(error) => tracing::warn!(host = %target.host, %error, "the connection is not kept"),
+        }
+    }
+    let session = match published {
+        // From now on it is not ours to remove.
+        Some(_) => Session::resume_mux(dir.keep().join("master").into(), None),
+        None => Session::new_native_mux(dir),
+    };
+    Ok(Link { session, dir: path, found: false, place: published, lifeline })
+}
+
+/// Lets a kept connection that no command finds any more end, when those that use it have ended.
+async fn retire(dir: &Path) {
+    let session = Session::resume_mux(dir.join("master").into(), None);
+    // Mostly nobody answers: that is why it was replaced.
+    let _ = timeout(CLOSING, session.close()).await;
 }
 
 /// Connects, trying again while the reason may pass.
-pub(super) async fn launch(target: &Target, options: &ConnectOptions) -> Result<Master, Error> {
+async fn launch(
+    target: &Target,
+    options: &ConnectOptions,
+    config: &str,
+    arguments: &[OsString],
+    place: Option<&Place>,
+) -> Result<(TempDir, UnixStream), Error> {
     let deadline = Instant::now() + options.deadline;
-    let dir = private_directory(target, options)?;
-    fs::write(dir.path().join("config"), config::text(target, options)?)
-        .map_err(local(target, "cannot write a file"))?;
-    let arguments = config::arguments(target)?;
+    let dir = private_directory(target, place.map_or_else(|| base(options), |place| &place.base))?;
+    fs::write(dir.path().join("config"), config).map_err(local(target, "cannot write a file"))?;
+    let life = place.map_or(LIFE_WITHOUT_US, |place| place.seconds);
     let mut pause = Duration::from_millis(200);
     let mut attempt = 1;
     loop {
-        let error = match connect(target, dir.path(), &arguments, deadline).await {
+        let error = match connect(target, dir.path(), arguments, life, deadline).await {
             Ok(()) => break,
             Err(error) => error,
         };
         let wait = jittered(pause);
-        if !error.may_pass() || attempt >= options.attempts || Instant::now() + wait >= deadline {
+        // A server that is full lets everybody in some time.
+        let most = if error.is_full() { options.attempts.saturating_mul(4) } else { options.attempts };
+        if !error.may_pass() || attempt >= most || Instant::now() + wait >= deadline {
             return Err(error);
         }
         tracing::debug!(host = %target.host, attempt, %error, "not connected yet");
         sleep(wait).await;
-        pause *= 2;
+        pause = (pause * 2).min(LONGEST_PAUSE);
         attempt += 1;
     }
     let lifeline = UnixStream::connect(dir.path().join("master")).await;
     match lifeline {
-        Ok(lifeline) => Ok(Master { dir, lifeline }),
+        Ok(lifeline) => Ok((dir, lifeline)),
         Err(_) => {
             Err(Error::ConnectionLost { host: target.host.clone(), last: last_words(dir.path()).await })
         }
@@ -87,18 +175,21 @@ pub(super) fn read_log(dir: &Path) -> String {
 async fn connect(
     target: &Target,
     dir: &Path,
-    arguments: &[std::ffi::OsString],
+    arguments: &[OsString],
+    life: u64,
     deadline: Instant,
 ) -> Result<(), Error> {
     let log = dir.join("log");
     // A new file: what an attempt before this one has started may still write to the old.
     let _ = fs::remove_file(&log);
     let log = File::create(log).map_err(local(target, "cannot write a file"))?;
+    // ssh inherits the lock and keeps it as long as it lives.
+    let _ = log.try_lock();
     let mut ssh = Command::new("ssh");
     // Only a verbose ssh that logs to its stderr keeps it in the background, and leaves it to the jump
     // hosts' processes: their last words are what an error needs.
     ssh.arg("-v").arg("-F").arg(dir.join("config"));
-    ssh.arg("-S").arg(dir.join("master")).args(["-M", "-N", "-f", "-o", LIFE_WITHOUT_US]);
+    ssh.arg("-S").arg(dir.join("master")).args(["-M", "-N", "-f", "-o", &format!("ControlPersist={life}")]);
     ssh.args(arguments);
     ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     // Its own process group: Ctrl-C ends the run after the step in hand, not the links to the hosts.
@@ -117,40 +208,46 @@ async fn connect(
 }
 
 /// A directory that only we can enter.
-fn private_directory(target: &Target, options: &ConnectOptions) -> Result<TempDir, Error> {
+fn private_directory(target: &Target, base: &Path) -> Result<TempDir, Error> {
     tempfile::Builder::new()
         .prefix(PREFIX)
         .permissions(Permissions::from_mode(0o700))
-        .tempdir_in(base(options))
+        .tempdir_in(base)
         .map_err(local(target, "cannot make a private directory"))
 }
 
 /// Where private directories go, with a path short enough for sockets in them: ssh needs 17 of a
 /// socket's 107 characters for itself. It starts jump hosts through a shell and gives them our file's
 /// path as it stands, so only plain characters do.
-fn base(options: &ConnectOptions) -> &Path {
+pub(super) fn base(options: &ConnectOptions) -> &Path {
     let wanted = options.control_dir.as_path();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    let fits = wanted.to_str().is_some_and(|path| path.len() <= 60 && path.chars().all(plain));
+    let fits = wanted.to_str().is_some_and(|path| path.len() <= 50 && path.chars().all(plain));
     if fits && wanted.is_absolute() && wanted.is_dir() { wanted } else { Path::new("/tmp") }
 }
 
-/// Removes what programs that were killed have left: directories of ours whose ssh is long gone.
-pub(super) fn sweep(options: &ConnectOptions) {
+/// Removes what programs that were killed, and connections that have ended, have left: directories of
+/// ours whose ssh is gone.
+pub(super) fn sweep(base: &Path) {
     let stale = |entry: &fs::DirEntry| {
         let metadata = entry.metadata().ok()?;
         let ours = metadata.is_dir() && metadata.uid() == nix::unistd::geteuid().as_raw();
         let named = entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes());
         let old = metadata.modified().ok()?.elapsed().ok()? > LEFT_BEHIND;
-        let dead = || std::os::unix::net::UnixStream::connect(entry.path().join("master")).is_err();
-        Some(ours && named && old && dead())
+        Some(ours && named && old && !is_alive(&entry.path()))
     };
-    for entry in fs::read_dir(base(options)).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         if stale(&entry) == Some(true) {
             // Another run may sweep as well.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// Whether the ssh of this directory lives: it holds the lock on its log. To ask it at its socket would
+/// make one that is kept stay longer.
+fn is_alive(dir: &Path) -> bool {
+    File::open(dir.join("log")).is_ok_and(|log| matches!(log.try_lock(), Err(fs::TryLockError::WouldBlock)))
 }
 
 fn local<E>(target: &Target, what: &'static str) -> impl FnOnce(E) -> Error
@@ -177,16 +274,17 @@ mod tests {
     #[test]
     fn only_dead_directories_of_ours_are_swept() {
         let dir = tempfile::tempdir_in("/tmp").unwrap();
-        let options = ConnectOptions { control_dir: dir.path().to_owned(), ..ConnectOptions::default() };
         let yesterday = SystemTime::now() - Duration::from_secs(86400);
         for name in ["bs-dead", "bs-alive", "bs-young", "other"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        let _alive = std::os::unix::net::UnixListener::bind(dir.path().join("bs-alive/master")).unwrap();
+        File::create(dir.path().join("bs-dead/log")).unwrap();
+        let alive = File::create(dir.path().join("bs-alive/log")).unwrap();
+        alive.lock().unwrap();
         for name in ["bs-dead", "bs-alive", "other"] {
             File::open(dir.path().join(name)).unwrap().set_modified(yesterday).unwrap();
         }
-        sweep(&options);
+        sweep(dir.path());
         let left = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
         let mut left: Vec<_> = left.collect();
         left.sort();

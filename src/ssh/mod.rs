@@ -9,6 +9,8 @@ mod config;
 mod connection;
 mod error;
 mod forward;
+mod kept;
+mod kex;
 mod log;
 mod master;
 mod options;

@@ -15,6 +15,10 @@ use super::{BecomePassword, Connection, Error};
 /// How long to wait for the end of what has already said its last word.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How long a connection of an earlier command may take to open a session: a dead one is noticed, and
+/// half a second of distance is no death.
+const OLD_LINK_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How long sudo may think before it is called stuck: PAM modules ask networks.
 const SUDO_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -100,14 +104,32 @@ pub(super) async fn converse(
     Ok(Ended { status, stderr, complete })
 }
 
-/// Opens a session. sshd may still be closing the one before: with `MaxSessions 1` it then refuses.
+/// Opens a session. Where nobody knows whether the host still answers, a connection that opens none
+/// soon is replaced: nothing was sent to the host yet.
 async fn spawn<'a>(
+    connection: &'a Connection,
+    command: &str,
+) -> Result<openssh::Child<&'a openssh::Session>, Error> {
+    if !connection.is_proven() {
+        let started = timeout(OLD_LINK_PATIENCE, start(connection, command)).await;
+        if let Ok(Ok(child)) = started {
+            connection.prove();
+            return Ok(child);
+        }
+        tracing::debug!(host = %connection.host, "the kept connection is dead");
+        connection.renew().await?;
+    }
+    start(connection, command).await
+}
+
+/// sshd may still be closing the session before: with `MaxSessions 1` it then refuses.
+async fn start<'a>(
     connection: &'a Connection,
     command: &str,
 ) -> Result<openssh::Child<&'a openssh::Session>, Error> {
     let mut pause = Duration::from_millis(10);
     loop {
-        let mut command = connection.session.raw_command(command);
+        let mut command = connection.session().raw_command(command);
         let spawned =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().await;
         match spawned {
@@ -243,14 +265,10 @@ pub(super) fn refusal(connection: &Connection, ended: &Ended) -> Option<Error> {
         Some(Error::SudoPasswordWrong { host, first: None })
     } else if ended.status == Some(127) && said(&["sudo"]) {
         Some(Error::SudoMissing { host })
-    } else if said(&[
-        "sudoers",
-        "is not allowed to",
-        "may not run sudo",
-        "must have a tty",
-        "sudo: ",
-        "sudo-rs: ",
-    ]) {
+    } else if said(&["must have a tty"]) {
+        let user = connection.settings.user.clone().unwrap_or_else(|| "USER".to_owned());
+        Some(Error::SudoNeedsTerminal { host, user })
+    } else if said(&["sudoers", "is not allowed to", "may not run sudo", "sudo: ", "sudo-rs: "]) {
         Some(Error::SudoDenied { host, reason: reason() })
     } else {
         None

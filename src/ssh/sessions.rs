@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use super::{BecomePassword, ConnectOptions, Connection, Error, Target, master};
+use super::{BecomePassword, ConnectOptions, Connection, Error, Target};
 use crate::inventory::HostName;
 
 /// Open connections by host; a host that could not be reached is not in it.
@@ -26,7 +26,7 @@ impl Sessions {
         parallel: usize,
         mut on_host: impl FnMut(&HostName, Result<(), &Error>),
     ) -> (Self, BTreeMap<HostName, Error>) {
-        master::sweep(options);
+        Connection::sweep(options);
         let mut sessions = Self::default();
         let mut failed = BTreeMap::new();
         let one = |target| async move { (target, Connection::open(target, options, password).await) };

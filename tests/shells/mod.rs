@@ -17,7 +17,7 @@ pub const SHELLS: [&[&str]; 3] = [&["dash"], &["busybox", "sh"], &["bash", "--po
 /// All that the prelude calls on any host, and what the tests run there.
 const TOOLS: &str =
     "base64 bash busybox cat chmod chown cp curl cut dash date df find flock getent grep head id ln
-    ls mkdir mktemp mv od perl python3 readlink rm sed sh sha256sum sleep sort stat tail tr uname unzip wget";
+    ls mkdir mktemp mv od perl python3 readlink rm sed setsid sh sha256sum sleep sort stat tail tr uname unzip wget";
 
 /// What `start` of the prelude adds to PATH.
 const USUAL_PATH: &str = ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -47,11 +47,13 @@ pub struct Host {
     pub folder: tempfile::TempDir,
     /// What PATH is for its scripts; the test's own if `None`.
     pub path: Option<PathBuf>,
+    /// The process from which on up the one is looked for that serves the connection; 1 finds none.
+    pub connection: u32,
 }
 
 impl Host {
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), path: None }
+        Self { folder: tempfile::tempdir().unwrap(), path: None, connection: 1 }
     }
 
     pub fn at(&self, path: &str) -> String {
@@ -104,6 +106,9 @@ impl Host {
         let text = script.for_host();
         assert!(text.contains(state) && text.contains(lock));
         // Without this, tools that were taken away would be found in their usual place.
+        // Whoever runs the tests may have logged in by ssh, and a lock is not waited for long.
+        let text = text.replacen("connection=$$\n", &format!("connection={}\n", self.connection), 1);
+        let text = text.replacen("lock_patience=60\n", "lock_patience=3\n", 1);
         let text = if self.path.is_some() { text.replacen(USUAL_PATH, "", 1) } else { text };
         text.replacen(state, &format!("state_dir='{}'\n", self.at("state")), 1).replacen(
             lock,
@@ -168,7 +173,11 @@ pub fn records(nonce: &Nonce, stdout: &[u8]) -> Vec<Record> {
 }
 
 pub fn holder() -> LockHolder {
-    LockHolder { who: "ada@laptop 4711".into(), since: "2026-01-02T03:04:05Z".into() }
+    LockHolder {
+        who: "ada@laptop 4711".into(),
+        since: "2026-01-02T03:04:05Z".into(),
+        between: std::time::Duration::from_secs(90),
+    }
 }
 
 pub fn step(id: &str, calls: Vec<Call>) -> Step {

@@ -1,5 +1,5 @@
 //! Real hosts for tests: the project's own lab, driven by the project's own program.
-#![allow(dead_code)] // each test file uses a part of it
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
