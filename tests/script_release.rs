@@ -57,7 +57,10 @@ fn site() -> (Server, Vec<u8>) {
 fn install(host: &Host, server: &Server, arch: &str) -> Call {
     let site = format!("{}/tool/1.2.3", server.url);
     let archive = format!("tool_1.2.3_linux_{arch}.zip");
-    call("release_from_site", &[&site, &archive, "tool_1.2.3_SHA256SUMS", &host.at("opt/tool/1.2.3"), "tool"])
+    call(
+        "release_from_site",
+        &[&site, &archive, "tool_1.2.3_SHA256SUMS", "", &host.at("opt/tool/1.2.3"), "tool"],
+    )
 }
 
 fn assert_installed(host: &Host, archive: &[u8], what: &str) {

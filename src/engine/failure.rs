@@ -54,6 +54,8 @@ pub enum EngineError {
     Plan(Vec<PlanError>),
     #[error(transparent)]
     Secrets(#[from] crate::secrets::SecretsError),
+    #[error(transparent)]
+    Release(#[from] crate::releases::ReleaseError),
     #[error("cannot read `{path}`, which hosts are to install")]
     Artifact { path: String, source: std::io::Error },
 }

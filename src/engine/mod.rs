@@ -9,10 +9,11 @@ mod failure;
 mod gate;
 mod members;
 mod observe;
+mod releases;
 mod stop;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use failure::{EngineError, HostFailure};
@@ -21,6 +22,7 @@ pub use stop::Stop;
 use crate::cluster::Marker;
 use crate::inventory::HostName;
 use crate::plan::Plan;
+use crate::releases::Cache;
 use crate::report::{Event, Events, HostOutcome};
 use crate::roles::Wanted;
 use crate::script::LockHolder;
@@ -44,6 +46,8 @@ pub struct Options {
     pub password: Option<BecomePassword>,
     /// What paths of local artifacts in the inventory are relative to.
     pub artifacts: PathBuf,
+    /// Where downloads are kept.
+    pub cache: Cache,
 }
 
 /// How a run ended.
@@ -95,8 +99,8 @@ pub async fn plan(
     let (fleet, hosts) = observe::observe(wanted, options, events).await;
     let observed = observe::assess(wanted, hosts, &fleet, marker);
     let failures = fleet.close().await;
-    let observed = observed?;
-    let plan = Plan::new(wanted, &observed.seen).map_err(EngineError::Plan)?;
+    let seen = releases::verify(wanted, observed?.seen, options, events).await?;
+    let plan = Plan::new(wanted, &seen).map_err(EngineError::Plan)?;
     Ok((plan, Outcome { failures, ..Outcome::default() }))
 }
 
@@ -139,39 +143,26 @@ async fn converge(
     stop: &Stop,
     before_changes: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<Outcome, EngineError> {
-    let plan = Plan::new(wanted, &observed.seen).map_err(EngineError::Plan)?;
+    let observe::Observed { seen, unhealthy, notes } = observed;
+    let seen = releases::verify(wanted, seen, options, events).await?;
+    let plan = Plan::new(wanted, &seen).map_err(EngineError::Plan)?;
     events.send(Event::PlanReady { plan: plan.clone() });
     let mut outcome = Outcome::default();
-    if plan.is_empty() && observed.unhealthy.is_none() {
-        outcome.notes = observed.notes;
+    if plan.is_empty() && unhealthy.is_none() {
+        outcome.notes = notes;
         return Ok(outcome);
     }
     if !plan.is_empty() {
+        releases::fetch(&seen, options, events).await?;
         before_changes()?;
-        apply::apply(fleet, wanted, &plan, &observed.seen, options, events, stop, &mut outcome).await;
+        apply::apply(fleet, wanted, &plan, &seen, options, events, stop, &mut outcome).await;
     }
     if !outcome.stopped && outcome.unhealthy.is_none() {
-        gate::verify(fleet, wanted, &observed.seen, options, events, stop, &mut outcome).await;
+        gate::verify(fleet, wanted, &seen, options, events, stop, &mut outcome).await;
     }
     Ok(outcome)
 }
 
 fn elapsed_ms(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Digest of a file that is pushed to hosts, read in pieces.
-pub fn file_digest(path: &Path) -> std::io::Result<String> {
-    use sha2::{Digest, Sha256};
-    use std::io::Read;
-    let mut file = std::fs::File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut piece = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut piece)? {
-            0 => break,
-            read => hasher.update(&piece[..read]),
-        }
-    }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

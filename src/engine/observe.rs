@@ -174,7 +174,11 @@ pub(super) fn assess(
         }
     }
     let marker = serde_json::to_string(marker).expect("a marker is two strings");
-    Ok(Observed { seen: Seen { hosts, situations, addresses, marker }, unhealthy, notes })
+    Ok(Observed {
+        seen: Seen { hosts, situations, addresses, marker, releases: BTreeMap::new() },
+        unhealthy,
+        notes,
+    })
 }
 
 fn check_identities(

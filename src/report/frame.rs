@@ -57,6 +57,8 @@ fn top(progress: &Progress, now: Duration, canvas: Canvas) -> String {
         } else {
             format!("{name}{place} · {done} of {}", count(steps, "step"))
         }
+    } else if let Some(fetching) = &progress.fetching {
+        printable(fetching)
     } else if progress.finished.is_some() {
         "finished".to_owned()
     } else if progress.planned {
