@@ -45,8 +45,9 @@ pub enum SignatureError {
     Critical,
 }
 
-/// Accepts the signature if the pinned key, or one of its signing subkeys, made it over exactly these bytes, and
-/// the key is valid `now`.
+/// Accepts the signature if the pinned key made it over exactly these bytes: itself, or by a signing subkey that was
+/// valid at that time. The key must be valid `now`; vendors prolong theirs, while the subkeys they signed old releases
+/// with have expired since.
 ///
 /// # Errors
 /// For the first signature in the file, when none is good.
@@ -58,40 +59,52 @@ pub fn verify_detached(
     now: SystemTime,
 ) -> Result<(), SignatureError> {
     let now = seconds(now);
-    let key = pinned_key(keys, pinned)?;
     let signatures: Vec<DetachedSignature> = DetachedSignature::from_reader_many(signature)
         .and_then(|(signatures, _)| signatures.collect())
         .map_err(|error| SignatureError::Unreadable(error.to_string()))?;
-    let mut first = None;
-    for DetachedSignature { signature } in &signatures {
-        match judge(&key, pinned, data, signature, now) {
-            Ok(()) => return Ok(()),
-            Err(error) => first = first.or(Some(error)),
+    let mut last = SignatureError::Unreadable("it is empty".to_owned());
+    // Files of keys have older copies of a key before newer ones.
+    for key in pinned_keys(keys, pinned)? {
+        for DetachedSignature { signature } in &signatures {
+            match judge(&key, pinned, data, signature, now) {
+                Ok(()) => return Ok(()),
+                Err(error) => last = error,
+            }
         }
     }
-    Err(first.unwrap_or_else(|| SignatureError::Unreadable("it is empty".to_owned())))
+    Err(last)
 }
 
 /// Whether a file of keys has the pinned one.
 pub(super) fn holds_key(keys: &[u8], pinned: &Fingerprint) -> Result<(), SignatureError> {
-    pinned_key(keys, pinned).map(drop)
+    pinned_keys(keys, pinned).map(drop)
 }
 
-fn pinned_key(keys: &[u8], pinned: &Fingerprint) -> Result<SignedPublicKey, SignatureError> {
+/// Every copy of the pinned key in the file, which is one binary block or any number of armored ones.
+fn pinned_keys(keys: &[u8], pinned: &Fingerprint) -> Result<Vec<SignedPublicKey>, SignatureError> {
+    const BEGIN: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
     let unreadable = |error: pgp::errors::Error| SignatureError::Key(error.to_string());
-    let (parsed, _) = SignedPublicKey::from_reader_many(keys).map_err(unreadable)?;
-    let mut found = Vec::new();
-    for key in parsed {
-        let key = key.map_err(unreadable)?;
-        if hex(&key) == pinned.as_str() {
-            return Ok(key);
+    let blocks: Vec<&[u8]> = match std::str::from_utf8(keys) {
+        Ok(text) if text.contains(BEGIN) => {
+            let starts: Vec<usize> = text.match_indices(BEGIN).map(|(at, _)| at).collect();
+            let ends = starts.iter().skip(1).copied().chain([text.len()]);
+            starts.iter().zip(ends).map(|(&start, end)| &keys[start..end]).collect()
         }
-        found.push(hex(&key));
+        _ => vec![keys],
+    };
+    let (mut copies, mut others) = (Vec::new(), Vec::new());
+    for block in blocks {
+        let (parsed, _) = SignedPublicKey::from_reader_many(block).map_err(unreadable)?;
+        for key in parsed {
+            let key = key.map_err(unreadable)?;
+            if hex(&key) == pinned.as_str() { copies.push(key) } else { others.push(hex(&key)) }
+        }
     }
-    if found.is_empty() {
-        return Err(SignatureError::Key("there is no public key in it".to_owned()));
+    match (copies.is_empty(), others.is_empty()) {
+        (false, _) => Ok(copies),
+        (true, true) => Err(SignatureError::Key("there is no public key in it".to_owned())),
+        (true, false) => Err(SignatureError::OtherKey { found: others.join(", "), wanted: pinned.clone() }),
     }
-    Err(SignatureError::OtherKey { found: found.join(", "), wanted: pinned.clone() })
 }
 
 fn judge(
@@ -112,6 +125,7 @@ fn judge(
     }) {
         return Err(SignatureError::Critical);
     }
+    let made = signature.created().map_or(0, |made| seconds(made.into()));
     let created = valid_primary(key, pinned, now)?;
     let key_created = if names(signature, key) {
         signature.verify(key, data).map_err(|_| SignatureError::Mismatch)?;
@@ -126,9 +140,8 @@ fn judge(
             wanted: pinned.clone(),
         })?;
         signature.verify(subkey, data).map_err(|_| SignatureError::Mismatch)?;
-        valid_subkey(key, subkey, pinned, now)?
+        valid_subkey(key, subkey, pinned, made)?
     };
-    let made = signature.created().map(|made| seconds(made.into())).unwrap_or(0);
     if made < key_created || made > now + SKEW {
         return Err(SignatureError::Time(date(made)));
     }
@@ -159,7 +172,7 @@ fn names(signature: &Signature, key: &impl KeyDetails) -> bool {
         && fingerprints.iter().all(|found| **found == key.fingerprint())
 }
 
-/// Newest self-signatures that are good; the primary key's own word on itself.
+/// The primary key's own word on itself, newest first, as far as it is genuine.
 fn self_signatures(key: &SignedPublicKey) -> Vec<&Signature> {
     let direct =
         key.details.direct_signatures.iter().filter(|made| made.verify_key(&key.primary_key).is_ok());
@@ -201,12 +214,13 @@ fn primary_signs(key: &SignedPublicKey) -> bool {
     })
 }
 
-/// When the subkey was made, if the primary key says that it signs, it agrees, and is neither revoked nor expired.
+/// When the subkey was made, if the primary key says that it signs, it agrees, it is not revoked, and had not expired
+/// by then.
 fn valid_subkey(
     key: &SignedPublicKey,
     subkey: &SignedPublicSubKey,
     pinned: &Fingerprint,
-    now: u64,
+    then: u64,
 ) -> Result<u64, SignatureError> {
     let primary = &key.primary_key;
     let good: Vec<&Signature> = subkey
@@ -227,7 +241,7 @@ fn valid_subkey(
     let binding = newest.filter(agreed).ok_or_else(|| SignatureError::Unbound(pinned.clone()))?;
     let created = seconds(subkey.created_at().into());
     match expiry(created, binding.key_expiration_time()) {
-        Some(until) if until <= now => Err(SignatureError::Expired { key: hex(subkey), since: date(until) }),
+        Some(until) if until <= then => Err(SignatureError::Expired { key: hex(subkey), since: date(until) }),
         _ => Ok(created),
     }
 }
@@ -259,4 +273,233 @@ fn seconds(time: SystemTime) -> u64 {
 fn date(seconds: u64) -> String {
     let time = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     time.map_or_else(|| "an unknown time".to_owned(), |time| time.strftime("%Y-%m-%d").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use pgp::composed::{
+        ArmorOptions, EncryptionCaps, KeyType, SecretKeyParamsBuilder, SignedSecretKey, SubkeyParamsBuilder,
+    };
+    use pgp::packet::{KeyFlags, SignatureConfig, Subpacket};
+    use pgp::ser::Serialize;
+    use pgp::types::{Password, Timestamp};
+    use rand::thread_rng;
+
+    use super::*;
+
+    const SUMS: &[u8] = b"0123  tool_1.2.3_linux_amd64.zip\n";
+    const DAY: u64 = 24 * 60 * 60;
+
+    fn ago(days: u64) -> Timestamp {
+        let time = SystemTime::now() - std::time::Duration::from_secs(days * DAY);
+        Timestamp::try_from(time).unwrap()
+    }
+
+    /// A key of a hundred days ago, with a signing subkey, that lives for so many days.
+    fn key(lifetime_days: Option<u64>) -> SignedSecretKey {
+        let subkey = SubkeyParamsBuilder::default()
+            .key_type(KeyType::Ed25519Legacy)
+            .can_sign(true)
+            .can_encrypt(EncryptionCaps::None)
+            .created_at(ago(100))
+            .build()
+            .unwrap();
+        let params = SecretKeyParamsBuilder::default()
+            .key_type(KeyType::Ed25519Legacy)
+            .can_certify(true)
+            .can_sign(true)
+            .primary_user_id("Vendor <vendor@example.org>".into())
+            .created_at(ago(100))
+            .subkey(subkey)
+            .build()
+            .unwrap();
+        let mut key = params.generate(thread_rng()).unwrap();
+        if let Some(days) = lifetime_days {
+            let mut config =
+                SignatureConfig::from_key(thread_rng(), &key.primary_key, SignatureType::CertPositive)
+                    .unwrap();
+            let mut flags = KeyFlags::default();
+            flags.set_sign(true);
+            flags.set_certify(true);
+            let lifetime = pgp::types::Duration::from_secs(u32::try_from(days * DAY).unwrap());
+            config.hashed_subpackets = [
+                SubpacketData::SignatureCreationTime(Timestamp::now()),
+                SubpacketData::KeyFlags(flags),
+                SubpacketData::KeyExpirationTime(lifetime),
+                SubpacketData::IssuerFingerprint(key.fingerprint()),
+            ]
+            .into_iter()
+            .map(|data| Subpacket::regular(data).unwrap())
+            .collect();
+            let user = &mut key.details.users[0];
+            let public = key.primary_key.public_key();
+            let made = config.sign_certification(
+                &key.primary_key,
+                &public,
+                &Password::empty(),
+                Tag::UserId,
+                &user.id,
+            );
+            user.signatures = vec![made.unwrap()];
+        }
+        key
+    }
+
+    fn public(key: &SignedSecretKey) -> Vec<u8> {
+        key.to_public_key().to_armored_bytes(ArmorOptions::default()).unwrap()
+    }
+
+    fn fingerprint(key: &SignedSecretKey) -> Fingerprint {
+        hex(&key.primary_key).parse().unwrap()
+    }
+
+    fn sign(key: &SignedSecretKey, data: &[u8]) -> Vec<u8> {
+        let password = Password::empty();
+        let signed = DetachedSignature::sign_binary_data(
+            thread_rng(),
+            &key.primary_key,
+            &password,
+            HashAlgorithm::Sha256,
+            data,
+        );
+        signed.unwrap().to_bytes().unwrap()
+    }
+
+    fn said(key: &SignedSecretKey, signature: &[u8]) -> String {
+        verify_detached(&public(key), &fingerprint(key), SUMS, signature, SystemTime::now())
+            .map_or_else(|error| error.to_string(), |()| "good".to_owned())
+    }
+
+    #[test]
+    fn the_pinned_key_and_its_subkey_may_sign() {
+        let key = key(None);
+        assert_eq!(said(&key, &sign(&key, SUMS)), "good");
+        let armored = DetachedSignature::sign_binary_data(
+            thread_rng(),
+            &key.secret_subkeys[0].key,
+            &Password::empty(),
+            HashAlgorithm::Sha512,
+            SUMS,
+        );
+        let armored = armored.unwrap().to_armored_bytes(ArmorOptions::default()).unwrap();
+        assert_eq!(said(&key, &armored), "good");
+        // In binary, too.
+        let binary = key.to_public_key().to_bytes().unwrap();
+        verify_detached(&binary, &fingerprint(&key), SUMS, &armored, SystemTime::now()).unwrap();
+    }
+
+    #[test]
+    fn a_changed_byte_is_seen() {
+        let key = key(None);
+        let signature = sign(&key, SUMS);
+        for at in 0..SUMS.len() {
+            let mut tampered = SUMS.to_vec();
+            tampered[at] ^= 1;
+            let result =
+                verify_detached(&public(&key), &fingerprint(&key), &tampered, &signature, SystemTime::now());
+            assert_eq!(result, Err(SignatureError::Mismatch), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_signature_cut_anywhere_is_refused() {
+        let key = key(None);
+        let signature = sign(&key, SUMS);
+        for length in 0..signature.len() {
+            assert_ne!(said(&key, &signature[..length]), "good", "{length} of {}", signature.len());
+        }
+        assert!(said(&key, b"<html>not found</html>").contains("cannot be read"));
+    }
+
+    #[test]
+    fn another_key_is_refused_wherever_it_stands() {
+        let (vendor, other) = (key(None), key(None));
+        let message = said(&vendor, &sign(&other, SUMS));
+        let stranger = fingerprint(&other);
+        assert_eq!(
+            message,
+            format!("it was made by another key ({stranger}) than the pinned {}", fingerprint(&vendor))
+        );
+        let error = verify_detached(
+            &public(&other),
+            &fingerprint(&vendor),
+            SUMS,
+            &sign(&other, SUMS),
+            SystemTime::now(),
+        );
+        assert!(matches!(error, Err(SignatureError::OtherKey { .. })), "{error:?}");
+        // Both in one file: the pinned one counts.
+        let both = [public(&other), public(&vendor)].concat();
+        verify_detached(&both, &fingerprint(&vendor), SUMS, &sign(&vendor, SUMS), SystemTime::now()).unwrap();
+        let error =
+            verify_detached(&both, &fingerprint(&vendor), SUMS, &sign(&other, SUMS), SystemTime::now());
+        assert!(matches!(error, Err(SignatureError::OtherSigner { .. })), "{error:?}");
+    }
+
+    #[test]
+    fn an_expired_key_is_refused_until_it_is_prolonged() {
+        let mut key = key(Some(10));
+        let signature = sign(&key, SUMS);
+        let expired = public(&key);
+        let message = said(&key, &signature);
+        assert!(message.contains("expired on"), "{message}");
+        let prolonged = prolonged(&mut key);
+        assert_eq!(said(&key, &signature), "good");
+        // An old copy before a new one.
+        let both = [expired, prolonged].concat();
+        verify_detached(&both, &fingerprint(&key), SUMS, &signature, SystemTime::now()).unwrap();
+    }
+
+    fn prolonged(key: &mut SignedSecretKey) -> Vec<u8> {
+        let mut config = key.details.users[0].signatures[0].config().unwrap().clone();
+        config.hashed_subpackets.retain(|packet| !matches!(packet.data, SubpacketData::KeyExpirationTime(_)));
+        let lifetime = pgp::types::Duration::from_secs(u32::try_from(400 * DAY).unwrap());
+        config
+            .hashed_subpackets
+            .push(Subpacket::regular(SubpacketData::KeyExpirationTime(lifetime)).unwrap());
+        let public_key = key.primary_key.public_key();
+        let user = &mut key.details.users[0];
+        let made = config.sign_certification(
+            &key.primary_key,
+            &public_key,
+            &Password::empty(),
+            Tag::UserId,
+            &user.id,
+        );
+        user.signatures = vec![made.unwrap()];
+        public(key)
+    }
+
+    #[test]
+    fn a_subkey_that_the_owner_does_not_vouch_for_is_refused() {
+        let (vendor, other) = (key(None), key(None));
+        let mut grafted = vendor.to_public_key();
+        grafted.public_subkeys = other.to_public_key().public_subkeys;
+        let signature = DetachedSignature::sign_binary_data(
+            thread_rng(),
+            &other.secret_subkeys[0].key,
+            &Password::empty(),
+            HashAlgorithm::Sha256,
+            SUMS,
+        );
+        let (keys, signature) = (grafted.to_bytes().unwrap(), signature.unwrap().to_bytes().unwrap());
+        let result = verify_detached(&keys, &fingerprint(&vendor), SUMS, &signature, SystemTime::now());
+        assert_eq!(result, Err(SignatureError::Unbound(fingerprint(&vendor))));
+    }
+
+    #[test]
+    fn a_revoked_key_is_refused() {
+        let mut key = key(None);
+        let signature = sign(&key, SUMS);
+        let mut config =
+            SignatureConfig::from_key(thread_rng(), &key.primary_key, SignatureType::KeyRevocation).unwrap();
+        config.hashed_subpackets = vec![
+            Subpacket::regular(SubpacketData::SignatureCreationTime(Timestamp::now())).unwrap(),
+            Subpacket::regular(SubpacketData::IssuerFingerprint(key.fingerprint())).unwrap(),
+        ];
+        let public_key = key.primary_key.public_key();
+        let revoked = config.sign_key(&key.primary_key, &Password::empty(), &public_key).unwrap();
+        key.details.revocation_signatures.push(revoked);
+        assert_eq!(said(&key, &signature), format!("the key {} was revoked by its owner", fingerprint(&key)));
+    }
 }
