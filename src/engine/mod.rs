@@ -157,7 +157,8 @@ async fn converge(
         before_changes()?;
         apply::apply(fleet, wanted, &plan, &seen, options, events, stop, &mut outcome).await;
     }
-    if !outcome.stopped && outcome.unhealthy.is_none() {
+    // What was held back cannot stand, and says so itself.
+    if !outcome.stopped && outcome.unhealthy.is_none() && outcome.held_back.is_empty() {
         gate::verify(fleet, wanted, &seen, options, events, stop, &mut outcome).await;
     }
     Ok(outcome)
