@@ -290,8 +290,9 @@ impl Release {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::testing::{Said, calls, decide_with, facts, reason, reason_of, resource};
+    use super::super::testing::{Said, calls, decide_with, facts, owned, reason, reason_of, resource};
     use super::super::{Error, Resource};
+    use crate::script::Fields;
 
     fn release(source: Value) -> Value {
         json!({"release": {"product": "consul", "version": "1.21.4", "source": source}})
@@ -385,6 +386,58 @@ mod tests {
             change.calls[0].to_string(),
             "release_from_file 'e2e2' '/opt/bootstrap/consul/1.21.4' 'consul'"
         );
+    }
+
+    const KEY: &str = "C874 011F 0AB4 0511 0D02 1055 3436 5D94 72D7 468F";
+
+    #[test]
+    fn what_must_be_signed_is_installed_by_its_verified_digest_alone() {
+        let with = |fields: Value| {
+            let mut value = release(json!("release"));
+            value["release"].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            resource(value)
+        };
+        let decided = |resource: &Resource| {
+            let change = decide_with(resource, &[("directory", "absent")], &facts("x86_64"), &[]);
+            change.map(|change| change.unwrap().calls[0].clone())
+        };
+        let (signed, pushed) = (with(json!({"signing_key": KEY})), with(json!({"via": "controller"})));
+        for resource in [&signed, &pushed] {
+            assert!(matches!(decided(resource), Err(Error::NoDigest { .. })), "{resource:?}");
+        }
+        let call = decided(&signed.with_verified_digest(Some("d1d1".into()))).unwrap();
+        assert!(call.to_string().contains("'consul_1.21.4_SHA256SUMS' 'd1d1' '/opt"), "{call}");
+        assert_eq!(super::pushed_digest(&call), None);
+        let call = decided(&pushed.with_verified_digest(Some("d1d1".into()))).unwrap();
+        assert_eq!(call.to_string(), "release_from_file 'd1d1' '/opt/bootstrap/consul/1.21.4' 'consul'");
+        assert_eq!(super::pushed_digest(&call), Some("d1d1"));
+    }
+
+    #[test]
+    fn a_download_is_named_only_where_it_is_lacking() {
+        let resource = resource(release(json!("release")));
+        let said = |said: &[Said<'_>]| {
+            let said = owned(said);
+            resource.download(&Fields::new(&said), &facts("aarch64"))
+        };
+        assert_eq!(said(&INSTALLED), None);
+        // The programs are there, and only the link has to move.
+        assert_eq!(said(&INSTALLED[..3]), None);
+        let download = said(&[("directory", "absent")]).unwrap();
+        assert_eq!(download.archive(), "consul_1.21.4_linux_arm64.zip");
+        assert_eq!(download.folder(), "https://releases.hashicorp.com/consul/1.21.4");
+    }
+
+    #[test]
+    fn keys_are_named_by_whole_fingerprints() {
+        for (key, right) in [(KEY, true), ("72D7468F", false), ("34365D9472D7468F", false), ("", false)] {
+            let mut value = release(json!("release"));
+            value["release"]["signing_key"] = json!(key);
+            assert_eq!(Resource::from_value(value).is_ok(), right, "{key}");
+        }
+        let mut value = release(json!({"mirror": "http://10.0.0.1"}));
+        value["release"]["signature"] = json!("required");
+        assert!(matches!(Resource::from_value(value), Err(Error::NoSigningKey { .. })));
     }
 
     #[test]
