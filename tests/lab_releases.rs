@@ -54,19 +54,8 @@ impl Vendor {
         fs::create_dir_all(&home).unwrap();
         fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         let mut call = Command::new("gpg");
-        call.args(["--batch", "--quiet", "--no-autostart", "--homedir"]).arg(&home);
-        // The agent is asked for once and ends with its folder.
-        let mut call = if arguments
-            .iter()
-            .any(|argument| argument.starts_with("--quick") || *argument == "--detach-sign")
-        {
-            let mut call = Command::new("gpg");
-            call.args(["--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", "", "--homedir"])
-                .arg(&home);
-            call
-        } else {
-            call
-        };
+        call.args(["--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", "", "--homedir"])
+            .arg(&home);
         let output = call.args(arguments).output().expect("gpg is needed: install gnupg");
         assert!(output.status.success(), "gpg {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -163,7 +152,8 @@ fn lab_what_only_the_controller_reaches_is_verified_and_pushed() {
     for (host, before) in THREE.iter().zip(before) {
         let made = lab.logins(host).since(before);
         assert_eq!(made.handshakes, 1, "{host}: first up");
-        assert!(made.sessions <= 3, "{host}: first up took {} sessions", made.sessions);
+        // Observe, push, prepare, activate.
+        assert!(made.sessions <= 4, "{host}: first up took {} sessions", made.sessions);
     }
     assert_quorum(&lab);
     for host in THREE {

@@ -153,7 +153,7 @@ async fn converge(
         return Ok(outcome);
     }
     if !plan.is_empty() {
-        releases::fetch(&seen, options, events).await?;
+        releases::fetch(&seen, options, events, stop).await?;
         before_changes()?;
         apply::apply(fleet, wanted, &plan, &seen, options, events, stop, &mut outcome).await;
     }

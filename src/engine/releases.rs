@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
 
-use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms};
+use super::{EngineError, Fleet, HostFailure, Options, Stop, elapsed_ms};
 use crate::inventory::HostName;
 use crate::plan::{Batch, Seen, Step, downloads};
 use crate::releases;
@@ -36,16 +36,32 @@ pub(super) async fn verify(
     Ok(Seen { releases: found.releases, ..seen })
 }
 
-/// Brings to this machine what it will push.
-pub(super) async fn fetch(seen: &Seen, options: &Options, events: &Events) -> Result<(), EngineError> {
+/// Brings to this machine what it will push. When the operator asks to stop, what has come stays for the next run.
+pub(super) async fn fetch(
+    seen: &Seen,
+    options: &Options,
+    events: &Events,
+    stop: &Stop,
+) -> Result<(), EngineError> {
     for (download, verified) in seen.releases.iter().filter(|(download, _)| download.via == Via::Controller) {
         let Some(digest) = &verified.digest else { continue };
         let mut transfer = Transfer::new(None, download.archive(), events);
-        releases::fetch(download, digest, &options.cache, |bytes, total| transfer.progress(bytes, total))
-            .await?;
+        let fetching = releases::fetch(download, digest, &options.cache, |bytes, total| {
+            transfer.progress(bytes, total);
+        });
+        tokio::select! {
+            fetched = fetching => fetched?,
+            () = stopped(stop) => return Ok(()),
+        };
         transfer.finish();
     }
     Ok(())
+}
+
+async fn stopped(stop: &Stop) {
+    while !stop.requested() {
+        tokio::time::sleep(TICK).await;
+    }
 }
 
 /// Brings the files that steps of this batch install from this machine to their hosts: one more session on hosts
