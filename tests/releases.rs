@@ -201,7 +201,11 @@ async fn without_a_signature_a_mirror_is_refused_or_warned_about() {
     assert_eq!(found.releases[&lenient].digest, Some(digest(&site.archive)));
     assert!(found.warnings[0].contains("has no signature"), "{:?}", found.warnings);
     // What was kept without a signature never counts as signed.
-    site.error(&site.download(Via::Host)).await;
+    let lenient = Download { via: Via::Controller, ..lenient };
+    site.verify(&lenient).await.unwrap();
+    fetch(&lenient, &digest(&site.archive), &site.cache(), |_, _| ()).await.unwrap();
+    let error = site.error(&site.download(Via::Controller)).await;
+    assert!(matches!(&error, ReleaseError::NoSignature { .. }), "{error}");
 }
 
 #[tokio::test]

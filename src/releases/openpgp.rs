@@ -487,6 +487,54 @@ mod tests {
         assert_eq!(result, Err(SignatureError::Unbound(fingerprint(&vendor))));
     }
 
+    /// What `binder` says of the subkey of `owner`, for `primary`; the subkey agrees or not.
+    fn bound(
+        primary: &SignedSecretKey,
+        binder: &SignedSecretKey,
+        owner: &SignedSecretKey,
+        agrees: bool,
+    ) -> Result<(), SignatureError> {
+        let (subkey, password) = (&owner.secret_subkeys[0].key, Password::empty());
+        let (public_key, public_subkey) = (primary.primary_key.public_key(), subkey.public_key());
+        let dated = |key: &dyn KeyDetails| {
+            vec![
+                Subpacket::regular(SubpacketData::SignatureCreationTime(Timestamp::now())).unwrap(),
+                Subpacket::regular(SubpacketData::IssuerFingerprint(key.fingerprint())).unwrap(),
+            ]
+        };
+        let mut back = SignatureConfig::from_key(thread_rng(), subkey, SignatureType::KeyBinding).unwrap();
+        back.hashed_subpackets = dated(subkey);
+        let agreed = if agrees { &public_key } else { &owner.primary_key.public_key() };
+        let back = back.sign_primary_key_binding(subkey, &public_subkey, &password, agreed).unwrap();
+        let binding = SignatureType::SubkeyBinding;
+        let mut config = SignatureConfig::from_key(thread_rng(), &binder.primary_key, binding).unwrap();
+        let mut flags = KeyFlags::default();
+        flags.set_sign(true);
+        // Whoever made it, it claims to be the primary key's.
+        config.hashed_subpackets = dated(&primary.primary_key);
+        config.hashed_subpackets.push(Subpacket::regular(SubpacketData::KeyFlags(flags)).unwrap());
+        config
+            .hashed_subpackets
+            .push(Subpacket::regular(SubpacketData::EmbeddedSignature(Box::new(back))).unwrap());
+        let binding = config.sign_subkey_binding(&binder.primary_key, &public_key, &password, &public_subkey);
+        let mut keys = primary.to_public_key();
+        keys.public_subkeys =
+            vec![SignedPublicSubKey { key: public_subkey.clone(), signatures: vec![binding.unwrap()] }];
+        let hash = HashAlgorithm::Sha256;
+        let made = DetachedSignature::sign_binary_data(thread_rng(), subkey, &password, hash, SUMS).unwrap();
+        let (keys, made) = (keys.to_bytes().unwrap(), made.to_bytes().unwrap());
+        verify_detached(&keys, &fingerprint(primary), SUMS, &made, SystemTime::now())
+    }
+
+    #[test]
+    fn a_subkey_and_its_owner_must_vouch_for_each_other() {
+        let (vendor, other) = (key(None), key(None));
+        assert_eq!(bound(&vendor, &vendor, &other, true), Ok(()));
+        let unbound = Err(SignatureError::Unbound(fingerprint(&vendor)));
+        assert_eq!(bound(&vendor, &vendor, &other, false), unbound, "a subkey claimed by somebody else");
+        assert_eq!(bound(&vendor, &other, &other, true), unbound, "a subkey that claims an owner");
+    }
+
     #[test]
     fn a_revoked_key_is_refused() {
         let mut key = key(None);
