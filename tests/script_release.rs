@@ -54,10 +54,18 @@ fn site() -> (Server, Vec<u8>) {
     (server, archive)
 }
 
+/// As when nobody has verified the sums.
 fn install(host: &Host, server: &Server, arch: &str) -> Call {
+    install_only(host, server, arch, "")
+}
+
+fn install_only(host: &Host, server: &Server, arch: &str, digest: &str) -> Call {
     let site = format!("{}/tool/1.2.3", server.url);
     let archive = format!("tool_1.2.3_linux_{arch}.zip");
-    call("release_from_site", &[&site, &archive, "tool_1.2.3_SHA256SUMS", &host.at("opt/tool/1.2.3"), "tool"])
+    call(
+        "release_from_site",
+        &[&site, &archive, "tool_1.2.3_SHA256SUMS", digest, &host.at("opt/tool/1.2.3"), "tool"],
+    )
 }
 
 fn assert_installed(host: &Host, archive: &[u8], what: &str) {
@@ -114,6 +122,47 @@ fn a_wrong_checksum_installs_nothing_and_names_both_digests() {
         }
         assert_eq!(host.names("opt/tool"), [] as [&str; 0], "{what}");
     });
+}
+
+#[test]
+fn a_verified_digest_is_believed_and_not_the_site() {
+    each(|shell, host, what| {
+        let (server, archive) = site();
+        let other = zip("tool", b"#!/bin/sh\nowned\n");
+        // The site is consistent, and not what was verified.
+        server.serve(ARCHIVE, Page::new(other.clone()));
+        server.serve(SUMS, Page::new(format!("{}  tool_1.2.3_linux_amd64.zip\n", digest(&other))));
+        let call = install_only(&host, &server, "amd64", &digest(&archive));
+        let (status, output) = host.apply(shell, vec![call.clone()]);
+        assert!(status == 1 && output.contains("wrong checksum"), "{what}: {output}");
+        assert_eq!(host.names("opt/tool"), [] as [&str; 0], "{what}");
+        server.serve(ARCHIVE, Page::new(archive.clone()));
+        server.requests();
+        let (status, output) = host.apply(shell, vec![call]);
+        assert_eq!(status, 0, "{what}: {output}");
+        assert_installed(&host, &archive, what);
+        assert_eq!(server.requests().len(), 1, "{what}: the sums were not asked for");
+    });
+}
+
+#[test]
+fn a_transfer_cut_at_any_byte_installs_nothing() {
+    let shell = SHELLS.into_iter().find(|shell| have(shell[0])).expect("a shell");
+    let (server, archive) = site();
+    let positions = (0..archive.len()).step_by(archive.len() / 40).chain([1, archive.len() - 1]);
+    for cut in positions {
+        let host = Host::new();
+        let call = install_only(&host, &server, "amd64", &digest(&archive));
+        server.serve(ARCHIVE, Page { break_after: Some(cut), ..Page::new(archive.clone()) });
+        let (status, output) = host.apply(shell, vec![call.clone()]);
+        assert_eq!(status, 1, "cut at {cut}: {output}");
+        let left = host.names("opt/tool");
+        assert!(left.iter().all(|name| name.ends_with(".partial")), "cut at {cut}: {left:?}");
+        server.serve(ARCHIVE, Page::new(archive.clone()));
+        let (status, output) = host.apply(shell, vec![call]);
+        assert_eq!(status, 0, "cut at {cut}: {output}");
+        assert_installed(&host, &archive, &format!("cut at {cut}"));
+    }
 }
 
 #[test]

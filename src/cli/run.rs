@@ -12,8 +12,9 @@ use super::exit::UsageError;
 use super::load::Loaded;
 use super::{Global, OutputFormat, Reach};
 use crate::cluster::Marker;
-use crate::engine::{EngineError, Options, file_digest};
+use crate::engine::{EngineError, Options};
 use crate::inventory::{HostName, Inventory, range};
+use crate::releases::{Cache, file_digest};
 use crate::roles::{Wanted, variables_to_generate};
 use crate::script::LockHolder;
 use crate::secrets::Secrets;
@@ -60,9 +61,18 @@ impl Setup {
             holder: holder(reach.timeout * 2 + Duration::from_secs(60)),
             password,
             artifacts: inventory.path.parent().unwrap_or(Path::new("")).to_owned(),
+            cache: cache(),
         };
         Ok(Self { wanted, marker, options, secrets, folder })
     }
+}
+
+/// Where downloads are kept: `bootstrap` in the user's cache folder.
+pub fn cache() -> Cache {
+    let set = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(".cache"));
+    // A user without a home: what was fetched is fetched again after the next start.
+    Cache::new(set.or_else(home).unwrap_or_else(std::env::temp_dir).join("bootstrap"))
 }
 
 /// Where the cluster's secrets and run logs live.

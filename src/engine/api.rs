@@ -51,7 +51,7 @@ impl<'a> Api<'a> {
 
     async fn open(&self) -> Route {
         let Ok(forward) = self.connection.forward(self.port).await else { return Route::Script };
-        match reqwest::Client::builder().unix_socket(forward.path()).timeout(REQUEST).build() {
+        match crate::http::socket(forward.path()).timeout(REQUEST).build() {
             Ok(http) => Route::Socket { http, _forward: forward },
             Err(_) => Route::Script,
         }

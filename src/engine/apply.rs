@@ -2,13 +2,12 @@
 //! by its gate.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt};
 
 use super::members::members;
-use super::{Fleet, HostFailure, Options, Outcome, Stop, elapsed_ms, gate};
+use super::{Fleet, HostFailure, Options, Outcome, Stop, elapsed_ms, gate, releases};
 use crate::inventory::HostName;
 use crate::plan::{Batch, Plan, Seen, Situation, Stage, StageName, Step, hold_back};
 use crate::report::{Event, Events, HostOutcome, StepOutcome};
@@ -99,7 +98,7 @@ async fn run_stage(
                 return false;
             }
         }
-        push_artifacts(fleet, wanted, batch, options, events).await;
+        releases::push(fleet, wanted, seen, batch, options, events).await;
         run_batch(fleet, &stage.name, batch, options, events, outcome).await;
         standing.extend(batch.steps.keys().filter(|host| fleet.connections.contains_key(*host)).cloned());
         let Some(members) = members else { continue };
@@ -138,53 +137,6 @@ fn expected(
     let mut expected = members.expected(&seen.addresses, &asked, &missing);
     expected.members.retain(|host, _| standing.contains(host));
     expected
-}
-
-/// Brings the files that steps of this batch install from this machine to their hosts: one more
-/// session on hosts that need one.
-async fn push_artifacts(
-    fleet: &mut Fleet,
-    wanted: &Wanted,
-    batch: &Batch,
-    options: &Options,
-    events: &Events,
-) {
-    let mut failed = Vec::new();
-    {
-        let connections = &fleet.connections;
-        let work = batch.steps.iter().flat_map(|(host, steps)| {
-            let connection = connections.get(host);
-            let artifacts = artifacts(wanted, host, steps);
-            artifacts.into_iter().filter_map(move |artifact| Some((host, connection?, artifact)))
-        });
-        let mut pushing = stream::iter(work)
-            .map(|(host, connection, (file, digest))| async move {
-                let path = options.artifacts.join(&file);
-                (host.clone(), file, connection.upload(&path, &digest, |_| ()).await)
-            })
-            .buffer_unordered(options.parallel);
-        while let Some((host, file, result)) = pushing.next().await {
-            if let Err(source) = result {
-                let doing = format!("pushing {}", file.display());
-                failed.push((host, HostFailure::Link { doing, source }));
-            }
-        }
-    }
-    for (host, failure) in failed {
-        fleet.set_aside(&host, failure, events).await;
-    }
-}
-
-/// Local files, with their digests, that some of these steps install.
-fn artifacts(wanted: &Wanted, host: &HostName, steps: &[Step]) -> Vec<(PathBuf, String)> {
-    let resources =
-        wanted.host(host).into_iter().flat_map(|host| &host.roles).flat_map(|role| &role.resources);
-    resources
-        .filter(|resource| steps.iter().any(|step| step.id == resource.id()))
-        .filter_map(|resource| {
-            Some((resource.artifact()?.to_owned(), resource.artifact_digest()?.to_owned()))
-        })
-        .collect()
 }
 
 async fn run_batch(

@@ -81,6 +81,8 @@ pub enum EngineError {
     Locked(Vec<(HostName, String)>),
     #[error(transparent)]
     Secrets(#[from] crate::secrets::SecretsError),
+    #[error(transparent)]
+    Release(#[from] crate::releases::ReleaseError),
     #[error("cannot read `{path}`, which hosts are to install")]
     Artifact { path: String, source: std::io::Error },
 }

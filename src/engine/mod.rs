@@ -11,10 +11,11 @@ mod lock;
 mod members;
 mod observe;
 mod peers;
+mod releases;
 mod stop;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use failure::{EngineError, HostFailure};
@@ -24,6 +25,7 @@ use crate::cluster::Marker;
 use crate::inventory::HostName;
 use crate::plan::Plan;
 use crate::preflight::{Finding, Preflight};
+use crate::releases::Cache;
 use crate::report::{Event, Events, HostOutcome};
 use crate::roles::Wanted;
 use crate::script::LockHolder;
@@ -47,6 +49,8 @@ pub struct Options {
     pub password: Option<BecomePassword>,
     /// What paths of local artifacts in the inventory are relative to.
     pub artifacts: PathBuf,
+    /// Where downloads are kept.
+    pub cache: Cache,
 }
 
 /// How a run ended.
@@ -96,17 +100,29 @@ pub async fn plan(
     events: &Events,
 ) -> Result<(Plan, Outcome), EngineError> {
     let (fleet, hosts) = observe::observe(wanted, options, events).await;
-    let observed = observe::assess(wanted, hosts, &fleet, marker);
+    let observed = observe::assess(wanted, hosts, &fleet, marker, options, events).await;
     let failures = fleet.close().await;
+    let observed = observed?;
     refuse_unfit(observed.findings, events)?;
     let plan = observed.plan.map_err(EngineError::Plan)?;
     Ok((plan, Outcome { failures, ..Outcome::default() }))
 }
 
 /// Observes the hosts and says what stands in the way of a run; changes nothing.
-pub async fn check(wanted: &Wanted, marker: &Marker, options: &Options, events: &Events) -> Preflight {
+pub async fn check(
+    wanted: &Wanted,
+    marker: &Marker,
+    options: &Options,
+    events: &Events,
+) -> Result<Preflight, EngineError> {
     let (fleet, hosts) = observe::observe(wanted, options, events).await;
-    let observed = observe::assess(wanted, hosts, &fleet, marker);
+    let observed = match observe::assess(wanted, hosts, &fleet, marker, options, events).await {
+        Ok(observed) => observed,
+        Err(error) => {
+            fleet.close().await;
+            return Err(error);
+        }
+    };
     let mut preflight = Preflight {
         hosts: wanted
             .hosts
@@ -127,7 +143,7 @@ pub async fn check(wanted: &Wanted, marker: &Marker, options: &Options, events: 
     preflight.findings.extend(tried.findings);
     preflight.findings.sort_by_key(|finding| finding.check);
     fleet.close().await;
-    preflight
+    Ok(preflight)
 }
 
 /// Brings every host to its wanted state and says whether the clusters stand.
@@ -142,8 +158,11 @@ pub async fn up(
     before_changes: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<Outcome, EngineError> {
     let (mut fleet, hosts) = observe::observe(wanted, options, events).await;
-    let observed = observe::assess(wanted, hosts, &fleet, marker);
-    let result = converge(&mut fleet, wanted, observed, options, events, stop, before_changes).await;
+    let observed = observe::assess(wanted, hosts, &fleet, marker, options, events).await;
+    let result = match observed {
+        Ok(observed) => converge(&mut fleet, wanted, observed, options, events, stop, before_changes).await,
+        Err(error) => Err(error),
+    };
     let failures = fleet.close().await;
     let mut outcome = result?;
     for host in &wanted.hosts {
@@ -169,22 +188,24 @@ async fn converge(
 ) -> Result<Outcome, EngineError> {
     refuse_unfit(observed.findings, events)?;
     let plan = observed.plan.map_err(EngineError::Plan)?;
+    let observe::Observed { seen, unhealthy, notes, .. } = observed;
     events.send(Event::PlanReady { plan: plan.clone() });
     let mut outcome = Outcome::default();
-    if plan.is_empty() && observed.unhealthy.is_none() {
-        outcome.notes = observed.notes;
+    if plan.is_empty() && unhealthy.is_none() {
+        outcome.notes = notes;
         return Ok(outcome);
     }
     if !plan.is_empty() {
-        lock::refuse_others(fleet, &observed.seen, options).await?;
+        releases::fetch(&seen, options, events, stop).await?;
+        lock::refuse_others(fleet, &seen, options).await?;
         before_changes()?;
-        apply::apply(fleet, wanted, &plan, &observed.seen, options, events, stop, &mut outcome).await;
+        apply::apply(fleet, wanted, &plan, &seen, options, events, stop, &mut outcome).await;
         lock::release(fleet, &plan, options).await;
     }
     // What was held back cannot stand, and says so itself.
     let locked = fleet.failures.values().any(|failure| matches!(failure, HostFailure::Locked { .. }));
     if !outcome.stopped && !locked && outcome.unhealthy.is_none() && outcome.held_back.is_empty() {
-        gate::verify(fleet, wanted, &observed.seen, options, events, stop, &mut outcome).await;
+        gate::verify(fleet, wanted, &seen, options, events, stop, &mut outcome).await;
     }
     Ok(outcome)
 }
@@ -204,20 +225,4 @@ fn refuse_unfit(findings: Vec<Finding>, events: &Events) -> Result<(), EngineErr
 
 fn elapsed_ms(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Digest of a file that is pushed to hosts, read in pieces.
-pub fn file_digest(path: &Path) -> std::io::Result<String> {
-    use sha2::{Digest, Sha256};
-    use std::io::Read;
-    let mut file = std::fs::File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut piece = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut piece)? {
-            0 => break,
-            read => hasher.update(&piece[..read]),
-        }
-    }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, members};
-use super::{Fleet, HostFailure, Options, elapsed_ms, lock};
+use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, lock, releases};
 use crate::cluster::{Answer, Answers, Claim, Gate, Marker, Response, Verdict};
 use crate::facts::{ClockOffset, Facts};
 use crate::inventory::HostName;
@@ -164,12 +164,17 @@ pub(super) fn response(observation: &Observation, id: &str) -> Result<Response, 
 }
 
 /// Reads what the hosts said: what stands already, what is to be changed, what stands in the way.
-pub(super) fn assess(
+///
+/// # Errors
+/// A release that some host lacks and that cannot be verified.
+pub(super) async fn assess(
     wanted: &Wanted,
     hosts: BTreeMap<HostName, HostSeen>,
     fleet: &Fleet,
     marker: &Marker,
-) -> Observed {
+    options: &Options,
+    events: &Events,
+) -> Result<Observed, EngineError> {
     let gates = members(wanted);
     let facts = hosts.iter().map(|(host, seen)| (host.clone(), &seen.facts)).collect();
     let (addresses, mut findings) =
@@ -195,9 +200,14 @@ pub(super) fn assess(
         }
     }
     let text = serde_json::to_string(marker).expect("a marker is two strings");
-    let seen = Seen { hosts, situations, addresses, marker: text };
-    // Without everyone's address, contents cannot be rendered.
-    let plan = if findings.is_empty() { Some(Plan::new(wanted, &seen)) } else { None };
+    let mut seen = Seen { hosts, situations, addresses, marker: text, releases: BTreeMap::new() };
+    // Without everyone's address, contents cannot be rendered, and no site need be asked for releases.
+    let plan = if findings.is_empty() {
+        seen = releases::verify(wanted, seen, options, events).await?;
+        Some(Plan::new(wanted, &seen))
+    } else {
+        None
+    };
     let changes = plan.as_ref().and_then(|plan| plan.as_ref().ok()).map(changes);
     let subjects: Vec<Subject<'_>> = wanted
         .hosts
@@ -206,7 +216,7 @@ pub(super) fn assess(
         .map(|(wanted, seen)| subject(&gates, wanted, seen, changes.as_ref()))
         .collect();
     findings.extend(preflight::judge(&subjects, &seen.addresses, marker));
-    Observed { seen, plan: plan.unwrap_or_else(|| Ok(Plan::default())), findings, unhealthy, notes }
+    Ok(Observed { seen, plan: plan.unwrap_or_else(|| Ok(Plan::default())), findings, unhealthy, notes })
 }
 
 /// The steps of each host.

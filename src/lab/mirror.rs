@@ -159,7 +159,7 @@ mod tests {
         let served = folder.path().join("served");
         tokio::spawn(async move { accept(listener, &served).await });
 
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = crate::http::site().unwrap();
         let whole = client.get(format!("{base}/file.zip")).send().await.unwrap();
         assert_eq!(whole.text().await.unwrap(), "0123456789");
         let rest = client.get(format!("{base}/file.zip")).header("Range", "bytes=7-").send().await.unwrap();

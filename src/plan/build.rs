@@ -6,7 +6,7 @@ use super::batch::batches;
 use super::{Change, Effect, Plan, Situation, Stage, StageName, Step, StepId};
 use crate::facts::{ClockOffset, Facts};
 use crate::inventory::{HostName, RoleName};
-use crate::resource::{Phase, Planned};
+use crate::resource::{Download, Phase, Planned};
 use crate::roles::{ClusterAddresses, Wanted, WantedError, WantedHost};
 use crate::script::{Arg, Call, Observation};
 
@@ -19,6 +19,15 @@ pub struct Seen {
     pub addresses: ClusterAddresses,
     /// The marker that each host should carry, as text.
     pub marker: String,
+    /// What was found out on this machine about the releases that hosts lack.
+    pub releases: BTreeMap<Download, Verified>,
+}
+
+/// What this machine knows of a release before a host installs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The only archive that may be installed. None: nobody here could see the site, and its own word must do.
+    pub digest: Option<String>,
 }
 
 /// What one host said.
@@ -43,6 +52,19 @@ pub enum PlanError {
     SameFile { host: HostName, first: StepId, second: StepId },
     #[error("host `{host}`, role `{role}`: {step}")]
     Resource { host: HostName, role: RoleName, step: StepId, source: crate::resource::Error },
+}
+
+/// The releases that hosts lack and that come from a site.
+pub fn downloads(wanted: &Wanted, hosts: &BTreeMap<HostName, HostSeen>) -> BTreeSet<Download> {
+    let mut found = BTreeSet::new();
+    for host in &wanted.hosts {
+        let Some(state) = hosts.get(&host.host.name) else { continue };
+        for resource in host.roles.iter().flat_map(|role| &role.resources) {
+            let fields = state.observation.of(&resource.id().0);
+            found.extend(resource.download(&fields, &state.facts));
+        }
+    }
+    found
 }
 
 impl Plan {
@@ -122,14 +144,22 @@ fn host_steps(
             if planned.contains(&id) {
                 continue;
             }
-            let change = resource
-                .decide(&state.observation.of(&id.0), &state.facts, &Planned(&planned))
-                .map_err(|source| PlanError::Resource {
+            let said = state.observation.of(&id.0);
+            let resource = match resource.download(&said, &state.facts) {
+                Some(download) => {
+                    let verified = seen.releases.get(&download);
+                    resource.with_verified_digest(verified.and_then(|verified| verified.digest.clone()))
+                }
+                None => resource,
+            };
+            let change = resource.decide(&said, &state.facts, &Planned(&planned)).map_err(|source| {
+                PlanError::Resource {
                     host: host.host.name.clone(),
                     role: role.name.clone(),
                     step: id.clone(),
                     source,
-                })?;
+                }
+            })?;
             let Some(change) = change else { continue };
             if let Some(first) = resource.path().and_then(|path| written.insert(path.to_owned(), id.clone()))
             {

@@ -5,5 +5,5 @@ mod build;
 mod model;
 
 pub use batch::hold_back;
-pub use build::{HostSeen, PlanError, Seen};
+pub use build::{HostSeen, PlanError, Seen, Verified, downloads};
 pub use model::{Batch, Change, Effect, Plan, Situation, Stage, StageName, Step, StepId};

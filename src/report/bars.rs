@@ -203,6 +203,27 @@ mod tests {
     }
 
     #[test]
+    fn files_on_their_way_are_shown() {
+        let term = InMemoryTerm::new(24, 80);
+        let mut bars = Bars::new(term.clone(), Paint(false));
+        let mut progress = begun(3);
+        let moved = |host: Option<HostName>, bytes| {
+            let file = "consul.zip".to_owned();
+            Event::TransferProgress { host, file, bytes, total: Some(40_000_000) }
+        };
+        progress.apply(&moved(None, 4_000_000), seconds(2));
+        bars.draw(&progress, seconds(2));
+        assert!(rows(&term)[0].contains("fetching consul.zip 10%"), "{:#?}", rows(&term));
+        let (file, bytes, elapsed_ms) = ("consul.zip".to_owned(), 40_000_000, 5);
+        progress.apply(&Event::TransferFinished { host: None, file, bytes, elapsed_ms }, seconds(3));
+        progress.apply(&moved(Some(host(2)), 20_000_000), seconds(3));
+        bars.draw(&progress, seconds(4));
+        let rows = rows(&term);
+        assert!(!rows[0].contains("fetching"), "{rows:#?}");
+        assert!(rows[2].contains("node-2") && rows[2].contains("push consul.zip 50%"), "{rows:#?}");
+    }
+
+    #[test]
     fn many_hosts_become_a_row_for_each_stage() {
         let term = InMemoryTerm::new(24, 80);
         let mut bars = Bars::new(term.clone(), Paint(false));

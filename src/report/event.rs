@@ -44,6 +44,24 @@ pub enum Event {
         /// How many steps it has on all of them together.
         steps: usize,
     },
+    /// A file is on its way; sent a few times a second at most.
+    TransferProgress {
+        /// Where to. `None`: from a site to this machine.
+        host: Option<HostName>,
+        file: String,
+        /// How many have arrived.
+        bytes: u64,
+        /// `None`: the site does not say.
+        total: Option<u64>,
+    },
+    /// A file has arrived, and is what it should be.
+    TransferFinished {
+        host: Option<HostName>,
+        file: String,
+        bytes: u64,
+        /// Milliseconds since its first byte was asked for.
+        elapsed_ms: u64,
+    },
     /// A host says that it begins a step.
     StepStarted { host: HostName, stage: StageName, step: StepId },
     /// A host says that a step has ended.

@@ -45,6 +45,8 @@ fn top(progress: &Progress, now: Duration, canvas: Canvas) -> String {
     let what = if let Some(gate) = &progress.gate {
         let waited = whole(now.saturating_sub(gate.since));
         format!("waiting for {}: {} · {waited}", gate.name, printable(&gate.reason))
+    } else if let Some(fetching) = &progress.fetching {
+        printable(fetching)
     } else if let Some((nth, name, stage)) = progress.current_stage() {
         let (done, steps) = stage.steps();
         let place = if progress.stages.len() > 1 {

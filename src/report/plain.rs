@@ -45,6 +45,11 @@ impl Plain {
                     }
                 }
             }
+            Event::TransferFinished { host, file, bytes, elapsed_ms } => {
+                let (who, what) = host.as_ref().map_or(("here", "fetch"), |host| (host.as_str(), "push"));
+                let size = indicatif::DecimalBytes(*bytes);
+                row(who, what, format!("{}  {size}  {}", printable(file), took(*elapsed_ms)))
+            }
             Event::StepStarted { host, stage, step } if self.verbose => {
                 row(host.as_str(), &stage.0, format!("{}  begins", printable(&step.0)))
             }
@@ -76,6 +81,7 @@ impl Plain {
             Event::HostFailed { host, error } => labelled(&paint.red("error"), Some(host.as_str()), error),
             Event::HostConnected { .. }
             | Event::StepStarted { .. }
+            | Event::TransferProgress { .. }
             | Event::StageStarted { .. }
             | Event::StageFinished { .. }
             // The summary says it.

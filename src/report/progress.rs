@@ -20,6 +20,8 @@ pub(super) struct Progress {
     pub stages: IndexMap<StageName, StageProgress>,
     /// Whether the plan has come.
     pub planned: bool,
+    /// What is being downloaded to this machine.
+    pub fetching: Option<String>,
     /// The plan's gates.
     pub gate_names: Vec<String>,
     /// The gate that is polled now.
@@ -117,6 +119,17 @@ impl Progress {
                 self.host(host).rest(HostState::Waiting, now);
             }
             Event::PlanReady { plan } => self.plan(plan, now),
+            Event::TransferProgress { host: None, file, bytes, total } => {
+                self.fetching = Some(format!("fetching {file} {}", part(*bytes, *total)));
+            }
+            Event::TransferFinished { host: None, .. } => self.fetching = None,
+            Event::TransferProgress { host: Some(host), file, bytes, total } => {
+                let host = self.host(host);
+                host.state = HostState::Working;
+                host.step = Some(StepId(format!("push {file} {}", part(*bytes, *total))));
+                host.rest_since = None;
+            }
+            Event::TransferFinished { host: Some(host), .. } => self.host(host).rest(HostState::Waiting, now),
             Event::StageStarted { stage, .. } => {
                 self.stages.entry(stage.clone()).or_default().started = Some(now);
             }
@@ -228,6 +241,14 @@ impl Progress {
         stages
             .rfind(|(_, (_, stage))| stage.started.is_some() && stage.elapsed_ms.is_none())
             .map(|(index, (name, stage))| (index + 1, name, stage))
+    }
+}
+
+/// `42%`, or the size so far.
+fn part(bytes: u64, total: Option<u64>) -> String {
+    match total {
+        Some(total) if total > 0 => format!("{}%", bytes * 100 / total),
+        _ => indicatif::DecimalBytes(bytes).to_string(),
     }
 }
 

@@ -59,6 +59,10 @@ pub enum Error {
     NoArtifactDigest { path: String },
     #[error("a release comes over https, not from {url}; name it as a mirror if that is meant")]
     PlainRelease { url: String },
+    #[error("`{id}` must have a signature, but no `signing_key` says whose")]
+    NoSigningKey { id: String },
+    #[error("the digest of `{id}` was not verified on this machine before the plan")]
+    NoDigest { id: String },
     #[error("`{id}` names no program to run")]
     NoProgram { id: String },
     #[error("`{id}` needs either `creates` or `unless`, so that it is not run each time")]

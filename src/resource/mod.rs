@@ -5,6 +5,7 @@
 
 mod block_in_file;
 mod directory;
+mod download;
 mod error;
 mod exec;
 mod file;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use block_in_file::BlockInFile;
 pub use directory::Directory;
+pub use download::{Download, Fingerprint, SignatureRule, SigningKey, Via};
 pub use error::Error;
 pub use exec::Exec;
 pub use file::File;
@@ -41,7 +43,7 @@ pub use mount::Mount;
 pub use package::Package;
 pub use place::{Holds, Place};
 pub use planned::Planned;
-pub use release::{Release, Source};
+pub use release::{Release, Source, pushed_digest};
 pub use sysctl::Sysctl;
 pub use unit::{State, Unit};
 pub use user::User;
@@ -183,6 +185,30 @@ impl Resource {
     pub fn with_artifact_digest(mut self, sha256: String) -> Self {
         if let Self::Release(release) = &mut self {
             release.artifact_digest = Some(sha256);
+        }
+        self
+    }
+
+    /// What must be downloaded for it on hosts of this architecture, in the vendor's words.
+    pub fn download_for(&self, arch: &str) -> Option<Download> {
+        match self {
+            Self::Release(release) => release.download_for(arch),
+            _ => None,
+        }
+    }
+
+    /// What must be downloaded for it, if the host that said this lacks it.
+    pub fn download(&self, seen: &Fields<'_>, facts: &Facts) -> Option<Download> {
+        match self {
+            Self::Release(release) => release.download(seen, facts),
+            _ => None,
+        }
+    }
+
+    /// The same with the sha256, in hex, that its download must have; other kinds stay as they are.
+    pub fn with_verified_digest(mut self, sha256: Option<String>) -> Self {
+        if let Self::Release(release) = &mut self {
+            release.verified_digest = sha256;
         }
         self
     }

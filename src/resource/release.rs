@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::download::{Download, Fingerprint, SignatureRule, SigningKey, Via};
 use super::{Error, HostPath, PartName, Url, call_of, seen};
 use crate::facts::Facts;
 use crate::plan::{Change, Effect, StepId};
@@ -19,6 +20,20 @@ pub struct Release {
     /// Where `source: release` goes; its layout is `PRODUCT/VERSION/PRODUCT_VERSION_linux_ARCH.zip`.
     #[serde(default = "default_url")]
     pub url: Url,
+    /// Who downloads it.
+    #[serde(default)]
+    pub via: Via,
+    /// Fingerprint of the key that signs its `SHA256SUMS`; without one only the digest is checked.
+    #[serde(default)]
+    pub signing_key: Option<Fingerprint>,
+    /// Where that key is published.
+    #[serde(default)]
+    pub signing_key_url: Option<Url>,
+    /// A file on this machine that has the key, relative to the inventory.
+    #[serde(default)]
+    pub signing_key_file: Option<PathBuf>,
+    #[serde(default)]
+    pub signature: SignatureRule,
     /// Its programs. Default: one named as the product.
     #[serde(default)]
     pub binaries: Vec<PartName>,
@@ -31,6 +46,17 @@ pub struct Release {
     /// The sha256 of a `file`, read on this machine before the plan.
     #[serde(skip)]
     pub(super) artifact_digest: Option<String>,
+    /// The sha256 of the archive that is to be downloaded, believed on this machine.
+    #[serde(skip)]
+    pub(super) verified_digest: Option<String>,
+}
+
+/// The prelude's function that installs what was pushed.
+const PUSHED: &str = "release_from_file";
+
+/// The digest of the file that must be on the host before this call runs, if it is such a call.
+pub fn pushed_digest(call: &Call) -> Option<&str> {
+    call.argument_of(PUSHED, 0)
 }
 
 /// Where a release comes from.
@@ -64,6 +90,9 @@ impl Release {
         if self.source == Source::Release && !self.url.as_str().starts_with("https://") {
             return Err(Error::PlainRelease { url: self.url.to_string() });
         }
+        if self.signature == SignatureRule::Required && self.signing_key.is_none() {
+            return Err(Error::NoSigningKey { id: self.id().0 });
+        }
         Ok(())
     }
 
@@ -81,6 +110,38 @@ impl Release {
     /// The folder of this version.
     fn directory(&self) -> String {
         format!("{}/{}/{}", self.install_dir, self.product, self.version)
+    }
+
+    /// What must be downloaded for a host of this architecture, if it comes from a site.
+    pub(super) fn download_for(&self, arch: &str) -> Option<Download> {
+        let (site, vendor) = match &self.source {
+            Source::Release => (&self.url, true),
+            Source::Mirror(url) => (url, false),
+            Source::File(_) | Source::Package => return None,
+        };
+        let key = self.signing_key.as_ref().map(|fingerprint| SigningKey {
+            fingerprint: fingerprint.clone(),
+            url: self.signing_key_url.clone(),
+            file: self.signing_key_file.clone(),
+        });
+        let (product, version) = (self.product.clone(), self.version.clone());
+        let signed = key.is_some() && (vendor || self.signature == SignatureRule::Required);
+        Some(Download {
+            product,
+            version,
+            arch: arch.to_owned(),
+            site: site.clone(),
+            via: self.via,
+            key,
+            signed,
+        })
+    }
+
+    /// The same, if the host that said this lacks it.
+    pub(super) fn download(&self, seen: &Fields<'_>, facts: &Facts) -> Option<Download> {
+        // What cannot be understood is reported by `decide`.
+        let lacking = self.lacking(&self.id(), seen).ok().flatten().is_some();
+        self.download_for(facts.release_arch()).filter(|_| lacking)
     }
 
     /// The file on this machine that must be pushed to the host first.
@@ -136,20 +197,25 @@ impl Release {
             let call = call_of(id, "package_install", [self.product.as_str()])?;
             return Ok(seen.has("missing").then(|| ("package not installed".to_owned(), call)));
         }
+        let Some(reason) = self.lacking(id, seen)? else { return Ok(None) };
+        Ok(Some((reason, self.install_call(id, facts)?)))
+    }
+
+    /// Why the folder of this version is not as it should be.
+    fn lacking(&self, id: &StepId, seen: &Fields<'_>) -> Result<Option<String>, Error> {
         let present = seen::text(id, seen, "directory")? == "present";
         let missing: Vec<_> =
             self.binaries().filter(|name| !seen.all("binary").any(|seen| seen == name.as_str())).collect();
         let archive = seen.text("archive").map(str::trim);
-        let reason = if !present {
-            format!("version {} not installed", self.version)
+        Ok(if !present {
+            Some(format!("version {} not installed", self.version))
         } else if archive.is_none() || !missing.is_empty() {
-            format!("version {} is incomplete", self.version)
+            Some(format!("version {} is incomplete", self.version))
         } else if archive != self.wanted_archive()?.or(archive) {
-            format!("version {} came from another file", self.version)
+            Some(format!("version {} came from another file", self.version))
         } else {
-            return Ok(None);
-        };
-        Ok(Some((reason, self.install_call(id, facts)?)))
+            None
+        })
     }
 
     /// The digest that the installed files must have come from, where it is known here.
@@ -162,21 +228,25 @@ impl Release {
 
     fn install_call(&self, id: &StepId, facts: &Facts) -> Result<Call, Error> {
         let binaries = self.binaries().map(PartName::to_string);
-        if let Some(digest) = self.wanted_archive()? {
+        let from_file = |digest: &str| {
             let start = [digest.to_owned(), self.directory()];
-            return call_of(id, "release_from_file", start.into_iter().chain(binaries));
-        }
-        let site = match &self.source {
-            Source::Mirror(url) => url,
-            _ => &self.url,
+            call_of(id, PUSHED, start.into_iter().chain(self.binaries().map(PartName::to_string)))
         };
-        let (product, version) = (&self.product, &self.version);
-        let start = [
-            format!("{site}/{product}/{version}"),
-            format!("{product}_{version}_linux_{}.zip", facts.release_arch()),
-            format!("{product}_{version}_SHA256SUMS"),
-            self.directory(),
-        ];
+        if let Some(digest) = self.wanted_archive()? {
+            return from_file(digest);
+        }
+        let Some(download) = self.download_for(facts.release_arch()) else {
+            return Err(Error::NoDigest { id: id.0.clone() });
+        };
+        match (&self.verified_digest, download.via) {
+            (Some(digest), Via::Controller) => return from_file(digest),
+            (None, Via::Controller) => return Err(Error::NoDigest { id: id.0.clone() }),
+            (None, Via::Host) if download.signed => return Err(Error::NoDigest { id: id.0.clone() }),
+            (_, Via::Host) => {}
+        }
+        // Without a digest the host believes the sums of the site.
+        let digest = self.verified_digest.clone().unwrap_or_default();
+        let start = [download.folder(), download.archive(), download.sums(), digest, self.directory()];
         call_of(id, "release_from_site", start.into_iter().chain(binaries))
     }
 
@@ -220,8 +290,9 @@ impl Release {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::testing::{Said, calls, decide_with, facts, reason, reason_of, resource};
+    use super::super::testing::{Said, calls, decide_with, facts, owned, reason, reason_of, resource};
     use super::super::{Error, Resource};
+    use crate::script::Fields;
 
     fn release(source: Value) -> Value {
         json!({"release": {"product": "consul", "version": "1.21.4", "source": source}})
@@ -272,7 +343,7 @@ mod tests {
             calls(release(json!("release")), &absent),
             [
                 "release_from_site 'https://releases.hashicorp.com/consul/1.21.4' 'consul_1.21.4_linux_amd64.zip' \
-                 'consul_1.21.4_SHA256SUMS' '/opt/bootstrap/consul/1.21.4' 'consul'",
+                 'consul_1.21.4_SHA256SUMS' '' '/opt/bootstrap/consul/1.21.4' 'consul'",
                 link
             ]
         );
@@ -315,6 +386,58 @@ mod tests {
             change.calls[0].to_string(),
             "release_from_file 'e2e2' '/opt/bootstrap/consul/1.21.4' 'consul'"
         );
+    }
+
+    const KEY: &str = "C874 011F 0AB4 0511 0D02 1055 3436 5D94 72D7 468F";
+
+    #[test]
+    fn what_must_be_signed_is_installed_by_its_verified_digest_alone() {
+        let with = |fields: Value| {
+            let mut value = release(json!("release"));
+            value["release"].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            resource(value)
+        };
+        let decided = |resource: &Resource| {
+            let change = decide_with(resource, &[("directory", "absent")], &facts("x86_64"), &[]);
+            change.map(|change| change.unwrap().calls[0].clone())
+        };
+        let (signed, pushed) = (with(json!({"signing_key": KEY})), with(json!({"via": "controller"})));
+        for resource in [&signed, &pushed] {
+            assert!(matches!(decided(resource), Err(Error::NoDigest { .. })), "{resource:?}");
+        }
+        let call = decided(&signed.with_verified_digest(Some("d1d1".into()))).unwrap();
+        assert!(call.to_string().contains("'consul_1.21.4_SHA256SUMS' 'd1d1' '/opt"), "{call}");
+        assert_eq!(super::pushed_digest(&call), None);
+        let call = decided(&pushed.with_verified_digest(Some("d1d1".into()))).unwrap();
+        assert_eq!(call.to_string(), "release_from_file 'd1d1' '/opt/bootstrap/consul/1.21.4' 'consul'");
+        assert_eq!(super::pushed_digest(&call), Some("d1d1"));
+    }
+
+    #[test]
+    fn a_download_is_named_only_where_it_is_lacking() {
+        let resource = resource(release(json!("release")));
+        let said = |said: &[Said<'_>]| {
+            let said = owned(said);
+            resource.download(&Fields::new(&said), &facts("aarch64"))
+        };
+        assert_eq!(said(&INSTALLED), None);
+        // The programs are there, and only the link has to move.
+        assert_eq!(said(&INSTALLED[..3]), None);
+        let download = said(&[("directory", "absent")]).unwrap();
+        assert_eq!(download.archive(), "consul_1.21.4_linux_arm64.zip");
+        assert_eq!(download.folder(), "https://releases.hashicorp.com/consul/1.21.4");
+    }
+
+    #[test]
+    fn keys_are_named_by_whole_fingerprints() {
+        for (key, right) in [(KEY, true), ("72D7468F", false), ("34365D9472D7468F", false), ("", false)] {
+            let mut value = release(json!("release"));
+            value["release"]["signing_key"] = json!(key);
+            assert_eq!(Resource::from_value(value).is_ok(), right, "{key}");
+        }
+        let mut value = release(json!({"mirror": "http://10.0.0.1"}));
+        value["release"]["signature"] = json!("required");
+        assert!(matches!(Resource::from_value(value), Err(Error::NoSigningKey { .. })));
     }
 
     #[test]

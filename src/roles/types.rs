@@ -169,6 +169,15 @@ fn source(node: &Node, fault: impl Fn(Option<String>) -> Fault) -> Option<Fault>
             )),
         },
         Kind::Map(entries) => {
+            if let Some(via) = entries.iter().find(|entry| entry.key.value == "via") {
+                return Some(Fault {
+                    span: via.key.span,
+                    got: "the key `via`".to_owned(),
+                    ..fault(Some(
+                        "`via` is a variable of its own: write it beside `source`, not inside".to_owned(),
+                    ))
+                });
+            }
             let [entry] = entries.as_slice() else { return Some(fault(None)) };
             let value = &entry.value;
             let inner = |part: &'static str, wanted: &str| Fault {

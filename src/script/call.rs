@@ -61,6 +61,11 @@ impl Call {
         Self { function, args: args.into_iter().collect() }
     }
 
+    /// An argument of a call of this function; none of any other.
+    pub fn argument_of(&self, function: &str, index: usize) -> Option<&str> {
+        self.args.get(index).filter(|_| self.function == function).map(|arg| arg.text.as_str())
+    }
+
     /// The line the host's shell reads, secrets included.
     pub fn for_host(&self) -> String {
         self.args.iter().fold(self.function.to_owned(), |line, arg| line + " " + &arg.quoted())

@@ -71,14 +71,14 @@ async fn a_forwarded_port_serves_http_without_a_session() {
     let sshd = Sshd::start(&[]);
     let connection = open(&sshd.target()).await.unwrap();
     let forward = sendable(connection.forward(http_server())).await.unwrap();
-    let client = reqwest::Client::builder().unix_socket(forward.path()).build().unwrap();
+    let client = bootstrap::http::socket(forward.path()).build().unwrap();
     let get = || async { client.get("http://host/v1/status").send().await?.text().await };
     for _ in 0..3 {
         assert_eq!(get().await.unwrap(), "well");
     }
     let again = connection.forward(closed_port()).await.unwrap();
     assert_ne!(again.path(), forward.path());
-    let nobody = reqwest::Client::builder().unix_socket(again.path()).build().unwrap();
+    let nobody = bootstrap::http::socket(again.path()).build().unwrap();
     assert!(nobody.get("http://host/").send().await.is_err());
     assert_eq!(sshd.sessions(), 0);
     let path = forward.path().to_owned();

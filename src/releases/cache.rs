@@ -1,0 +1,132 @@
+//! Files that this machine keeps between runs: archives by digest, sums with their signatures, keys.
+//!
+//! Nothing in it is believed for being there: archives are hashed and signatures verified on every use.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::ReleaseError;
+use crate::resource::{Download, Fingerprint};
+
+/// A folder of this program's own, `~/.cache/bootstrap`.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the archive of this sha256 is, if it is there.
+    pub fn archive(&self, digest: &str) -> PathBuf {
+        self.root.join(archive_name(digest))
+    }
+
+    pub(super) fn key(&self, fingerprint: &Fingerprint) -> PathBuf {
+        self.root.join(key_name(fingerprint))
+    }
+
+    pub(super) fn sums(&self, download: &Download) -> PathBuf {
+        self.root.join(sums_name(download))
+    }
+
+    /// The archive, if it is there and is what its name says; what is not goes.
+    pub(super) async fn checked(&self, digest: &str) -> Result<Option<PathBuf>, ReleaseError> {
+        let path = self.archive(digest);
+        match hashed(&path).await {
+            Ok(found) if found == digest => Ok(Some(path)),
+            Ok(_) => {
+                fs::remove_file(&path).map_err(|source| self.failed(&path, source))?;
+                Ok(None)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(self.failed(&path, source)),
+        }
+    }
+
+    /// Writes a whole file, or none.
+    pub(super) fn store(&self, path: &Path, content: &[u8]) -> Result<(), ReleaseError> {
+        let write = || -> io::Result<()> {
+            let folder = path.parent().unwrap_or(&self.root);
+            fs::create_dir_all(folder)?;
+            let mut staged = tempfile::Builder::new().suffix(".partial").tempfile_in(folder)?;
+            staged.write_all(content)?;
+            staged.as_file().sync_all()?;
+            staged.persist(path)?;
+            Ok(())
+        };
+        write().map_err(|source| self.failed(path, source))
+    }
+
+    /// Waits until no other run fills the cache; the lock ends with the file.
+    pub(super) async fn lock(&self) -> Result<fs::File, ReleaseError> {
+        let path = self.root.join("lock");
+        let root = self.root.clone();
+        let locked = tokio::task::spawn_blocking(move || -> io::Result<fs::File> {
+            fs::create_dir_all(&root)?;
+            let file = fs::File::create(root.join("lock"))?;
+            file.lock()?;
+            Ok(file)
+        });
+        let locked = locked.await.map_err(io::Error::other).and_then(|result| result);
+        locked.map_err(|source| self.failed(&path, source))
+    }
+
+    #[allow(clippy::unused_self, reason = "it is the cache that failed")]
+    pub(super) fn failed(&self, path: &Path, source: io::Error) -> ReleaseError {
+        ReleaseError::Cache { path: path.to_owned(), source }
+    }
+}
+
+/// Names below the cache's root, which are those in a bundle too.
+pub(super) fn archive_name(digest: &str) -> String {
+    format!("archives/{digest}")
+}
+
+pub(super) fn key_name(fingerprint: &Fingerprint) -> String {
+    format!("keys/{fingerprint}")
+}
+
+/// Sums are kept by site: without a signature each site speaks for itself alone.
+pub(super) fn sums_name(download: &Download) -> String {
+    let site = hex(&Sha256::digest(download.site.as_str()));
+    format!("sums/{}/{}", &site[..16], download.sums())
+}
+
+pub(super) fn signature_of(sums: &Path) -> PathBuf {
+    let mut name = sums.as_os_str().to_owned();
+    name.push(".sig");
+    PathBuf::from(name)
+}
+
+/// Sha256 of a file, in hex, read in pieces.
+pub fn file_digest(path: &Path) -> io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hex(&hasher.finalize())),
+            read => hasher.update(&piece[..read]),
+        }
+    }
+}
+
+/// The same, without holding up everything else.
+pub(super) async fn hashed(path: &Path) -> io::Result<String> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || file_digest(&path)).await.map_err(io::Error::other)?
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
