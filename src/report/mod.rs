@@ -16,6 +16,7 @@ mod render;
 mod screen;
 mod summary;
 mod text;
+mod timings;
 mod trace;
 
 pub use channel::{Events, Receiver, events};
@@ -25,4 +26,5 @@ pub use log::RunLog;
 pub use plan_text::{PlanTextOptions, plan_text};
 pub use render::{Closing, Output, RenderOptions, render};
 pub use text::human;
+pub use timings::Timings;
 pub use trace::init_tracing;
