@@ -100,8 +100,7 @@ struct UpArgs {
     converge: bool,
 }
 
-/// Runs `bootstrap lab …`. Blocks, and the hidden `mirror` has a tokio runtime of its own: not to be
-/// called from one.
+/// Runs `bootstrap lab …`. Blocks until it is done.
 pub fn run(args: LabArgs, global: &Global) -> anyhow::Result<ExitCode> {
     match args.command {
         LabCommand::Up(args) => return up(args, global),

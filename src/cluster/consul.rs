@@ -22,6 +22,9 @@ const AUTOPILOT: &str = "/v1/operator/autopilot/health";
 const NODES: &str = "/v1/catalog/nodes?consistent";
 const LEADER: &str = "/v1/status/leader";
 
+/// Autopilot's own measure of a healthy server, `max_trailing_logs`.
+const MAX_BEHIND: u64 = 250;
+
 pub(super) const SERVER_PATHS: [&str; 4] = [SELF, RAFT, AUTOPILOT, NODES];
 pub(super) const CLIENT_PATHS: [&str; 3] = [SELF, LEADER, NODES];
 
@@ -60,9 +63,27 @@ struct AutopilotServer {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct AgentSelf {
-    #[serde(rename = "Config")]
     config: AgentConfig,
+    stats: Option<AgentStats>,
+}
+
+#[derive(Deserialize)]
+struct AgentStats {
+    /// Servers alone have it.
+    raft: Option<RaftStats>,
+}
+
+/// Raft as one server lives it. All values are texts.
+#[derive(Deserialize)]
+struct RaftStats {
+    /// `Leader`, `Follower` or `Candidate`.
+    state: String,
+    applied_index: String,
+    commit_index: String,
+    /// `never` on a follower that has heard no leader yet; `0` on the leader.
+    last_contact: String,
 }
 
 #[derive(Deserialize)]
@@ -110,11 +131,30 @@ fn servers_agree(expected: &Expected, answers: &Answers) -> Result<String, Strin
     // Every server relays this one to the leader; asking all of them shows that each can.
     for host in views.keys() {
         let answer = answers[host].as_ref().map_err(Clone::clone)?;
+        follows(answer).map_err(|reason| format!("{host}: {reason}"))?;
         autopilot_is_content(expected, answer).map_err(|reason| format!("{host}: {reason}"))?;
         is_in_catalog(host, answer).map_err(|reason| format!("{host}: {reason}"))?;
     }
     let leader = peers.iter().find(|peer| peer.leader).map_or("none", |peer| peer.node.as_str());
     Ok(format!("{voters} of {} voters, leader {leader}", expected.members.len()))
+}
+
+/// The server itself takes part in raft and keeps up. Autopilot looks every two seconds only, so it
+/// still praises a server that was restarted a moment ago.
+fn follows(answer: &BTreeMap<&'static str, Response>) -> Result<(), String> {
+    let agent: AgentSelf = answer.get(SELF).ok_or("the agent was not asked about itself")?.json()?;
+    let raft = agent.stats.and_then(|stats| stats.raft).ok_or("the agent is no server")?;
+    let index = |text: &str| text.parse::<u64>().unwrap_or(0);
+    let behind = index(&raft.commit_index).saturating_sub(index(&raft.applied_index));
+    match raft.state.as_str() {
+        "Leader" | "Follower" if behind > MAX_BEHIND => {
+            Err(format!("{behind} log entries behind what it knows to be committed"))
+        }
+        "Leader" => Ok(()),
+        "Follower" if raft.last_contact == "never" => Err("it has not heard from the leader yet".to_owned()),
+        "Follower" => Ok(()),
+        state => Err(format!("it is a {}", state.to_lowercase())),
+    }
 }
 
 fn autopilot_is_content(

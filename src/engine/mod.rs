@@ -150,7 +150,8 @@ async fn converge(
         before_changes()?;
         apply::apply(fleet, wanted, &plan, &observed.seen, options, events, stop, &mut outcome).await;
     }
-    if !outcome.stopped && outcome.unhealthy.is_none() {
+    // What was held back cannot stand, and says so itself.
+    if !outcome.stopped && outcome.unhealthy.is_none() && outcome.held_back.is_empty() {
         gate::verify(fleet, wanted, &observed.seen, options, events, stop, &mut outcome).await;
     }
     Ok(outcome)

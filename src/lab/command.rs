@@ -71,7 +71,37 @@ pub fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
-/// The last lines of the file, empty if there is none.
+/// The last lines of the file, without colours; empty if there is none.
 pub fn file_tail(path: &std::path::Path) -> String {
-    tail(&String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()))
+    let text = String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).replace('\r', "");
+    tail(&console::strip_ansi_codes(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_what_ran_and_what_it_said() {
+        let error = run("sh", &["-c", "echo out; echo err >&2; exit 3"]).unwrap_err().to_string();
+        assert!(error.contains("sh -c") && error.contains("exit status: 3"), "{error}");
+        assert!(error.contains("\n    out\n    err"), "{error}");
+        let error = run("no-such-program", &[]).unwrap_err().to_string();
+        assert!(error.contains("no-such-program") && error.contains("installed"), "{error}");
+    }
+
+    #[test]
+    fn input_reaches_the_program() {
+        assert_eq!(run_with_input("cat", &[], "a\nb").unwrap(), "a\nb");
+    }
+
+    #[test]
+    fn a_console_is_shown_without_colours() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let lines: String = (0..40).map(|n| format!("\x1b[0;1;31mline {n}\x1b[0m\r\r\n\r\n")).collect();
+        std::fs::write(file.path(), lines).unwrap();
+        let tail = file_tail(file.path());
+        assert_eq!(tail.lines().count(), TAIL_LINES);
+        assert!(tail.starts_with("line 25\n") && tail.ends_with("line 39"), "{tail:?}");
+    }
 }

@@ -154,7 +154,8 @@ pub fn launch(host: LabHost, unified_cgroups: bool) -> Error {
             "--link-journal=no",
             "--resolv-conf=off",
             "--timezone=off",
-            // The default, a console of its own, logs kilobytes of cursor movement.
+            // The default logs kilobytes of cursor movement; with `pipe` systemd has no console to
+            // tell why it cannot boot.
             "--console=read-only",
             // What container engines, Kubernetes and NFS servers in the hosts need.
             "--capability=all",

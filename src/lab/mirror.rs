@@ -14,7 +14,7 @@ use super::apt::Sources;
 use super::command::{file_tail, run};
 use super::layout::{CONTROLLER, MIRROR_PORT, cache, mirror_folder, state};
 use super::process::{self, wait_until};
-use super::{Error, mounts};
+use super::{Error, Say, mounts};
 
 /// What Debian's package `consul` of [`CONSUL_SUITE`] holds.
 pub const CONSUL_VERSION: &str = "1.8.7";
@@ -22,7 +22,7 @@ pub const CONSUL_VERSION: &str = "1.8.7";
 const CONSUL_SUITE: &str = "bullseye";
 
 /// Puts Consul into the mirror, unless it is there already.
-pub fn fill(sources: &Sources, say: &(dyn Fn(&str) + Sync)) -> Result<(), Error> {
+pub fn fill(sources: &Sources, say: Say) -> Result<(), Error> {
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

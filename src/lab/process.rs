@@ -53,8 +53,8 @@ fn service_marker() -> String {
 
 /// Starts `bootstrap lab NAME --state=… ARGS` as a detached process that writes to `log`.
 pub fn start_service(name: &str, args: &[String], log: &Path) -> Result<Child, Error> {
-    let program = std::env::current_exe().map_err(Error::io("find", "/proc/self/exe"))?;
-    let mut command = Command::new(&program);
+    // Not by its path: that may have been built anew since this one started.
+    let mut command = Command::new("/proc/self/exe");
     command.arg0("bootstrap").arg("lab").arg(name).arg(service_marker()).args(args);
     spawn_logged(command, log)
 }

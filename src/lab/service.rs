@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::layout::{CONTROLLER, LabHost, MAX_HOSTS, MIRROR_PORT, mirror_folder};
+use super::parallel::join;
 use super::{Error, host, mirror, process, relay};
 
 /// Becomes the container of the host called `name`. Returns on failure only.
@@ -15,12 +16,12 @@ pub fn launch(name: &str, unified_cgroups: bool) -> Result<(), Error> {
 /// Serves the releases until killed.
 pub fn serve_mirror() -> Result<(), Error> {
     process::detach();
-    let folder = mirror_folder();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let serve = |runtime: tokio::runtime::Runtime| {
-        runtime.block_on(mirror::serve(&folder, (CONTROLLER, MIRROR_PORT).into()))
+    let serve = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(mirror::serve(&mirror_folder(), (CONTROLLER, MIRROR_PORT).into()))
     };
-    runtime.and_then(serve).map_err(Error::io("serve", &folder))
+    // A thread of its own: the caller's may belong to a runtime already.
+    std::thread::scope(|scope| join(scope.spawn(serve))).map_err(Error::io("serve", mirror_folder()))
 }
 
 /// Delays frames until killed.

@@ -34,6 +34,11 @@ pub struct HostSeen {
 pub enum PlanError {
     #[error(transparent)]
     Wanted(#[from] WantedError),
+    #[error(
+        "host `{host}`: `{first}` and `{second}` write the same file; each starts from what is there \
+         now, so one would undo the other"
+    )]
+    SameFile { host: HostName, first: StepId, second: StepId },
     #[error("host `{host}`, role `{role}`: {step}")]
     Resource { host: HostName, role: RoleName, step: StepId, source: crate::resource::Error },
 }
@@ -102,6 +107,7 @@ fn host_steps(
 ) -> Result<HostSteps, PlanError> {
     let mut steps = HostSteps { prepare: Vec::new(), activate: Vec::new() };
     let mut planned: BTreeSet<StepId> = BTreeSet::new();
+    let mut written: BTreeMap<String, StepId> = BTreeMap::new();
     for role in &host.roles {
         if steps.prepare.is_empty() && state.marker.as_deref() != Some(seen.marker.as_str()) {
             steps.prepare.push(marker_step(&role.name, state, &seen.marker));
@@ -123,6 +129,10 @@ fn host_steps(
                     source,
                 })?;
             let Some(change) = change else { continue };
+            if let Some(first) = resource.path().and_then(|path| written.insert(path.to_owned(), id.clone()))
+            {
+                return Err(PlanError::SameFile { host: host.host.name.clone(), first, second: id });
+            }
             planned.insert(id.clone());
             let step = Step { id, role: role.name.clone(), change };
             match resource.phase() {

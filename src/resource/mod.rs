@@ -146,6 +146,16 @@ impl Resource {
         self
     }
 
+    /// The file that it writes, if it writes one from a text.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::File(file) => Some(file.path.as_str()),
+            Self::JsonMerge(merge) => Some(merge.path.as_str()),
+            Self::BlockInFile(block) => Some(block.path.as_str()),
+            _ => None,
+        }
+    }
+
     /// Whether its content is kept out of plans, diffs and logs.
     pub fn secret(&self) -> bool {
         matches!(self, Self::File(File { secret: true, .. }))

@@ -370,6 +370,11 @@ user_probe() {
 
 # Step: makes a group: GROUP GID SYSTEM(true|false); GID may be empty.
 group_add() {
+  # A package of the same plan may have made it since the host was observed.
+  if entry=$(account group "$1") && [ -n "$entry" ]; then
+    numbered "group $1" "$2" "$entry"
+    return 0
+  fi
   if command -v groupadd >/dev/null; then
     if [ "$3" = true ]; then set -- "$1" "$2" --system; else set -- "$1" "$2"; fi
     name=$1 gid=$2
@@ -381,10 +386,22 @@ group_add() {
   fi
 }
 
+# Fails when an account that is there already has another number than the wanted one, if one is wanted.
+numbered() {
+  rest=${3#*:*:}
+  [ -z "$2" ] || [ "${rest%%:*}" = "$2" ] || fail "$1 has the number ${rest%%:*}, not $2"
+}
+
 # Step: makes a user: USER UID GROUP SYSTEM HOME SHELL CREATE-HOME; UID, HOME and SHELL may be empty.
 user_add() {
   umask 022
   name=$1 uid=$2 group=$3 system=$4 home=$5 shell=$6 create_home=$7
+  # As above: a package may have been quicker.
+  if entry=$(account passwd "$name") && [ -n "$entry" ]; then
+    numbered "user $name" "$uid" "$entry"
+    user_change "$name" "$group" "$home" "$shell"
+    return 0
+  fi
   if [ -z "$shell" ] && [ "$system" = true ]; then shell=$(no_login_shell); fi
   if [ -z "$home" ] && [ "$system" = true ]; then home=/nonexistent; fi
   set --

@@ -18,10 +18,11 @@ use crate::script::{Parser, Record, Script};
 /// An open connection: sessions run one after another, so it works with `MaxSessions 1`.
 ///
 /// When it is dropped the link is closed as well, but a worker thread waits for that: prefer
-/// [`Connection::close`]. If this program is killed, ssh notices and leaves within ten seconds.
+/// [`Connection::close`]. If this program is killed, ssh notices and leaves within seconds.
 #[derive(Debug)]
 pub struct Connection {
     pub(super) host: HostName,
+    pub(super) address: String,
     pub(super) settings: SshSettings,
     pub(super) password: Option<BecomePassword>,
     pub(super) session: Session,
@@ -44,6 +45,7 @@ impl Connection {
         tracing::debug!(host = %target.host, "connected");
         Ok(Self {
             host: target.host.clone(),
+            address: target.address.clone(),
             settings: target.settings.clone(),
             password: password.cloned(),
             session: Session::new_native_mux(master.dir),
@@ -79,8 +81,11 @@ impl Connection {
         };
         let mut parser = Parser::new(script.nonce());
         let mut records = Vec::new();
+        let mut noise = String::new();
         let read = |line: &[u8]| {
-            let Some(record) = parser.line(&String::from_utf8_lossy(line)) else {
+            let line = String::from_utf8_lossy(line);
+            let Some(record) = parser.line(&line) else {
+                noise = line.into_owned();
                 return ControlFlow::Continue(());
             };
             on_record(&record);
@@ -101,9 +106,10 @@ impl Connection {
             return Err(error);
         }
         if ended.status.is_none() && !self.is_alive().await {
-            return Err(self.cut());
+            return Err(self.cut().await);
         }
-        let last = last_line(&ended.stderr).to_owned();
+        // A login shell that lets nobody in says so on stdout.
+        let last = last_line(if ended.stderr.is_empty() { &noise } else { &ended.stderr }).to_owned();
         Err(Error::ScriptStopped { host: self.host.clone(), status: ended.status, last })
     }
 
@@ -153,12 +159,12 @@ impl Connection {
         self.session.check().await.is_ok()
     }
 
-    pub(super) fn cut(&self) -> Error {
-        Error::LinkCut { host: self.host.clone(), last: master::last_words(self.directory()) }
+    pub(super) async fn cut(&self) -> Error {
+        Error::LinkCut { host: self.host.clone(), last: master::last_words(self.directory()).await }
     }
 
-    pub(super) fn lost(&self) -> Error {
-        Error::ConnectionLost { host: self.host.clone(), last: master::last_words(self.directory()) }
+    pub(super) async fn lost(&self) -> Error {
+        Error::ConnectionLost { host: self.host.clone(), last: master::last_words(self.directory()).await }
     }
 
     /// The private directory: ssh's socket and log, forwarded sockets.

@@ -39,10 +39,7 @@ pub enum Error {
     SessionRefused { host: HostName, reason: String },
     #[error("host `{host}`: sudo asks for a password")]
     SudoPasswordNeeded { host: HostName },
-    #[error(
-        "host `{host}`: sudo refuses the password{}",
-        shown(", as it was refused on `", first, "` and is not tried again")
-    )]
+    #[error("host `{host}`: {}", refused_by(first))]
     SudoPasswordWrong {
         host: HostName,
         /// The host that refused it, when it was not even sent to this one.
@@ -198,6 +195,13 @@ fn shown(before: &str, value: &Option<impl fmt::Display>, after: &str) -> String
 
 fn tried(keys: &[String]) -> String {
     if keys.is_empty() { "no key was offered".to_owned() } else { format!("tried {}", keys.join(", ")) }
+}
+
+fn refused_by(first: &Option<HostName>) -> String {
+    match first {
+        None => "sudo refuses the password".to_owned(),
+        Some(first) => format!("the sudo password is not tried here, as host `{first}` has refused it"),
+    }
 }
 
 fn seconds(duration: Duration) -> String {

@@ -41,7 +41,10 @@ impl Drop for Forward {
 pub(super) async fn open(connection: &Connection, port: u16) -> Result<Forward, Error> {
     let allowed = connection.forwarding.get_or_try_init(|| is_allowed(connection)).await?;
     if !allowed {
-        return Err(Error::ForwardingForbidden { host: connection.host.clone(), at: "the host".to_owned() });
+        return Err(Error::ForwardingForbidden {
+            host: connection.host.clone(),
+            at: connection.address.clone(),
+        });
     }
     listen(connection, port).await
 }
@@ -53,7 +56,7 @@ async fn listen(connection: &Connection, port: u16) -> Result<Forward, Error> {
     let there = Socket::TcpSocket { host: "127.0.0.1".into(), port };
     match connection.session.request_port_forward(ForwardType::Local, path.as_path(), there).await {
         Ok(()) => Ok(Forward { path }),
-        Err(openssh::Error::Disconnected) => Err(connection.lost()),
+        Err(openssh::Error::Disconnected) => Err(connection.lost().await),
         Err(source) => {
             let host = connection.host.clone();
             Err(Error::Local { host, what: "ssh cannot forward a port", source: source.into() })

@@ -49,7 +49,7 @@ pub(super) async fn converse(
     let (Some(stdin), Some(stdout), Some(stderr)) =
         (child.stdin().take(), child.stdout().take(), child.stderr().take())
     else {
-        return Err(connection.lost());
+        return Err(connection.lost().await);
     };
     let (signs, heard) = mpsc::unbounded_channel();
     let tail = Mutex::new(Vec::new());
@@ -112,7 +112,7 @@ async fn spawn<'a>(
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().await;
         match spawned {
             Ok(child) => return Ok(child),
-            Err(openssh::Error::Disconnected) => return Err(connection.lost()),
+            Err(openssh::Error::Disconnected) => return Err(connection.lost().await),
             Err(error) => {
                 let reason =
                     std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);

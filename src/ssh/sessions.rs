@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use super::{BecomePassword, ConnectOptions, Connection, Error, Target};
+use super::{BecomePassword, ConnectOptions, Connection, Error, Target, master};
 use crate::inventory::HostName;
 
 /// Open connections by host; a host that could not be reached is not in it.
@@ -15,6 +15,9 @@ pub struct Sessions {
 }
 
 impl Sessions {
+    /// How many hosts connect at once unless the user says otherwise.
+    pub const PARALLEL: usize = 100;
+
     /// Connects to all targets, at most `parallel` at a time. `on_host` hears of each as it is decided.
     pub async fn open(
         targets: &[Target],
@@ -23,10 +26,13 @@ impl Sessions {
         parallel: usize,
         mut on_host: impl FnMut(&HostName, Result<(), &Error>),
     ) -> (Self, BTreeMap<HostName, Error>) {
+        master::sweep(options);
         let mut sessions = Self::default();
         let mut failed = BTreeMap::new();
         let one = |target| async move { (target, Connection::open(target, options, password).await) };
-        let mut decided = stream::iter(targets.iter().map(one)).buffer_unordered(parallel.max(1));
+        // Gathered first: a stream that still maps references is not `Send`.
+        let opening: Vec<_> = targets.iter().map(one).collect();
+        let mut decided = stream::iter(opening).buffer_unordered(parallel.max(1));
         while let Some((Target { host, .. }, opened)) = decided.next().await {
             on_host(host, opened.as_ref().map(|_| ()));
             match opened {
@@ -62,7 +68,7 @@ impl Sessions {
     pub async fn close(self) {
         let closing = self.open.into_values().map(Connection::close);
         stream::iter(closing)
-            .buffer_unordered(100)
+            .buffer_unordered(Self::PARALLEL)
             .for_each(async |closed| {
                 if let Err(error) = closed {
                     tracing::debug!(host = %error.host(), %error, "not closed");

@@ -91,7 +91,7 @@ pub(super) async fn upload(
         }
         None => match refusal(connection, &ended) {
             Some(error) => Err(error),
-            None if ended.status.is_none() && !connection.is_alive().await => Err(connection.cut()),
+            None if ended.status.is_none() && !connection.is_alive().await => Err(connection.cut().await),
             None => Err(failed(last_line(&ended.stderr).to_owned())),
         },
     }
