@@ -183,6 +183,37 @@ fn the_page_takes_its_place_in_one_rename() {
     assert!(timings.write(&missing).is_err());
 }
 
+#[test]
+fn a_run_that_failed_leaves_its_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let inventory = r#"
+cluster: dc1
+ssh: { user: root, port: 1 }
+hosts: { "node-[1-3]": { address: "127.0.0.[1-3]" } }
+groups: { servers: { hosts: ["node-*"], roles: [consul-server] } }
+"#;
+    std::fs::write(folder.path().join("inventory.yaml"), inventory).unwrap();
+    let bootstrap = |command: &str, page: &str| {
+        let mut call = std::process::Command::new(env!("CARGO_BIN_EXE_bootstrap"));
+        call.current_dir(folder.path()).args([command, "inventory.yaml", "--timeout", "1s", "--timings", page]);
+        call.output().unwrap()
+    };
+    for command in ["up", "plan"] {
+        let ran = bootstrap(command, "run.html");
+        assert_ne!(ran.status.code(), Some(0), "{ran:?}");
+        let page = std::fs::read_to_string(folder.path().join("run.html")).unwrap();
+        std::fs::remove_file(folder.path().join("run.html")).unwrap();
+        let data: serde_json::Value = serde_json::from_str(data_block(&page)).unwrap();
+        assert_eq!(data["command"], command);
+        assert_eq!(data["hosts"][2]["result"], "failed", "{data}");
+        assert!(data["hosts"][2]["error"].as_str().unwrap().contains("refuse"), "{data}");
+    }
+    // Known before anything is done.
+    let ran = bootstrap("up", "no/run.html");
+    assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("its folder does not exist"), "{ran:?}");
+}
+
 /// Pages for eyes: `TIMINGS=/tmp/pages cargo test --test report_timings -- --ignored demo_`.
 #[test]
 #[ignore = "writes pages for people"]

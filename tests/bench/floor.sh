@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2154 # what `run` puts in front
 # The floor: what a careful person writes by hand for `ssh HOST sh -s`, one session, no plan, no lock, no diff.
 # `run` puts NAME, ADDRESS, ROLE, MIRROR, VERSION and the functions `body_…` (the files) in front of it.
 set -eu

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Takes away what any of the tools has put on a host; the packages stay.
 systemctl kill -s KILL consul 2>/dev/null
 systemctl stop consul 2>/dev/null
