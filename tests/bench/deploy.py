@@ -47,7 +47,7 @@ systemd.daemon_reload(name="units", _if=changed)
 systemd.service(name="enabled", service="consul", enabled=True, running=None)
 server.shell(name="restart", commands=["systemctl --no-block restart consul"], _if=changed)
 if data.role == "server":
-    met = "[ \"$(curl -fs http://127.0.0.1:8500/v1/operator/raft/configuration | grep -o '\"Voter\":true' | wc -l)\" -eq 3 ]"
+    met = "curl -fs http://127.0.0.1:8500/v1/operator/autopilot/health | grep -q '\"FailureTolerance\":1'"
 else:
     met = "[ \"$(curl -fs http://127.0.0.1:8500/v1/status/leader || echo '\"\"')\" != '\"\"' ]"
 server.shell(name="quorum", commands=[f"until {met}; do sleep 0.1; done"])

@@ -47,8 +47,8 @@ if [ "$restart" = yes ]; then
 fi
 quorum() {
   if [ "$ROLE" = server ]; then
-    peers=$(curl -fs 'http://127.0.0.1:8500/v1/operator/raft/configuration') || return 1
-    [ "$(printf %s "$peers" | grep -o '"Voter":true' | wc -l)" -eq 3 ]
+    # 200 only when every server is healthy.
+    curl -fs http://127.0.0.1:8500/v1/operator/autopilot/health | grep -q '"FailureTolerance":1'
   else
     [ "$(curl -fs http://127.0.0.1:8500/v1/status/leader)" != '""' ]
   fi
