@@ -264,9 +264,9 @@ pub(super) fn situation(expected: &Expected, answers: &Answers) -> Situation {
 }
 
 pub(super) fn notes(expected: &Expected, answers: &Answers) -> Vec<String> {
-    let Some(peers) = answers.values().find_map(|answer| peers(answer).ok().filter(|p| !p.is_empty())) else {
-        return Vec::new();
-    };
+    let found = answers.values().find_map(|answer| peers(answer).ok().filter(|peers| !peers.is_empty()));
+    let Some(mut peers) = found else { return Vec::new() };
+    peers.sort_by(|one, other| one.node.cmp(&other.node));
     let width = peers.iter().map(|peer| peer.node.len()).max().unwrap_or(0);
     let mut notes: Vec<String> = peers
         .iter()

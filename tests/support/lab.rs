@@ -89,15 +89,24 @@ impl Lab {
 
     /// Runs a shell command on a host, as the lab's user.
     pub fn ssh(&self, host: &str, command: &str) -> Ran {
+        self.ssh_with(
+            &["StrictHostKeyChecking=yes", &format!("UserKnownHostsFile={STATE}/known_hosts")],
+            host,
+            command,
+        )
+    }
+
+    /// The same whatever host key it shows: for tests that have changed it.
+    pub fn ssh_to_anybody(&self, host: &str, command: &str) -> Ran {
+        self.ssh_with(&["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"], host, command)
+    }
+
+    fn ssh_with(&self, options: &[&str], host: &str, command: &str) -> Ran {
         let mut call = Command::new("ssh");
-        call.args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "StrictHostKeyChecking=yes"]);
-        call.args([
-            "-o",
-            &format!("UserKnownHostsFile={STATE}/known_hosts"),
-            "-i",
-            &format!("{STATE}/id_ed25519"),
-        ]);
-        call.args(["-l", &self.user, &self.address(host), command]);
+        for option in ["BatchMode=yes", "ConnectTimeout=5", "LogLevel=ERROR"].iter().chain(options) {
+            call.args(["-o", option]);
+        }
+        call.args(["-i", &format!("{STATE}/id_ed25519"), "-l", &self.user, &self.address(host), command]);
         Ran::of(call.output().unwrap())
     }
 
@@ -129,9 +138,6 @@ impl Lab {
 
     /// How often sshd on a host has let somebody in, and how many sessions it has begun, so far.
     pub fn logins(&self, host: &str) -> Logins {
-        // Through the hypervisor's side, as a look through ssh would count itself.
-        let journal = format!("{STATE}/hosts/{host}/journal");
-        let _ = journal;
         let text = self.asks(host, "journalctl -u ssh -u ssh.socket -u 'ssh@*' -o cat --no-pager");
         // This look is a login and a session itself.
         Logins {
