@@ -195,7 +195,14 @@ groups: { servers: { hosts: ["node-*"], roles: [consul-server] } }
     std::fs::write(folder.path().join("inventory.yaml"), inventory).unwrap();
     let bootstrap = |command: &str, page: &str| {
         let mut call = std::process::Command::new(env!("CARGO_BIN_EXE_bootstrap"));
-        call.current_dir(folder.path()).args([command, "inventory.yaml", "--timeout", "1s", "--timings", page]);
+        call.current_dir(folder.path()).args([
+            command,
+            "inventory.yaml",
+            "--timeout",
+            "1s",
+            "--timings",
+            page,
+        ]);
         call.output().unwrap()
     };
     for command in ["up", "plan"] {
