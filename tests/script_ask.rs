@@ -40,6 +40,37 @@ fn an_answer_is_its_status_and_body() {
 }
 
 #[test]
+fn several_answers_stay_in_order() {
+    let server = Server::start();
+    server.serve("/one", Page::new("\n{\"a\": \"*\"}\n\n"));
+    server.serve("/two", Page { status: 500, ..Page::new("") });
+    server.serve("/three", Page::new("[1, 2]\n".repeat(20_000)));
+    each(|shell, host, what| {
+        let urls = ["one", "two", "none", "three"].map(|path| format!("{}/{path}", server.url));
+        let seen = host.ask(shell, call("http_get", &urls.each_ref().map(String::as_str)));
+        let seen = seen.of("probe");
+        assert_eq!(seen.all("status").collect::<Vec<_>>(), ["200", "500", "404", "200"], "{what}");
+        let bodies: Vec<_> = seen.all("body").collect();
+        assert_eq!(bodies[..3], ["\n{\"a\": \"*\"}\n\n", "", "not here\n"], "{what}");
+        assert_eq!(bodies[3].len(), 140_000, "{what}");
+    });
+}
+
+#[test]
+fn the_first_that_does_not_answer_ends_the_questions() {
+    let server = Server::start();
+    server.serve("/one", Page::new("1"));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    each(|shell, host, what| {
+        let (good, bad) = (format!("{}/one", server.url), format!("http://127.0.0.1:{port}/"));
+        let seen = host.ask(shell, call("http_get", &[&good, &bad, &good]));
+        let seen = seen.of("probe");
+        assert_eq!(seen.all("status").collect::<Vec<_>>(), ["200"], "{what}: {seen:?}");
+        assert!(seen.has("error"), "{what}: {seen:?}");
+    });
+}
+
+#[test]
 fn no_answer_is_an_error() {
     // A port that was free a moment ago.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

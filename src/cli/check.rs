@@ -80,7 +80,7 @@ fn connect(args: &CheckArgs, global: &Global, password: Option<String>) -> anyho
     let runtime = tokio::runtime::Runtime::new()?;
     // Every failure ends up in the table.
     let (events, _) = events();
-    let preflight = runtime.block_on(engine::check(&setup.wanted, &setup.marker, &setup.options, &events));
+    let preflight = runtime.block_on(engine::check(&setup.wanted, &setup.marker, &setup.options, &events))?;
     let errors = || preflight.findings.iter().filter(|finding| finding.is_error());
     let exit = match errors().count() {
         0 => Exit::Done,

@@ -18,6 +18,9 @@ pub struct PlanArgs {
     /// Exit with status 5 when there is something to change.
     #[arg(long)]
     exit_code: bool,
+    /// Write a page that shows how long each host took to connect and to answer.
+    #[arg(long, value_name = "FILE.html")]
+    timings: Option<PathBuf>,
     #[command(flatten)]
     reach: Reach,
 }
@@ -32,6 +35,7 @@ pub fn run(args: &PlanArgs, global: &Global, password: Option<String>) -> anyhow
         // The plan itself is the output; on the way only failures are worth a line.
         let mut options = RenderOptions::new(Output::Plain);
         options.color = global.color_on_stderr();
+        options.timings = run::timings(args.timings.as_deref())?;
         let printing = tokio::spawn(render(receiver, options));
         events.send(Event::RunStarted {
             command: "plan".to_owned(),
@@ -40,7 +44,7 @@ pub fn run(args: &PlanArgs, global: &Global, password: Option<String>) -> anyhow
         });
         let result = engine::plan(&setup.wanted, &setup.marker, &setup.options, &events).await;
         drop(events);
-        printing.await?;
+        run::write_timings(args.timings.as_deref(), &printing.await?);
         anyhow::Ok(result?)
     })?;
     let mut stdout = std::io::stdout();

@@ -15,6 +15,7 @@ use crate::cluster::Marker;
 use crate::engine::{EngineError, Options};
 use crate::inventory::{HostName, Inventory, range};
 use crate::releases::{Cache, file_digest};
+use crate::report::{Closing, Timings};
 use crate::roles::{Wanted, variables_to_generate};
 use crate::script::LockHolder;
 use crate::secrets::Secrets;
@@ -117,6 +118,26 @@ fn holder(between: Duration) -> LockHolder {
         who: format!("{user}@{} pid {}", machine.unwrap_or_else(|| "unknown".into()), std::process::id()),
         since: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         between,
+    }
+}
+
+/// What listens for `--timings FILE`. A folder that is not there is found now, not after the run.
+pub fn timings(file: Option<&Path>) -> anyhow::Result<Option<Timings>> {
+    let Some(file) = file else { return Ok(None) };
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() || file.is_dir() {
+        let problem = if file.is_dir() { "it is a folder" } else { "its folder does not exist" };
+        return Err(UsageError(format!("--timings {}: {problem}", file.display())).into());
+    }
+    Ok(Some(Timings::new(Timestamp::now())))
+}
+
+/// Writes the page of `--timings`. What the run came to matters more than its page: trouble is told,
+/// and the exit status stays.
+pub fn write_timings(file: Option<&Path>, closing: &Closing) {
+    let (Some(file), Some(timings)) = (file, &closing.timings) else { return };
+    if let Err(error) = timings.write(file) {
+        eprintln!("warning: cannot write the timings to {}: {error}", file.display());
     }
 }
 

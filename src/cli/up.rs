@@ -19,6 +19,9 @@ the hosts themselves are the state."
 pub struct UpArgs {
     /// The inventory.
     pub inventory: PathBuf,
+    /// Write a page that shows what each host did when, also of a run that failed.
+    #[arg(long, value_name = "FILE.html")]
+    pub timings: Option<PathBuf>,
     #[command(flatten)]
     pub reach: Reach,
 }
@@ -31,23 +34,25 @@ pub fn run(args: &UpArgs, global: &Global, password: Option<String>) -> anyhow::
         .with_context(|| format!("cannot write a run log below {}", setup.folder.display()))?;
     init_tracing(global.verbose, global.color_on_stderr(), Some(&log));
     let runtime = tokio::runtime::Runtime::new()?;
-    let outcome = runtime.block_on(converge(&args.inventory, global, &setup, log))?;
+    let outcome = runtime.block_on(converge(args, global, &setup, log))?;
     Ok(Exit::of(&outcome))
 }
 
 async fn converge(
-    inventory: &Path,
+    args: &UpArgs,
     global: &Global,
     setup: &run::Setup,
     log: RunLog,
 ) -> anyhow::Result<Outcome> {
     let started = Instant::now();
+    let inventory = args.inventory.as_path();
     let (events, receiver) = events();
     let terminal = console::Term::stderr().is_term();
     let mut options = RenderOptions::new(Output::choose(global.json(), global.verbose, terminal));
     options.color = global.color_on_stderr();
     options.verbose = global.verbose > 0;
     options.log = Some(log);
+    options.timings = run::timings(args.timings.as_deref())?;
     let printing = tokio::spawn(render(receiver, options));
     events.send(Event::RunStarted {
         command: "up".to_owned(),
@@ -77,7 +82,7 @@ async fn converge(
         });
     }
     drop(events);
-    printing.await?;
+    run::write_timings(args.timings.as_deref(), &printing.await?);
     Ok(result?)
 }
 

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::observe::{http_get, response};
+use super::observe::{answer, http_get, question};
 use crate::cluster::{Answer, Gate, Response};
-use crate::plan::StepId;
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::{Connection, Forward};
 
@@ -58,14 +57,11 @@ impl<'a> Api<'a> {
     }
 
     async fn ask_script(&self) -> Answer {
-        let paths = self.gate.paths();
-        let probes: Vec<_> =
-            paths.iter().map(|path| (StepId((*path).to_owned()), http_get(self.port, path))).collect();
-        let script = Script::ask(&Nonce::random(), &probes);
+        let probe = (question(self.gate), http_get(self.port, self.gate));
+        let script = Script::ask(&Nonce::random(), &[probe]);
         let records =
             self.connection.run(&script, REQUEST * 4, |_| ()).await.map_err(|error| error.to_string())?;
-        let observation = Observation::new(&records);
-        paths.iter().map(|path| Ok((*path, response(&observation, path)?))).collect()
+        answer(&Observation::new(&records), self.gate)
     }
 }
 

@@ -83,7 +83,9 @@ pub(super) async fn wait(
             return Err(format!("{}: {last}", gate.name()));
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        // In proportion to what has passed: what is soon there is soon seen, and what takes long is not
+        // asked often. Autopilot looks every 2 s, and doubling would see it up to a second later.
+        pause = (started.elapsed() / 8).clamp(FIRST_PAUSE, LONGEST_PAUSE);
     }
 }
 

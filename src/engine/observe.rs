@@ -116,10 +116,7 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
             }
         }
         let Some(gate) = role.gate.as_deref().and_then(Gate::parse) else { continue };
-        let port = gate.port(&wanted.variables);
-        for path in gate.paths() {
-            probes.push((question(gate, path), http_get(port, path)));
-        }
+        probes.push((question(gate), http_get(gate.port(&wanted.variables), gate)));
         if let Ok(directory) = Arg::new(gate.data_directory(&wanted.variables)) {
             probes.push((data(gate), Call::new("raft_data", [directory])));
         }
@@ -128,39 +125,38 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
     Ok(probes)
 }
 
-fn question(gate: Gate, path: &str) -> StepId {
-    StepId(format!("{} {path}", gate.name()))
+/// The id of the probe that asks a gate's questions.
+pub(super) fn question(gate: Gate) -> StepId {
+    StepId(format!("{} answers", gate.name()))
 }
 
 fn data(gate: Gate) -> StepId {
     StepId(format!("{} data", gate.name()))
 }
 
-/// Asks an agent on the host's own loopback.
-pub(super) fn http_get(port: u16, path: &'static str) -> Call {
-    let url = Arg::new(format!("http://127.0.0.1:{port}{path}")).expect("paths are literals without NUL");
-    Call::new("http_get", [url])
+/// Asks an agent a gate's questions, on the host's own loopback.
+pub(super) fn http_get(port: u16, gate: Gate) -> Call {
+    let url = |path: &&str| {
+        Arg::new(format!("http://127.0.0.1:{port}{path}")).expect("paths are literals without NUL")
+    };
+    Call::new("http_get", gate.paths().iter().map(url))
 }
 
 /// What a host's agent said to the observe script.
-fn answer(observation: &Observation, gate: Gate) -> Answer {
-    let mut said = BTreeMap::new();
-    for &path in gate.paths() {
-        let response = response(observation, &question(gate, path).0)?;
-        said.insert(path, response);
-    }
-    Ok(said)
-}
-
-/// One `http_get` as the host reported it.
-pub(super) fn response(observation: &Observation, id: &str) -> Result<Response, String> {
-    let fields = observation.of(id);
-    let status = fields.text("status").and_then(|status| status.parse().ok()).unwrap_or(0);
-    if status == 0 {
+pub(super) fn answer(observation: &Observation, gate: Gate) -> Answer {
+    let fields = observation.of(&question(gate).0);
+    let said = fields.all("status").filter_map(|status| status.parse().ok()).zip(fields.all_bytes("body"));
+    let said: BTreeMap<_, _> = gate
+        .paths()
+        .iter()
+        .zip(said)
+        .map(|(&path, (status, body))| (path, Response { status, body: body.to_vec() }))
+        .collect();
+    if said.len() < gate.paths().len() {
         let reason = fields.text("error").map(str::trim).filter(|reason| !reason.is_empty());
         return Err(reason.unwrap_or("its agent does not answer").to_owned());
     }
-    Ok(Response { status, body: fields.bytes("body").unwrap_or_default().to_vec() })
+    Ok(said)
 }
 
 /// Reads what the hosts said: what stands already, what is to be changed, what stands in the way.
@@ -192,6 +188,10 @@ pub(super) async fn assess(
             .map(|host| (host.clone(), answer(&hosts[host].observation, members.gate)))
             .collect();
         situations.insert(members.gate.name().to_owned(), members.gate.situation(&expected, &answers));
+        if expected.asked.is_empty() {
+            // `--limit` leaves all of them alone: this run says nothing about them.
+            continue;
+        }
         match members.gate.judge(&expected, &answers) {
             Verdict::Met { .. } => notes.extend(members.gate.notes(&expected, &answers)),
             Verdict::NotYet { reason } => {

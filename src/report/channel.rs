@@ -1,20 +1,22 @@
 //! The one way from the engine to the terminal.
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::Event;
 
 /// Where events are sent. Clones go to every task of a run; the report ends when the last is dropped.
 #[derive(Clone, Debug)]
 pub struct Events {
-    sender: mpsc::UnboundedSender<Event>,
+    sender: mpsc::UnboundedSender<(Instant, Event)>,
     closed: watch::Receiver<bool>,
 }
 
 /// Where events arrive: handed to [`render()`](super::render()).
 #[derive(Debug)]
 pub struct Receiver {
-    pub(super) events: mpsc::UnboundedReceiver<Event>,
+    /// Each with the moment it was sent: a slow terminal takes it later.
+    pub(super) events: mpsc::UnboundedReceiver<(Instant, Event)>,
     pub(super) closed: watch::Sender<bool>,
 }
 
@@ -29,7 +31,7 @@ pub fn events() -> (Events, Receiver) {
 impl Events {
     /// Never blocks. Without a receiver the event is lost, which only tests that render nothing want.
     pub fn send(&self, event: Event) {
-        let _ = self.sender.send(event);
+        let _ = self.sender.send((Instant::now(), event));
     }
 
     /// Whether the reader of the output has gone (`| head`): the run should end with its stage.

@@ -17,6 +17,7 @@ mod render;
 mod screen;
 mod summary;
 mod text;
+mod timings;
 mod trace;
 
 pub use channel::{Events, Receiver, events};
@@ -27,4 +28,5 @@ pub use plan_text::{PlanTextOptions, plan_text};
 pub use preflight_text::{finding, preflight_summary, preflight_table, wrapped};
 pub use render::{Closing, Output, RenderOptions, render};
 pub use text::human;
+pub use timings::Timings;
 pub use trace::init_tracing;

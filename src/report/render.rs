@@ -17,7 +17,7 @@ use super::plain::Plain;
 use super::progress::Progress;
 use super::summary::summary;
 use super::text::Paint;
-use super::{Event, HostOutcome, Receiver, RunLog, log};
+use super::{Event, HostOutcome, Receiver, RunLog, Timings, log};
 use crate::inventory::HostName;
 
 /// How a run is shown.
@@ -50,6 +50,8 @@ pub struct RenderOptions {
     /// Plain also says when hosts are connected and when steps begin.
     pub verbose: bool,
     pub log: Option<RunLog>,
+    /// Hears every event, and comes back in [`Closing`].
+    pub timings: Option<Timings>,
     /// Where JSON goes.
     pub stdout: Box<dyn Write + Send>,
     /// Where lines and the summary go. Bars always draw on the process's own stderr.
@@ -60,7 +62,7 @@ impl RenderOptions {
     /// To the process's streams, without colour or log.
     pub fn new(output: Output) -> Self {
         let (stdout, stderr) = (Box::new(io::stdout()), Box::new(io::stderr()));
-        Self { output, color: false, verbose: false, log: None, stdout, stderr }
+        Self { output, color: false, verbose: false, log: None, timings: None, stdout, stderr }
     }
 }
 
@@ -79,6 +81,8 @@ pub struct Closing {
     /// The gates whose deadline passed.
     pub failed_gates: Vec<String>,
     pub log: Option<PathBuf>,
+    /// What was handed to it in [`RenderOptions`].
+    pub timings: Option<Timings>,
     /// The reader of the output went away before the end.
     pub output_closed: bool,
 }
@@ -99,7 +103,7 @@ pub async fn render(mut receiver: Receiver, options: RenderOptions) -> Closing {
             () = sleep_until(due.unwrap_or(started)), if due.is_some() => report.draw(started.elapsed()),
             () = next_change(&mut resized), if resized.is_some() => report.draw(started.elapsed()),
             event = receiver.events.recv() => match event {
-                Some(event) => report.take(&event, started.elapsed()),
+                Some((sent, event)) => report.take(&event, sent, started.elapsed()),
                 None => break,
             },
         }
@@ -133,6 +137,9 @@ struct Report {
     paint: Paint,
     log: Option<RunLog>,
     log_path: Option<PathBuf>,
+    timings: Option<Timings>,
+    /// When the first event was sent.
+    began: Option<Instant>,
     stdout: Box<dyn Write + Send>,
     stderr: Box<dyn Write + Send>,
     closed: watch::Sender<bool>,
@@ -162,6 +169,8 @@ impl Report {
             paint,
             log_path: options.log.as_ref().map(|log| log.path().to_owned()),
             log: options.log,
+            timings: options.timings,
+            began: None,
             stdout: options.stdout,
             stderr: options.stderr,
             closed,
@@ -184,7 +193,11 @@ impl Report {
         }
     }
 
-    fn take(&mut self, event: &Event, now: Duration) {
+    fn take(&mut self, event: &Event, sent: Instant, now: Duration) {
+        let began = *self.began.get_or_insert(sent);
+        if let Some(timings) = &mut self.timings {
+            timings.record(event, sent - began);
+        }
         self.progress.apply(event, now);
         if let Some(Err(error)) = self.log.as_ref().map(|log| log.write(event)) {
             self.log = None;
@@ -235,6 +248,7 @@ impl Report {
             outcome: self.progress.finished.map(|finished| finished.outcome).unwrap_or_default(),
             failed_gates: failed.map(|gate| gate.name).collect(),
             log: self.log_path,
+            timings: self.timings,
             output_closed: *self.closed.borrow(),
         }
     }

@@ -55,12 +55,14 @@ impl<'a> Fields<'a> {
 
     /// Every value of a key that is text.
     pub fn all(&self, key: &str) -> impl Iterator<Item = &'a str> {
+        self.all_bytes(key).filter_map(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// Every value of a key.
+    pub fn all_bytes(&self, key: &str) -> impl Iterator<Item = &'a [u8]> {
         let values = self.values;
         let key = key.to_owned();
-        values
-            .iter()
-            .filter(move |(name, _)| *name == key)
-            .filter_map(|(_, value)| std::str::from_utf8(value).ok())
+        values.iter().filter(move |(name, _)| *name == key).map(|(_, value)| value.as_slice())
     }
 
     pub fn has(&self, key: &str) -> bool {

@@ -31,9 +31,20 @@ finish_script() {
 # Sets $encoded, a record's value: one plain line as it is after `=`, anything else as base64 after `~`.
 encode() {
   case $1 in
-    *[!A-Za-z0-9_./:,@+\ -]*) encoded="~$(printf %s "$1" | base64 | tr -d '\n')" ;;
+    *[!A-Za-z0-9_./:,@+\ -]*)
+      # shellcheck disable=SC2046 # the lines become words, and its alphabet has nothing else that a shell takes apart
+      join $(printf %s "$1" | base64)
+      encoded="~$joined"
+      ;;
     *) encoded="=$1" ;;
   esac
+}
+
+# Sets $joined, its arguments as one word: what `tr` would do in a process of its own.
+join() {
+  IFS=''
+  joined="$*"
+  unset IFS
 }
 
 # Says one observed value of the running probe.
@@ -42,9 +53,18 @@ say() {
   printf '%s seen %s %s %s\n' "$nonce" "$probe" "$1" "$encoded"
 }
 
+# Says the first line of a file, unless it cannot be read.
+say_line() {
+  [ -r "$2" ] || return 0
+  IFS= read -r line <"$2" || : # it may lack its end
+  say "$1" "$line"
+}
+
 # Says the bytes of a file as they are.
 say_file() {
-  printf '%s seen %s %s ~%s\n' "$nonce" "$probe" "$1" "$(base64 <"$2" | tr -d '\n')"
+  # shellcheck disable=SC2046 # as in `encode`
+  join $(base64 <"$2")
+  printf '%s seen %s %s ~%s\n' "$nonce" "$probe" "$1" "$joined"
 }
 
 # Runs one probe; when it fails, what it printed on stderr is its `error` value and the next probe goes on.
@@ -221,10 +241,13 @@ facts() {
   for file in /etc/os-release /usr/lib/os-release; do
     [ -r "$file" ] && say_file os-release "$file" && break
   done
-  say arch "$(uname -m)"
-  say hostname "$(first_line /proc/sys/kernel/hostname)"
-  [ ! -r /etc/machine-id ] || say machine-id "$(first_line /etc/machine-id)"
-  say kernel "$(first_line /proc/sys/kernel/osrelease)"
+  # In this order, whatever the order of the options.
+  names=$(uname -n -r -m)
+  say hostname "${names%% *}"
+  names=${names#* }
+  say kernel "${names% *}"
+  say arch "${names##* }"
+  say_line machine-id /etc/machine-id
   say addresses "$(ip -o addr show 2>/dev/null)"
   say ssh-connection "${SSH_CONNECTION:-}"
   # busybox may know no parts of a second; then what follows the dot is no number.
@@ -394,7 +417,8 @@ file_probe() {
   if [ "$2" = read ] && [ "${stat##* }" -le 262144 ]; then
     say_file body "$1"
   else
-    say sha256 "$(digest "$1")"
+    digest_value "$1"
+    say sha256 "$sum"
   fi
 }
 
@@ -405,12 +429,15 @@ file_read() {
 
 # Prints the sha256 of a file, or `absent`.
 digest() {
-  if [ -e "$1" ]; then
-    sum=$(sha256sum <"$1")
-    printf %s "${sum%% *}"
-  else
-    printf absent
-  fi
+  digest_value "$1"
+  printf %s "$sum"
+}
+
+# Sets $sum, the sha256 of a file, or `absent`.
+digest_value() {
+  sum=absent
+  [ ! -e "$1" ] || sum=$(sha256sum <"$1")
+  sum=${sum%% *}
 }
 
 # Step: makes a folder; folders above it get the usual mode.
@@ -619,7 +646,7 @@ release_probe() {
   directory=$1 bin_dir=$2
   shift 2
   if [ -d "$directory" ]; then say directory present; else say directory absent; fi
-  [ ! -r "$directory/.sha256" ] || say archive "$(cat "$directory/.sha256")"
+  say_line archive "$directory/.sha256"
   for binary in "$@"; do
     [ ! -x "$directory/$binary" ] || say binary "$binary"
   done
@@ -836,17 +863,24 @@ systemd_runs() {
   [ -d /run/systemd/system ]
 }
 
-# Prints one property out of $state.
-property() {
+# Sets $value, one property out of $state.
+property_value() {
+  value=''
   case $state in
     *"$nl$1="*)
       rest=${state#*"$nl$1="}
-      printf %s "${rest%%"$nl"*}"
+      value=${rest%%"$nl"*}
       ;;
   esac
 }
 
-# Prints a digest of what the first COUNT paths hold: COUNT PATH...
+# Prints one property out of $state.
+property() {
+  property_value "$1"
+  printf %s "$value"
+}
+
+# Prints a digest of what the first COUNT paths hold, and then what sha256sum adds to it: COUNT PATH...
 # Of a link it takes where it leads, and size and time of what is there: a program of 100 MB is not read on each run.
 fingerprint() {
   left=$1
@@ -859,9 +893,10 @@ fingerprint() {
     elif [ -d "$path" ]; then
       find "$path" -type f | sort | while IFS= read -r file; do printf 'file %s %s\n' "$file" "$(digest "$file")"; done
     else
-      printf 'file %s %s\n' "$path" "$(digest "$path")"
+      digest_value "$path"
+      printf 'file %s %s\n' "$path" "$sum"
     fi
-  done | sha256sum | cut -d ' ' -f 1
+  done | sha256sum
 }
 
 # Sets $restart_mark and $reload_mark, the fingerprints of what a unit watches: RESTART-COUNT PATH...
@@ -872,6 +907,7 @@ unit_marks() {
   if [ "$count" -gt 0 ]; then restart_mark=$(fingerprint "$count" "$@"); fi
   shift "$count"
   if [ "$#" -gt 0 ]; then reload_mark=$(fingerprint "$#" "$@"); fi
+  restart_mark=${restart_mark%% *} reload_mark=${reload_mark%% *}
 }
 
 # Sets $restart_saved and $reload_saved, the fingerprints of the unit's last start by this program.
@@ -897,7 +933,8 @@ unit_probe() {
   fi
   unit_state "$1" LoadState ActiveState SubState UnitFileState NeedDaemonReload
   for name in LoadState ActiveState SubState UnitFileState NeedDaemonReload; do
-    say "$name" "$(property "$name")"
+    property_value "$name"
+    say "$name" "$value"
   done
   unit_saved "$1"
   shift
@@ -1100,14 +1137,35 @@ journal_tail() {
   say lines "$(journalctl -u "$1" -n "$2" --no-pager -q -o short-iso)"
 }
 
-# Probe: asks a local API: says `status` and `body`, in 2 s or not at all.
+# Probe: asks a local API: says `status` and `body` of each URL in turn, in 2 s or not at all.
 http_get() {
   if command -v curl >/dev/null; then
-    answer=$(curl --silent --show-error --max-time 2 --noproxy '*' -w '\n%{http_code}' "$1") || return 1
-    say status "${answer##*"$nl"}"
-    say body "${answer%"$nl"*}"
-    return 0
+    http_curl "$@"
+    return
   fi
+  for url in "$@"; do http_any "$url" || return 1; done
+}
+
+# All by one curl: to start it takes longer than to be answered. What answers in JSON has no bare control character in it.
+http_curl() {
+  mark=$(printf '\036') failed=0
+  answers=$(curl --silent --show-error --max-time 2 --noproxy '*' --fail-early -w "$mark%{http_code}$mark" "$@") || failed=1
+  set -f
+  IFS=$mark
+  # shellcheck disable=SC2086 # to be taken apart at the marks
+  set -- $answers
+  unset IFS
+  set +f
+  while [ "$#" -ge 2 ] && [ "$2" != 000 ]; do
+    say status "$2"
+    say body "$1"
+    shift 2
+  done
+  return "$failed"
+}
+
+# One URL, by what a host without curl has.
+http_any() {
   # The dot keeps the newlines at the end of the body.
   answer=$(http_raw "$1" && printf .) || return 1
   answer=${answer%.}
