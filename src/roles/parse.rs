@@ -21,6 +21,7 @@ const KEYS: &[&str] = &[
     "resources",
     "ports",
     "gate",
+    "removable",
     "quorum",
 ];
 /// Keys of a resource that are no kind.
@@ -134,6 +135,10 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         resources,
         ports,
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
+        removable: fields
+            .written("removable")
+            .and_then(|node| reader.bool(node, "`removable`"))
+            .unwrap_or(false),
         quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
         templates,
     }
