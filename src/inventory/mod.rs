@@ -11,6 +11,7 @@
 mod address;
 mod check;
 mod draft;
+pub mod edit;
 mod model;
 mod names;
 pub mod node;
