@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::exit::Rejected;
 use super::{Global, problems};
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, yaml};
 use crate::roles::{self, RoleSet};
 
 /// What a command works on.
@@ -16,9 +16,18 @@ pub struct Loaded {
 /// Reads and checks an inventory. Warnings are shown and do not stop; errors are shown, all of them,
 /// and end in [`Rejected`].
 pub fn load(path: &Path, global: &Global) -> anyhow::Result<Loaded> {
+    let text = match yaml::read(path) {
+        Ok(text) => text,
+        Err(problem) => return Err(problems::refuse(*problem, global)),
+    };
+    parse(&text, path, global)
+}
+
+/// The same of an inventory's text that is not in its file yet.
+pub fn parse(text: &str, path: &Path, global: &Global) -> anyhow::Result<Loaded> {
     let roles = problems::role_set(global)?;
     let home = std::env::home_dir();
-    match roles::load_inventory(path, &roles, home.as_deref()) {
+    match roles::parse_inventory(text, path, &roles, home.as_deref()) {
         Ok((inventory, warnings)) => {
             problems::show(&warnings, global)?;
             Ok(Loaded { inventory, roles })

@@ -1,5 +1,6 @@
 //! The command line: arguments in, exit code out. The only home of anyhow and of the environment.
 
+mod add_node;
 mod bundle;
 mod check;
 mod completions;
@@ -102,6 +103,8 @@ pub enum Command {
     Plan(plan::PlanArgs),
     /// Bring every host to what the inventory says; done when quorum stands.
     Up(up::UpArgs),
+    /// Add a host to an inventory and to its running cluster.
+    AddNode(add_node::AddNodeArgs),
     /// Carry releases to places without a network, in one verified file.
     Bundle(bundle::BundleArgs),
     /// List the roles, or one role's variables.
@@ -126,6 +129,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, global, password),
         Command::Plan(args) => plan::run(&args, global, password).map(ExitCode::from),
         Command::Up(args) => up::run(&args, global, password).map(ExitCode::from),
+        Command::AddNode(args) => add_node::run(args, global, password).map(ExitCode::from),
         Command::Bundle(args) => bundle::run(args, global),
         Command::Roles(args) => roles::run(args, global),
         Command::Schema(args) => schema::run(args, global),

@@ -30,15 +30,21 @@ pub fn run(args: &UpArgs, global: &Global, password: Option<String>) -> anyhow::
     let loaded = load::load(&args.inventory, global)?;
     let password = run::become_password(&args.reach, password)?;
     let setup = run::Setup::new(&loaded, &args.reach, password)?;
-    let log = RunLog::create(&setup.folder.join("logs"), "up")
+    bring_up("up", args, global, &setup)
+}
+
+/// Brings every host to what `setup` wants, for a command that is called `command`.
+pub fn bring_up(command: &str, args: &UpArgs, global: &Global, setup: &run::Setup) -> anyhow::Result<Exit> {
+    let log = RunLog::create(&setup.folder.join("logs"), command)
         .with_context(|| format!("cannot write a run log below {}", setup.folder.display()))?;
     init_tracing(global.verbose, global.color_on_stderr(), Some(&log));
     let runtime = tokio::runtime::Runtime::new()?;
-    let outcome = runtime.block_on(converge(args, global, &setup, log))?;
+    let outcome = runtime.block_on(converge(command, args, global, setup, log))?;
     Ok(Exit::of(&outcome))
 }
 
 async fn converge(
+    command: &str,
     args: &UpArgs,
     global: &Global,
     setup: &run::Setup,
@@ -55,7 +61,7 @@ async fn converge(
     options.timings = run::timings(args.timings.as_deref())?;
     let printing = tokio::spawn(render(receiver, options));
     events.send(Event::RunStarted {
-        command: "up".to_owned(),
+        command: command.to_owned(),
         cluster: setup.wanted.cluster.to_string(),
         hosts: setup
             .wanted

@@ -27,7 +27,7 @@ pub enum EditError {
     Unknown(HostName),
     #[error("`{0}` is the only host of the inventory")]
     Last(HostName),
-    /// The inventory as it stands is wrong.
+    /// The inventory is wrong as it stands, or would be.
     #[error("the inventory has errors")]
     Wrong(Vec<Diagnostic>),
     #[error("{place} is written in a way that a program cannot edit safely")]
@@ -344,13 +344,10 @@ fn same_but(draft: &Draft, edited: &str, file: &Path, name: &HostName, place: &s
         let hosts = draft.inventory(None)?.hosts;
         Some(hosts.iter().filter(|host| host.name != *name).map(|host| format!("{host:?}")).collect())
     };
-    let (after, _) = parse(edited, file);
-    let after = after.filter(|after| after.complete);
+    let after = read(edited, file)?;
     let is_there = |draft: &Draft| draft.hosts.iter().any(|host| host.name.value == *name);
-    match after {
-        Some(after) if is_there(&after) != is_there(draft) && others(&after) == others(draft) => Ok(()),
-        _ => Err(unusual(place)),
-    }
+    let same = is_there(&after) != is_there(draft) && others(&after) == others(draft);
+    if same { Ok(()) } else { Err(unusual(place)) }
 }
 
 #[cfg(test)]

@@ -29,14 +29,6 @@ pub use names::{ClusterName, GroupName, HostName, NameError, RoleName};
 
 use crate::report::Diagnostic;
 
-/// Reads and parses an inventory file; see [`parse`].
-pub fn load(path: &Path) -> (Option<Draft>, Vec<Diagnostic>) {
-    match yaml::read(path) {
-        Ok(text) => parse(&text, path),
-        Err(problem) => (None, vec![*problem]),
-    }
-}
-
 /// Parses an inventory; `path` is for messages. Everything wrong with it is in the diagnostics,
 /// warnings included; the draft holds the rest, so that checks that need roles can go on.
 pub fn parse(text: &str, path: &Path) -> (Option<Draft>, Vec<Diagnostic>) {

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{Role, RoleSet};
 use crate::inventory::node::{Located, Span};
 use crate::inventory::reader::{list, nearest};
+use crate::inventory::yaml;
 use crate::inventory::{self, Draft, HostName, Inventory, RoleName};
 use crate::report::{Diagnostic, diagnostic};
 
@@ -18,7 +19,18 @@ pub fn load_inventory(
     roles: &RoleSet,
     home: Option<&Path>,
 ) -> Result<(Inventory, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let (mut draft, mut problems) = inventory::load(path);
+    let text = yaml::read(path).map_err(|problem| vec![*problem])?;
+    parse_inventory(&text, path, roles, home)
+}
+
+/// The same of an inventory's text; `path` is for messages, and for what is relative to it.
+pub fn parse_inventory(
+    text: &str,
+    path: &Path,
+    roles: &RoleSet,
+    home: Option<&Path>,
+) -> Result<(Inventory, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let (mut draft, mut problems) = inventory::parse(text, path);
     if let Some(draft) = &mut draft {
         draft.whole = roles.whole();
     }

@@ -11,7 +11,7 @@ mod values;
 mod variables;
 mod wanted;
 
-pub use check::{check, load_inventory, shown};
+pub use check::{check, load_inventory, parse_inventory, shown};
 pub use model::{From, Generate, Port, Protocol, Role, RoleSet, Variable, VariableType};
 pub use render::{RenderError, Renderer, merge};
 pub use schema::schema;

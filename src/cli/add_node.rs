@@ -1,0 +1,101 @@
+//! `bootstrap add-node`: one host more, in the inventory and in its running cluster.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+
+use super::exit::{Exit, Rejected};
+use super::load;
+use super::up::{self, UpArgs};
+use super::{Global, Reach, problems, run};
+use crate::engine::{self, EngineError};
+use crate::inventory::edit::{self, EditError, NewHost};
+use crate::inventory::{HostName, RoleName, yaml};
+use crate::report::{Diagnostic, events, init_tracing};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example: bootstrap add-node inventory.yaml node-4 --address 192.168.56.14 --role \
+consul-server\n\nThe inventory keeps its comments and layout. It is written once the new host is found fit; the other \
+hosts are left as they are, but for the list of servers that an agent joins by at its next start.")]
+pub struct AddNodeArgs {
+    /// The inventory.
+    inventory: PathBuf,
+    /// The host: a new name, or one that the inventory has and the cluster lacks.
+    #[arg(value_name = "NAME", value_parser = |text: &str| HostName::parse(text))]
+    name: HostName,
+    /// Where SSH reaches it; without this, at its name.
+    #[arg(long, value_name = "ADDRESS")]
+    address: Option<String>,
+    /// Its roles, separated by commas. A group that has just these takes it in.
+    #[arg(long = "role", id = "role", value_name = "ROLES", value_delimiter = ',', value_parser = |text: &str| RoleName::parse(text))]
+    roles: Vec<RoleName>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+pub fn run(args: AddNodeArgs, global: &Global, password: Option<String>) -> anyhow::Result<Exit> {
+    let file = args.inventory.as_path();
+    let text = yaml::read(file).map_err(|problem| problems::refuse(*problem, global))?;
+    let host = NewHost { name: &args.name, address: args.address.as_deref(), roles: &args.roles };
+    let edited = match edit::add(&text, file, &host) {
+        Ok(edited) => Some(edited),
+        // It was written by hand, or a run before this one got no further.
+        Err(EditError::Known(_)) if args.address.is_none() && args.roles.is_empty() => None,
+        Err(EditError::Wrong(wrong)) => {
+            problems::show(&wrong, global)?;
+            return Err(Rejected.into());
+        }
+        Err(error) => return Err(problems::refuse(explained(&error, file), global)),
+    };
+    let loaded = load::parse(edited.as_ref().unwrap_or(&text), file, global)?;
+    if loaded.inventory.hosts.iter().any(|host| host.name == args.name && host.roles.is_empty()) {
+        let problem = Diagnostic::error(format!("host `{}` would have no role", args.name))
+            .help("give it some: `--role consul-client`; `bootstrap roles` lists them");
+        return Err(problems::refuse(problem, global));
+    }
+    let password = run::become_password(&args.reach, password)?;
+    let setup = run::Setup::new(&loaded, &args.reach, password)?;
+    if let Some(edited) = &edited {
+        refuse_unfit(&setup, global)?;
+        replace(file, edited).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let up = UpArgs { inventory: args.inventory, timings: None, reach: args.reach };
+    up::bring_up("add-node", &up, global, &setup)
+}
+
+/// What an operator can do about an inventory that was not edited.
+fn explained(error: &EditError, file: &Path) -> Diagnostic {
+    let help = match error {
+        EditError::Known(host) => format!(
+            "to bring in a host that the inventory has: `bootstrap add-node {} {host}`, without options",
+            file.display()
+        ),
+        _ => format!("add the host by hand, then `bootstrap up {}`", file.display()),
+    };
+    Diagnostic::error(error.to_string()).help(help)
+}
+
+/// All that would stand in the way, also between hosts, before the inventory is touched.
+fn refuse_unfit(setup: &run::Setup, global: &Global) -> anyhow::Result<()> {
+    init_tracing(global.verbose, global.color_on_stderr(), None);
+    let runtime = tokio::runtime::Runtime::new()?;
+    let (events, _) = events();
+    let preflight = runtime.block_on(engine::check(&setup.wanted, &setup.marker, &setup.options, &events))?;
+    let errors: Vec<_> = preflight.findings.into_iter().filter(|finding| finding.is_error()).collect();
+    if errors.is_empty() { Ok(()) } else { Err(EngineError::Unfit(errors).into()) }
+}
+
+/// Writes a file whole or not at all; its mode stays, and what a link leads to is what is replaced.
+fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+    let file = fs::canonicalize(file)?;
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
+    fresh.write_all(text.as_bytes())?;
+    fresh.as_file().set_permissions(fs::metadata(&file)?.permissions())?;
+    fresh.as_file().sync_all()?;
+    fresh.persist(&file)?;
+    Ok(())
+}
