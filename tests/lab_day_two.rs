@@ -19,6 +19,7 @@ fn three_of_five() -> Lab {
     let lab = Lab::up(&["--hosts", "5"]);
     let text = fs::read_to_string(lab.inventory()).unwrap();
     let ours: String = text
+        .replace(", node-4, node-5]", "]")
         .lines()
         .filter(|line| !["node-4", "node-5"].iter().any(|name| line.contains(name)))
         .map(|line| format!("{line}\n"))
