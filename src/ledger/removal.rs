@@ -6,7 +6,7 @@ use super::thing::plain_end;
 use super::{PROBE, Thing};
 use crate::inventory::RoleName;
 use crate::plan::{Change, Effect, Step, StepId};
-use crate::resource::{Error, Planned, Resource, State, Unit, can_be_shown, text_diff};
+use crate::resource::{Error, Planned, Resource, State, Unit, can_be_shown, digest, text_diff};
 use crate::roles::WantedHost;
 use crate::script::{Arg, Call, Fields, Observation};
 
@@ -186,7 +186,10 @@ impl<'a> Entry<'a> {
         let now = match self.word("type")? {
             "absent" => "absent".to_owned(),
             "link" => format!("link {}", self.said.text("target").unwrap_or_default()),
-            "file" => self.word("sha256")?.to_owned(),
+            "file" => match self.said.bytes("body") {
+                Some(body) => digest(body),
+                None => self.word("sha256")?.to_owned(),
+            },
             other => other.to_owned(),
         };
         let original = match before {
