@@ -372,6 +372,8 @@ fn a_file_that_somebody_changed_is_left_and_its_original_kept() {
         site.host.write("etc/key", "mine too");
         site.host.write("srv/a/b/new", "and this");
         std::fs::remove_file(site.host.at("etc/resolv.conf")).unwrap();
+        std::fs::remove_dir_all(site.host.at("old")).unwrap();
+        site.host.write("old", "a file by now");
         let plan = site.plan("idle");
         let left: Vec<_> = plan.left_files().map(|(_, step)| step.change.reason.clone()).collect();
         assert_eq!(left.len(), 4, "{left:?}");
@@ -444,5 +446,24 @@ fn what_another_role_wants_too_stays_and_what_no_role_wants_goes() {
         assert_eq!(site.host.names("etc"), ["b", "c", "hosts"], "{shell:?}");
         assert_eq!(site.host.read("etc/b"), b"theirs", "{shell:?}");
         assert_eq!(site.up("many"), [""; 0], "{shell:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_looked_at_any_more_is_left() {
+    for shell in shells() {
+        let site = Site::new(shell);
+        site.role(
+            "one",
+            "doc: x\nremovable: true\nresources:\n  - file: { path: \"@/d/f\", content: x, @owner }\n",
+        );
+        site.host.write("d/f", "theirs");
+        site.up("one");
+        std::fs::remove_dir_all(site.host.at("d")).unwrap();
+        site.host.write("d", "a file by now");
+        let done = site.up("idle").join("\n");
+        assert!(done.starts_with("leave file @/d/f (cannot look below @/d: "), "{shell:?}: {done}");
+        assert!(done.contains("is kept in /var/lib/bootstrap/left/f-"), "{shell:?}: {done}");
+        assert_eq!((site.up("idle"), site.ledger()), (vec![], vec![]), "{shell:?}");
     }
 }

@@ -702,7 +702,7 @@ undo_seen() {
 # Step: forgets a thing of the ledger.
 undo_forget() {
   # What a killed run did not get to is private too.
-  rm -rf "$state_dir"/undo/.*.gone
+  rm -rf "$state_dir"/undo/.*.gone "$state_dir"/undo/.*.new
   [ ! -d "$state_dir/undo/$1" ] || mv "$state_dir/undo/$1" "$state_dir/undo/.$1.gone"
   rm -rf "$state_dir"/undo/.*.gone
 }
