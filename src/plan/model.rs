@@ -19,6 +19,15 @@ impl Plan {
         self.stages.iter().all(|stage| stage.batches.iter().all(|batch| batch.steps.is_empty()))
     }
 
+    /// Files of removed roles that are left because somebody changed them.
+    pub fn left_files(&self) -> impl Iterator<Item = (&HostName, &Step)> {
+        let batches = self.stages.iter().flat_map(|stage| &stage.batches);
+        let steps = batches.flat_map(|batch| &batch.steps);
+        steps
+            .flat_map(|(host, steps)| steps.iter().map(move |step| (host, step)))
+            .filter(|(_, step)| step.id.0.starts_with("leave file "))
+    }
+
     /// How many steps the plan has on each host that it changes.
     pub fn steps_by_host(&self) -> BTreeMap<&HostName, usize> {
         let mut counts = BTreeMap::new();

@@ -144,7 +144,7 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
         findings.extend(system::judge(&subject.name(), subject.facts));
         findings.extend(places::judge(subject));
         let address = addresses.get(&subject.wanted.host.name).copied();
-        findings.extend(ports::judge(subject.wanted, address, &ports::sockets(subject.observation)));
+        findings.extend(ports::judge(subject, address, &ports::sockets(subject.observation)));
         findings.extend(identity(subject, marker));
     }
     let clocks = subjects.iter().map(|subject| (subject.name(), subject.clock));

@@ -31,6 +31,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use block_in_file::BlockInFile;
+pub(crate) use block_in_file::without_blocks;
 pub use directory::Directory;
 pub use download::{Download, Fingerprint, SignatureRule, SigningKey, Via};
 pub use error::Error;
@@ -44,6 +45,7 @@ pub use package::Package;
 pub use place::{Holds, Place};
 pub use planned::Planned;
 pub use release::{Release, Source, pushed_digest};
+pub(crate) use seen::{digest, encode};
 pub use sysctl::Sysctl;
 pub use unit::{State, Unit};
 pub use user::User;
