@@ -256,7 +256,7 @@ facts() {
   say user "$(id -un)"
   say package-manager "$(package_manager)"
   if systemd_runs; then say init systemd; else say init other; fi
-  say resolver "$(resolver)"
+  resolver_facts ''
   if [ -f /sys/fs/cgroup/cgroup.controllers ]; then say cgroup 2; else say cgroup 1; fi
 }
 
@@ -276,13 +276,57 @@ package_manager() {
   done
 }
 
-# Prints who writes /etc/resolv.conf: systemd-resolved, resolvconf, or nobody (plain).
-resolver() {
-  case $(readlink -f /etc/resolv.conf) in
-    /run/systemd/resolve/*) printf systemd-resolved ;;
-    /run/resolvconf/* | /etc/resolvconf/*) printf resolvconf ;;
-    *) printf plain ;;
-  esac
+# Says what /etc/resolv.conf is, who else may write it, and what systemd-resolved knows: ROOT, empty but in tests.
+resolver_facts() {
+  [ ! -r "$state_dir/resolver" ] || say_file resolver-before "$state_dir/resolver"
+  conf=$1/etc/resolv.conf
+  if [ -L "$conf" ]; then
+    # Where it leads, also when nothing is there.
+    say resolver-link "$(readlink -m "$conf" 2>/dev/null || readlink "$conf")"
+  elif [ -e "$conf" ] && [ ! -f "$conf" ]; then
+    say resolver-link ''
+  elif [ -f "$conf" ]; then
+    resolver_fixed "$conf"
+  fi
+  if [ -f "$conf" ] && [ -r "$conf" ]; then say_file resolv-conf "$conf"; fi
+  found=''
+  [ ! -d "$1/run/NetworkManager" ] || found="$found network-manager"
+  [ ! -d "$1/etc/dhcp/dhclient-enter-hooks.d" ] || found="$found dhclient"
+  [ ! -f "$1/etc/dhcpcd.conf" ] || found="$found dhcpcd"
+  [ ! -f "$1/etc/resolvconf.conf" ] || found="$found openresolv"
+  say resolver-writers "${found# }"
+  [ ! -d "$1/run/systemd/resolve" ] || resolved_facts "$1"
+}
+
+# Says why a file cannot be replaced, if that is so.
+resolver_fixed() {
+  while read -r _ place _; do
+    [ "$place" != "$1" ] || say resolver-fixed mounted
+  done </proc/self/mounts
+  if command -v lsattr >/dev/null; then
+    flags=$(lsattr -d "$1" 2>/dev/null)
+    case ${flags%% *} in *i*) say resolver-fixed immutable ;; esac
+  fi
+}
+
+# Says what decides whether systemd-resolved can be given servers for one domain: ROOT.
+resolved_facts() {
+  version=$(systemctl --version 2>/dev/null)
+  version=${version#systemd }
+  say resolved-version "${version%%[!0-9]*}"
+  grep -q '^ *[0-9]*: 3500007F:0035 ' /proc/net/udp && say resolved-stub yes
+  [ ! -r "$1/run/systemd/resolve/resolv.conf" ] || say_file resolved-servers "$1/run/systemd/resolve/resolv.conf"
+  for file in "$1"/etc/systemd/resolved.conf "$1"/etc/systemd/resolved.conf.d/*.conf \
+    "$1"/run/systemd/resolved.conf.d/*.conf "$1"/usr/lib/systemd/resolved.conf.d/*.conf; do
+    [ -r "$file" ] || continue
+    while read -r line || [ -n "$line" ]; do
+      case $line in DNS=?*) say resolved-global "$line" ;; esac
+    done <"$file"
+  done
+  while read -r line || [ -n "$line" ]; do
+    case "$line " in hosts:*" resolve "*) say resolved-nss yes ;; esac
+  done 2>/dev/null <"$1/etc/nsswitch.conf"
+  return 0
 }
 
 # ---- fitness ----
