@@ -31,7 +31,7 @@ pub struct Role {
     pub define: IndexMap<String, String>,
     /// As written: `{file: {path: "{{ consul.data_dir }}", template: consul.json}}`. Rendered for each host.
     ///
-    /// Beside its kind a resource may have `when`, an expression that must hold, and `for_each`, an expression that
+    /// Beside its kind a resource may have `when`, an expression that must hold and may use facts, and `for_each`, an expression that
     /// gives a list: then it is made once for each element, which its other expressions and its content call `item`.
     pub resources: Vec<Value>,
     /// Ports on which its programs listen.
@@ -53,6 +53,9 @@ pub struct Port {
     pub from: From,
     /// More addresses on which it listens: a list or an expression.
     pub on: Option<Value>,
+    /// An expression that must hold for it to listen at all; it may use facts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
     pub doc: String,
 }
 

@@ -25,7 +25,7 @@ const KEYS: &[&str] = &[
 ];
 /// Keys of a resource that are no kind.
 const BESIDE_KIND: [&str; 2] = ["when", "for_each"];
-const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "doc"];
+const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "when", "doc"];
 const VARIABLE_KEYS: &[&str] = &["type", "default", "optional", "secret", "generate", "doc", "choices", "of"];
 
 /// Reads one role; `None` if nothing can be made of its folder. What is wrong goes to `problems`.
@@ -163,8 +163,8 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
     };
     let doc = reader.text(doc, "`doc`")?.value;
     let written = number.to_json();
-    let expression = matches!(&written, Value::String(text) if text.contains("{{"));
-    if !expression && !written.as_u64().is_some_and(|port| (1..=65535).contains(&port)) {
+    let is_expression = matches!(&written, Value::String(text) if text.contains("{{"));
+    if !is_expression && !written.as_u64().is_some_and(|port| (1..=65535).contains(&port)) {
         reader.wrong_type(number, "`port`", "a port from 1 to 65535");
         return None;
     }
@@ -181,7 +181,14 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
     };
     let from = [("host", From::Host), ("role", From::Role), ("cluster", From::Cluster)];
     let from = reader.choice(source, "`from`", &from)?;
-    Some(Port { port: written, protocols, from, on: fields.written("on").map(Node::to_json), doc })
+    let when = match fields.written("when") {
+        None => None,
+        Some(node) => {
+            expression(reader, node, "when")?;
+            reader.text(node, "`when`").map(|text| text.value)
+        }
+    };
+    Some(Port { port: written, protocols, from, on: fields.written("on").map(Node::to_json), when, doc })
 }
 
 fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {

@@ -14,6 +14,9 @@ use crate::resource::Resource;
 /// Keys of a resource that may use facts; they are rendered when the hosts have answered.
 const LATE: [&str; 1] = ["content"];
 
+/// What a host says of itself, in expressions.
+const FACTS: &str = "facts";
+
 /// The element of `for_each` in a resource's expressions.
 const ITEM: &str = "item";
 
@@ -27,6 +30,7 @@ pub struct Wanted {
 }
 
 /// One host with its roles in order of activation.
+#[derive(Clone)]
 pub struct WantedHost {
     pub host: Host,
     /// Role defaults under what the inventory says, by namespace; secrets included.
@@ -35,6 +39,7 @@ pub struct WantedHost {
 }
 
 /// A role on one host, with what it includes.
+#[derive(Clone)]
 pub struct WantedRole {
     pub name: RoleName,
     pub gate: Option<String>,
@@ -48,6 +53,17 @@ pub struct WantedRole {
     defined: Map<String, Value>,
     /// What `item` is in the content of a resource that was made by `for_each`.
     items: BTreeMap<StepId, Value>,
+    /// Conditions that only the host's facts decide. [`Wanted::settled`] leaves none.
+    conditions: BTreeMap<StepId, Condition>,
+    /// Every `define`, with its place, for the time when facts are known.
+    define: Vec<(String, String, String)>,
+}
+
+/// An expression of a role that waits for facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    place: String,
+    expression: String,
 }
 
 /// A port on which a role's program listens on one host.
@@ -61,6 +77,8 @@ pub struct WantedPort {
     /// The role that declares it.
     pub declared: RoleName,
     pub doc: String,
+    /// Whether it listens at all, where only facts decide that.
+    pub when: Option<Condition>,
 }
 
 /// Why an inventory cannot be turned into wanted states.
@@ -139,10 +157,8 @@ impl Wanted {
         addresses: &ClusterAddresses,
     ) -> Result<Resource, WantedError> {
         let Some(template) = resource.content() else { return Ok(resource.clone()) };
-        let everyone: Vec<&Host> = self.hosts.iter().map(|wanted| &wanted.host).collect();
-        let mut scope = scope(&self.cluster, &everyone, &wanted.host, &wanted.variables, addresses);
+        let mut scope = self.late_scope(wanted, facts, addresses);
         scope.extend(role.defined.clone());
-        scope.insert("facts".to_owned(), json!(facts));
         if let Some(item) = role.items.get(&resource.id()) {
             scope.insert(ITEM.to_owned(), item.clone());
         }
@@ -153,6 +169,84 @@ impl Wanted {
             .map_err(|source| WantedError::Render { host: wanted.host.name.clone(), source })?;
         Ok(resource.clone().with_content(text))
     }
+}
+
+impl Wanted {
+    /// The same for the hosts that have said their facts: what these do not let a role want is gone. Other hosts
+    /// stay as they are.
+    ///
+    /// # Errors
+    /// Every expression that cannot be evaluated.
+    pub fn settled<'f>(
+        &self,
+        facts: impl Fn(&HostName) -> Option<&'f Facts>,
+        addresses: &ClusterAddresses,
+    ) -> Result<Self, Vec<WantedError>> {
+        let mut errors = Vec::new();
+        let mut hosts = Vec::with_capacity(self.hosts.len());
+        for wanted in &self.hosts {
+            let mut wanted = wanted.clone();
+            if let Some(facts) = facts(&wanted.host.name) {
+                let scope = self.late_scope(&wanted, facts, addresses);
+                for role in &mut wanted.roles {
+                    let settled = settle(&self.renderer, role, &scope);
+                    errors.extend(
+                        settled
+                            .err()
+                            .map(|source| WantedError::Render { host: wanted.host.name.clone(), source }),
+                    );
+                }
+            }
+            hosts.push(wanted);
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let (cluster, order) = (self.cluster.clone(), self.order.clone());
+        Ok(Self { cluster, hosts, order, renderer: Renderer::default() })
+    }
+
+    /// What templates may name when a host has said its facts, but for what the role defines.
+    fn late_scope(
+        &self,
+        wanted: &WantedHost,
+        facts: &Facts,
+        addresses: &ClusterAddresses,
+    ) -> Map<String, Value> {
+        let everyone: Vec<&Host> = self.hosts.iter().map(|other| &other.host).collect();
+        let mut scope = scope(&self.cluster, &everyone, &wanted.host, &wanted.variables, addresses);
+        scope.insert(FACTS.to_owned(), json!(facts));
+        scope
+    }
+}
+
+/// Decides what waited for facts.
+fn settle(renderer: &Renderer, role: &mut WantedRole, scope: &Map<String, Value>) -> Result<(), RenderError> {
+    let mut scope = scope.clone();
+    for (place, name, source) in &role.define {
+        let value = renderer.value(place, &Value::String(source.clone()), &scope, &[])?;
+        scope.insert(name.clone(), value.clone());
+        role.defined.insert(name.clone(), value);
+    }
+    let holds = |condition: &Condition, item: Option<&Value>| {
+        let mut scope = scope.clone();
+        scope.extend(item.map(|item| (ITEM.to_owned(), item.clone())));
+        renderer.expression(&condition.place, &condition.expression, &scope).map(|value| is_true(&value))
+    };
+    let mut left_out = BTreeSet::new();
+    for (id, condition) in std::mem::take(&mut role.conditions) {
+        if !holds(&condition, role.items.get(&id))? {
+            left_out.insert(id);
+        }
+    }
+    role.resources.retain(|resource| !left_out.contains(&resource.id()));
+    let mut ports = Vec::new();
+    for mut port in std::mem::take(&mut role.ports) {
+        let listens = port.when.take().map_or(Ok(true), |condition| holds(&condition, None))?;
+        ports.extend(listens.then_some(port));
+    }
+    role.ports = ports;
+    Ok(())
 }
 
 /// Names of the variables that must be made because no inventory value sets them, with how.
@@ -175,12 +269,19 @@ fn wanted_role(
 ) -> Result<WantedRole, WantedError> {
     let everyone: Vec<&Host> = inventory.hosts.iter().collect();
     let mut scope = scope(&inventory.cluster, &everyone, host, variables, &ClusterAddresses::new());
-    let mut defined = Map::new();
+    let (mut defined, mut define) = (Map::new(), Vec::new());
+    // Names that mean nothing before the host has said its facts.
+    let mut late = BTreeSet::from([FACTS.to_owned()]);
     let (mut made, mut ports, mut parts) = (Made::default(), Vec::new(), Vec::new());
     let render = |source| WantedError::Render { host: host.name.clone(), source };
     for part in roles.closure([&role.name]) {
         for (name, source) in &part.define {
             let place = format!("role `{}`, define `{name}`", part.name);
+            define.push((place.clone(), name.clone(), source.clone()));
+            if renderer.names(source).is_some_and(|names| !names.is_disjoint(&late)) {
+                late.insert(name.clone());
+                continue;
+            }
             let value =
                 renderer.value(&place, &Value::String(source.clone()), &scope, &[]).map_err(render)?;
             scope.insert(name.clone(), value.clone());
@@ -188,11 +289,23 @@ fn wanted_role(
         }
         for (index, raw) in part.resources.iter().enumerate() {
             let place = format!("role `{}`, resources[{index}]", part.name);
-            made.add(renderer, &host.name, &place, raw, &scope)?;
+            made.add(renderer, &host.name, &place, raw, &scope, &late)?;
         }
         for (index, raw) in part.ports.iter().enumerate() {
             let place = format!("role `{}`, ports[{index}]", part.name);
-            ports.extend(wanted_port(renderer, &place, &host.name, &part.name, raw, &scope)?);
+            let (when, listens) = match &raw.when {
+                Some(expression) if renderer.waits(expression, &late) => {
+                    (Some(Condition { place: place.clone(), expression: expression.clone() }), true)
+                }
+                Some(expression) => {
+                    (None, is_true(&renderer.expression(&place, expression, &scope).map_err(render)?))
+                }
+                None => (None, true),
+            };
+            if listens {
+                let port = wanted_port(renderer, &place, &host.name, &part.name, raw, &scope)?;
+                ports.extend(port.map(|port| WantedPort { when, ..port }));
+            }
         }
         parts.push(part.name.clone());
     }
@@ -205,6 +318,8 @@ fn wanted_role(
         parts,
         defined,
         items: made.items,
+        conditions: made.conditions,
+        define,
     })
 }
 
@@ -213,6 +328,7 @@ fn wanted_role(
 struct Made {
     resources: Vec<Resource>,
     items: BTreeMap<StepId, Value>,
+    conditions: BTreeMap<StepId, Condition>,
     /// Where each was made, and from what.
     origins: BTreeMap<StepId, (String, Value)>,
 }
@@ -226,13 +342,14 @@ impl Made {
         place: &str,
         raw: &Value,
         scope: &Map<String, Value>,
+        late: &BTreeSet<String>,
     ) -> Result<(), WantedError> {
         let Value::Object(fields) = raw else { return Ok(()) };
         let mut fields = fields.clone();
         let (when, each) = (fields.shift_remove("when"), fields.shift_remove("for_each"));
         let fields = Value::Object(fields);
         let Some(Value::String(each)) = each else {
-            return self.add_one(renderer, host, place, &fields, when.as_ref(), None, scope);
+            return self.add_one(renderer, host, place, &fields, when.as_ref(), None, scope, late);
         };
         let render = |source| WantedError::Render { host: host.clone(), source };
         let list = renderer.expression(&format!("{place}, for_each"), &each, scope).map_err(render)?;
@@ -243,7 +360,7 @@ impl Made {
         for (index, item) in items.iter().enumerate() {
             scope.insert(ITEM.to_owned(), item.clone());
             let place = format!("{place}, for_each[{index}]");
-            self.add_one(renderer, host, &place, &fields, when.as_ref(), Some(item), &scope)?;
+            self.add_one(renderer, host, &place, &fields, when.as_ref(), Some(item), &scope, late)?;
         }
         Ok(())
     }
@@ -258,13 +375,20 @@ impl Made {
         when: Option<&Value>,
         item: Option<&Value>,
         scope: &Map<String, Value>,
+        late: &BTreeSet<String>,
     ) -> Result<(), WantedError> {
         let render = |source| WantedError::Render { host: host.clone(), source };
-        if let Some(Value::String(condition)) = when
-            && !is_true(&renderer.expression(place, condition, scope).map_err(render)?)
-        {
-            return Ok(());
-        }
+        let waits = match when {
+            Some(Value::String(expression)) if renderer.waits(expression, late) => {
+                Some(Condition { place: place.to_owned(), expression: expression.clone() })
+            }
+            Some(Value::String(expression))
+                if !is_true(&renderer.expression(place, expression, scope).map_err(render)?) =>
+            {
+                return Ok(());
+            }
+            _ => None,
+        };
         let value = renderer.value(place, fields, scope, &LATE).map_err(render)?;
         let resource = Resource::from_value(value.clone()).map_err(|source| WantedError::Resource {
             host: host.clone(),
@@ -272,16 +396,17 @@ impl Made {
             source,
         })?;
         let id = resource.id();
-        // Content is not rendered yet: it is the same if the item is.
-        let item = item.filter(|_| resource.content().is_some());
+        // Content is not rendered yet: it is the same if the item is. So it is with a condition that waits.
+        let item = item.filter(|_| resource.content().is_some() || waits.is_some());
         if let Some((other, known)) = self.origins.get(&id) {
-            if *known == value && self.items.get(&id) == item {
+            if *known == value && self.items.get(&id) == item && self.conditions.get(&id) == waits.as_ref() {
                 return Ok(());
             }
             let (host, place, other) = (host.clone(), place.to_owned(), other.clone());
             return Err(WantedError::Twice { host, place, other, id });
         }
         self.items.extend(item.map(|item| (id.clone(), item.clone())));
+        self.conditions.extend(waits.map(|condition| (id.clone(), condition)));
         self.origins.insert(id, (place.to_owned(), value));
         self.resources.push(resource);
         Ok(())
@@ -328,6 +453,7 @@ fn wanted_port(
         on,
         declared: declared.clone(),
         doc: port.doc.clone(),
+        when: None,
     }))
 }
 
