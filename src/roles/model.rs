@@ -36,12 +36,25 @@ pub struct Role {
     pub resources: Vec<Value>,
     /// Ports on which its programs listen.
     pub ports: Vec<Port>,
+    /// What it cannot be set up on.
+    pub refuse: Vec<Refusal>,
+    /// Real uses of what it sets up, as written: `{name: …, lookup: {…}}`. Rendered for each host.
+    pub verify: Vec<Value>,
     /// The gate that closes its activation, by name.
     pub gate: Option<String>,
     /// Members of a quorum: an even or single count of hosts is warned about.
     pub quorum: bool,
     /// By file name under `templates/`.
     pub templates: IndexMap<String, String>,
+}
+
+/// A host that a role cannot be set up on, told before anything is changed. All three may use facts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// An expression.
+    pub when: String,
+    pub reason: String,
+    pub remedy: String,
 }
 
 /// A port on which a program of a role listens, as written: number and addresses may be expressions.

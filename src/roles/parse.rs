@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::load::Folder;
-use super::{From, Generate, Port, Protocol, Renderer, Role, Variable, VariableType};
+use super::{From, Generate, Port, Protocol, Refusal, Renderer, Role, Variable, VariableType};
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
 use crate::inventory::{RoleName, yaml};
@@ -20,12 +20,15 @@ const KEYS: &[&str] = &[
     "define",
     "resources",
     "ports",
+    "refuse",
+    "verify",
     "gate",
     "quorum",
 ];
 /// Keys of a resource that are no kind.
 const BESIDE_KIND: [&str; 2] = ["when", "for_each"];
 const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "when", "doc"];
+const REFUSAL_KEYS: &[&str] = &["when", "reason", "remedy"];
 const VARIABLE_KEYS: &[&str] = &["type", "default", "optional", "secret", "generate", "doc", "choices", "of"];
 
 /// Reads one role; `None` if nothing can be made of its folder. What is wrong goes to `problems`.
@@ -122,6 +125,19 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             ports.extend(port(reader, item));
         }
     }
+    let mut refuse = Vec::new();
+    if let Some(node) = fields.written("refuse") {
+        for item in reader.items(node, "`refuse`", "a list of refusals") {
+            refuse.extend(refusal(reader, item));
+        }
+    }
+    let mut verify = Vec::new();
+    if let Some(node) = fields.written("verify") {
+        for item in reader.items(node, "`verify`", "a list of uses") {
+            let when = item.get("when").map_or(Some(()), |when| expression(reader, when, "when"));
+            verify.extend(when.map(|()| item.to_json()));
+        }
+    }
     Role {
         name,
         doc: doc.unwrap_or_default(),
@@ -133,6 +149,8 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         define,
         resources,
         ports,
+        refuse,
+        verify,
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
         quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
         templates,
@@ -189,6 +207,29 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
         }
     };
     Some(Port { port: written, protocols, from, on: fields.written("on").map(Node::to_json), when, doc })
+}
+
+/// `{ when: …, reason: …, remedy: … }`.
+fn refusal<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Refusal> {
+    let document = reader.document;
+    let fields = reader.fields(node, "a refusal", REFUSAL_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    let mut text = |key: &str, help: &str| {
+        let Some(written) = fields.written(key) else {
+            let problem = document.error(node.span, format!("a refusal has no `{key}`")).help(help);
+            reader.note(problem);
+            return None;
+        };
+        if key == "when" {
+            expression(reader, written, key)?;
+        }
+        reader.text(written, &format!("`{key}`")).map(|text| text.value)
+    };
+    let when = text("when", "the expression that makes the role impossible on a host");
+    let reason = text("reason", "what was seen");
+    let remedy = text("remedy", "what the operator can do");
+    Some(Refusal { when: when?, reason: reason?, remedy: remedy? })
 }
 
 fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {

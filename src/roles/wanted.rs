@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::{From, Port, Protocol, RenderError, Renderer, Role, RoleSet, variables};
+use super::proof::{Asked, Proof};
+use super::{From, Port, Protocol, Refusal, RenderError, Renderer, Role, RoleSet, variables};
 use crate::facts::Facts;
 use crate::inventory::{ClusterName, Host, HostName, Inventory, RoleName};
 use crate::plan::StepId;
@@ -13,6 +14,9 @@ use crate::resource::Resource;
 
 /// Keys of a resource that may use facts; they are rendered when the hosts have answered.
 const LATE: [&str; 1] = ["content"];
+
+/// What a verification expects may use facts too.
+const ANSWER: &str = "answer";
 
 /// What a host says of itself, in expressions.
 const FACTS: &str = "facts";
@@ -48,6 +52,11 @@ pub struct WantedRole {
     /// Identity is rendered; `content` still is a template.
     pub resources: Vec<Resource>,
     pub ports: Vec<WantedPort>,
+    /// Real uses of what it sets up.
+    pub proofs: Vec<WantedProof>,
+    /// Why it cannot be set up here; known once the host is [`Wanted::settled`].
+    pub refused: Vec<Refused>,
+    refusals: Vec<(String, Refusal)>,
     /// This role and those it includes.
     pub parts: Vec<RoleName>,
     defined: Map<String, Value>,
@@ -57,6 +66,21 @@ pub struct WantedRole {
     conditions: BTreeMap<StepId, Condition>,
     /// Every `define`, with its place, for the time when facts are known.
     define: Vec<(String, String, String)>,
+}
+
+/// A real use on one host.
+#[derive(Clone, Debug)]
+pub struct WantedProof {
+    pub proof: Proof,
+    when: Option<Condition>,
+    place: String,
+}
+
+/// Why a role cannot be set up on a host, and what the operator can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub reason: String,
+    pub remedy: String,
 }
 
 /// An expression of a role that waits for facts.
@@ -94,6 +118,8 @@ pub enum WantedError {
     Twice { host: HostName, place: String, other: String, id: StepId },
     #[error("host `{host}`: {place} is not a usable port: {value}")]
     Port { host: HostName, place: String, value: Value },
+    #[error("host `{host}`: {place} is not a usable verification: {reason}")]
+    Proof { host: HostName, place: String, reason: String },
     #[error("the roles {} wait for each other (`after`)", .roles.join(", "))]
     Circle { roles: Vec<String> },
 }
@@ -240,6 +266,26 @@ fn settle(renderer: &Renderer, role: &mut WantedRole, scope: &Map<String, Value>
         }
     }
     role.resources.retain(|resource| !left_out.contains(&resource.id()));
+    let mut proofs = Vec::new();
+    for mut wanted in std::mem::take(&mut role.proofs) {
+        if !wanted.when.take().map_or(Ok(true), |condition| holds(&condition, None))? {
+            continue;
+        }
+        if let Asked::Lookup(lookup) = &mut wanted.proof.asked
+            && let Some(answer) = &mut lookup.answer
+        {
+            *answer = renderer.text(&wanted.place, answer, &scope)?;
+        }
+        proofs.push(wanted);
+    }
+    role.proofs = proofs;
+    for (place, refusal) in &role.refusals {
+        if is_true(&renderer.expression(place, &refusal.when, &scope)?) {
+            let reason = renderer.text(place, &refusal.reason, &scope)?;
+            let remedy = renderer.text(place, &refusal.remedy, &scope)?;
+            role.refused.push(Refused { reason, remedy });
+        }
+    }
     let mut ports = Vec::new();
     for mut port in std::mem::take(&mut role.ports) {
         let listens = port.when.take().map_or(Ok(true), |condition| holds(&condition, None))?;
@@ -270,6 +316,7 @@ fn wanted_role(
     let everyone: Vec<&Host> = inventory.hosts.iter().collect();
     let mut scope = scope(&inventory.cluster, &everyone, host, variables, &ClusterAddresses::new());
     let (mut defined, mut define) = (Map::new(), Vec::new());
+    let (mut proofs, mut refusals) = (Vec::new(), Vec::new());
     // Names that mean nothing before the host has said its facts.
     let mut late = BTreeSet::from([FACTS.to_owned()]);
     let (mut made, mut ports, mut parts) = (Made::default(), Vec::new(), Vec::new());
@@ -293,19 +340,32 @@ fn wanted_role(
         }
         for (index, raw) in part.ports.iter().enumerate() {
             let place = format!("role `{}`, ports[{index}]", part.name);
-            let (when, listens) = match &raw.when {
-                Some(expression) if renderer.waits(expression, &late) => {
-                    (Some(Condition { place: place.clone(), expression: expression.clone() }), true)
-                }
-                Some(expression) => {
-                    (None, is_true(&renderer.expression(&place, expression, &scope).map_err(render)?))
-                }
-                None => (None, true),
+            let Some(when) =
+                condition(renderer, &place, raw.when.as_deref(), &scope, &late).map_err(render)?
+            else {
+                continue;
             };
-            if listens {
-                let port = wanted_port(renderer, &place, &host.name, &part.name, raw, &scope)?;
-                ports.extend(port.map(|port| WantedPort { when, ..port }));
-            }
+            let port = wanted_port(renderer, &place, &host.name, &part.name, raw, &scope)?;
+            ports.extend(port.map(|port| WantedPort { when, ..port }));
+        }
+        for (index, raw) in part.verify.iter().enumerate() {
+            let place = format!("role `{}`, verify[{index}]", part.name);
+            let mut fields = raw.clone();
+            let when = fields.as_object_mut().and_then(|fields| fields.shift_remove("when"));
+            let when = when.as_ref().and_then(Value::as_str);
+            let Some(when) = condition(renderer, &place, when, &scope, &late).map_err(render)? else {
+                continue;
+            };
+            let value = renderer.value(&place, &fields, &scope, &[ANSWER]).map_err(render)?;
+            let proof = serde_json::from_value(value).map_err(|error| WantedError::Proof {
+                host: host.name.clone(),
+                place: place.clone(),
+                reason: error.to_string(),
+            })?;
+            proofs.push(WantedProof { proof, when, place });
+        }
+        for (index, refusal) in part.refuse.iter().enumerate() {
+            refusals.push((format!("role `{}`, refuse[{index}]", part.name), refusal.clone()));
         }
         parts.push(part.name.clone());
     }
@@ -315,12 +375,32 @@ fn wanted_role(
         quorum: role.quorum,
         resources: made.resources,
         ports,
+        proofs,
+        refused: Vec::new(),
+        refusals,
         parts,
         defined,
         items: made.items,
         conditions: made.conditions,
         define,
     })
+}
+
+/// What is left of a `when`: nothing if it does not hold, the expression itself if it waits for facts.
+fn condition(
+    renderer: &Renderer,
+    place: &str,
+    when: Option<&str>,
+    scope: &Map<String, Value>,
+    late: &BTreeSet<String>,
+) -> Result<Option<Option<Condition>>, RenderError> {
+    let Some(expression) = when else { return Ok(Some(None)) };
+    if renderer.waits(expression, late) {
+        let (place, expression) = (place.to_owned(), expression.to_owned());
+        return Ok(Some(Some(Condition { place, expression })));
+    }
+    let holds = is_true(&renderer.expression(place, expression, scope)?);
+    Ok(holds.then_some(None))
 }
 
 /// The resources of one role on one host, as they are made.
@@ -378,16 +458,9 @@ impl Made {
         late: &BTreeSet<String>,
     ) -> Result<(), WantedError> {
         let render = |source| WantedError::Render { host: host.clone(), source };
-        let waits = match when {
-            Some(Value::String(expression)) if renderer.waits(expression, late) => {
-                Some(Condition { place: place.to_owned(), expression: expression.clone() })
-            }
-            Some(Value::String(expression))
-                if !is_true(&renderer.expression(place, expression, scope).map_err(render)?) =>
-            {
-                return Ok(());
-            }
-            _ => None,
+        let when = when.and_then(Value::as_str);
+        let Some(waits) = condition(renderer, place, when, scope, late).map_err(render)? else {
+            return Ok(());
         };
         let value = renderer.value(place, fields, scope, &LATE).map_err(render)?;
         let resource = Resource::from_value(value.clone()).map_err(|source| WantedError::Resource {

@@ -1259,3 +1259,135 @@ my $peer = $host =~ /:\d+$/ ? $host : "$host:80";
 my $socket = IO::Socket::INET->new(PeerAddr => $peer, Timeout => 2) or die "cannot connect to $peer: $@\n";
 print $socket "GET ", $path || "/", " HTTP/1.0\r\nHost: $host\r\nConnection: close\r\n\r\n";
 local $/; print <$socket>;'
+
+# ---- real uses ----
+
+# Probe: GUARD FUNCTION ARG...: uses what was set up, unless there is a guard that does not exist.
+use_probe() {
+  [ -z "$1" ] || [ -e "$1" ] || return 0
+  shift
+  "$@"
+}
+
+# Says whether a command ends well: COMMAND ARG...
+command_ask() {
+  if output=$(timeout 20 "$@" 2>&1 3>&-); then
+    say right yes
+  else
+    say trouble "$(printf %s "$output" | tail -n 3)"
+  fi
+}
+
+# Says what a name is to this host, in 5 s or not at all: NAME A|SRV [SERVER...], the servers for tests.
+lookup_ask() {
+  name=$1 kind=$2
+  shift 2
+  if [ "$kind" = A ]; then
+    if answers=$(timeout 5 getent ahostsv4 "$name" 3>&-); then
+      # Once for every kind of socket.
+      for answer in $(printf '%s\n' "$answers" | cut -d ' ' -f 1 | sort -u); do say answer "$answer"; done
+    else
+      [ "$?" -lt 124 ] || say trouble 'no answer within 5 s'
+    fi
+    return 0
+  fi
+  if command -v perl >/dev/null; then
+    answers=$(timeout 5 perl -e "$srv_perl" "$name" "$@" 3>&-)
+  elif command -v python3 >/dev/null; then
+    answers=$(timeout 5 python3 -c "$srv_python" "$name" "$@" 3>&-)
+  elif command -v dig >/dev/null; then
+    # Its lines are PRIORITY WEIGHT PORT TARGET.
+    answers=$(timeout 5 dig +short +time=2 +tries=1 SRV "$name" 3>&- | cut -d ' ' -f 3-)
+  else
+    fail 'cannot ask for a service record: install perl, python3 or dig'
+  fi
+  IFS=$nl
+  for answer in $answers; do
+    case $answer in '!'*) say trouble "${answer#!}" ;; *) say answer "${answer%.}" ;; esac
+  done
+  unset IFS
+}
+
+# Asks the name servers of /etc/resolv.conf in turn, as the C library does, and prints PORT TARGET, or !TROUBLE. A test
+# names other servers as ADDRESS#PORT.
+# shellcheck disable=SC2016 # the variables are perl's
+srv_perl='
+use IO::Socket::INET; use Socket qw(inet_aton);
+my ($name, @servers) = @ARGV;
+if (!@servers && open my $conf, "<", "/etc/resolv.conf") { /^\s*nameserver\s+(\d[\d.]+)\s*$/ && push @servers, $1 while <$conf>; }
+@servers = ("127.0.0.1") unless @servers;
+my $query = pack("n6", $$ & 65535, 256, 1, 0, 0, 0) . join("", map { pack("C/a", $_) } split /\./, $name) . pack("Cnn", 0, 33, 1);
+sub text { my ($m, $at, $jumps) = @_; my @parts; my $end;
+  for (1 .. 128) { my $n = ord substr($m, $at, 1);
+    if ($n >= 192) { $end = $at + 2 unless defined $end; $at = unpack("n", substr($m, $at, 2)) & 16383; next }
+    if ($n == 0) { $end = $at + 1 unless defined $end; last }
+    push @parts, substr($m, $at + 1, $n); $at += $n + 1 }
+  return (join(".", @parts), $end) }
+my @codes = ("no such record", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED");
+my $trouble = "no answer";
+for my $server (@servers) {
+  my ($address, $port) = split /#/, $server;
+  my $socket = IO::Socket::INET->new(PeerAddr => $address, PeerPort => $port || 53, Proto => "udp") or next;
+  $socket->send($query); my $set = ""; vec($set, fileno $socket, 1) = 1; my $m;
+  unless (select($set, undef, undef, 2) && defined $socket->recv($m, 4096) && length $m > 12) { $trouble = "no answer from $address"; next }
+  my ($id, $flags, $questions, $answers) = unpack "n4", $m; my $code = $flags & 15;
+  if ($code != 0 && $code != 3) { $trouble = "$address says $codes[$code]"; next }
+  my $at = 12; my $found = 0;
+  for (1 .. $questions) { (undef, $at) = text($m, $at); $at += 4 }
+  for (1 .. $answers) { (undef, $at) = text($m, $at); my ($type, undef, undef, $length) = unpack "nnNn", substr($m, $at, 10); $at += 10;
+    if ($type == 33) { my $port = unpack "n", substr($m, $at + 4, 2); my ($target) = text($m, $at + 6); print "$port $target\n"; $found = 1 }
+    $at += $length }
+  exit 0 if $found; print "!$address says ", $codes[$code] || $code, "\n"; exit 0
+}
+print "!$trouble\n";'
+
+# The same by python.
+srv_python='
+import os, re, select, socket, struct, sys
+name, servers = sys.argv[1], sys.argv[2:]
+try: servers = servers or re.findall(r"(?m)^\s*nameserver\s+(\d[\d.]+)\s*$", open("/etc/resolv.conf").read())
+except OSError: pass
+labels = b"".join(struct.pack("B", len(part)) + part.encode() for part in name.split(".") if part)
+query = struct.pack(">6H", os.getpid() & 65535, 256, 1, 0, 0, 0) + labels + struct.pack(">BHH", 0, 33, 1)
+def text(m, at):
+    parts, end = [], None
+    for _ in range(128):
+        n = m[at]
+        if n >= 192:
+            end = end or at + 2
+            at = struct.unpack(">H", m[at:at + 2])[0] & 16383
+        elif n == 0:
+            return ".".join(parts), end or at + 1
+        else:
+            parts.append(m[at + 1:at + 1 + n].decode("ascii", "replace"))
+            at += n + 1
+    return "", end or at
+codes = ["no such record", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"]
+trouble = "no answer"
+for server in servers or ["127.0.0.1"]:
+    address, _, port = server.partition("#")
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        s.connect((address, int(port or 53))); s.send(query)
+        if not select.select([s], [], [], 2)[0]: raise OSError
+        m = s.recv(4096)
+        _, flags, questions, answers = struct.unpack(">4H", m[:8])
+    except (OSError, struct.error):
+        trouble = "no answer from " + address
+        continue
+    code = flags & 15
+    if code not in (0, 3):
+        trouble = address + " says " + (codes[code] if code < 6 else str(code))
+        continue
+    at, found = 12, False
+    for _ in range(questions): at = text(m, at)[1] + 4
+    for _ in range(answers):
+        at = text(m, at)[1]
+        kind, _, _, length = struct.unpack(">HHIH", m[at:at + 10])
+        at += 10
+        if kind == 33:
+            print(struct.unpack(">H", m[at + 4:at + 6])[0], text(m, at + 6)[0]); found = True
+        at += length
+    if not found: print("!" + address + " says " + codes[code])
+    sys.exit()
+print("!" + trouble)'
