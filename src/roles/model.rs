@@ -66,6 +66,9 @@ pub struct Port {
     pub from: From,
     /// More addresses on which it listens: a list or an expression.
     pub on: Option<Value>,
+    /// The only addresses on which it listens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Value>,
     /// An expression that must hold for it to listen at all; it may use facts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,

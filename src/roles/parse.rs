@@ -27,7 +27,7 @@ const KEYS: &[&str] = &[
 ];
 /// Keys of a resource that are no kind.
 const BESIDE_KIND: [&str; 2] = ["when", "for_each"];
-const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "when", "doc"];
+const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "at", "when", "doc"];
 const REFUSAL_KEYS: &[&str] = &["when", "reason", "remedy"];
 const VARIABLE_KEYS: &[&str] = &["type", "default", "optional", "secret", "generate", "doc", "choices", "of"];
 
@@ -206,7 +206,8 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
             reader.text(node, "`when`").map(|text| text.value)
         }
     };
-    Some(Port { port: written, protocols, from, on: fields.written("on").map(Node::to_json), when, doc })
+    let (on, at) = (fields.written("on").map(Node::to_json), fields.written("at").map(Node::to_json));
+    Some(Port { port: written, protocols, from, on, at, when, doc })
 }
 
 /// `{ when: …, reason: …, remedy: … }`.

@@ -98,6 +98,8 @@ pub struct WantedPort {
     pub from: From,
     /// Addresses besides the loopback or the cluster address.
     pub on: Vec<IpAddr>,
+    /// Addresses instead of these.
+    pub at: Vec<IpAddr>,
     /// The role that declares it.
     pub declared: RoleName,
     pub doc: String,
@@ -512,18 +514,20 @@ fn wanted_port(
         return Ok(None);
     }
     let number = u16::try_from(number).map_err(|_| unusable(&value))?;
-    let on = match port.on.as_ref().map(render).transpose()? {
-        None => Vec::new(),
+    let addresses = |raw: Option<&Value>| match raw.map(render).transpose()? {
+        None => Ok(Vec::new()),
         Some(value) => value
             .as_array()
             .and_then(|list| list.iter().map(|text| text.as_str()?.parse().ok()).collect())
-            .ok_or_else(|| unusable(&value))?,
+            .ok_or_else(|| unusable(&value)),
     };
+    let (on, at) = (addresses(port.on.as_ref())?, addresses(port.at.as_ref())?);
     Ok(Some(WantedPort {
         number,
         protocols: port.protocols.clone(),
         from: port.from,
         on,
+        at,
         declared: declared.clone(),
         doc: port.doc.clone(),
         when: None,
