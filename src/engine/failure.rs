@@ -53,9 +53,6 @@ impl HostFailure {
             Self::Unreachable(error) | Self::Link { source: error, .. } => error.to_string(),
             _ => self.to_string(),
         };
-        // The host stands before the reason already.
-        let own = [format!("host `{host}`: "), format!("host `{host}` ")];
-        let reason = own.iter().find_map(|own| reason.strip_prefix(own)).unwrap_or(&reason).to_owned();
         let remedy = self.remedy().unwrap_or_else(|| format!("try `ssh` to {host} by hand"));
         Finding::error(check, vec![host.clone()], reason, remedy)
     }
@@ -90,7 +87,9 @@ pub enum EngineError {
 /// Why no plan can be made, as a finding; `None` if it is about no host in particular.
 pub(super) fn plan_finding(error: &PlanError) -> Option<Finding> {
     let (host, reason) = match error {
-        PlanError::Resource { host, step, source, .. } => (host, format!("{step}: {}", chain(source))),
+        PlanError::Resource { host, step, source, .. } | PlanError::Ledger { host, step, source } => {
+            (host, format!("{step}: {}", chain(source)))
+        }
         PlanError::SameFile { host, .. } => (host, error.to_string()),
         PlanError::Wanted(WantedError::Render { host, source }) => (host, chain(source)),
         PlanError::Wanted(WantedError::Resource { host, place, source }) => {

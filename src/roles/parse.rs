@@ -23,6 +23,7 @@ const KEYS: &[&str] = &[
     "refuse",
     "verify",
     "gate",
+    "removable",
     "quorum",
 ];
 /// Keys of a resource that are no kind.
@@ -152,6 +153,10 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         refuse,
         verify,
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
+        removable: fields
+            .written("removable")
+            .and_then(|node| reader.bool(node, "`removable`"))
+            .unwrap_or(false),
         quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
         templates,
     }
