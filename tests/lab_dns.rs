@@ -16,7 +16,7 @@ const SERVER: &str = "10.77.0.1";
 const PLAIN: &str = "node-1";
 const RESOLVCONF: &str = "node-2";
 const RESOLVED: &str = "node-3";
-/// It has no agent, and a systemd-resolved that cannot be given servers for one domain alone.
+/// It has no agent, and a forwarder before its systemd-resolved.
 const BARE: &str = "node-4";
 const ALL: [&str; 4] = [PLAIN, RESOLVCONF, RESOLVED, BARE];
 const OUTSIDE: &str = "outside.lab.test";
@@ -89,19 +89,15 @@ fn hosts_of_each_kind(options: &[&str]) -> Lab {
                          rm -f /run/resolvconf/interface/*; resolvconf --enable-updates; resolvconf -u";
             lab.ssh(RESOLVCONF, &format!("apt-get -q update && {} && {setup}", install("resolvconf"))).exits(0)
         });
-        scope.spawn(|| {
-            let setup = "sed -i 's/^DHCP=no/DHCP=no\\nDNS=10.77.0.1/' /etc/systemd/network/10-host0.network; \
-                         systemctl restart systemd-networkd systemd-resolved";
-            lab.ssh(RESOLVED, &format!("apt-get -q update && {} && {setup}", install("systemd-resolved")))
-                .exits(0)
-        });
-        scope.spawn(|| {
-            let setup = "mkdir -p /etc/systemd/resolved.conf.d && \
-                         printf '[Resolve]\nDNS=10.77.0.1\n' >/etc/systemd/resolved.conf.d/own.conf && \
-                         systemctl restart systemd-resolved";
-            lab.ssh(BARE, &format!("apt-get -q update && {} && {setup}", install("systemd-resolved")))
-                .exits(0)
-        });
+        for host in [RESOLVED, BARE] {
+            let lab = &lab;
+            scope.spawn(move || {
+                let setup = "sed -i 's/^DHCP=no/DHCP=no\\nDNS=10.77.0.1/' /etc/systemd/network/10-host0.network; \
+                             systemctl restart systemd-networkd systemd-resolved";
+                lab.ssh(host, &format!("apt-get -q update && {} && {setup}", install("systemd-resolved")))
+                    .exits(0)
+            });
+        }
     });
     assert!(lab.asks(RESOLVCONF, "readlink /etc/resolv.conf").contains("/run/resolvconf/"));
     assert!(lab.asks(RESOLVED, "readlink /etc/resolv.conf").contains("stub-resolv.conf"));
@@ -112,6 +108,7 @@ fn hosts_of_each_kind(options: &[&str]) -> Lab {
     }
     lab.edit("roles: [consul-server]", "roles: [consul-server, dns]");
     lab.edit("roles: [consul-client]", "roles: [dns]");
+    lab.edit("node-4: {", "node-4: { vars: { dns: { mode: forwarder } },");
     // Hosts without an agent ask the servers.
     lab.edit(
         "datacenter: dc1\n",
@@ -168,17 +165,25 @@ fn every_kind_of_host(options: &[&str]) {
         let made = lab.logins(host).since(before);
         assert_eq!(made.handshakes, 1, "{host}: first up");
     }
+    let names =
+        "consul.service.consul consul.service.dc1.consul node-2.node.consul outside.lab.test none.lab.test";
     for host in ALL {
-        for name in ["consul.service.consul", "consul.service.dc1.consul", "node-2.node.consul", OUTSIDE] {
-            let found = resolves(&lab, host, name);
-            assert!(
-                found.is_some(),
-                "{host} does not resolve {name}: {}",
-                lab.asks(host, "cat /etc/resolv.conf")
-            );
+        let found = lab.asks(
+            host,
+            &format!("for name in {names}; do set -- $(getent ahostsv4 $name); echo \"$name $1\"; done"),
+        );
+        let of = |name: &str| {
+            let line =
+                found.lines().find_map(|line| line.strip_prefix(&format!("{name} "))).map(str::to_owned);
+            line.unwrap_or_else(|| panic!("{host}: {found}"))
+        };
+        for name in ["consul.service.consul", "consul.service.dc1.consul"] {
+            let servers = ["node-1", "node-2", "node-3"].map(|server| lab.address(server));
+            assert!(servers.contains(&of(name)), "{host}: {found}");
         }
-        assert_eq!(resolves(&lab, host, "node-2.node.consul"), Some(lab.address("node-2")), "{host}");
-        assert_eq!(resolves(&lab, host, "no-such-name.lab.test"), None, "{host}");
+        assert_eq!(of("node-2.node.consul"), lab.address("node-2"), "{host}: {found}");
+        assert_eq!(of(OUTSIDE), "192.0.2.7", "{host}: {found}");
+        assert_eq!(of("none.lab.test"), "", "{host}: {found}");
     }
     lab.ssh(PLAIN, "grep -q '^nameserver 127.0.0.1$' /etc/resolv.conf && ! grep -q rotate /etc/resolv.conf")
         .exits(0);
@@ -232,7 +237,6 @@ fn every_kind_of_host(options: &[&str]) {
 
     // Without the role every file is as it was.
     lab.edit("roles: [consul-server, dns]", "roles: [consul-server]");
-    lab.edit("node-4: {", "node-4: { roles: [consul-client],");
     lab.edit("roles: [dns]", "roles: []");
     lab.run("up", &[]).exits(0);
     for (host, bare) in ALL.into_iter().zip(bare) {
