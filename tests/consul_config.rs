@@ -54,7 +54,9 @@ fn facts() -> Facts {
         package_manager: None,
         init: Init::Systemd,
         user: "root".into(),
-        resolver: Resolver::Plain,
+        resolver: Resolver::default(),
+        resolv_conf_fixed: None,
+        resolver_writers: Vec::new(),
         cgroup_version: 2,
     }
 }
@@ -106,6 +108,15 @@ fn snapshots() -> insta::Settings {
 
 fn shown(files: &BTreeMap<String, String>) -> String {
     files.iter().map(|(path, content)| format!("==> {path}\n{content}\n")).collect()
+}
+
+#[test]
+fn domain_and_recursors_are_written_where_they_are_set() {
+    let usual = &files("1.21.4", "", "node-1")["/etc/consul.d/consul.json"];
+    assert!(!usual.contains("\"domain\"") && !usual.contains("recursors"), "{usual}");
+    let set = &files("1.8.7", "    domain: corp\n    recursors: [192.0.2.53]\n", "node-1")["/etc/consul.d/consul.json"];
+    let set: serde_json::Value = serde_json::from_str(set).unwrap();
+    assert_eq!((&set["domain"], &set["recursors"]), (&"corp".into(), &serde_json::json!(["192.0.2.53"])));
 }
 
 #[test]

@@ -49,9 +49,9 @@ pub(crate) use seen::{digest, encode};
 pub use sysctl::Sysctl;
 pub use unit::{State, Unit};
 pub use user::User;
-pub(crate) use write::{can_be_shown, text_diff};
-
+pub(crate) use values::optional_from_text;
 pub use values::{AccountName, Content, HostPath, PackageName, PartName, SysctlKey, UnitName, Url};
+pub(crate) use write::{can_be_shown, text_diff};
 
 use crate::facts::Facts;
 use crate::plan::{Change, StepId};
