@@ -3,8 +3,10 @@
 mod check;
 mod load;
 mod model;
+mod nfs;
 mod parse;
 mod render;
+mod rules;
 mod schema;
 mod types;
 mod values;
@@ -14,6 +16,7 @@ mod wanted;
 pub use check::{check, load_inventory, shown};
 pub use model::{From, Generate, Port, Protocol, Role, RoleSet, Variable, VariableType};
 pub use render::{RenderError, Renderer, merge};
+pub use rules::Rule;
 pub use schema::schema;
 pub use types::Fault;
 pub use variables::variables;

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::load::Folder;
-use super::{From, Generate, Port, Protocol, Renderer, Role, Variable, VariableType};
+use super::{From, Generate, Port, Protocol, Renderer, Role, Rule, Variable, VariableType};
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
 use crate::inventory::{RoleName, yaml};
@@ -17,6 +17,7 @@ const KEYS: &[&str] = &[
     "conflicts",
     "after",
     "variables",
+    "rules",
     "define",
     "resources",
     "ports",
@@ -26,7 +27,9 @@ const KEYS: &[&str] = &[
 /// Keys of a resource that are no kind.
 const BESIDE_KIND: [&str; 2] = ["when", "for_each"];
 const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "doc"];
-const VARIABLE_KEYS: &[&str] = &["type", "default", "optional", "secret", "generate", "doc", "choices", "of"];
+const VARIABLE_KEYS: &[&str] =
+    &["type", "default", "optional", "secret", "generate", "doc", "choices", "of", "fields"];
+const FIELD_KEYS: &[&str] = &["type", "default", "optional", "doc", "choices", "of", "fields"];
 
 /// Reads one role; `None` if nothing can be made of its folder. What is wrong goes to `problems`.
 pub fn parse(folder: &Folder, problems: &mut Vec<Diagnostic>) -> Option<(Role, Document)> {
@@ -101,6 +104,12 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             }
         }
     }
+    let mut rules = Vec::new();
+    if let Some(node) = fields.written("rules") {
+        for item in reader.items(node, "`rules`", "a list of rules by name") {
+            rules.extend(reader.choice(item, "a rule", &Rule::WORDS));
+        }
+    }
     let mut define = IndexMap::new();
     if let Some(node) = fields.written("define") {
         for entry in reader.entries(node, "`define`", "a map of names to expressions") {
@@ -130,6 +139,7 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         conflicts,
         after,
         variables,
+        rules,
         define,
         resources,
         ports,
@@ -185,24 +195,46 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
 }
 
 fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {
-    let document = reader.document;
     let name = &entry.key.value;
-    let what = format!("variable `{name}`");
-    let word = |word: &str| {
-        word.starts_with(|c: char| c.is_ascii_lowercase())
-            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-    };
-    if !name.contains('.') || !name.split('.').all(word) {
-        let problem = document.error(entry.key.span, format!("`{name}` is no name of a variable"));
+    if !name.contains('.') || !name.split('.').all(is_word) {
+        let problem = reader.document.error(entry.key.span, format!("`{name}` is no name of a variable"));
         reader.note(problem.help("a namespace and a name, of a-z, 0-9 and `_`: `consul.data_dir`"));
         return None;
     }
-    let fields = reader.fields(&entry.value, &what, VARIABLE_KEYS);
+    typed(reader, entry, &format!("variable `{name}`"), VARIABLE_KEYS)
+}
+
+fn is_word(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_lowercase())
+        && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// The fields of a map: variables within a variable.
+fn record<'d>(reader: &mut Reader<'d>, node: &'d Node) -> IndexMap<String, Variable> {
+    let mut fields = IndexMap::new();
+    for entry in reader.entries(node, "`fields`", "a map of fields by name") {
+        let name = &entry.key.value;
+        if !is_word(name) {
+            let problem = reader.document.error(entry.key.span, format!("`{name}` is no name of a field"));
+            reader.note(problem.help("it is made of a-z, 0-9 and `_`"));
+        } else if let Some(field) = typed(reader, entry, &format!("field `{name}`"), FIELD_KEYS) {
+            fields.insert(name.clone(), field);
+        }
+    }
+    fields
+}
+
+/// A variable or field: `{ type: …, doc: … }`.
+fn typed<'d>(reader: &mut Reader<'d>, entry: &'d Entry, what: &str, keys: &[&str]) -> Option<Variable> {
+    let document = reader.document;
+    let name = &entry.key.value;
+    let fields = reader.fields(&entry.value, what, keys);
     let choices = fields.written("choices").map(|node| reader.texts(node, "`choices`", "a list of words"));
     let choices: Option<Vec<String>> =
         choices.map(|texts| texts.into_iter().map(|text| text.value).collect());
+    let inner = fields.written("fields").map(|node| record(reader, node));
     let r#type = match fields.written("type") {
-        Some(node) => variable_type(reader, node, fields.written("of"), choices)?,
+        Some(node) => variable_type(reader, node, fields.written("of"), choices, inner)?,
         None => {
             let problem = document.error(entry.key.span, format!("{what} has no `type`"));
             reader.note(problem.help(format!("one of {}", list(TYPES))));
@@ -222,7 +254,7 @@ fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {
         reader.note(problem.help("a sentence for `bootstrap roles`: what it is, and what to choose"));
     }
     let default = fields.written("default");
-    if let Some(fault) = default.and_then(|node| r#type.fault(node, document)) {
+    for fault in default.into_iter().flat_map(|node| r#type.faults(node, document)) {
         let problem = document
             .error(
                 fault.span,
@@ -243,7 +275,7 @@ fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {
 
 const TYPES: &[&str] = &[
     "string", "bool", "integer", "port", "path", "address", "duration", "version", "choice", "source",
-    "list", "map", "any",
+    "account", "mode", "list", "map", "any",
 ];
 
 fn variable_type<'d>(
@@ -251,6 +283,7 @@ fn variable_type<'d>(
     node: &'d Node,
     of: Option<&'d Node>,
     choices: Option<Vec<String>>,
+    fields: Option<IndexMap<String, Variable>>,
 ) -> Option<VariableType> {
     let words: Vec<(&str, &str)> = TYPES.iter().map(|word| (*word, *word)).collect();
     let missing = |reader: &mut Reader<'_>, key: &str, help: &str| {
@@ -267,7 +300,9 @@ fn variable_type<'d>(
         "duration" => VariableType::Duration,
         "version" => VariableType::Version,
         "source" => VariableType::Source,
-        "map" => VariableType::Map,
+        "account" => VariableType::Account,
+        "mode" => VariableType::Mode,
+        "map" => fields.map_or(VariableType::Map, VariableType::Record),
         "choice" => match choices.filter(|words| !words.is_empty()) {
             Some(words) => VariableType::Choice(words),
             None => {
@@ -276,7 +311,7 @@ fn variable_type<'d>(
             }
         },
         "list" => match of {
-            Some(of) => VariableType::List(Box::new(variable_type(reader, of, None, choices)?)),
+            Some(of) => VariableType::List(Box::new(variable_type(reader, of, None, choices, fields)?)),
             None => VariableType::List(Box::new(VariableType::Any)),
         },
         // `choice` takes only the words above, so this is `any`.
