@@ -39,12 +39,25 @@ pub struct Role {
     pub resources: Vec<Value>,
     /// Ports on which its programs listen.
     pub ports: Vec<Port>,
+    /// File systems that the host's kernel must have.
+    pub filesystems: Vec<Filesystem>,
     /// The gate that closes its activation, by name.
     pub gate: Option<String>,
     /// Members of a quorum: an even or single count of hosts is warned about.
     pub quorum: bool,
     /// By file name under `templates/`.
     pub templates: IndexMap<String, String>,
+}
+
+/// A file system that the kernel must know or be able to load, as a role writes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Filesystem {
+    /// As /proc/filesystems has it; also the name of its module.
+    pub name: String,
+    /// An expression that must hold for it to be needed.
+    pub when: Option<String>,
+    /// What to do on a host without it.
+    pub remedy: String,
 }
 
 /// A port on which a program of a role listens, as written: number and addresses may be expressions.

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::load::Folder;
-use super::{From, Generate, Port, Protocol, Renderer, Role, Rule, Variable, VariableType};
+use super::{Filesystem, From, Generate, Port, Protocol, Renderer, Role, Rule, Variable, VariableType};
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
 use crate::inventory::{RoleName, yaml};
@@ -21,12 +21,14 @@ const KEYS: &[&str] = &[
     "define",
     "resources",
     "ports",
+    "filesystems",
     "gate",
     "quorum",
 ];
 /// Keys of a resource that are no kind.
 const BESIDE_KIND: [&str; 2] = ["when", "for_each"];
 const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "doc"];
+const FILESYSTEM_KEYS: &[&str] = &["name", "when", "remedy"];
 const VARIABLE_KEYS: &[&str] =
     &["type", "default", "optional", "secret", "generate", "doc", "choices", "of", "fields"];
 const FIELD_KEYS: &[&str] = &["type", "default", "optional", "doc", "choices", "of", "fields"];
@@ -131,6 +133,12 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             ports.extend(port(reader, item));
         }
     }
+    let mut filesystems = Vec::new();
+    if let Some(node) = fields.written("filesystems") {
+        for item in reader.items(node, "`filesystems`", "a list of file systems") {
+            filesystems.extend(filesystem(reader, item));
+        }
+    }
     Role {
         name,
         doc: doc.unwrap_or_default(),
@@ -143,10 +151,37 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         define,
         resources,
         ports,
+        filesystems,
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
         quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
         templates,
     }
+}
+
+/// `{ name: nfsd, remedy: … }`.
+fn filesystem<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Filesystem> {
+    let fields = reader.fields(node, "a file system", FILESYSTEM_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    let mut needed = |key: &str, help: &str| match fields.written(key) {
+        Some(value) => Some(reader.text(value, &format!("`{key}`"))?.value),
+        None => {
+            let problem =
+                reader.document.error(node.span, format!("a file system has no `{key}`")).help(help);
+            reader.note(problem);
+            None
+        }
+    };
+    let name = needed("name", "as /proc/filesystems has it: `nfsd`")?;
+    let remedy = needed("remedy", "what to do on a host whose kernel lacks it")?;
+    let when = match fields.written("when") {
+        Some(when) => {
+            expression(reader, when, "when")?;
+            reader.text(when, "`when`").map(|text| text.value)
+        }
+        None => None,
+    };
+    Some(Filesystem { name, when, remedy })
 }
 
 /// `{ port: 8301, protocol: tcp+udp, from: cluster, doc: … }`.

@@ -43,11 +43,21 @@ pub struct WantedRole {
     /// Identity is rendered; `content` still is a template.
     pub resources: Vec<Resource>,
     pub ports: Vec<WantedPort>,
+    pub filesystems: Vec<WantedFilesystem>,
     /// This role and those it includes.
     pub parts: Vec<RoleName>,
     defined: Map<String, Value>,
     /// What `item` is in the content of a resource that was made by `for_each`.
     items: BTreeMap<StepId, Value>,
+}
+
+/// A file system that the kernel of one host must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedFilesystem {
+    pub name: String,
+    /// The role that needs it.
+    pub role: RoleName,
+    pub remedy: String,
 }
 
 /// A port on which a role's program listens on one host.
@@ -177,6 +187,7 @@ fn wanted_role(
     let mut scope = scope(&inventory.cluster, &everyone, host, variables, &ClusterAddresses::new());
     let mut defined = Map::new();
     let (mut made, mut ports, mut parts) = (Made::default(), Vec::new(), Vec::new());
+    let mut filesystems = Vec::new();
     let render = |source| WantedError::Render { host: host.name.clone(), source };
     for part in roles.closure([&role.name]) {
         for (name, source) in &part.define {
@@ -194,6 +205,18 @@ fn wanted_role(
             let place = format!("role `{}`, ports[{index}]", part.name);
             ports.extend(wanted_port(renderer, &place, &host.name, &part.name, raw, &scope)?);
         }
+        for (index, filesystem) in part.filesystems.iter().enumerate() {
+            let place = format!("role `{}`, filesystems[{index}]", part.name);
+            let needed = match &filesystem.when {
+                Some(when) => is_true(&renderer.expression(&place, when, &scope).map_err(render)?),
+                None => true,
+            };
+            filesystems.extend(needed.then(|| WantedFilesystem {
+                name: filesystem.name.clone(),
+                role: part.name.clone(),
+                remedy: filesystem.remedy.clone(),
+            }));
+        }
         parts.push(part.name.clone());
     }
     Ok(WantedRole {
@@ -202,6 +225,7 @@ fn wanted_role(
         quorum: role.quorum,
         resources: made.resources,
         ports,
+        filesystems,
         parts,
         defined,
         items: made.items,

@@ -308,6 +308,13 @@ places_probe() {
   say mounts "$(cut -d ' ' -f 2,4 /proc/self/mounts)"
 }
 
+# Probe: NAME...: which of these file systems the kernel neither has nor can load.
+filesystems_probe() {
+  for name in "$@"; do
+    grep -qw -e "$name" /proc/filesystems || modprobe -n -q "$name" 2>/dev/null || say missing "$name"
+  done
+}
+
 # Probe: PORTS UNIT...: who listens on the ports, in hex and parted by `|`: protocol, local address, and the owner,
 # which is `own` for a program of the units.
 ports_probe() {

@@ -4,6 +4,8 @@
 
 mod client;
 mod options;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -239,12 +241,12 @@ pub fn mounts(check: &Check<'_>, hosts: &[usize]) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
     for host in hosts {
         let vars = check.draft.vars_of(*host);
+        let own = if servers.contains(host) { exports_of(&vars, &defaults) } else { Vec::new() };
         let mut places: BTreeMap<&str, Span> = BTreeMap::new();
         for mount in items(&vars, "mounts") {
-            let Some(export) = text_of(mount.get("export")) else { continue };
-            let place = text_of(mount.get("path")).unwrap_or(export);
-            problems.extend(unusable_path(check, export));
-            problems.extend(unusable_path(check, place));
+            let fields = ["export", "path", "server"].map(|field| text_of(mount.get(field)));
+            let [Some(export), Some(place), Some(server)] = fields else { continue };
+            problems.extend([export, place].into_iter().filter_map(|path| unusable_path(check, path)));
             if let Some(first) = places.insert(place.text, place.span) {
                 problems.push(
                     check
@@ -255,10 +257,25 @@ pub fn mounts(check: &Check<'_>, hosts: &[usize]) -> Vec<Diagnostic> {
                         .help("one of them would hide the other: give it another `path`"),
                 );
             }
+            let itself = server.text == check.host(*host).as_str() && export.text == place.text;
+            if let Some(hidden) = own.iter().find(|own| own.path.text == place.text).filter(|_| !itself) {
+                let message =
+                    format!("`{}` is mounted over what `{}` exports itself", place.text, check.host(*host));
+                problems.push(
+                    check
+                        .draft
+                        .document
+                        .error(place.span, message)
+                        .also(hidden.path.span.range(), "the export")
+                        .help(
+                            "mount it elsewhere: its own files would be hidden from it, but not from others",
+                        ),
+                );
+            }
             for option in texts(mount.get("options")) {
                 problems.extend(mount_option(check, option));
             }
-            let server = match server_of(check, mount, export, &servers) {
+            let server = match server_of(check, server, &servers) {
                 Ok(Some(server)) => server,
                 // Somebody outside the inventory: nothing is known of what it exports.
                 Ok(None) => continue,
@@ -289,35 +306,12 @@ fn mount_option(check: &Check<'_>, option: Text<'_>) -> Option<Diagnostic> {
 /// The host that a mount is of, `None` for one that is not in the inventory.
 fn server_of(
     check: &Check<'_>,
-    mount: &Node,
-    export: Text<'_>,
+    written: Text<'_>,
     servers: &[usize],
 ) -> Result<Option<usize>, Box<Diagnostic>> {
     let names =
         |hosts: &[usize]| list(&hosts.iter().map(|host| check.host(*host).as_str()).collect::<Vec<_>>());
     let error = |span: Span, message: String| check.draft.document.error(span, message);
-    let Some(written) = text_of(mount.get("server")) else {
-        return match servers {
-            [server] => Ok(Some(*server)),
-            [] => Err(Box::new(
-                error(
-                    export.span,
-                    format!("nobody exports `{}`: no host has the role `{SERVER}`", export.text),
-                )
-                .help(format!(
-                    "give a host the role `{SERVER}`, or name the server: `server: nfs.example.org`"
-                )),
-            )),
-            several => Err(Box::new(
-                error(export.span, format!("which server `{}` is mounted from is not said", export.text))
-                    .help(format!(
-                        "{} have the role `{SERVER}`: add `server: {}`",
-                        names(several),
-                        check.host(several[0])
-                    )),
-            )),
-        };
-    };
     let known = (0..check.draft.hosts.len()).find(|host| check.host(*host).as_str() == written.text);
     match known {
         Some(host) if servers.contains(&host) => Ok(Some(host)),

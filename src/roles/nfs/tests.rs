@@ -1,0 +1,152 @@
+//! What the roles say of inventories, and the files they make, as snapshots.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::inventory::HostName;
+use crate::resource::testing::facts;
+use crate::roles::{ClusterAddresses, RoleSet, Wanted, load_inventory};
+
+/// An inventory of a server `files`, a client `web` and one that is both, with these variables of `nfs`.
+fn inventory(nfs: &str) -> String {
+    let nfs: String = nfs.lines().map(|line| format!("    {line}\n")).collect();
+    format!(
+        "cluster: c\nhosts:\n  files: {{ address: 10.0.0.10, roles: [nfs-server] }}\n  \
+         web: {{ address: 10.0.0.21, roles: [nfs-client] }}\n  \
+         both: {{ address: 10.0.0.30, roles: [nfs-server, nfs-client] }}\n  idle: {{ address: 10.0.0.40 }}\n\
+         vars:\n  nfs:\n{nfs}"
+    )
+}
+
+fn load(nfs: &str) -> Result<(crate::inventory::Inventory, String), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nfs.yaml");
+    std::fs::write(&path, inventory(nfs)).unwrap();
+    let shown = |problems: &[crate::report::Diagnostic]| {
+        let texts: Vec<_> = problems.iter().map(|problem| problem.render(false)).collect();
+        texts.join("\n").replace(&format!("{}/", folder.path().display()), "")
+    };
+    match load_inventory(&path, &RoleSet::embedded().unwrap(), None) {
+        Ok((inventory, warnings)) => Ok((inventory, shown(&warnings))),
+        Err(problems) => Err(shown(&problems)),
+    }
+}
+
+/// Every file that the roles of each host want, and the steps in their order.
+fn wanted(nfs: &str) -> String {
+    let (inventory, _) = load(nfs).unwrap_or_else(|problems| panic!("{problems}"));
+    let wanted = Wanted::new(&inventory, &RoleSet::embedded().unwrap(), &BTreeMap::new()).unwrap();
+    let addresses: ClusterAddresses =
+        inventory.hosts.iter().map(|host| (host.name.clone(), host.address.parse().unwrap())).collect();
+    let mut text = String::new();
+    for host in ["files", "web", "both"] {
+        let host = wanted.host(&HostName::parse(host).unwrap()).unwrap();
+        text += &format!("---- {}\n", host.host.name);
+        for role in &host.roles {
+            for resource in &role.resources {
+                let resolved = wanted.resolved(host, role, resource, &facts("x86_64"), &addresses).unwrap();
+                text += &format!("==> {}\n", resolved.id());
+                text += resolved.content().unwrap_or_default();
+            }
+        }
+    }
+    text
+}
+
+fn snapshots() -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/nfs"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings
+}
+
+const SHARED: &str = "users: [{ name: www, uid: 2020 }]
+exports:
+  - { path: /data/app1, clients: [10.0.0.0/24, web, nfs.example.org], options: [rw, no_root_squash], owner: www, mode: \"2775\" }
+  - { path: /data/reports, clients: [both], options: [ro, all_squash, anonuid=2020, anongid=2020, sec=krb5:krb5p, insecure], owner: 2020 }
+  - { path: /srv/as-it-is, clients: [10.0.0.0/24], create: false }
+mounts:
+  - { server: files, export: /data/app1, path: /srv/app1 }
+  - { server: both, export: /data/reports, path: /srv/reports, options: [ro, soft, vers=3, timeo=50], automount: true }
+  - { server: nas.example.org, export: /vol/1, path: /mnt/nas-1 }
+  - { server: \"fd00::7\", export: /vol/2, path: /mnt/nas.2 }
+";
+
+#[test]
+fn the_kernel_serves_and_mounts() {
+    snapshots().bind(|| insta::assert_snapshot!("kernel", wanted(SHARED)));
+}
+
+#[test]
+fn ganesha_serves_and_libnfs_reads() {
+    let nfs = format!("implementation: ganesha\nclient: libnfs\ngrace_seconds: 0\n{SHARED}");
+    snapshots().bind(|| insta::assert_snapshot!("ganesha", wanted(&nfs)));
+}
+
+#[test]
+fn every_mistake_has_its_message() {
+    let cases = [
+        ("relative-path", "exports: [{ path: data, clients: [10.0.0.0/24] }]\nmounts: []\n"),
+        (
+            "unusable-paths",
+            "exports:\n  - { path: /, clients: [10.0.0.0/24] }\n  - { path: /data/, clients: [10.0.0.0/24] }\n  - { path: \"/my data\", clients: [10.0.0.0/24] }\nmounts: []\n",
+        ),
+        (
+            "clients",
+            "exports:\n  - { path: /a, clients: [10.0.0.0/33, 10.0.0.5/24, 10.0.0, \"*\", 0.0.0.0/0] }\n  - { path: /b, clients: [] }\nmounts: []\n",
+        ),
+        (
+            "everyone-if-meant",
+            "allow_everyone: true\nexports: [{ path: /a, clients: [\"*\"] }]\nmounts: []\n",
+        ),
+        (
+            "options",
+            "exports:\n  - { path: /a, clients: [10.0.0.0/8], options: [rw, no_rootsquash, ro, \"sync,wdelay\", anonuid=www] }\nmounts: []\n",
+        ),
+        (
+            "ganesha-lacks",
+            "implementation: ganesha\nexports:\n  - { path: /a, clients: [10.0.0.0/255.0.0.0], options: [rw, async] }\nmounts: []\n",
+        ),
+        (
+            "ganesha-numbers",
+            "implementation: ganesha\nexports:\n  - { path: /a, clients: [10.0.0.0/8], id: 7 }\n  - { path: /b, clients: [10.0.0.0/8], id: 7 }\nmounts: []\n",
+        ),
+        (
+            "inside-another",
+            "exports:\n  - { path: /data, clients: [10.0.0.0/8], options: [ro] }\n  - { path: /data/app1, clients: [10.0.0.0/8], options: [rw, no_root_squash] }\n  - { path: /data/app1/same, clients: [10.0.0.0/8], options: [no_root_squash, sync, rw] }\n  - { path: /database, clients: [10.0.0.0/8] }\nmounts: []\n",
+        ),
+        (
+            "twice",
+            "exports:\n  - { path: /a, clients: [10.0.0.0/8] }\n  - { path: /a, clients: [10.0.0.0/8] }\nmounts: []\n",
+        ),
+        (
+            "fields",
+            "exports:\n  - { pth: /a, clients: 10.0.0.0/8, owner: \"a b\", mode: 755 }\n  - { path: /b }\nmounts: []\n",
+        ),
+        (
+            "mounts",
+            "exports: [{ path: /data/app1, clients: [10.0.0.0/24] }]\nmounts:\n  - { server: files, export: /data/ap1, path: /a }\n  - { server: fles, export: /data/app1, path: /b }\n  - { server: idle, export: /data/app1, path: /c }\n  - { server: files, export: /data/app1/below, path: /d }\n  - { server: files, export: /data/app1, path: /d }\n  - { server: files, export: /data/app1, path: /e, options: [\"ro,soft\"] }\n",
+        ),
+        (
+            "not-let-in",
+            "exports: [{ path: /a, clients: [10.1.0.0/16, both] }]\nmounts: [{ server: files, export: /a, path: /a }]\n",
+        ),
+        (
+            "over-its-own",
+            "exports: [{ path: /data/app1, clients: [10.0.0.0/24] }]\nmounts: [{ server: files, export: /data/app1, path: /data/app1 }]\n",
+        ),
+        (
+            "users",
+            "users:\n  - { name: www, uid: 2020 }\n  - { name: web, uid: 2020 }\n  - { name: www, uid: 2021 }\nexports: []\nmounts: []\n",
+        ),
+        ("nothing-set", "users: []\n"),
+    ];
+    snapshots().bind(|| {
+        for (name, nfs) in cases {
+            let found =
+                load(nfs).map_or_else(|problems| problems, |(_, warnings)| format!("accepted\n\n{warnings}"));
+            insta::assert_snapshot!(name, found);
+        }
+    });
+}
