@@ -984,7 +984,7 @@ unit_converge() {
     unit_order -q enable -- "$unit"
   elif [ "$set_up" = yes ]; then
     unit_order -q disable -- "$unit"
-  elif [ "$(property NeedDaemonReload)" = yes ] || [ "$(property LoadState)" = not-found ]; then
+  elif [ "$(property NeedDaemonReload)" = yes ] || [ "$(property LoadState)" = not-found ] || watches_unit_files "$@"; then
     unit_order daemon-reload
   fi
   if [ "$wanted" = stopped ]; then
@@ -1007,6 +1007,19 @@ unit_converge() {
   # Saved as soon as it is queued: the start itself may outlast this script, and systemd does not forget it.
   unit_save "$unit" "$restart_mark" "$reload_mark"
   if [ -n "$action" ]; then unit_watch "$unit"; fi
+}
+
+# Whether a unit watches unit files besides its own: RESTART-COUNT PATH... Of its own systemd says that it changed, but
+# not of its first drop-in, nor of the mount of an automount.
+watches_unit_files() {
+  shift
+  for watched in "$@"; do
+    case $watched in
+      */systemd/system/"$unit") ;;
+      */systemd/system/*) return 0 ;;
+    esac
+  done
+  return 1
 }
 
 # Watches a queued start: until the old process is gone, then for up to 3 s. An agent that is still activating then waits
