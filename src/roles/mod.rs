@@ -5,6 +5,7 @@ mod load;
 mod model;
 mod nfs;
 mod parse;
+mod proof;
 mod render;
 mod rules;
 mod schema;
@@ -14,13 +15,14 @@ mod variables;
 mod wanted;
 
 pub use check::{check, load_inventory, shown};
-pub use model::{Filesystem, From, Generate, Port, Protocol, Role, RoleSet, Variable, VariableType};
+pub use model::{Filesystem, From, Generate, Port, Protocol, Refusal, Role, RoleSet, Variable, VariableType};
+pub use proof::{Asked, Lookup, Proof, Proven, RecordType};
 pub use render::{RenderError, Renderer, merge};
 pub use rules::Rule;
 pub use schema::schema;
 pub use types::Fault;
 pub use variables::variables;
 pub use wanted::{
-    ClusterAddresses, Wanted, WantedError, WantedFilesystem, WantedHost, WantedPort, WantedRole,
-    declared_address, variables_to_generate,
+    ClusterAddresses, Refused, Wanted, WantedError, WantedFilesystem, WantedHost, WantedPort, WantedProof,
+    WantedRole, declared_address, variables_to_generate,
 };

@@ -34,15 +34,22 @@ pub struct Role {
     pub define: IndexMap<String, String>,
     /// As written: `{file: {path: "{{ consul.data_dir }}", template: consul.json}}`. Rendered for each host.
     ///
-    /// Beside its kind a resource may have `when`, an expression that must hold, and `for_each`, an expression that
+    /// Beside its kind a resource may have `when`, an expression that must hold and may use facts, and `for_each`, an expression that
     /// gives a list: then it is made once for each element, which its other expressions and its content call `item`.
     pub resources: Vec<Value>,
     /// Ports on which its programs listen.
     pub ports: Vec<Port>,
     /// File systems that the host's kernel must have.
     pub filesystems: Vec<Filesystem>,
+    /// What it cannot be set up on.
+    pub refuse: Vec<Refusal>,
+    /// Real uses of what it sets up, as written: `{name: …, lookup: {…}}`. Rendered for each host.
+    pub verify: Vec<Value>,
     /// The gate that closes its activation, by name.
     pub gate: Option<String>,
+    /// A host that has the role no more gets back what the role changed there: files, folders, links, units, and by `undo`
+    /// what its commands did. Packages, users and releases stay.
+    pub removable: bool,
     /// Members of a quorum: an even or single count of hosts is warned about.
     pub quorum: bool,
     /// By file name under `templates/`.
@@ -60,6 +67,15 @@ pub struct Filesystem {
     pub remedy: String,
 }
 
+/// A host that a role cannot be set up on, told before anything is changed. All three may use facts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// An expression.
+    pub when: String,
+    pub reason: String,
+    pub remedy: String,
+}
+
 /// A port on which a program of a role listens, as written: number and addresses may be expressions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Port {
@@ -69,6 +85,12 @@ pub struct Port {
     pub from: From,
     /// More addresses on which it listens: a list or an expression.
     pub on: Option<Value>,
+    /// The only addresses on which it listens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Value>,
+    /// An expression that must hold for it to listen at all; it may use facts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
     pub doc: String,
 }
 

@@ -256,7 +256,7 @@ facts() {
   say user "$(id -un)"
   say package-manager "$(package_manager)"
   if systemd_runs; then say init systemd; else say init other; fi
-  say resolver "$(resolver)"
+  resolver_facts ''
   if [ -f /sys/fs/cgroup/cgroup.controllers ]; then say cgroup 2; else say cgroup 1; fi
 }
 
@@ -276,13 +276,57 @@ package_manager() {
   done
 }
 
-# Prints who writes /etc/resolv.conf: systemd-resolved, resolvconf, or nobody (plain).
-resolver() {
-  case $(readlink -f /etc/resolv.conf) in
-    /run/systemd/resolve/*) printf systemd-resolved ;;
-    /run/resolvconf/* | /etc/resolvconf/*) printf resolvconf ;;
-    *) printf plain ;;
-  esac
+# Says what /etc/resolv.conf is, who else may write it, and what systemd-resolved knows: ROOT, empty but in tests.
+resolver_facts() {
+  [ ! -r "$state_dir/resolver" ] || say_file resolver-before "$state_dir/resolver"
+  conf=$1/etc/resolv.conf
+  if [ -L "$conf" ]; then
+    # Where it leads, also when nothing is there.
+    say resolver-link "$(readlink -m "$conf" 2>/dev/null || readlink "$conf")"
+  elif [ -e "$conf" ] && [ ! -f "$conf" ]; then
+    say resolver-link ''
+  elif [ -f "$conf" ]; then
+    resolver_fixed "$conf"
+  fi
+  if [ -f "$conf" ] && [ -r "$conf" ]; then say_file resolv-conf "$conf"; fi
+  found=''
+  [ ! -d "$1/run/NetworkManager" ] || found="$found network-manager"
+  [ ! -d "$1/etc/dhcp/dhclient-enter-hooks.d" ] || found="$found dhclient"
+  [ ! -f "$1/etc/dhcpcd.conf" ] || found="$found dhcpcd"
+  [ ! -f "$1/etc/resolvconf.conf" ] || found="$found openresolv"
+  say resolver-writers "${found# }"
+  [ ! -d "$1/run/systemd/resolve" ] || resolved_facts "$1"
+}
+
+# Says why a file cannot be replaced, if that is so.
+resolver_fixed() {
+  while read -r _ place _; do
+    [ "$place" != "$1" ] || say resolver-fixed mounted
+  done </proc/self/mounts
+  if command -v lsattr >/dev/null; then
+    flags=$(lsattr -d "$1" 2>/dev/null)
+    case ${flags%% *} in *i*) say resolver-fixed immutable ;; esac
+  fi
+}
+
+# Says what decides whether systemd-resolved can be given servers for one domain: ROOT.
+resolved_facts() {
+  version=$(systemctl --version 2>/dev/null)
+  version=${version#systemd }
+  say resolved-version "${version%%[!0-9]*}"
+  grep -q '^ *[0-9]*: 3500007F:0035 ' /proc/net/udp && say resolved-stub yes
+  [ ! -r "$1/run/systemd/resolve/resolv.conf" ] || say_file resolved-servers "$1/run/systemd/resolve/resolv.conf"
+  for file in "$1"/etc/systemd/resolved.conf "$1"/etc/systemd/resolved.conf.d/*.conf \
+    "$1"/run/systemd/resolved.conf.d/*.conf "$1"/usr/lib/systemd/resolved.conf.d/*.conf; do
+    [ -r "$file" ] || continue
+    while read -r line || [ -n "$line" ]; do
+      case $line in DNS=?*) say resolved-global "$line" ;; esac
+    done <"$file"
+  done
+  while read -r line || [ -n "$line" ]; do
+    case "$line " in hosts:*" resolve "*) say resolved-nss yes ;; esac
+  done 2>/dev/null <"$1/etc/nsswitch.conf"
+  return 0
 }
 
 # ---- fitness ----
@@ -449,38 +493,53 @@ digest_value() {
 
 # Step: makes a folder; folders above it get the usual mode.
 directory_ensure() {
+  undo_record undo_directory "$1"
   [ -d "$1" ] || (umask 022 && mkdir -p "$1")
   chown "$3:$4" "$1"
   chmod "$2" "$1"
 }
 
-# Step: sets mode and owner of what exists.
+# Step: sets mode and owner of a file.
 path_owner() {
+  undo_record undo_file "$1" "$(digest "$1")"
   chown "$3:$4" "$1"
   chmod "$2" "$1"
 }
 
-# Step: writes a file: PATH MODE OWNER GROUP SEEN-DIGEST WANTED-DIGEST BASE64 [VALIDATOR ARG... with %s for the file].
-# The new file waits in a folder beside the target under its own name, so that validators that go by the name or
-# its ending take it, no daemon reads it, and the last rename stays on one file system.
+# Step: writes a file: PATH MODE OWNER GROUP SEEN WANTED-DIGEST BASE64 [VALIDATOR ARG... with %s for the file].
+# SEEN is what stood there: a digest, `absent`, or `link TARGET` for a symbolic link that is to be replaced.
 file_write() {
   path=$1 mode=$2 owner=$3 group=$4 seen=$5 wanted=$6 body=$7
   shift 7
-  [ ! -L "$path" ] || fail "$path is a symbolic link"
-  [ ! -d "$path" ] || fail "$path is a folder"
-  [ -d "${path%/*}/" ] || fail "the folder ${path%/*} does not exist"
-  staging=${path%/*}/.${path##*/}.bootstrap
-  rm -rf "$staging"
-  trap 'rm -rf "$staging"' EXIT
-  mkdir -m 700 "$staging"
-  staged=$staging/${path##*/}
+  case $seen in 'link '*) ;; *) [ ! -L "$path" ] || fail "$path is a symbolic link" ;; esac
+  stage "$path"
   printf %s "$body" | base64 -d >"$staged"
   [ "$(digest "$staged")" = "$wanted" ] || fail "$path arrived damaged, or the disk is full"
   chown "$owner:$group" "$staged"
   chmod "$mode" "$staged"
   if [ "$#" -gt 0 ]; then validate "$staged" "$@"; fi
-  [ "$(digest "$path")" = "$seen" ] || fail "$path changed on the host since it was observed; plan again"
+  unchanged "$path" "$seen"
+  undo_record undo_file "$path" "$wanted"
   mv -f "$staged" "$path"
+}
+
+# Makes a folder beside a file and sets $staged, the place in it for what is to replace the file. It has the file's own
+# name, so that validators that go by the name or its ending take it; no daemon reads it there, and the last rename
+# stays on one file system.
+stage() {
+  [ ! -d "$1" ] || fail "$1 is a folder"
+  [ -d "${1%/*}/" ] || fail "the folder ${1%/*} does not exist"
+  staging=${1%/*}/.${1##*/}.bootstrap
+  rm -rf "$staging"
+  trap 'rm -rf "$staging"' EXIT
+  mkdir -m 700 "$staging"
+  staged=$staging/${1##*/}
+}
+
+# Fails unless a path holds what was seen there: PATH SEEN.
+unchanged() {
+  if [ -L "$1" ]; then found="link $(readlink "$1")"; else found=$(digest "$1"); fi
+  [ "$found" = "$2" ] || fail "$1 changed on the host since it was observed; plan again"
 }
 
 # Runs a validator on a staged file; %s in its arguments stands for the file.
@@ -504,6 +563,279 @@ link_place() {
   rm -f "${1%/*}/.${1##*/}.bootstrap"
   ln -s "$2" "${1%/*}/.${1##*/}.bootstrap"
   mv -f "${1%/*}/.${1##*/}.bootstrap" "$1"
+}
+
+# ---- ledger ----
+
+# What removable roles changed, so that it can be put back. Each thing has a folder, named by the caller, with
+#   what  what it is, and how it was before: written before the first change, and never again;
+#   now   whose it is and what was made of it: written before each change;
+#   body  the bytes of a file, as they were.
+# The lines of the first two are keys and values as records have them, so that a probe says them as they stand. A folder
+# counts from the rename on that gives it its name: a run that was killed leaves none that is half.
+undo_entry='' undo_role='' undo_secret=''
+
+# Step: runs a function of a step on behalf of a removable role: ENTRY ROLE SECRET(yes|no) FUNCTION ARG...
+removable() {
+  undo_entry=$state_dir/undo/$1 undo_role=$2 undo_secret=$3
+  shift 3
+  "$@"
+}
+
+# Writes a thing down before it is changed: FUNCTION ARG...; the function prints `what` or `now`, by its first argument.
+undo_record() {
+  [ -n "$undo_entry" ] || return 0
+  fresh=${undo_entry%/*}/.${undo_entry##*/}.new
+  (
+    umask 077
+    record=$1
+    shift
+    if [ -d "$undo_entry" ]; then
+      "$record" now "$@" >"$undo_entry/.now"
+      mv -f "$undo_entry/.now" "$undo_entry/now"
+    else
+      rm -rf "$fresh"
+      mkdir -p "$fresh"
+      "$record" what "$@" >"$fresh/what"
+      "$record" now "$@" >"$fresh/now"
+      # Soon these may be the only bytes of what was there. An old busybox knows no names here.
+      sync "$fresh"/* 2>/dev/null || sync
+      mv "$fresh" "$undo_entry"
+    fi
+  )
+}
+
+# Prints a line of an entry.
+undo_line() {
+  encode "$2"
+  printf '%s %s\n' "$1" "$encoded"
+}
+
+# Prints a file's part: what|now PATH WANTED-DIGEST.
+undo_file() {
+  if [ "$1" = now ]; then
+    undo_line role "$undo_role"
+    undo_line secret "$undo_secret"
+    # What this program wrote before counts until the change is made.
+    digest_value "$2"
+    if [ "$sum" != "$3" ] && [ -e "$undo_entry/now" ] && grep -qx "written =$sum" "$undo_entry/now"; then
+      undo_line written "$sum"
+    fi
+    undo_line written "$3"
+    return 0
+  fi
+  undo_line kind 'file'
+  undo_line at "$2"
+  if [ -L "$2" ]; then
+    undo_line before link
+    undo_line link "$(readlink "$2")"
+    undo_line access "$(stat -c '%a %u %g' "$2")"
+  elif [ -e "$2" ]; then
+    cat "$2" >"$fresh/body"
+    undo_line before 'file'
+    undo_line access "$(stat -c '%a %u %g' "$2")"
+    undo_line digest "$(digest "$fresh/body")"
+  else
+    undo_line before absent
+  fi
+}
+
+# Prints a folder's part, with the folders above it that will be made too, the deepest first: what|now PATH.
+undo_directory() {
+  if [ "$1" = now ]; then
+    undo_line role "$undo_role"
+    return 0
+  fi
+  undo_line kind directory
+  undo_line at "$2"
+  if [ -d "$2" ]; then
+    undo_line before directory
+    undo_line access "$(stat -L -c '%a %u %g' "$2")"
+    return 0
+  fi
+  undo_line before absent
+  above=${2%/*}
+  while [ -n "$above" ] && [ ! -e "$above" ]; do
+    undo_line made "$above"
+    above=${above%/*}
+  done
+}
+
+# Prints a unit's part, before as it was observed: what|now UNIT UNIT-FILE-STATE ACTIVE-STATE RESTART-COUNT PATH...
+undo_unit() {
+  if [ "$1" = what ]; then
+    undo_line kind unit
+    undo_line at "$2"
+    undo_line enabled "$3"
+    undo_line active "$4"
+    return 0
+  fi
+  undo_line role "$undo_role"
+  count=$5
+  shift 5
+  for path in "$@"; do
+    if [ "$count" -gt 0 ]; then undo_line restart "$path"; else undo_line reload "$path"; fi
+    count=$((count - 1))
+  done
+}
+
+# Prints a command's part: what|now NAME WORD..., the words of the command that takes back what it did.
+undo_exec() {
+  if [ "$1" = what ]; then
+    undo_line kind 'exec'
+    undo_line at "$2"
+    return 0
+  fi
+  undo_line role "$undo_role"
+  shift 2
+  for word in "$@"; do undo_line word "$word"; done
+}
+
+# Prints the part of what stays when its role is removed: what|now NAME.
+undo_left() {
+  if [ "$1" = what ]; then
+    undo_line kind left
+    undo_line at "$2"
+  else
+    undo_line role "$undo_role"
+  fi
+}
+
+# Probe: ENTRY...: what the ledger holds besides these things, and how that is now; each under an id of its own.
+undo_probe() {
+  known=" $* "
+  for entry in "$state_dir/undo"/*; do
+    case $known in *" ${entry##*/} "*) continue ;; esac
+    [ ! -e "$entry/what" ] || probe "undo+${entry##*/}" undo_seen "$entry"
+  done
+}
+
+# Probe: a thing of the ledger.
+undo_seen() {
+  entry=$1 at='' secret=no count=0
+  shift
+  for part in what now; do
+    while IFS= read -r line; do
+      printf '%s seen %s %s\n' "$nonce" "$probe" "$line"
+      case $line in
+        'at '*)
+          decode "${line#* }"
+          at=$decoded
+          ;;
+        'secret =yes') secret=yes ;;
+        # Those for a restart come first.
+        'restart '* | 'reload '*)
+          decode "${line#* }"
+          set -- "$@" "$decoded"
+          case $line in 'restart '*) count=$((count + 1)) ;; esac
+          ;;
+      esac
+    done <"$entry/$part"
+  done
+  case ${entry##*/} in
+    file-*) undo_seen_file ;;
+    directory-*) directory_probe "$at" ;;
+    unit-*) unit_probe "$at" "$count" "$@" ;;
+  esac
+}
+
+# Says what a file of the ledger is now, and both bodies unless they are secret or large.
+undo_seen_file() {
+  path_seen "$at" || return 1
+  [ -L "$at" ] || [ ! -f "$at" ] || say sha256 "$(digest "$at")"
+  [ "$secret" = no ] || return 0
+  if [ -f "$at" ] && [ ! -L "$at" ] && [ "${stat##* }" -le 262144 ]; then say_file body "$at"; fi
+  if [ -e "$entry/body" ] && [ "$(stat -c %s "$entry/body")" -le 262144 ]; then say_file original "$entry/body"; fi
+}
+
+# Sets $decoded, the text of a record's value.
+decode() {
+  case $1 in
+    =*) decoded=${1#=} ;;
+    *)
+      # The dot keeps newlines at its end.
+      decoded=$(printf %s "${1#?}" | base64 -d && printf .)
+      decoded=${decoded%.}
+      ;;
+  esac
+}
+
+# Step: forgets a thing of the ledger.
+undo_forget() {
+  # What a killed run did not get to is private too.
+  rm -rf "$state_dir"/undo/.*.gone
+  [ ! -d "$state_dir/undo/$1" ] || mv "$state_dir/undo/$1" "$state_dir/undo/.$1.gone"
+  rm -rf "$state_dir"/undo/.*.gone
+}
+
+# Step: puts a file back: ENTRY PATH SEEN MODE OWNER GROUP DIGEST.
+file_back() {
+  stage "$2"
+  cat "$state_dir/undo/$1/body" >"$staged"
+  [ "$(digest "$staged")" = "$7" ] || fail "what is kept of $2 in $state_dir/undo/$1/body is damaged, or the disk is full"
+  chown "$5:$6" "$staged"
+  chmod "$4" "$staged"
+  unchanged "$2" "$3"
+  mv -f "$staged" "$2"
+  undo_forget "$1"
+}
+
+# Step: puts a symbolic link back: ENTRY PATH SEEN TARGET OWNER GROUP.
+link_back() {
+  stage "$2"
+  ln -s "$4" "$staged"
+  chown -h "$5:$6" "$staged"
+  unchanged "$2" "$3"
+  mv -f "$staged" "$2"
+  undo_forget "$1"
+}
+
+# Step: removes a file that was not there before: ENTRY PATH SEEN.
+file_gone() {
+  unchanged "$2" "$3"
+  rm -f "$2"
+  undo_forget "$1"
+}
+
+# Step: leaves a file that somebody changed: ENTRY COPY, a name for what it was before, of which it keeps a copy.
+file_left() {
+  if [ -e "$state_dir/undo/$1/body" ]; then
+    (umask 077 && mkdir -p "$state_dir/left")
+    (umask 077 && cat "$state_dir/undo/$1/body" >"$state_dir/left/.$2.new")
+    mv -f "$state_dir/left/.$2.new" "$state_dir/left/$2"
+  fi
+  undo_forget "$1"
+}
+
+# Step: removes folders that a role made, as far as nothing is in them, the deepest first: ENTRY PATH...
+directory_gone() {
+  entry=$1
+  shift
+  for folder in "$@"; do
+    [ ! -d "$folder" ] || rmdir "$folder" || break
+  done
+  undo_forget "$entry"
+}
+
+# Step: gives a folder its mode and owner back: ENTRY PATH MODE OWNER GROUP.
+directory_back() {
+  chown "$4:$5" "$2"
+  chmod "$3" "$2"
+  undo_forget "$1"
+}
+
+# Step: makes a unit what it was before: ENTRY UNIT ENABLED STATE RESTART-COUNT PATH...
+unit_back() {
+  entry=$1
+  shift
+  unit_converge "$@"
+  rm -f "$state_dir/units/$1"
+  undo_forget "$entry"
+}
+
+# Step: lets systemd read its unit files again.
+units_reload() {
+  if systemd_runs; then unit_order daemon-reload; fi
 }
 
 # ---- packages ----
@@ -1027,7 +1359,7 @@ watches_unit_files() {
 unit_watch() {
   looks=30 steady=0 stopping=1000
   while [ "$looks" -gt 0 ]; do
-    unit_state "$1" ActiveState SubState Job Type Result
+    unit_state "$1" ActiveState SubState Job Type Result RemainAfterExit
     case $(property ActiveState)/$(property SubState)/$(property Job) in
       deactivating/*)
         # The old process still answers, and a gate would praise it. An agent that was told to stop while it was
@@ -1042,7 +1374,11 @@ unit_watch() {
         [ "$steady" -le 3 ] || return 0
         ;;
       inactive/*/ | inactive/*/0)
-        if [ "$(property Type)" = oneshot ] && [ "$(property Result)" = success ]; then return 0; fi
+        # One that remains is gone because something that it requires failed.
+        case $(property Type)/$(property Result)/$(property RemainAfterExit) in
+          oneshot/success/yes) ;;
+          oneshot/success/*) return 0 ;;
+        esac
         unit_trouble "$1"
         ;;
     esac
@@ -1077,6 +1413,7 @@ mount_probe() {
 
 # Step: makes the folder to mount on, unless it is there in whatever shape.
 mount_point() {
+  undo_record undo_directory "$1"
   [ -d "$1" ] || (umask 022 && mkdir -p "$1")
 }
 
@@ -1237,3 +1574,135 @@ my $peer = $host =~ /:\d+$/ ? $host : "$host:80";
 my $socket = IO::Socket::INET->new(PeerAddr => $peer, Timeout => 2) or die "cannot connect to $peer: $@\n";
 print $socket "GET ", $path || "/", " HTTP/1.0\r\nHost: $host\r\nConnection: close\r\n\r\n";
 local $/; print <$socket>;'
+
+# ---- real uses ----
+
+# Probe: GUARD FUNCTION ARG...: uses what was set up, unless there is a guard that does not exist.
+use_probe() {
+  [ -z "$1" ] || [ -e "$1" ] || return 0
+  shift
+  "$@"
+}
+
+# Says whether a command ends well: COMMAND ARG...
+command_ask() {
+  if output=$(timeout 20 "$@" 2>&1 3>&-); then
+    say right yes
+  else
+    say trouble "$(printf %s "$output" | tail -n 3)"
+  fi
+}
+
+# Says what a name is to this host, in 5 s or not at all: NAME A|SRV [SERVER...], the servers for tests.
+lookup_ask() {
+  name=$1 kind=$2
+  shift 2
+  if [ "$kind" = A ]; then
+    if answers=$(timeout 5 getent ahostsv4 "$name" 3>&-); then
+      # Once for every kind of socket.
+      for answer in $(printf '%s\n' "$answers" | cut -d ' ' -f 1 | sort -u); do say answer "$answer"; done
+    else
+      [ "$?" -lt 124 ] || say trouble 'no answer within 5 s'
+    fi
+    return 0
+  fi
+  if command -v perl >/dev/null; then
+    answers=$(timeout 5 perl -e "$srv_perl" "$name" "$@" 3>&-)
+  elif command -v python3 >/dev/null; then
+    answers=$(timeout 5 python3 -c "$srv_python" "$name" "$@" 3>&-)
+  elif command -v dig >/dev/null; then
+    # Its lines are PRIORITY WEIGHT PORT TARGET.
+    answers=$(timeout 5 dig +short +time=2 +tries=1 SRV "$name" 3>&- | cut -d ' ' -f 3-)
+  else
+    fail 'cannot ask for a service record: install perl, python3 or dig'
+  fi
+  IFS=$nl
+  for answer in $answers; do
+    case $answer in '!'*) say trouble "${answer#!}" ;; *) say answer "${answer%.}" ;; esac
+  done
+  unset IFS
+}
+
+# Asks the name servers of /etc/resolv.conf in turn, as the C library does, and prints PORT TARGET, or !TROUBLE. A test
+# names other servers as ADDRESS#PORT.
+# shellcheck disable=SC2016 # the variables are perl's
+srv_perl='
+use IO::Socket::INET; use Socket qw(inet_aton);
+my ($name, @servers) = @ARGV;
+if (!@servers && open my $conf, "<", "/etc/resolv.conf") { /^\s*nameserver\s+(\d[\d.]+)\s*$/ && push @servers, $1 while <$conf>; }
+@servers = ("127.0.0.1") unless @servers;
+my $query = pack("n6", $$ & 65535, 256, 1, 0, 0, 0) . join("", map { pack("C/a", $_) } split /\./, $name) . pack("Cnn", 0, 33, 1);
+sub text { my ($m, $at, $jumps) = @_; my @parts; my $end;
+  for (1 .. 128) { my $n = ord substr($m, $at, 1);
+    if ($n >= 192) { $end = $at + 2 unless defined $end; $at = unpack("n", substr($m, $at, 2)) & 16383; next }
+    if ($n == 0) { $end = $at + 1 unless defined $end; last }
+    push @parts, substr($m, $at + 1, $n); $at += $n + 1 }
+  return (join(".", @parts), $end) }
+my @codes = ("no such record", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED");
+my $trouble = "no answer";
+for my $server (@servers) {
+  my ($address, $port) = split /#/, $server;
+  my $socket = IO::Socket::INET->new(PeerAddr => $address, PeerPort => $port || 53, Proto => "udp") or next;
+  $socket->send($query); my $set = ""; vec($set, fileno $socket, 1) = 1; my $m;
+  unless (select($set, undef, undef, 2) && defined $socket->recv($m, 4096) && length $m > 12) { $trouble = "no answer from $address"; next }
+  my ($id, $flags, $questions, $answers) = unpack "n4", $m; my $code = $flags & 15;
+  if ($code != 0 && $code != 3) { $trouble = "$address says $codes[$code]"; next }
+  my $at = 12; my $found = 0;
+  for (1 .. $questions) { (undef, $at) = text($m, $at); $at += 4 }
+  for (1 .. $answers) { (undef, $at) = text($m, $at); my ($type, undef, undef, $length) = unpack "nnNn", substr($m, $at, 10); $at += 10;
+    if ($type == 33) { my $port = unpack "n", substr($m, $at + 4, 2); my ($target) = text($m, $at + 6); print "$port $target\n"; $found = 1 }
+    $at += $length }
+  exit 0 if $found; print "!$address says ", $codes[$code] || $code, "\n"; exit 0
+}
+print "!$trouble\n";'
+
+# The same by python.
+srv_python='
+import os, re, select, socket, struct, sys
+name, servers = sys.argv[1], sys.argv[2:]
+try: servers = servers or re.findall(r"(?m)^\s*nameserver\s+(\d[\d.]+)\s*$", open("/etc/resolv.conf").read())
+except OSError: pass
+labels = b"".join(struct.pack("B", len(part)) + part.encode() for part in name.split(".") if part)
+query = struct.pack(">6H", os.getpid() & 65535, 256, 1, 0, 0, 0) + labels + struct.pack(">BHH", 0, 33, 1)
+def text(m, at):
+    parts, end = [], None
+    for _ in range(128):
+        n = m[at]
+        if n >= 192:
+            end = end or at + 2
+            at = struct.unpack(">H", m[at:at + 2])[0] & 16383
+        elif n == 0:
+            return ".".join(parts), end or at + 1
+        else:
+            parts.append(m[at + 1:at + 1 + n].decode("ascii", "replace"))
+            at += n + 1
+    return "", end or at
+codes = ["no such record", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"]
+trouble = "no answer"
+for server in servers or ["127.0.0.1"]:
+    address, _, port = server.partition("#")
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        s.connect((address, int(port or 53))); s.send(query)
+        if not select.select([s], [], [], 2)[0]: raise OSError
+        m = s.recv(4096)
+        _, flags, questions, answers = struct.unpack(">4H", m[:8])
+    except (OSError, struct.error):
+        trouble = "no answer from " + address
+        continue
+    code = flags & 15
+    if code not in (0, 3):
+        trouble = address + " says " + (codes[code] if code < 6 else str(code))
+        continue
+    at, found = 12, False
+    for _ in range(questions): at = text(m, at)[1] + 4
+    for _ in range(answers):
+        at = text(m, at)[1]
+        kind, _, _, length = struct.unpack(">HHIH", m[at:at + 10])
+        at += 10
+        if kind == 33:
+            print(struct.unpack(">H", m[at + 4:at + 6])[0], text(m, at + 6)[0]); found = True
+        at += length
+    if not found: print("!" + address + " says " + codes[code])
+    sys.exit()
+print("!" + trouble)'
