@@ -55,7 +55,9 @@ pub fn exports(check: &Check<'_>, hosts: &[usize]) -> Vec<Diagnostic> {
             everyone: is_true(&vars, "allow_everyone"),
             ganesha: text_at(&vars, "implementation").is_some_and(|text| text.text == "ganesha"),
         };
+        problems.extend(outside(check, at(&vars, "grace_seconds"), "`nfs.grace_seconds`", 0..=180));
         for (index, export) in exports.iter().enumerate() {
+            problems.extend(outside(check, export.node.get("id"), "the `id` of an export", 1..=EXPORT_IDS));
             problems.extend(judge.one(export));
             for earlier in &exports[..index] {
                 problems.extend(judge.pair(earlier, export));
@@ -216,6 +218,19 @@ fn number(export: &Export<'_>) -> u64 {
 
 /// Export ids have 16 bits, and 0 is the root of the pseudo file system.
 const EXPORT_IDS: u64 = 65535;
+
+/// A number that is not within its bounds.
+fn outside(
+    check: &Check<'_>,
+    node: Option<&Node>,
+    what: &str,
+    bounds: std::ops::RangeInclusive<u64>,
+) -> Option<Diagnostic> {
+    let node = node.filter(|node| matches!(node.kind, Kind::Number(_)))?;
+    let fits = node.to_json().as_u64().is_some_and(|number| bounds.contains(&number));
+    let message = format!("{what} is a number from {} to {}", bounds.start(), bounds.end());
+    (!fits).then(|| check.draft.document.error(node.span, message))
+}
 
 /// Paths that need no quoting in exports, in unit files and in NFS-Ganesha's configuration.
 fn unusable_path(check: &Check<'_>, path: Text<'_>) -> Option<Diagnostic> {

@@ -133,6 +133,10 @@ fn every_mistake_has_its_message() {
             "exports: [{ path: /a, clients: [10.1.0.0/16, both] }]\nmounts: [{ server: files, export: /a, path: /a }]\n",
         ),
         (
+            "numbers",
+            "implementation: ganesha\ngrace_seconds: 600\nexports: [{ path: /a, clients: [10.0.0.0/24], id: 0 }]\nmounts: []\n",
+        ),
+        (
             "over-its-own",
             "exports: [{ path: /data/app1, clients: [10.0.0.0/24] }]\nmounts: [{ server: files, export: /data/app1, path: /data/app1 }]\n",
         ),
