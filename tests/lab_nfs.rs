@@ -60,7 +60,7 @@ fn round_trip(lab: Lab) {
     lab.ssh(
         "node-1",
         "DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends netbase nfs-ganesha nfs-ganesha-vfs \
-         nfs-common rpcbind && systemctl disable -q --now nfs-ganesha && useradd --system --user-group --uid 2020 \
+         nfs-common rpcbind && systemctl disable -q --now nfs-ganesha && groupadd --system --gid 2020 www && useradd --system --gid www --uid 2020 \
          --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin www && mkdir -m 700 /data/keep",
     )
     .exits(0);
@@ -169,7 +169,7 @@ fn lab_the_kernel_as_far_as_it_goes() {
     let exported = lab.asks("node-1", "exportfs -ra && exportfs -s");
     for line in [
         "/data/hand  192.0.2.7(sync,wdelay,hide,no_subtree_check,sec=sys,ro,",
-        "rw,secure,no_root_squash,no_all_squash)",
+        "sec=sys,rw,no_root_squash,no_all_squash)",
         &format!("/data/reports  {}(", lab.address("node-1")),
     ] {
         assert!(exported.contains(line), "`{line}` is not in\n{exported}");
