@@ -1,11 +1,13 @@
 //! What the roles say of inventories, and the files they make, as snapshots.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use crate::inventory::HostName;
 use crate::resource::testing::facts;
-use crate::roles::{ClusterAddresses, RoleSet, Wanted, load_inventory};
+use crate::roles::{Asked, ClusterAddresses, RoleSet, Wanted, load_inventory};
 
 /// An inventory of a server `files`, a client `web` and one that is both, with these variables of `nfs`.
 fn inventory(nfs: &str) -> String {
@@ -153,4 +155,94 @@ fn every_mistake_has_its_message() {
             insta::assert_snapshot!(name, found);
         }
     });
+}
+
+/// Runs what a host's roles are verified by, with these programs in the place of its own: `-`, or what is wrong.
+fn verified(nfs: &str, host: &str, programs: &[(&str, &str)]) -> Vec<String> {
+    let (inventory, _) = load(nfs).unwrap_or_else(|problems| panic!("{problems}"));
+    let wanted = Wanted::new(&inventory, &RoleSet::embedded().unwrap(), &BTreeMap::new()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in programs {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    let host = wanted.host(&HostName::parse(host).unwrap()).unwrap();
+    let proofs = host.roles.iter().flat_map(|role| &role.proofs);
+    proofs
+        .map(|wanted| {
+            let Asked::Command(words) = &wanted.proof.asked else { panic!("{}", wanted.proof.name) };
+            let ran = Command::new(&words[0]).args(&words[1..]).env("PATH", &path).output().unwrap();
+            let said = [ran.stdout, ran.stderr].concat();
+            match ran.status.success() {
+                true => "-".to_owned(),
+                false => format!("{}: {}", wanted.proof.name, String::from_utf8(said).unwrap().trim()),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn what_does_not_work_is_told() {
+    let nfs = "exports: [{ path: /data/app1, clients: [10.0.0.0/24] }, { path: /data/app, clients: [10.0.0.0/24] }]\n\
+               mounts:\n  - { server: files, export: /data/app1/images, path: /srv/images }\n  \
+               - { server: nas.example.org, export: /vol/1, path: /srv/nas }\n";
+    let list = |paths: &str| format!("printf '%s 10.0.0.0/24\\n' {paths}");
+    let all = list("/data/app1 /data/app /vol/1");
+    for (host, client, showmount, others, wanted) in [
+        ("files", "kernel", all.as_str(), [("findmnt", "true"), ("ls", "true")], vec!["-"]),
+        (
+            "files",
+            "kernel",
+            &list("/data/app1 /data/app1/app"),
+            [("findmnt", "true"), ("ls", "true")],
+            vec!["what is exported: /data/app is not exported"],
+        ),
+        (
+            "files",
+            "kernel",
+            "echo down >&2; exit 1",
+            [("findmnt", "true"), ("ls", "true")],
+            vec!["what is exported: down"],
+        ),
+        ("web", "kernel", &all, [("findmnt", "true"), ("ls", "true")], vec!["-", "-"]),
+        (
+            "web",
+            "kernel",
+            "case $3 in 10.0.0.10) echo /data/app1 10.0.0.0/24 ;; esac",
+            [("findmnt", "[ \"$3\" = /srv/images ]"), ("ls", "true")],
+            vec![
+                "what the servers list: nas.example.org lists no /vol/1",
+                "what is mounted: /srv/nas is not mounted",
+            ],
+        ),
+        (
+            "web",
+            "kernel",
+            &list("/data/app1/images/x /data /vol/1"),
+            [("findmnt", "true"), ("ls", "echo \"ls: $1: stale\" >&2; exit 2")],
+            vec!["-", "what is mounted: ls: /srv/images: stale"],
+        ),
+        (
+            "web",
+            "libnfs",
+            &all,
+            [
+                (
+                    "nfs-ls",
+                    "[ \"$1\" = 'nfs://10.0.0.10/data/app1/images?version=4' ] || { echo \"no $1\"; exit 1; } >&2",
+                ),
+                ("ls", "true"),
+            ],
+            vec!["-", "what `nfs-ls` reads: no nfs://nas.example.org/vol/1?version=4"],
+        ),
+    ] {
+        let programs = [("showmount", showmount)].into_iter().chain(others).collect::<Vec<_>>();
+        assert_eq!(
+            verified(&format!("client: {client}\n{nfs}"), host, &programs),
+            wanted,
+            "{host} {client} {showmount}"
+        );
+    }
 }
