@@ -184,6 +184,23 @@ fn verified(nfs: &str, host: &str, programs: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
+fn what_a_host_has_from_itself_needs_no_nfs() {
+    let (inventory, _) = load(
+        "exports: [{ path: /a, clients: [10.0.0.0/24] }]\nmounts: [{ server: both, export: /a, path: /b }]\n",
+    )
+    .unwrap();
+    let wanted = Wanted::new(&inventory, &RoleSet::embedded().unwrap(), &BTreeMap::new()).unwrap();
+    let needs = |host: &str| {
+        let roles = &wanted.host(&HostName::parse(host).unwrap()).unwrap().roles;
+        let count = roles.iter().map(|role| role.proofs.len()).sum::<usize>();
+        let names = roles.iter().flat_map(|role| &role.filesystems).map(|filesystem| filesystem.name.clone());
+        (names.collect::<Vec<_>>(), count)
+    };
+    assert_eq!(needs("both"), (vec!["nfsd".to_owned()], 1));
+    assert_eq!(needs("web"), (vec!["nfs".to_owned()], 2));
+}
+
+#[test]
 fn what_does_not_work_is_told() {
     let nfs = "exports: [{ path: /data/app1, clients: [10.0.0.0/24] }, { path: /data/app, clients: [10.0.0.0/24] }]\n\
                mounts:\n  - { server: files, export: /data/app1/images, path: /srv/images }\n  \
