@@ -61,7 +61,14 @@ fn round_trip(lab: Lab) {
         "node-1",
         "DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends netbase nfs-ganesha nfs-ganesha-vfs \
          nfs-common rpcbind && systemctl disable -q --now nfs-ganesha && groupadd --system --gid 2020 www && useradd --system --gid www --uid 2020 \
-         --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin www && mkdir -m 700 /data/keep",
+         --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin www && mkdir /data/hand",
+    )
+    .exits(0);
+    // An export that somebody wrote by hand.
+    lab.ssh(
+        "node-1",
+        "echo 'EXPORT { Export_Id = 7; Path = /data/hand; Pseudo = /data/hand; Protocols = 3, 4; Access_Type = RO; \
+         SecType = sys; FSAL { Name = VFS; } }' >>/etc/ganesha/ganesha.conf",
     )
     .exits(0);
     let before = configuration(&lab, "node-1");
@@ -100,6 +107,7 @@ fn round_trip(lab: Lab) {
     for version in [3, 4] {
         let ran = lab.ssh("node-2", &format!("nfs-ls 'nfs://{server}/data/reports?version={version}'"));
         assert_ne!(ran.status, 0, "version {version}: {}", ran.stdout);
+        lab.ssh("node-2", &format!("nfs-ls 'nfs://{server}/data/hand?version={version}'")).exits(0);
     }
 
     // Another list is taken in by the server that runs.
@@ -109,9 +117,10 @@ fn round_trip(lab: Lab) {
     assert_eq!(lab.asks("node-1", "systemctl show -P ActiveEnterTimestampMonotonic nfs-ganesha"), started);
     lab.ssh("node-2", &format!("nfs-ls 'nfs://{server}/data/public?version=4'")).exits(0);
     lab.ssh("node-2", &format!("! nfs-ls 'nfs://{server}/data/reports?version=4'")).exits(0);
+    lab.ssh("node-2", &format!("nfs-ls 'nfs://{server}/data/hand?version=4'")).exits(0);
     assert_eq!(
         lab.asks("node-1", "ls /data"),
-        "app1\nkeep\npublic\n",
+        "app1\nhand\npublic\n",
         "an export that is gone takes its empty folder along"
     );
 
