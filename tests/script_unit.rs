@@ -213,3 +213,24 @@ fn a_changed_unit_file_is_read_again_before_the_restart() {
         assert_eq!(unit.converge().2, ["daemon-reload", RESTART], "{shell:?}");
     }
 }
+
+#[test]
+fn unit_files_besides_its_own_are_read_again() {
+    for (path, orders) in [
+        ("systemd/system/a.service", vec![RESTART]),
+        ("systemd/system/a.service.d/first.conf", vec!["daemon-reload", RESTART]),
+        ("systemd/system/data.mount", vec!["daemon-reload", RESTART]),
+        ("conf", vec![RESTART]),
+    ] {
+        for shell in shells() {
+            let unit = UnitHost::new(shell, ACTIVE);
+            let path = unit.host.write(path, "1");
+            let converge = call("unit_converge", &["a.service", "true", "started", "1", &path]);
+            let steps = [step("unit a.service", vec![converge])];
+            unit.run(&Script::apply(&Nonce::random(), &holder(), &steps), "run_steps() {");
+            let given = String::from_utf8(unit.host.read("state-of-unit/orders")).unwrap();
+            let given: Vec<_> = given.lines().filter(|order| !order.starts_with("reset-failed")).collect();
+            assert_eq!(given, orders, "{shell:?} {path}");
+        }
+    }
+}

@@ -5,6 +5,7 @@
 
 mod address;
 mod clock;
+mod kernel;
 pub mod peers;
 
 mod places;
@@ -142,6 +143,7 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
     let mut findings = Vec::new();
     for subject in subjects {
         findings.extend(system::judge(&subject.name(), subject.facts));
+        findings.extend(kernel::judge(subject.wanted, subject.observation, &subject.facts.kernel));
         findings.extend(refused(subject));
         findings.extend(places::judge(subject));
         let address = addresses.get(&subject.wanted.host.name).copied();
@@ -163,7 +165,7 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
 
 /// What a host is asked for these checks, besides its facts. Depends on the inventory alone.
 pub fn probes(wanted: &WantedHost) -> Vec<(StepId, Call)> {
-    [places::probe(wanted), ports::probe(wanted)].into_iter().flatten().collect()
+    [places::probe(wanted), kernel::probe(wanted), ports::probe(wanted)].into_iter().flatten().collect()
 }
 
 /// What the host's roles themselves say against it.

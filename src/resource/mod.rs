@@ -40,7 +40,7 @@ pub use file::File;
 pub use json_merge::JsonMerge;
 pub use kernel_module::KernelModule;
 pub use mode::{FileMode, ModeError};
-pub use mount::Mount;
+pub use mount::{Mount, unit_name};
 pub use package::Package;
 pub use place::{Holds, Place};
 pub use planned::Planned;

@@ -49,6 +49,7 @@ pub fn check(draft: &Draft, roles: &RoleSet) -> Vec<Diagnostic> {
         check.values_needed(&misnamed, &mut problems);
         check.roles_needed(&mut problems);
         check.quorums(&mut problems);
+        check.rules(&mut problems);
         check.idle(&mut problems);
     }
     diagnostic::sort(&mut problems);
@@ -84,9 +85,12 @@ impl<'c> Check<'c> {
     }
 
     /// The hosts that have a role, written or included, with the place that gives it.
-    fn having(&self, role: &RoleName) -> Vec<(usize, Span)> {
+    pub fn having(&self, role: &str) -> Vec<(usize, Span)> {
         let with = |(host, roles): (usize, &Vec<(&Role, &Located<RoleName>)>)| {
-            roles.iter().find(|(known, _)| known.name == *role).map(|(_, written)| (host, written.span))
+            roles
+                .iter()
+                .find(|(known, _)| known.name.as_str() == role)
+                .map(|(_, written)| (host, written.span))
         };
         self.effective.iter().enumerate().filter_map(with).collect()
     }
@@ -150,7 +154,9 @@ impl<'c> Check<'c> {
         for (_, written) in self.mentions() {
             for role in self.roles.closure([&written.value]) {
                 for needed in &role.needs {
-                    if !self.having(needed).is_empty() || !seen.insert((role.name.clone(), needed.clone())) {
+                    if !self.having(needed.as_str()).is_empty()
+                        || !seen.insert((role.name.clone(), needed.clone()))
+                    {
                         continue;
                     }
                     problems.push(
@@ -207,7 +213,7 @@ impl<'c> Check<'c> {
 
     fn quorums(&self, problems: &mut Vec<Diagnostic>) {
         for role in self.roles.roles.values().filter(|role| role.quorum) {
-            let hosts = self.having(&role.name);
+            let hosts = self.having(role.name.as_str());
             let Some((_, span)) = hosts.last() else { continue };
             let (count, name) = (hosts.len(), &role.name);
             let (message, help) = match count {
@@ -236,6 +242,15 @@ impl<'c> Check<'c> {
             };
             let label = if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") };
             problems.push(self.draft.document.warning(*span, message).label(label).help(help));
+        }
+    }
+
+    /// What the roles in use say of their variables beyond their types.
+    fn rules(&self, problems: &mut Vec<Diagnostic>) {
+        for role in self.roles.roles.values() {
+            let hosts: Vec<usize> =
+                self.having(role.name.as_str()).into_iter().map(|(host, _)| host).collect();
+            problems.extend(role.rules.iter().flat_map(|rule| rule.judge(self, &hosts)));
         }
     }
 

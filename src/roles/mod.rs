@@ -3,9 +3,11 @@
 mod check;
 mod load;
 mod model;
+mod nfs;
 mod parse;
 mod proof;
 mod render;
+mod rules;
 mod schema;
 mod types;
 mod values;
@@ -13,13 +15,14 @@ mod variables;
 mod wanted;
 
 pub use check::{check, load_inventory, shown};
-pub use model::{From, Generate, Port, Protocol, Refusal, Role, RoleSet, Variable, VariableType};
+pub use model::{Filesystem, From, Generate, Port, Protocol, Refusal, Role, RoleSet, Variable, VariableType};
 pub use proof::{Asked, Lookup, Proof, Proven, RecordType};
 pub use render::{RenderError, Renderer, merge};
+pub use rules::Rule;
 pub use schema::schema;
 pub use types::Fault;
 pub use variables::variables;
 pub use wanted::{
-    ClusterAddresses, Condition, Refused, Wanted, WantedError, WantedHost, WantedPort, WantedProof,
-    WantedRole, declared_address, variables_to_generate,
+    ClusterAddresses, Condition, Refused, Wanted, WantedError, WantedFilesystem, WantedHost, WantedPort,
+    WantedProof, WantedRole, declared_address, variables_to_generate,
 };

@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::Rule;
 use crate::inventory::RoleName;
 
 /// All roles of a run: the embedded ones, with those of `--roles DIR` over them.
@@ -27,6 +28,8 @@ pub struct Role {
     pub after: Vec<RoleName>,
     /// By dotted name: `consul.version`.
     pub variables: IndexMap<String, Variable>,
+    /// What its variables must be beyond their types.
+    pub rules: Vec<Rule>,
     /// Names for expressions that the role's resources and templates use more than once.
     pub define: IndexMap<String, String>,
     /// As written: `{file: {path: "{{ consul.data_dir }}", template: consul.json}}`. Rendered for each host.
@@ -36,6 +39,8 @@ pub struct Role {
     pub resources: Vec<Value>,
     /// Ports on which its programs listen.
     pub ports: Vec<Port>,
+    /// File systems that the host's kernel must have.
+    pub filesystems: Vec<Filesystem>,
     /// What it cannot be set up on.
     pub refuse: Vec<Refusal>,
     /// Real uses of what it sets up, as written: `{name: …, lookup: {…}}`. Rendered for each host.
@@ -49,6 +54,17 @@ pub struct Role {
     pub quorum: bool,
     /// By file name under `templates/`.
     pub templates: IndexMap<String, String>,
+}
+
+/// A file system that the kernel must know or be able to load, as a role writes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Filesystem {
+    /// As /proc/filesystems has it; also the name of its module.
+    pub name: String,
+    /// An expression that must hold for it to be needed.
+    pub when: Option<String>,
+    /// What to do on a host without it.
+    pub remedy: String,
 }
 
 /// A host that a role cannot be set up on, told before anything is changed. All three may use facts.
@@ -123,7 +139,7 @@ impl std::fmt::Display for Protocol {
 }
 
 /// A value an inventory may set.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Variable {
     pub r#type: VariableType,
     /// `None`: the inventory must set it, or it is null when `optional`.
@@ -134,6 +150,13 @@ pub struct Variable {
     /// How the value is made, once per cluster, where the inventory does not set it.
     pub generate: Option<Generate>,
     pub doc: String,
+}
+
+impl Variable {
+    /// Whether there is nothing else that it could be.
+    pub fn is_required(&self) -> bool {
+        self.default.is_none() && !self.optional && self.generate.is_none()
+    }
 }
 
 /// A secret that is made on the operator's side and kept in the cluster's secrets.
@@ -166,9 +189,15 @@ pub enum VariableType {
     Choice(Vec<String>),
     /// `release`, `package`, `{ mirror: URL }` or `{ file: PATH }`.
     Source,
+    /// The name of a user or group, or its number.
+    Account,
+    /// `"0755"`.
+    Mode,
     /// A list of the inner type.
     List(Box<VariableType>),
     /// Keys to values of any kind.
     Map,
+    /// A map with these keys: what is not written is the field's default, or null when it is optional.
+    Record(IndexMap<String, Variable>),
     Any,
 }

@@ -4,7 +4,9 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::load::Folder;
-use super::{From, Generate, Port, Protocol, Refusal, Renderer, Role, Variable, VariableType};
+use super::{
+    Filesystem, From, Generate, Port, Protocol, Refusal, Renderer, Role, Rule, Variable, VariableType,
+};
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
 use crate::inventory::{RoleName, yaml};
@@ -17,9 +19,11 @@ const KEYS: &[&str] = &[
     "conflicts",
     "after",
     "variables",
+    "rules",
     "define",
     "resources",
     "ports",
+    "filesystems",
     "refuse",
     "verify",
     "gate",
@@ -28,9 +32,12 @@ const KEYS: &[&str] = &[
 ];
 /// Keys of a resource that are no kind.
 const BESIDE_KIND: [&str; 2] = ["when", "for_each"];
+const FILESYSTEM_KEYS: &[&str] = &["name", "when", "remedy"];
+const VARIABLE_KEYS: &[&str] =
+    &["type", "default", "optional", "secret", "generate", "doc", "choices", "of", "fields"];
+const FIELD_KEYS: &[&str] = &["type", "default", "optional", "doc", "choices", "of", "fields"];
 const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "at", "when", "doc"];
 const REFUSAL_KEYS: &[&str] = &["when", "reason", "remedy"];
-const VARIABLE_KEYS: &[&str] = &["type", "default", "optional", "secret", "generate", "doc", "choices", "of"];
 
 /// Reads one role; `None` if nothing can be made of its folder. What is wrong goes to `problems`.
 pub fn parse(folder: &Folder, problems: &mut Vec<Diagnostic>) -> Option<(Role, Document)> {
@@ -105,6 +112,12 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             }
         }
     }
+    let mut rules = Vec::new();
+    if let Some(node) = fields.written("rules") {
+        for item in reader.items(node, "`rules`", "a list of rules by name") {
+            rules.extend(reader.choice(item, "a rule", &Rule::WORDS));
+        }
+    }
     let mut define = IndexMap::new();
     if let Some(node) = fields.written("define") {
         for entry in reader.entries(node, "`define`", "a map of names to expressions") {
@@ -124,6 +137,12 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
     if let Some(node) = fields.written("ports") {
         for item in reader.items(node, "`ports`", "a list of ports") {
             ports.extend(port(reader, item));
+        }
+    }
+    let mut filesystems = Vec::new();
+    if let Some(node) = fields.written("filesystems") {
+        for item in reader.items(node, "`filesystems`", "a list of file systems") {
+            filesystems.extend(filesystem(reader, item));
         }
     }
     let mut refuse = Vec::new();
@@ -147,9 +166,11 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         conflicts,
         after,
         variables,
+        rules,
         define,
         resources,
         ports,
+        filesystems,
         refuse,
         verify,
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
@@ -160,6 +181,32 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
         templates,
     }
+}
+
+/// `{ name: nfsd, remedy: … }`.
+fn filesystem<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Filesystem> {
+    let fields = reader.fields(node, "a file system", FILESYSTEM_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    let mut needed = |key: &str, help: &str| match fields.written(key) {
+        Some(value) => Some(reader.text(value, &format!("`{key}`"))?.value),
+        None => {
+            let problem =
+                reader.document.error(node.span, format!("a file system has no `{key}`")).help(help);
+            reader.note(problem);
+            None
+        }
+    };
+    let name = needed("name", "as /proc/filesystems has it: `nfsd`")?;
+    let remedy = needed("remedy", "what to do on a host whose kernel lacks it")?;
+    let when = match fields.written("when") {
+        Some(when) => {
+            expression(reader, when, "when")?;
+            reader.text(when, "`when`").map(|text| text.value)
+        }
+        None => None,
+    };
+    Some(Filesystem { name, when, remedy })
 }
 
 /// `{ port: 8301, protocol: tcp+udp, from: cluster, doc: … }`.
@@ -239,24 +286,46 @@ fn refusal<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Refusal> {
 }
 
 fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {
-    let document = reader.document;
     let name = &entry.key.value;
-    let what = format!("variable `{name}`");
-    let word = |word: &str| {
-        word.starts_with(|c: char| c.is_ascii_lowercase())
-            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-    };
-    if !name.contains('.') || !name.split('.').all(word) {
-        let problem = document.error(entry.key.span, format!("`{name}` is no name of a variable"));
+    if !name.contains('.') || !name.split('.').all(is_word) {
+        let problem = reader.document.error(entry.key.span, format!("`{name}` is no name of a variable"));
         reader.note(problem.help("a namespace and a name, of a-z, 0-9 and `_`: `consul.data_dir`"));
         return None;
     }
-    let fields = reader.fields(&entry.value, &what, VARIABLE_KEYS);
+    typed(reader, entry, &format!("variable `{name}`"), VARIABLE_KEYS)
+}
+
+fn is_word(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_lowercase())
+        && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// The fields of a map: variables within a variable.
+fn record<'d>(reader: &mut Reader<'d>, node: &'d Node) -> IndexMap<String, Variable> {
+    let mut fields = IndexMap::new();
+    for entry in reader.entries(node, "`fields`", "a map of fields by name") {
+        let name = &entry.key.value;
+        if !is_word(name) {
+            let problem = reader.document.error(entry.key.span, format!("`{name}` is no name of a field"));
+            reader.note(problem.help("it is made of a-z, 0-9 and `_`"));
+        } else if let Some(field) = typed(reader, entry, &format!("field `{name}`"), FIELD_KEYS) {
+            fields.insert(name.clone(), field);
+        }
+    }
+    fields
+}
+
+/// A variable or field: `{ type: …, doc: … }`.
+fn typed<'d>(reader: &mut Reader<'d>, entry: &'d Entry, what: &str, keys: &[&str]) -> Option<Variable> {
+    let document = reader.document;
+    let name = &entry.key.value;
+    let fields = reader.fields(&entry.value, what, keys);
     let choices = fields.written("choices").map(|node| reader.texts(node, "`choices`", "a list of words"));
     let choices: Option<Vec<String>> =
         choices.map(|texts| texts.into_iter().map(|text| text.value).collect());
+    let inner = fields.written("fields").map(|node| record(reader, node));
     let r#type = match fields.written("type") {
-        Some(node) => variable_type(reader, node, fields.written("of"), choices)?,
+        Some(node) => variable_type(reader, node, fields.written("of"), choices, inner)?,
         None => {
             let problem = document.error(entry.key.span, format!("{what} has no `type`"));
             reader.note(problem.help(format!("one of {}", list(TYPES))));
@@ -276,7 +345,7 @@ fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {
         reader.note(problem.help("a sentence for `bootstrap roles`: what it is, and what to choose"));
     }
     let default = fields.written("default");
-    if let Some(fault) = default.and_then(|node| r#type.fault(node, document)) {
+    for fault in default.into_iter().flat_map(|node| r#type.faults(node, document)) {
         let problem = document
             .error(
                 fault.span,
@@ -297,7 +366,7 @@ fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {
 
 const TYPES: &[&str] = &[
     "string", "bool", "integer", "port", "path", "address", "duration", "version", "choice", "source",
-    "list", "map", "any",
+    "account", "mode", "list", "map", "any",
 ];
 
 fn variable_type<'d>(
@@ -305,6 +374,7 @@ fn variable_type<'d>(
     node: &'d Node,
     of: Option<&'d Node>,
     choices: Option<Vec<String>>,
+    fields: Option<IndexMap<String, Variable>>,
 ) -> Option<VariableType> {
     let words: Vec<(&str, &str)> = TYPES.iter().map(|word| (*word, *word)).collect();
     let missing = |reader: &mut Reader<'_>, key: &str, help: &str| {
@@ -321,7 +391,9 @@ fn variable_type<'d>(
         "duration" => VariableType::Duration,
         "version" => VariableType::Version,
         "source" => VariableType::Source,
-        "map" => VariableType::Map,
+        "account" => VariableType::Account,
+        "mode" => VariableType::Mode,
+        "map" => fields.map_or(VariableType::Map, VariableType::Record),
         "choice" => match choices.filter(|words| !words.is_empty()) {
             Some(words) => VariableType::Choice(words),
             None => {
@@ -330,7 +402,7 @@ fn variable_type<'d>(
             }
         },
         "list" => match of {
-            Some(of) => VariableType::List(Box::new(variable_type(reader, of, None, choices)?)),
+            Some(of) => VariableType::List(Box::new(variable_type(reader, of, None, choices, fields)?)),
             None => VariableType::List(Box::new(VariableType::Any)),
         },
         // `choice` takes only the words above, so this is `any`.

@@ -54,6 +54,7 @@ pub struct WantedRole {
     /// Identity is rendered; `content` still is a template.
     pub resources: Vec<Resource>,
     pub ports: Vec<WantedPort>,
+    pub filesystems: Vec<WantedFilesystem>,
     /// Real uses of what it sets up.
     pub proofs: Vec<WantedProof>,
     /// Why it cannot be set up here; known once the host is [`Wanted::settled`].
@@ -90,6 +91,15 @@ pub struct Refused {
 pub struct Condition {
     place: String,
     expression: String,
+}
+
+/// A file system that the kernel of one host must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedFilesystem {
+    pub name: String,
+    /// The role that needs it.
+    pub role: RoleName,
+    pub remedy: String,
 }
 
 /// A port on which a role's program listens on one host.
@@ -324,6 +334,7 @@ fn wanted_role(
     // Names that mean nothing before the host has said its facts.
     let mut late = BTreeSet::from([FACTS.to_owned()]);
     let (mut made, mut ports, mut parts) = (Made::default(), Vec::new(), Vec::new());
+    let mut filesystems = Vec::new();
     let render = |source| WantedError::Render { host: host.name.clone(), source };
     for part in roles.closure([&role.name]) {
         for (name, source) in &part.define {
@@ -371,6 +382,18 @@ fn wanted_role(
         for (index, refusal) in part.refuse.iter().enumerate() {
             refusals.push((format!("role `{}`, refuse[{index}]", part.name), refusal.clone()));
         }
+        for (index, filesystem) in part.filesystems.iter().enumerate() {
+            let place = format!("role `{}`, filesystems[{index}]", part.name);
+            let needed = match &filesystem.when {
+                Some(when) => is_true(&renderer.expression(&place, when, &scope).map_err(render)?),
+                None => true,
+            };
+            filesystems.extend(needed.then(|| WantedFilesystem {
+                name: filesystem.name.clone(),
+                role: part.name.clone(),
+                remedy: filesystem.remedy.clone(),
+            }));
+        }
         parts.push(part.name.clone());
     }
     Ok(WantedRole {
@@ -380,6 +403,7 @@ fn wanted_role(
         quorum: role.quorum,
         resources: made.resources,
         ports,
+        filesystems,
         proofs,
         refused: Vec::new(),
         refusals,

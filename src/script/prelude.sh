@@ -352,6 +352,13 @@ places_probe() {
   say mounts "$(cut -d ' ' -f 2,4 /proc/self/mounts)"
 }
 
+# Probe: NAME...: which of these file systems the kernel neither has nor can load.
+filesystems_probe() {
+  for name in "$@"; do
+    grep -qw -e "$name" /proc/filesystems || modprobe -n -q "$name" 2>/dev/null || say missing "$name"
+  done
+}
+
 # Probe: PORTS UNIT...: who listens on the ports, in hex and parted by `|`: protocol, local address, and the owner,
 # which is `own` for a program of the units.
 ports_probe() {
@@ -1300,7 +1307,7 @@ unit_converge() {
     unit_order -q enable -- "$unit"
   elif [ "$set_up" = yes ]; then
     unit_order -q disable -- "$unit"
-  elif [ "$(property NeedDaemonReload)" = yes ] || [ "$(property LoadState)" = not-found ]; then
+  elif [ "$(property NeedDaemonReload)" = yes ] || [ "$(property LoadState)" = not-found ] || watches_unit_files "$@"; then
     unit_order daemon-reload
   fi
   if [ "$wanted" = stopped ]; then
@@ -1325,12 +1332,25 @@ unit_converge() {
   if [ -n "$action" ]; then unit_watch "$unit"; fi
 }
 
+# Whether a unit watches unit files besides its own: RESTART-COUNT PATH... Of its own systemd says that it changed, but
+# not of its first drop-in, nor of the mount of an automount.
+watches_unit_files() {
+  shift
+  for watched in "$@"; do
+    case $watched in
+      */systemd/system/"$unit") ;;
+      */systemd/system/*) return 0 ;;
+    esac
+  done
+  return 1
+}
+
 # Watches a queued start: until the old process is gone, then for up to 3 s. An agent that is still activating then waits
 # for its peers: a gate judges it.
 unit_watch() {
   looks=30 steady=0 stopping=1000
   while [ "$looks" -gt 0 ]; do
-    unit_state "$1" ActiveState SubState Job Type Result
+    unit_state "$1" ActiveState SubState Job Type Result RemainAfterExit
     case $(property ActiveState)/$(property SubState)/$(property Job) in
       deactivating/*)
         # The old process still answers, and a gate would praise it. An agent that was told to stop while it was
@@ -1345,7 +1365,11 @@ unit_watch() {
         [ "$steady" -le 3 ] || return 0
         ;;
       inactive/*/ | inactive/*/0)
-        if [ "$(property Type)" = oneshot ] && [ "$(property Result)" = success ]; then return 0; fi
+        # One that remains is gone because something that it requires failed.
+        case $(property Type)/$(property Result)/$(property RemainAfterExit) in
+          oneshot/success/yes) ;;
+          oneshot/success/*) return 0 ;;
+        esac
         unit_trouble "$1"
         ;;
     esac
