@@ -121,9 +121,12 @@ fn lab_clients_join_and_services_register() {
     let members = lab.asks("node-4", "consul members");
     assert_eq!(members.matches("alive").count(), 4, "{members}");
     assert_eq!(members.matches("client").count(), 1, "{members}");
-    let catalog = lab.asks("node-1", "curl -s http://127.0.0.1:8500/v1/catalog/service/web");
-    let catalog: serde_json::Value = serde_json::from_str(&catalog).unwrap();
-    assert_eq!(catalog.as_array().unwrap().len(), 4, "{catalog}");
+    // An agent tells the catalog of its services in its own time, after it has joined.
+    let catalog = poll("four instances in the catalog", Duration::from_secs(30), || {
+        let said = lab.asks("node-1", "curl -s http://127.0.0.1:8500/v1/catalog/service/web");
+        let catalog: serde_json::Value = serde_json::from_str(&said).unwrap();
+        (catalog.as_array().unwrap().len() == 4).then_some(catalog)
+    });
     assert_eq!(catalog[0]["ServiceMeta"]["note"].as_str().unwrap(), format!("{hostile}\nsecond line"));
     for host in ["node-1", "node-4"] {
         lab.ssh(host, "test ! -e /tmp/pwned").exits(0);

@@ -11,9 +11,8 @@ fn call(function: &'static str, args: &[&str]) -> Call {
 /// A script as it is shown, and the end of what is sent: all but the prelude.
 fn texts(script: &Script) -> String {
     let sent = script.for_host();
-    let own =
-        sent.find("http_perl=").and_then(|at| Some(at + sent[at..].find("print <$socket>;'\n")?)).unwrap();
-    let own = &sent[own + "print <$socket>;'\n".len()..];
+    let own = ["\nrun_steps() {", "\nmain() {"].iter().find_map(|first| sent.find(first)).unwrap() + 1;
+    let own = &sent[own..];
     format!("--- shown\n{script}--- sent, after the prelude\n{own}")
 }
 

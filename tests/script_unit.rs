@@ -11,7 +11,16 @@ use shells::{Host, call, holder, shells, step};
 /// A restart makes the unit what the test says in `after`.
 const PRETENDED: &str = r#"
 systemd_runs() { true; }
-unit_state() { state=$nl$(cat "$pretended/state")$nl; }
+sleep() { [ -e "$pretended/stopping" ] || command sleep "$@"; }
+unit_state() {
+  state=$nl$(cat "$pretended/state")$nl
+  [ -s "$pretended/stopping" ] || return 0
+  read -r left <"$pretended/stopping"
+  if [ "$left" -gt 0 ]; then
+    state=$(echo "$state" | sed 's/^ActiveState=.*/ActiveState=deactivating/')$nl
+    echo "$((left - 1))" >"$pretended/stopping"
+  fi
+}
 unit_order() {
   echo "$*" >>"$pretended/orders"
   case $* in *restart*) cat "$pretended/after" >"$pretended/state" ;; esac
@@ -175,6 +184,25 @@ fn a_job_that_is_still_queued_is_not_taken_for_the_old_process() {
         let began = std::time::Instant::now();
         assert_eq!(unit.converge().0, 0, "{shell:?}");
         assert!(began.elapsed() >= std::time::Duration::from_secs(3), "{shell:?}: {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn an_old_process_that_is_slow_to_stop_is_waited_for() {
+    for shell in shells() {
+        let unit = UnitHost::new(shell, ACTIVE);
+        unit.host.write("state-of-unit/stopping", "80\n");
+        let (status, output, orders) = unit.converge();
+        assert_eq!(status, 0, "{shell:?}: {output}");
+        assert_eq!(orders, ["--no-block restart -- a.service"], "{shell:?}");
+        let left = std::fs::read_to_string(unit.host.at("state-of-unit/stopping")).unwrap();
+        assert_eq!(left, "0\n", "{shell:?}: the step ended while the old process was running");
+
+        unit.host.write("state-of-unit/stopping", "5000\n");
+        unit.host.write("conf", "2");
+        let (status, output, _) = unit.converge();
+        assert_eq!(status, 1, "{shell:?}");
+        assert!(output.contains("a.service does not run: deactivating"), "{shell:?}: {output}");
     }
 }
 

@@ -478,9 +478,8 @@ async fn a_host_that_hangs_after_its_greeting_is_named_in_time() {
     let began = Instant::now();
     let error = Connection::open(&target, &options, None).await.map(|_| ()).unwrap_err();
     assert!(matches!(&error, Error::Unreachable { cause: Cause::Silent { .. }, .. }), "{error:?}");
-    let expected = format!(
-        "host `node-7` cannot be reached: 127.0.0.1:{port} accepts the connection and then says nothing"
-    );
+    let expected =
+        format!("cannot be reached: 127.0.0.1:{port} accepts the connection and then says nothing");
     assert_eq!(error.to_string(), expected);
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }

@@ -53,9 +53,6 @@ impl HostFailure {
             Self::Unreachable(error) | Self::Link { source: error, .. } => error.to_string(),
             _ => self.to_string(),
         };
-        // The host stands before the reason already.
-        let own = [format!("host `{host}`: "), format!("host `{host}` ")];
-        let reason = own.iter().find_map(|own| reason.strip_prefix(own)).unwrap_or(&reason).to_owned();
         let remedy = self.remedy().unwrap_or_else(|| format!("try `ssh` to {host} by hand"));
         Finding::error(check, vec![host.clone()], reason, remedy)
     }

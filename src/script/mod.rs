@@ -7,6 +7,7 @@ mod call;
 mod nonce;
 mod observation;
 mod parser;
+mod prelude;
 mod record;
 #[allow(clippy::module_inception)]
 mod script;

@@ -1000,12 +1000,19 @@ unit_converge() {
   if [ -n "$action" ]; then unit_watch "$unit"; fi
 }
 
-# Watches a queued start for up to 3 s. An agent that is still activating then waits for its peers: a gate judges it.
+# Watches a queued start: until the old process is gone, then for up to 3 s. An agent that is still activating then waits
+# for its peers: a gate judges it.
 unit_watch() {
-  looks=30 steady=0
+  looks=30 steady=0 stopping=1000
   while [ "$looks" -gt 0 ]; do
     unit_state "$1" ActiveState SubState Job Type Result
     case $(property ActiveState)/$(property SubState)/$(property Job) in
+      deactivating/*)
+        # The old process still answers, and a gate would praise it. An agent that was told to stop while it was
+        # starting can lose the signal: systemd then waits for TimeoutStopSec before it kills.
+        looks=$((looks + 1)) stopping=$((stopping - 1))
+        [ "$stopping" -gt 0 ] || unit_trouble "$1"
+        ;;
       */auto-restart*/* | failed/*/ | failed/*/0) unit_trouble "$1" ;;
       active/*/ | active/*/0)
         # A simple service is active before its program has read its configuration: look again.

@@ -4,11 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::record::encode_id;
-use super::{Arg, Call, Nonce};
+use super::{Arg, Call, Nonce, prelude};
 use crate::plan::{Step, StepId};
-
-/// Every function a script may call. Static, so that it can be reviewed and tested as shell.
-const PRELUDE: &str = include_str!("prelude.sh");
 
 /// The probe id under which a host's facts are said.
 const FACTS: &str = "facts";
@@ -74,10 +71,8 @@ impl Script {
     /// `main` runs in a group that the very last bytes close: of a text that was cut short a shell
     /// runs nothing. Its stdin is /dev/null, so that no child swallows what is left of the script.
     pub fn for_host(&self) -> String {
-        let prelude = PRELUDE.lines().filter(|line| !line.is_empty() && !line.trim_start().starts_with('#'));
-        let mut text: String = prelude.flat_map(|line| [line, "\n"]).collect();
-        text.push_str(&self.body.text(&self.nonce, Call::for_host));
-        text + "{ main </dev/null; }\n"
+        let body = self.body.text(&self.nonce, Call::for_host);
+        prelude::needed_by(&body) + &body + "{ main </dev/null; }\n"
     }
 }
 

@@ -5,14 +5,15 @@ use std::{fmt, io};
 
 use crate::inventory::HostName;
 
-/// Why a connection, a script, an upload or a forwarded port failed.
+/// Why a connection, a script, an upload or a forwarded port failed. The text leaves out the host, which whoever prints
+/// it has named already: see [`Error::host`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("host `{host}` cannot be reached: {cause}")]
+    #[error("cannot be reached: {cause}")]
     Unreachable { host: HostName, cause: Cause },
-    #[error("host `{host}`: the host key of {at} is not known{}", shown(" (", fingerprint, ")"))]
+    #[error("the host key of {at} is not known{}", shown(" (", fingerprint, ")"))]
     HostKeyUnknown { host: HostName, at: String, fingerprint: Option<String> },
-    #[error("host `{host}`: the host key of {at} has changed{}", shown(", against ", known_hosts, ""))]
+    #[error("the host key of {at} has changed{}", shown(", against ", known_hosts, ""))]
     HostKeyChanged {
         host: HostName,
         at: String,
@@ -20,46 +21,46 @@ pub enum Error {
         known_hosts: Option<String>,
         fingerprint: Option<String>,
     },
-    #[error("host `{host}`: {at} does not let `{user}` in ({methods}); {}", tried(keys))]
+    #[error("{at} does not let `{user}` in ({methods}); {}", tried(keys))]
     AuthenticationDenied { host: HostName, at: String, user: String, methods: String, keys: Vec<String> },
-    #[error("host `{host}`: the connection is lost: {last}")]
+    #[error("the connection is lost: {last}")]
     ConnectionLost { host: HostName, last: String },
-    #[error("host `{host}`: the link was cut before the script ended: {last}")]
+    #[error("the link was cut before the script ended: {last}")]
     LinkCut { host: HostName, last: String },
-    #[error("host `{host}`: the script stopped before its end{}: {last}", shown(" with status ", status, ""))]
+    #[error("the script stopped before its end{}: {last}", shown(" with status ", status, ""))]
     ScriptStopped {
         host: HostName,
         /// Absent when a signal ended it.
         status: Option<i32>,
         last: String,
     },
-    #[error("host `{host}`: sshd at {at} forbids forwarding")]
+    #[error("sshd at {at} forbids forwarding")]
     ForwardingForbidden { host: HostName, at: String },
-    #[error("host `{host}`: sshd refuses another session: {reason}")]
+    #[error("sshd refuses another session: {reason}")]
     SessionRefused { host: HostName, reason: String },
-    #[error("host `{host}`: sudo asks for a password")]
+    #[error("sudo asks for a password")]
     SudoPasswordNeeded { host: HostName },
-    #[error("host `{host}`: {}", refused_by(first))]
+    #[error("{}", refused_by(first))]
     SudoPasswordWrong {
         host: HostName,
         /// The host that refused it, when it was not even sent to this one.
         first: Option<HostName>,
     },
-    #[error("host `{host}`: sudo is not installed")]
+    #[error("sudo is not installed")]
     SudoMissing { host: HostName },
-    #[error("host `{host}`: sudo does not let the user become root: {reason}")]
+    #[error("sudo does not let the user become root: {reason}")]
     SudoDenied { host: HostName, reason: String },
-    #[error("host `{host}`: sudo lets `{user}` in only from a terminal (requiretty)")]
+    #[error("sudo lets `{user}` in only from a terminal (requiretty)")]
     SudoNeedsTerminal { host: HostName, user: String },
-    #[error("host `{host}`: no end of {what} after {}", seconds(*after))]
+    #[error("no end of {what} after {}", seconds(*after))]
     TimedOut { host: HostName, what: &'static str, after: Duration },
-    #[error("host `{host}`: `{file}` was not taken: {reason}")]
+    #[error("`{file}` was not taken: {reason}")]
     UploadFailed { host: HostName, file: String, reason: String },
-    #[error("host `{host}`: {what} {value:?} cannot be given to ssh: {reason}")]
+    #[error("{what} {value:?} cannot be given to ssh: {reason}")]
     Setting { host: HostName, what: &'static str, value: String, reason: &'static str },
-    #[error("host `{host}`: the program ssh cannot be started")]
+    #[error("the program ssh cannot be started")]
     SshMissing { host: HostName, source: io::Error },
-    #[error("host `{host}`: {what}")]
+    #[error("{what}")]
     Local { host: HostName, what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
 }
 

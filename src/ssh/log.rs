@@ -175,7 +175,7 @@ mod tests {
         let target =
             Target { host: HostName::parse("node-1").unwrap(), address: "10.0.0.1".into(), settings };
         let log = log.replace("D ", "debug1: ").replace('\n', "\r\n");
-        explain(&target, &log).to_string().replace("host `node-1`", "H")
+        explain(&target, &log).to_string()
     }
 
     #[test]
@@ -183,67 +183,67 @@ mod tests {
         let table = [
             (
                 "ssh: connect to host 10.0.0.1 port 22: Connection refused\n",
-                "H cannot be reached: 10.0.0.1:22 refuses the connection",
+                "cannot be reached: 10.0.0.1:22 refuses the connection",
             ),
             (
                 "ssh: connect to host 10.0.0.1 port 22: Connection timed out\n",
-                "H cannot be reached: 10.0.0.1:22 does not answer",
+                "cannot be reached: 10.0.0.1:22 does not answer",
             ),
             (
                 "ssh: connect to host 10.0.0.1 port 22: No route to host\n",
-                "H cannot be reached: no way to 10.0.0.1:22: No route to host",
+                "cannot be reached: no way to 10.0.0.1:22: No route to host",
             ),
             (
                 "ssh: Could not resolve hostname web: Name or service not known\n",
-                "H cannot be reached: the name `web` does not resolve: Name or service not known",
+                "cannot be reached: the name `web` does not resolve: Name or service not known",
             ),
             (
                 "D Connecting to web [10.0.0.1] port 22.\nkex_exchange_identification: read: Connection reset by peer\n\
                  Connection reset by 10.0.0.1 port 22\n",
-                "H cannot be reached: web:22 closes the connection before it says anything",
+                "cannot be reached: web:22 closes the connection before it says anything",
             ),
             (
                 "D Connecting to 10.0.0.1 [10.0.0.1] port 22.\nConnection timed out during banner exchange\n\
                  Connection to 10.0.0.1 port 22 timed out\n",
-                "H cannot be reached: 10.0.0.1:22 accepts the connection and then says nothing",
+                "cannot be reached: 10.0.0.1:22 accepts the connection and then says nothing",
             ),
             (
                 "Unable to negotiate with 10.0.0.1 port 22: no matching host key type found. Their offer: ssh-rsa\n",
-                "H cannot be reached: Unable to negotiate with 10.0.0.1 port 22: no matching host key type found. Their offer: ssh-rsa",
+                "cannot be reached: Unable to negotiate with 10.0.0.1 port 22: no matching host key type found. Their offer: ssh-rsa",
             ),
             (
                 "D Server host key: ssh-ed25519 SHA256:abc\nNo ED25519 host key is known for 10.0.0.1 and you have requested \
                  strict checking.\nHost key verification failed.\n",
-                "H: the host key of 10.0.0.1 is not known (ssh-ed25519 SHA256:abc)",
+                "the host key of 10.0.0.1 is not known (ssh-ed25519 SHA256:abc)",
             ),
             (
                 "D Server host key: ssh-ed25519 SHA256:abc\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\n\
                  Offending RSA key in /home/ada/.ssh/known_hosts:7\nHost key for [10.0.0.1]:2222 has changed and you have \
                  requested strict checking.\nHost key verification failed.\n",
-                "H: the host key of [10.0.0.1]:2222 has changed, against /home/ada/.ssh/known_hosts:7",
+                "the host key of [10.0.0.1]:2222 has changed, against /home/ada/.ssh/known_hosts:7",
             ),
             (
                 "D Authenticating to 10.0.0.1:22 as 'ada'\nno such identity: /lab/key: No such file or directory\n\
                  D Offering public key: /home/ada/.ssh/id_rsa RSA SHA256:abc agent\nada@10.0.0.1: Permission denied (publickey).\n",
-                "H: 10.0.0.1:22 does not let `ada` in (publickey); tried /home/ada/.ssh/id_rsa, /lab/key: No such file or directory",
+                "10.0.0.1:22 does not let `ada` in (publickey); tried /home/ada/.ssh/id_rsa, /lab/key: No such file or directory",
             ),
             (
                 "D Authenticating to 10.0.0.1:22 as 'ada'\nReceived disconnect from 10.0.0.1 port 22:2: Too many authentication \
                  failures\nDisconnected from 10.0.0.1 port 22\n",
-                "H: 10.0.0.1:22 does not let `ada` in (too many keys were offered); no key was offered",
+                "10.0.0.1:22 does not let `ada` in (too many keys were offered); no key was offered",
             ),
             (
                 "D Authenticating to bastion:22 as 'ada'\nD channel_connect_stdio_fwd: 10.0.0.1:22\nchannel 0: open failed: connect \
                  failed: Connection refused\nstdio forwarding failed\nkex_exchange_identification: Connection closed by remote \
                  host\nConnection closed by UNKNOWN port 65535\n",
-                "H cannot be reached: 10.0.0.1:22 refuses the connection",
+                "cannot be reached: 10.0.0.1:22 refuses the connection",
             ),
             (
                 "D Authenticating to bastion:22 as 'ada'\nD channel_connect_stdio_fwd: 10.0.0.1:22\nchannel 0: open failed: \
                  administratively prohibited: open failed\nstdio forwarding failed\n",
-                "H: sshd at bastion:22 forbids forwarding",
+                "sshd at bastion:22 forbids forwarding",
             ),
-            ("", "H cannot be reached: ssh ended without a word"),
+            ("", "cannot be reached: ssh ended without a word"),
         ];
         for (log, expected) in table {
             assert_eq!(explained(log), expected, "{log}");

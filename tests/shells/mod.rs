@@ -104,7 +104,9 @@ impl Host {
     pub fn text(&self, script: &Script) -> String {
         let (state, lock) = ("state_dir=/var/lib/bootstrap\n", "lock_file=/run/bootstrap.lock\n");
         let text = script.for_host();
-        assert!(text.contains(state) && text.contains(lock));
+        // A script has what it uses; nothing of this machine's own may be touched.
+        assert!(text.contains(state) || !text.contains("$state_dir"));
+        assert!(text.contains(lock) || !text.contains("$lock_file"));
         // Without this, tools that were taken away would be found in their usual place.
         // Whoever runs the tests may have logged in by ssh, and a lock is not waited for long.
         let text = text.replacen("connection=$$\n", &format!("connection={}\n", self.connection), 1);

@@ -192,7 +192,7 @@ async fn a_script_that_stops_early_says_how() {
     let error = connection.run(&script("kill -9 $$"), PATIENCE, |_| {}).await.unwrap_err();
     assert!(matches!(&error, Error::ScriptStopped { .. }), "{error:?}");
     let error = connection.run(&script("sleep 2"), Duration::from_millis(300), |_| {}).await.unwrap_err();
-    assert_eq!(error.to_string(), "host `node-1`: no end of the script after 0.3 s");
+    assert_eq!(error.to_string(), "no end of the script after 0.3 s");
     assert_eq!(said(&connection, "say a 1", "a").await.unwrap(), "1");
     connection.close().await.unwrap();
 }
