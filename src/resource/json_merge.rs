@@ -254,7 +254,7 @@ mod tests {
                 r#"{"a": 1, "a": 2}"#,
                 "error: /x names a key twice, so nothing is merged into it; mend it on the host first",
             ),
-            (r#"{"n": 3}"#, r#"{"a": 1, "a": 2}"#, r#"{"a": 1, "a": 2, "n": 3}"#),
+            (r#"{"n": 3}"#, r#"{"a": 1, "a": 2}"#, "{\n  \"a\": 1,\n  \"a\": 2,\n  \"n\": 3\n}"),
         ] {
             assert_eq!(merged(content, text), wanted, "{content} into {text}");
         }
