@@ -195,6 +195,10 @@ async fn converge(
         outcome.notes = notes;
         return Ok(outcome);
     }
+    for (host, step) in plan.stops() {
+        let message = format!("{}: {}", step.id, step.change.reason);
+        events.send(Event::Warning { host: Some(host.clone()), message });
+    }
     if !plan.is_empty() {
         releases::fetch(&seen, options, events, stop).await?;
         lock::refuse_others(fleet, &seen, options).await?;

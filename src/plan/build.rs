@@ -131,6 +131,7 @@ fn host_steps(
 ) -> Result<HostSteps, PlanError> {
     let mut steps = HostSteps { prepare: Vec::new(), activate: Vec::new() };
     let mut planned: BTreeSet<StepId> = BTreeSet::new();
+    let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut written: BTreeMap<String, StepId> = BTreeMap::new();
     for role in &host.roles {
         if steps.prepare.is_empty() && state.marker.as_deref() != Some(seen.marker.as_str()) {
@@ -152,18 +153,23 @@ fn host_steps(
                 }
                 None => resource,
             };
-            let change = resource.decide(&said, &state.facts, &Planned(&planned)).map_err(|source| {
-                PlanError::Resource {
-                    host: host.host.name.clone(),
-                    role: role.name.clone(),
-                    step: id.clone(),
-                    source,
-                }
-            })?;
+            let failed = |source| PlanError::Resource {
+                host: host.host.name.clone(),
+                role: role.name.clone(),
+                step: id.clone(),
+                source,
+            };
+            let so_far = Planned { steps: &planned, keys: &keys };
+            let change = resource.decide(&said, &state.facts, &so_far).map_err(failed)?;
             let Some(change) = change else { continue };
             if let Some(first) = resource.path().and_then(|path| written.insert(path.to_owned(), id.clone()))
             {
                 return Err(PlanError::SameFile { host: host.host.name.clone(), first, second: id });
+            }
+            if let (Some(path), Some(changed)) =
+                (resource.path(), resource.changed_keys(&said).map_err(failed)?)
+            {
+                keys.insert(path.to_owned(), changed);
             }
             planned.insert(id.clone());
             let step = Step { id, role: role.name.clone(), change };

@@ -1,12 +1,14 @@
 //! `json-merge`: some keys of a JSON file that others write too.
 
+use std::collections::BTreeSet;
+
 use jsonc_parser::cst::{CstInputValue, CstObject, CstRootNode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::seen::Access;
 use super::write::{self, FileWrite, SeenFile};
-use super::{AccountName, Content, Error, FileMode, HostPath, default_file_mode};
+use super::{AccountName, Content, Error, FileMode, HostPath, Phase, default_file_mode};
 use crate::plan::{Change, StepId};
 use crate::script::{Call, Fields};
 
@@ -29,6 +31,14 @@ pub struct JsonMerge {
     /// A program that may refuse the result before it replaces what is there; `%s` stands for the new file.
     #[serde(default)]
     pub validate: Vec<String>,
+    /// `activate`: written together with its role's units, host after host, so that a change that does harm does it
+    /// to one host.
+    #[serde(default = "in_prepare")]
+    pub phase: Phase,
+}
+
+fn in_prepare() -> Phase {
+    Phase::Prepare
 }
 
 impl JsonMerge {
@@ -55,6 +65,14 @@ impl JsonMerge {
             validate: &self.validate,
         };
         wanted.decide(&seen)
+    }
+
+    /// The keys at the top whose values change.
+    pub(super) fn changed_keys(&self, seen: &Fields<'_>) -> Result<BTreeSet<String>, Error> {
+        let text = SeenFile::parse(&self.id(), &self.path, seen)?.text(&self.path)?;
+        let (found, merged) = self.objects(text)?;
+        let all = found.keys().chain(merged.keys());
+        Ok(all.filter(|key| found.get(*key) != merged.get(*key)).cloned().collect())
     }
 
     /// The new text; `None` if the file says it all already, however it is laid out.
@@ -193,6 +211,7 @@ impl KeptAccess {
 mod tests {
     use serde_json::json;
 
+    use super::super::Phase;
     use super::super::testing::{calls, reason};
 
     const OLD: &str =
@@ -213,6 +232,7 @@ mod tests {
             owner: None,
             group: None,
             validate: vec![],
+            phase: Phase::Prepare,
         };
         assert_eq!(
             merged.merged(OLD).unwrap().unwrap(),
@@ -229,6 +249,7 @@ mod tests {
             owner: None,
             group: None,
             validate: vec![],
+            phase: Phase::Prepare,
         };
         match merge.merged(text) {
             Ok(merged) => merged.unwrap_or_else(|| "-".to_owned()),

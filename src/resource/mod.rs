@@ -26,6 +26,7 @@ mod user;
 mod values;
 mod write;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,7 @@ pub enum Resource {
 }
 
 /// When a resource is changed: with everything on all hosts at once, or with its role, member by member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     Prepare,
@@ -119,6 +120,7 @@ impl Resource {
     pub fn phase(&self) -> Phase {
         match self {
             Self::Unit(_) | Self::Mount(_) => Phase::Activate,
+            Self::JsonMerge(merge) => merge.phase,
             _ => Phase::Prepare,
         }
     }
@@ -157,6 +159,14 @@ impl Resource {
             Self::JsonMerge(merge) => Some(merge.path.as_str()),
             Self::BlockInFile(block) => Some(block.path.as_str()),
             _ => None,
+        }
+    }
+
+    /// The keys at the top of a JSON file that it changes.
+    pub fn changed_keys(&self, seen: &Fields<'_>) -> Result<Option<BTreeSet<String>>, Error> {
+        match self {
+            Self::JsonMerge(merge) => merge.changed_keys(seen).map(Some),
+            _ => Ok(None),
         }
     }
 
