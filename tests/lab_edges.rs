@@ -107,8 +107,26 @@ fn lab_full_disks_and_read_only_folders_do_no_damage() {
     lab.ssh("node-1", "mount -t tmpfs -o size=6m none /opt").exits(0);
     lab.ssh("node-3", "mkdir -p /etc/consul.d && mount --bind /etc/consul.d /etc/consul.d && mount -o remount,bind,ro /etc/consul.d")
         .exits(0);
+    let refused = lab.run("up", &[]).exits(1);
+    refused.says("node-1: 6 MiB free").says("node-3: /etc/consul.d cannot be written");
+    for host in THREE {
+        lab.ssh(host, "test ! -e /var/lib/bootstrap && test ! -e /opt/bootstrap").exits(0);
+    }
+    lab.ssh("node-1", "umount /opt").exits(0);
+    lab.ssh("node-3", "umount /etc/consul.d && rmdir /etc/consul.d").exits(0);
+
+    // There was room when it was looked at, and a moment later there is none.
+    lab.ssh("node-1", "mount -t tmpfs -o size=320m none /opt").exits(0);
+    let later = |what: &str| format!("nohup setsid sh -c '{what}' >/dev/null 2>&1 &");
+    let fill = "until [ -d /opt/bootstrap ]; do sleep 0.005; done; head -c 400m /dev/zero >/opt/filler";
+    lab.ssh("node-1", &later(fill)).exits(0);
+    let freeze = "until [ -d /etc/consul.d ]; do sleep 0.005; done; mount --bind /etc/consul.d /etc/consul.d; \
+                  mount -o remount,bind,ro /etc/consul.d";
+    lab.ssh("node-3", &later(freeze)).exits(0);
     let failed = lab.run("up", &[]).exits(1).says("node-1").says("node-3");
-    assert!(failed.stderr.contains("No space left on device"), "{}", failed.stderr);
+    // curl and unzip each have their own words, and either may be the one that finds the disk full.
+    let full = ["No space left on device", "disk full?"];
+    assert!(full.iter().any(|words| failed.stderr.contains(words)), "{}", failed.stderr);
     assert!(failed.stderr.contains("Read-only file system"), "{}", failed.stderr);
     for host in ["node-1", "node-3"] {
         lab.ssh(host, "! systemctl is-active --quiet consul").exits(0);

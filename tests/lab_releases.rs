@@ -2,7 +2,6 @@
 //! and a signature by real GnuPG.
 
 #[path = "support/lab.rs"]
-#[allow(dead_code, reason = "the main lab tests use all of it")]
 mod support;
 
 use std::fs;

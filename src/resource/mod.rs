@@ -20,7 +20,7 @@ mod release;
 mod seen;
 mod sysctl;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod unit;
 mod user;
 mod values;

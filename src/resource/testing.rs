@@ -12,7 +12,7 @@ use crate::script::Fields;
 /// A value and its key.
 pub(super) type Said<'a> = (&'a str, &'a str);
 
-pub(super) fn facts(arch: &str) -> Facts {
+pub(crate) fn facts(arch: &str) -> Facts {
     let said = [
         ("os-release", "ID=debian\n"),
         ("arch", arch),

@@ -30,6 +30,9 @@ pub struct Role {
     /// Names for expressions that the role's resources and templates use more than once.
     pub define: IndexMap<String, String>,
     /// As written: `{file: {path: "{{ consul.data_dir }}", template: consul.json}}`. Rendered for each host.
+    ///
+    /// Beside its kind a resource may have `when`, an expression that must hold, and `for_each`, an expression that
+    /// gives a list: then it is made once for each element, which its other expressions and its content call `item`.
     pub resources: Vec<Value>,
     /// Ports on which its programs listen.
     pub ports: Vec<Port>,

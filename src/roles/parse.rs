@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::load::Folder;
-use super::{From, Generate, Port, Protocol, Role, Variable, VariableType};
+use super::{From, Generate, Port, Protocol, Renderer, Role, Variable, VariableType};
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
 use crate::inventory::{RoleName, yaml};
@@ -23,6 +23,8 @@ const KEYS: &[&str] = &[
     "gate",
     "quorum",
 ];
+/// Keys of a resource that are no kind.
+const BESIDE_KIND: [&str; 2] = ["when", "for_each"];
 const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "doc"];
 const VARIABLE_KEYS: &[&str] = &["type", "default", "optional", "secret", "generate", "doc", "choices", "of"];
 
@@ -282,15 +284,20 @@ fn variable_type<'d>(
     })
 }
 
-/// `{ KIND: { … }, when: … }` as JSON, with `template: NAME` replaced by the template's text.
+/// `{ KIND: { … }, when: …, for_each: … }` as JSON, with `template: NAME` replaced by the template's text.
 fn resource(reader: &mut Reader<'_>, node: &Node, templates: &IndexMap<String, String>) -> Option<Value> {
     let document = reader.document;
-    let kinds: Vec<&Entry> = node.entries().iter().filter(|entry| entry.key.value != "when").collect();
+    let beside = |entry: &&Entry| BESIDE_KIND.contains(&entry.key.value.as_str());
+    let kinds: Vec<&Entry> = node.entries().iter().filter(|entry| !beside(entry)).collect();
     let [kind] = kinds.as_slice() else {
-        let problem = document.error(node.span, "a resource is a map with one kind, and perhaps `when`");
+        let problem =
+            document.error(node.span, "a resource is a map with one kind, and perhaps `when` and `for_each`");
         reader.note(problem.help("for example `- file: { path: /etc/motd, template: motd }`"));
         return None;
     };
+    for entry in node.entries().iter().filter(beside) {
+        expression(reader, &entry.value, &entry.key.value)?;
+    }
     let mut json = node.to_json();
     if let Some(template) = kind.value.get("template") {
         let name = reader.text(template, "`template`")?;
@@ -326,6 +333,23 @@ fn resource(reader: &mut Reader<'_>, node: &Node, templates: &IndexMap<String, S
         *fields = renamed.collect();
     }
     Some(json)
+}
+
+/// The text of an expression, which stands without braces.
+fn expression(reader: &mut Reader<'_>, node: &Node, key: &str) -> Option<()> {
+    let text = reader.text(node, &format!("`{key}`"))?;
+    if let Err(reason) = Renderer::default().check_expression(&text.value) {
+        let problem = reader.document.error(text.span, format!("`{key}` is no expression: {reason}"));
+        let help = match text.value.contains("{{") {
+            true => "it stands without braces".to_owned(),
+            false => {
+                format!("for example `{key}: {}`", if key == "when" { "consul.ui" } else { "nfs.exports" })
+            }
+        };
+        reader.note(problem.help(help));
+        return None;
+    }
+    Some(())
 }
 
 /// What one role says of others, and variables that several declare.

@@ -62,6 +62,12 @@ impl Renderer {
         self.environment.render_str(source, Jinja::from(Serde(scope))).map_err(|error| at(place, &error))
     }
 
+    /// Whether a text can be an expression at all; what it names is looked at when it is evaluated.
+    pub fn check_expression(&self, source: &str) -> Result<(), String> {
+        let compiled = self.environment.compile_expression(source);
+        compiled.map(drop).map_err(|error| error.detail().map_or_else(|| error.to_string(), str::to_owned))
+    }
+
     /// The value of an expression, with its type.
     pub fn expression(
         &self,

@@ -8,10 +8,14 @@ use serde_json::{Map, Value, json};
 use super::{From, Port, Protocol, RenderError, Renderer, Role, RoleSet, variables};
 use crate::facts::Facts;
 use crate::inventory::{ClusterName, Host, HostName, Inventory, RoleName};
+use crate::plan::StepId;
 use crate::resource::Resource;
 
 /// Keys of a resource that may use facts; they are rendered when the hosts have answered.
 const LATE: [&str; 1] = ["content"];
+
+/// The element of `for_each` in a resource's expressions.
+const ITEM: &str = "item";
 
 /// What the cluster should be, before anything was observed.
 pub struct Wanted {
@@ -42,6 +46,8 @@ pub struct WantedRole {
     /// This role and those it includes.
     pub parts: Vec<RoleName>,
     defined: Map<String, Value>,
+    /// What `item` is in the content of a resource that was made by `for_each`.
+    items: BTreeMap<StepId, Value>,
 }
 
 /// A port on which a role's program listens on one host.
@@ -64,6 +70,10 @@ pub enum WantedError {
     Render { host: HostName, source: RenderError },
     #[error("host `{host}`: {place} is not a usable resource")]
     Resource { host: HostName, place: String, source: crate::resource::Error },
+    #[error("host `{host}`: {place}: `for_each` must give a list, got {value}")]
+    NoList { host: HostName, place: String, value: Value },
+    #[error("host `{host}`: {place} and {other} both make `{id}`, but not the same; name each of them once")]
+    Twice { host: HostName, place: String, other: String, id: StepId },
     #[error("host `{host}`: {place} is not a usable port: {value}")]
     Port { host: HostName, place: String, value: Value },
     #[error("the roles {} wait for each other (`after`)", .roles.join(", "))]
@@ -133,6 +143,9 @@ impl Wanted {
         let mut scope = scope(&self.cluster, &everyone, &wanted.host, &wanted.variables, addresses);
         scope.extend(role.defined.clone());
         scope.insert("facts".to_owned(), json!(facts));
+        if let Some(item) = role.items.get(&resource.id()) {
+            scope.insert(ITEM.to_owned(), item.clone());
+        }
         let place = format!("role `{}`, {}", role.name, resource.id());
         let text = self
             .renderer
@@ -163,7 +176,7 @@ fn wanted_role(
     let everyone: Vec<&Host> = inventory.hosts.iter().collect();
     let mut scope = scope(&inventory.cluster, &everyone, host, variables, &ClusterAddresses::new());
     let mut defined = Map::new();
-    let (mut resources, mut ports, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut made, mut ports, mut parts) = (Made::default(), Vec::new(), Vec::new());
     let render = |source| WantedError::Render { host: host.name.clone(), source };
     for part in roles.closure([&role.name]) {
         for (name, source) in &part.define {
@@ -175,22 +188,7 @@ fn wanted_role(
         }
         for (index, raw) in part.resources.iter().enumerate() {
             let place = format!("role `{}`, resources[{index}]", part.name);
-            let Value::Object(fields) = raw else { continue };
-            if let Some(Value::String(condition)) = fields.get("when") {
-                let holds = renderer.expression(&place, condition, &scope).map_err(render)?;
-                if !is_true(&holds) {
-                    continue;
-                }
-            }
-            let mut fields = fields.clone();
-            fields.shift_remove("when");
-            let value = renderer.value(&place, &Value::Object(fields), &scope, &LATE).map_err(render)?;
-            let resource = Resource::from_value(value).map_err(|source| WantedError::Resource {
-                host: host.name.clone(),
-                place,
-                source,
-            })?;
-            resources.push(resource);
+            made.add(renderer, &host.name, &place, raw, &scope)?;
         }
         for (index, raw) in part.ports.iter().enumerate() {
             let place = format!("role `{}`, ports[{index}]", part.name);
@@ -202,11 +200,92 @@ fn wanted_role(
         name: role.name.clone(),
         gate: role.gate.clone(),
         quorum: role.quorum,
-        resources,
+        resources: made.resources,
         ports,
         parts,
         defined,
+        items: made.items,
     })
+}
+
+/// The resources of one role on one host, as they are made.
+#[derive(Default)]
+struct Made {
+    resources: Vec<Resource>,
+    items: BTreeMap<StepId, Value>,
+    /// Where each was made, and from what.
+    origins: BTreeMap<StepId, (String, Value)>,
+}
+
+impl Made {
+    /// Adds what a resource as written becomes: nothing, one, or with `for_each` any number.
+    fn add(
+        &mut self,
+        renderer: &Renderer,
+        host: &HostName,
+        place: &str,
+        raw: &Value,
+        scope: &Map<String, Value>,
+    ) -> Result<(), WantedError> {
+        let Value::Object(fields) = raw else { return Ok(()) };
+        let mut fields = fields.clone();
+        let (when, each) = (fields.shift_remove("when"), fields.shift_remove("for_each"));
+        let fields = Value::Object(fields);
+        let Some(Value::String(each)) = each else {
+            return self.add_one(renderer, host, place, &fields, when.as_ref(), None, scope);
+        };
+        let render = |source| WantedError::Render { host: host.clone(), source };
+        let list = renderer.expression(&format!("{place}, for_each"), &each, scope).map_err(render)?;
+        let Value::Array(items) = list else {
+            return Err(WantedError::NoList { host: host.clone(), place: place.to_owned(), value: list });
+        };
+        let mut scope = scope.clone();
+        for (index, item) in items.iter().enumerate() {
+            scope.insert(ITEM.to_owned(), item.clone());
+            let place = format!("{place}, for_each[{index}]");
+            self.add_one(renderer, host, &place, &fields, when.as_ref(), Some(item), &scope)?;
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and one caller has them all")]
+    fn add_one(
+        &mut self,
+        renderer: &Renderer,
+        host: &HostName,
+        place: &str,
+        fields: &Value,
+        when: Option<&Value>,
+        item: Option<&Value>,
+        scope: &Map<String, Value>,
+    ) -> Result<(), WantedError> {
+        let render = |source| WantedError::Render { host: host.clone(), source };
+        if let Some(Value::String(condition)) = when
+            && !is_true(&renderer.expression(place, condition, scope).map_err(render)?)
+        {
+            return Ok(());
+        }
+        let value = renderer.value(place, fields, scope, &LATE).map_err(render)?;
+        let resource = Resource::from_value(value.clone()).map_err(|source| WantedError::Resource {
+            host: host.clone(),
+            place: place.to_owned(),
+            source,
+        })?;
+        let id = resource.id();
+        // Content is not rendered yet: it is the same if the item is.
+        let item = item.filter(|_| resource.content().is_some());
+        if let Some((other, known)) = self.origins.get(&id) {
+            if *known == value && self.items.get(&id) == item {
+                return Ok(());
+            }
+            let (host, place, other) = (host.clone(), place.to_owned(), other.clone());
+            return Err(WantedError::Twice { host, place, other, id });
+        }
+        self.items.extend(item.map(|item| (id.clone(), item.clone())));
+        self.origins.insert(id, (place.to_owned(), value));
+        self.resources.push(resource);
+        Ok(())
+    }
 }
 
 /// `None` for a port that is switched off.
@@ -339,5 +418,105 @@ fn is_true(value: &Value) -> bool {
         Value::String(text) => !text.is_empty(),
         Value::Array(items) => !items.is_empty(),
         Value::Object(fields) => !fields.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{load::Folder, parse::parse};
+    use super::*;
+    use crate::inventory;
+
+    const INVENTORY: &str = "cluster: c\nhosts:\n  a: { address: 10.0.0.1, roles: [r] }\n";
+
+    /// What host `a` should be by a role with these resources.
+    fn wanted(resources: &str) -> Result<Wanted, WantedError> {
+        let role = format!(
+            "doc: d\nvariables:\n  n.exports:\n    type: list\n    of: map\n    doc: d\n    default:\n      \
+             - {{ path: /x, create: true, owner: www }}\n      - {{ path: /y, create: false, owner: www }}\n      \
+             - {{ path: /z, create: true, owner: root }}\nresources:\n{resources}"
+        );
+        let files = BTreeMap::from([("role.yaml".to_owned(), role.into_bytes())]);
+        let folder = Folder { name: "r".to_owned(), path: "r".into(), files };
+        let mut problems = Vec::new();
+        let (role, _) = parse(&folder, &mut problems).unwrap();
+        assert!(problems.is_empty(), "{problems:?}");
+        let roles = RoleSet { roles: [(role.name.clone(), role)].into_iter().collect() };
+        let (draft, problems) = inventory::parse(INVENTORY, Path::new("i.yaml"));
+        assert!(problems.is_empty(), "{problems:?}");
+        Wanted::new(&draft.unwrap().inventory(None).unwrap(), &roles, &BTreeMap::new())
+    }
+
+    fn ids(wanted: &Wanted) -> Vec<String> {
+        wanted.hosts[0].roles[0].resources.iter().map(|resource| resource.id().0).collect()
+    }
+
+    #[test]
+    fn a_resource_is_made_for_each_element_that_the_condition_lets_through() {
+        let some = wanted(
+            "  - directory: { path: \"{{ item.path }}\", owner: \"{{ item.owner }}\" }\n    for_each: n.exports\n    \
+             when: item.create\n  - directory: { path: /after }\n",
+        );
+        assert_eq!(ids(&some.unwrap()), ["directory /x", "directory /z", "directory /after"]);
+        let none = "  - directory: { path: \"{{ item }}\" }\n    for_each: n.exports | selectattr('never')\n";
+        assert_eq!(ids(&wanted(none).unwrap()), [""; 0]);
+    }
+
+    #[test]
+    fn content_knows_the_element_too() {
+        let wanted = wanted(
+            "  - file: { path: \"/e{{ item.path }}\", content: \"{{ item.path }} on {{ facts.hostname }}\" }\n    \
+             for_each: n.exports\n",
+        )
+        .unwrap();
+        let (host, facts) = (&wanted.hosts[0], crate::resource::testing::facts("x86_64"));
+        let contents: Vec<_> = host.roles[0]
+            .resources
+            .iter()
+            .map(|resource| {
+                let resolved =
+                    wanted.resolved(host, &host.roles[0], resource, &facts, &ClusterAddresses::new());
+                resolved.unwrap().content().unwrap().to_owned()
+            })
+            .collect();
+        assert_eq!(contents, ["/x on node-1", "/y on node-1", "/z on node-1"]);
+    }
+
+    #[test]
+    fn what_is_made_twice_is_one_thing_or_a_mistake() {
+        let users = "  - user: { name: \"{{ item.owner }}\" }\n    for_each: n.exports\n";
+        assert_eq!(ids(&wanted(users).unwrap()), ["user www", "user root"]);
+        for (resources, message) in [
+            (
+                "  - user: { name: \"{{ item.owner }}\", home: \"{{ item.path }}\" }\n    for_each: n.exports\n",
+                "host `a`: role `r`, resources[0], for_each[1] and role `r`, resources[0], for_each[0] both make \
+                 `user www`, but not the same; name each of them once",
+            ),
+            (
+                "  - file: { path: /f, content: \"{{ item.path }}\" }\n    for_each: n.exports\n",
+                "host `a`: role `r`, resources[0], for_each[1] and role `r`, resources[0], for_each[0] both make \
+                 `file /f`, but not the same; name each of them once",
+            ),
+        ] {
+            assert_eq!(wanted(resources).err().unwrap().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_place() {
+        let error = wanted("  - user: { name: x }\n    for_each: n.exports[0]\n").err().unwrap().to_string();
+        assert!(
+            error.starts_with("host `a`: role `r`, resources[0]: `for_each` must give a list, got {"),
+            "{error}"
+        );
+        let error = wanted("  - user: { name: x }\n    for_each: n.exprots\n").err().unwrap();
+        let WantedError::Render { source, .. } = error else { panic!("{error}") };
+        assert!(source.to_string().starts_with("in role `r`, resources[0], for_each: "), "{source}");
+        let error =
+            wanted("  - user: { name: \"{{ item.uid }}\" }\n    for_each: n.exports\n").err().unwrap();
+        let WantedError::Render { source, .. } = error else { panic!("{error}") };
+        assert!(source.to_string().starts_with("in role `r`, resources[0], for_each[0]: "), "{source}");
     }
 }

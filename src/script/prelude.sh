@@ -766,6 +766,8 @@ release_unpack() {
   file=$1 sum=$2 directory=$3 fresh=$3.partial
   shift 3
   rm -rf "$fresh"
+  # A disk that is full does not stay full of this.
+  trap 'rm -rf "$fresh" "$directory.sums.partial"' EXIT
   mkdir "$fresh"
   case $(head -c 4 "$file" | od -An -tx1 | tr -d ' \n') in
     504b0304) unzip_into "$file" "$fresh" ;;
