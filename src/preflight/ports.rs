@@ -34,8 +34,9 @@ pub(super) enum Owner {
 }
 
 pub(super) fn probe(wanted: &WantedHost) -> Option<(StepId, Call)> {
-    let numbers: BTreeSet<u16> =
-        wanted.roles.iter().flat_map(|role| &role.ports).map(|port| port.number).collect();
+    let own = wanted.roles.iter().flat_map(|role| &role.ports).map(|port| port.number);
+    let asked = wanted.roles.iter().flat_map(|role| &role.asks).map(|ask| ask.number);
+    let numbers: BTreeSet<u16> = own.chain(asked).collect();
     if numbers.is_empty() {
         return None;
     }
@@ -115,7 +116,7 @@ fn is_own(owner: &Owner, wanted: &WantedHost) -> bool {
     }
 }
 
-fn collides(port: &WantedPort, address: Option<IpAddr>, socket: &Socket) -> bool {
+pub(super) fn collides(port: &WantedPort, address: Option<IpAddr>, socket: &Socket) -> bool {
     let listens = match port.from {
         From::Host => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
         From::Role | From::Cluster => address,

@@ -36,6 +36,8 @@ pub struct Role {
     pub resources: Vec<Value>,
     /// Ports on which its programs listen.
     pub ports: Vec<Port>,
+    /// Ports at which its programs ask others of their host.
+    pub asks: Vec<Ask>,
     /// The gate that closes its activation, by name.
     pub gate: Option<String>,
     /// Members of a quorum: an even or single count of hosts is warned about.
@@ -54,6 +56,19 @@ pub struct Port {
     /// More addresses on which it listens: a list or an expression.
     pub on: Option<Value>,
     pub doc: String,
+}
+
+/// A port at which somebody must answer programs of a role that have a loopback of their own, as containers do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ask {
+    pub port: u16,
+    pub protocol: Protocol,
+    /// A list of addresses or an expression; null among them is the host's cluster address.
+    pub at: Value,
+    /// What is asked there.
+    pub doc: String,
+    /// What an operator can do when nobody answers.
+    pub help: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::load::Folder;
-use super::{From, Generate, Port, Protocol, Renderer, Role, Variable, VariableType};
+use super::{Ask, From, Generate, Port, Protocol, Renderer, Role, Variable, VariableType};
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
 use crate::inventory::{RoleName, yaml};
@@ -20,11 +20,13 @@ const KEYS: &[&str] = &[
     "define",
     "resources",
     "ports",
+    "asks",
     "gate",
     "quorum",
 ];
 /// Keys of a resource that are no kind.
 const BESIDE_KIND: [&str; 2] = ["when", "for_each"];
+const ASK_KEYS: &[&str] = &["port", "protocol", "at", "doc", "help"];
 const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "doc"];
 const VARIABLE_KEYS: &[&str] = &["type", "default", "optional", "secret", "generate", "doc", "choices", "of"];
 
@@ -122,6 +124,12 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             ports.extend(port(reader, item));
         }
     }
+    let mut asks = Vec::new();
+    if let Some(node) = fields.written("asks") {
+        for item in reader.items(node, "`asks`", "a list of ports that are asked") {
+            asks.extend(ask(reader, item));
+        }
+    }
     Role {
         name,
         doc: doc.unwrap_or_default(),
@@ -133,6 +141,7 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         define,
         resources,
         ports,
+        asks,
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
         quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
         templates,
@@ -182,6 +191,31 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
     let from = [("host", From::Host), ("role", From::Role), ("cluster", From::Cluster)];
     let from = reader.choice(source, "`from`", &from)?;
     Some(Port { port: written, protocols, from, on: fields.written("on").map(Node::to_json), doc })
+}
+
+/// `{ port: 53, protocol: udp, at: [10.0.0.1], doc: …, help: … }`.
+fn ask<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Ask> {
+    let fields = reader.fields(node, "a port that is asked", ASK_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    if let Some(missing) = ASK_KEYS.iter().find(|key| fields.written(key).is_none()) {
+        let problem = reader.document.error(node.span, format!("a port that is asked has no `{missing}`"));
+        reader.note(problem.help("which port and protocol, at which addresses, for what, and what helps"));
+        return None;
+    }
+    let number = fields.written("port")?;
+    let port = number.to_json().as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+    if port.is_none() {
+        reader.wrong_type(number, "`port`", "a port from 1 to 65535");
+    }
+    let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+    Some(Ask {
+        port: port?,
+        protocol: reader.choice(fields.written("protocol")?, "`protocol`", &protocols)?,
+        at: fields.written("at")?.to_json(),
+        doc: reader.text(fields.written("doc")?, "`doc`")?.value.trim().to_owned(),
+        help: reader.text(fields.written("help")?, "`help`")?.value.trim().to_owned(),
+    })
 }
 
 fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::{From, Port, Protocol, RenderError, Renderer, Role, RoleSet, variables};
+use super::{Ask, From, Port, Protocol, RenderError, Renderer, Role, RoleSet, variables};
 use crate::facts::Facts;
 use crate::inventory::{ClusterName, Host, HostName, Inventory, RoleName};
 use crate::plan::StepId;
@@ -43,6 +43,7 @@ pub struct WantedRole {
     /// Identity is rendered; `content` still is a template.
     pub resources: Vec<Resource>,
     pub ports: Vec<WantedPort>,
+    pub asks: Vec<WantedAsk>,
     /// This role and those it includes.
     pub parts: Vec<RoleName>,
     defined: Map<String, Value>,
@@ -61,6 +62,17 @@ pub struct WantedPort {
     /// The role that declares it.
     pub declared: RoleName,
     pub doc: String,
+}
+
+/// A port at which somebody on the host must answer a role's programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedAsk {
+    pub number: u16,
+    pub protocol: Protocol,
+    /// `None`: the host's cluster address.
+    pub at: Vec<Option<IpAddr>>,
+    pub doc: String,
+    pub help: String,
 }
 
 /// Why an inventory cannot be turned into wanted states.
@@ -178,6 +190,7 @@ fn wanted_role(
     let mut defined = Map::new();
     let (mut made, mut ports, mut parts) = (Made::default(), Vec::new(), Vec::new());
     let render = |source| WantedError::Render { host: host.name.clone(), source };
+    let mut asks = Vec::new();
     for part in roles.closure([&role.name]) {
         for (name, source) in &part.define {
             let place = format!("role `{}`, define `{name}`", part.name);
@@ -194,6 +207,10 @@ fn wanted_role(
             let place = format!("role `{}`, ports[{index}]", part.name);
             ports.extend(wanted_port(renderer, &place, &host.name, &part.name, raw, &scope)?);
         }
+        for (index, raw) in part.asks.iter().enumerate() {
+            let place = format!("role `{}`, asks[{index}]", part.name);
+            asks.push(wanted_ask(renderer, place, &host.name, raw, &scope)?);
+        }
         parts.push(part.name.clone());
     }
     Ok(WantedRole {
@@ -202,6 +219,7 @@ fn wanted_role(
         quorum: role.quorum,
         resources: made.resources,
         ports,
+        asks,
         parts,
         defined,
         items: made.items,
@@ -329,6 +347,27 @@ fn wanted_port(
         declared: declared.clone(),
         doc: port.doc.clone(),
     }))
+}
+
+fn wanted_ask(
+    renderer: &Renderer,
+    place: String,
+    host: &HostName,
+    ask: &Ask,
+    scope: &Map<String, Value>,
+) -> Result<WantedAsk, WantedError> {
+    let at = renderer
+        .value(&place, &ask.at, scope, &[])
+        .map_err(|source| WantedError::Render { host: host.clone(), source })?;
+    let address = |item: &Value| match item {
+        Value::Null => Some(None),
+        item => item.as_str()?.parse().ok().map(Some),
+    };
+    let Some(at) = at.as_array().and_then(|items| items.iter().map(address).collect()) else {
+        return Err(WantedError::Port { host: host.clone(), place, value: at });
+    };
+    let (number, protocol) = (ask.port, ask.protocol);
+    Ok(WantedAsk { number, protocol, at, doc: ask.doc.clone(), help: ask.help.clone() })
 }
 
 /// What templates and expressions may name.
