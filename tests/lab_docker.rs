@@ -1,0 +1,88 @@
+//! Docker on real hosts: containers that resolve Consul names, and an engine that somebody else set up before.
+
+#[path = "support/lab.rs"]
+#[allow(dead_code, reason = "the main lab tests use all of it")]
+mod support;
+
+use support::Lab;
+
+const DAEMON: &str = "/etc/docker/daemon.json";
+
+/// Laid out by hand, with keys that no role knows of.
+const OWN: &str = "{ \"log-opts\": {\"max-size\":\"10m\",   \"max-file\":\"3\"},\n   \"storage-driver\" : \"vfs\",\n\t\"max-concurrent-uploads\":2 }\n";
+
+/// Gives every host the role, and lets Consul answer DNS on all addresses.
+fn with_docker(lab: &Lab) {
+    lab.edit("[consul-server]", "[consul-server, docker]");
+    lab.edit("    datacenter: dc1\n", "    datacenter: dc1\n  docker: { daemon: { storage-driver: vfs } }\n");
+}
+
+fn with_dns(lab: &Lab) {
+    lab.edit("    datacenter: dc1\n", "    datacenter: dc1\n    dns_port: 53\n    client_addr: [0.0.0.0]\n");
+}
+
+/// An image without any registry, and containers of it that do nothing.
+fn start_containers(lab: &Lab, host: &str, names: &[&str]) {
+    lab.asks(
+        host,
+        "DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends busybox-static && \
+         cd /bin && tar c busybox | docker import - probe",
+    );
+    for name in names {
+        lab.asks(host, &format!("docker run -d --restart=always --name {name} probe /busybox sleep 100000"));
+    }
+}
+
+/// What a program in a container is told about a name.
+#[track_caller]
+fn asked_in_a_container(lab: &Lab, host: &str, name: &str) -> String {
+    lab.asks(host, &format!("docker run --rm probe /busybox nslookup {name}"))
+}
+
+fn daemon(lab: &Lab, host: &str) -> String {
+    lab.asks(host, "systemctl show -p MainPID docker.service")
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_containers_resolve_consul_names_beside_an_engine_that_was_there() {
+    let lab = Lab::up(&["--hosts", "2"]);
+    with_docker(&lab);
+    lab.edit("[consul-client]", "[consul-client, docker]");
+    lab.run("plan", &[]).exits(1).says("would be answered by nobody").says("consul.dns_port: 53");
+    with_dns(&lab);
+
+    // node-2 has an engine, a file and containers of its own.
+    lab.asks(
+        "node-2",
+        "apt-get -q update >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get -q -y install \
+         --no-install-recommends docker.io && systemctl is-active docker",
+    );
+    lab.asks("node-2", &format!("cat >{DAEMON} <<'E'\n{OWN}E\nsystemctl restart docker"));
+    start_containers(&lab, "node-2", &["one", "two"]);
+    let planned = lab.run("plan", &[]).exits(0).stdout;
+    assert!(planned.contains("restarts Docker: 2 containers stop"), "{planned}");
+    assert!(!planned.contains("1 container "), "{planned}");
+
+    lab.run("up", &[]).exits(0).says("restarts Docker: 2 containers stop");
+    let merged = lab.asks("node-2", &format!("cat {DAEMON}"));
+    let own = OWN.trim_end().trim_end_matches('}').trim_end();
+    let lines = own.lines().collect::<Vec<_>>();
+    for line in &lines {
+        assert!(merged.contains(line.trim_start_matches("{ ").trim()), "`{line}` is not in\n{merged}");
+    }
+    assert!(merged.contains(&format!("\"dns\": [\"{}\"]", lab.address("node-2"))), "{merged}");
+    start_containers(&lab, "node-1", &[]);
+    for host in ["node-1", "node-2"] {
+        let said = asked_in_a_container(&lab, host, "consul.service.consul");
+        assert!(said.contains(&lab.address("node-1")), "{host}: {said}");
+        assert_eq!(lab.asks(host, "docker images -q | wc -l"), "1\n", "{host}: an image of ours was left");
+    }
+
+    let before = ["node-1", "node-2"].map(|host| (host, lab.logins(host)));
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    for (host, before) in before {
+        let made = lab.logins(host).since(before);
+        assert_eq!((made.handshakes, made.sessions), (1, 1), "{host}: up with nothing to do");
+    }
+}
