@@ -54,7 +54,9 @@ fn facts() -> Facts {
         package_manager: None,
         init: Init::Systemd,
         user: "root".into(),
-        resolver: Resolver::Plain,
+        resolver: Resolver::default(),
+        resolv_conf_fixed: None,
+        resolver_writers: Vec::new(),
         cgroup_version: 2,
     }
 }

@@ -4,7 +4,9 @@
 #[allow(dead_code, reason = "the main lab tests use all of it")]
 mod support;
 
-use support::Lab;
+use std::time::Duration;
+
+use support::{Lab, poll};
 
 const DAEMON: &str = "/etc/docker/daemon.json";
 
@@ -64,7 +66,7 @@ fn lab_containers_resolve_consul_names_beside_an_engine_that_was_there() {
     assert!(planned.contains("restarts Docker: 2 containers stop"), "{planned}");
     assert!(!planned.contains("1 container "), "{planned}");
 
-    lab.run("up", &[]).exits(0).says("restarts Docker: 2 containers stop");
+    lab.run("up", &[]).exits(0).says("restarts Docker: 2 containers stop").says("docker in use");
     let merged = lab.asks("node-2", &format!("cat {DAEMON}"));
     let own = OWN.trim_end().trim_end_matches('}').trim_end();
     let lines = own.lines().collect::<Vec<_>>();
@@ -85,4 +87,90 @@ fn lab_containers_resolve_consul_names_beside_an_engine_that_was_there() {
         let made = lab.logins(host).since(before);
         assert_eq!((made.handshakes, made.sessions), (1, 1), "{host}: up with nothing to do");
     }
+
+    // Without our memory of it: what runs is younger than its file.
+    lab.asks("node-2", "sleep 1; systemctl restart docker; rm /var/lib/bootstrap/units/docker.service");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // What the daemon takes over while it runs does not stop a container.
+    let running = daemon(&lab, "node-2");
+    lab.edit("storage-driver: vfs", "storage-driver: vfs, debug: true, live-restore: true");
+    lab.run("up", &[]).exits(0).says("reload");
+    assert_eq!(daemon(&lab, "node-2"), running, "the daemon was restarted");
+    poll("live-restore is on", Duration::from_secs(10), || {
+        (lab.asks("node-2", "docker info -f '{{.LiveRestoreEnabled}}'") == "true\n").then_some(())
+    });
+
+    // Nor does a restart from then on.
+    let started = lab.asks("node-2", "docker inspect -f '{{.State.StartedAt}}' one two");
+    lab.edit("live-restore: true", "live-restore: true, log-level: warn");
+    let planned = lab.run("plan", &[]).exits(0).stdout;
+    assert!(planned.contains("restart: /etc/docker/daemon.json changes"), "{planned}");
+    assert!(!planned.contains("restarts Docker"), "{planned}");
+    lab.run("up", &[]).exits(0);
+    assert_ne!(daemon(&lab, "node-2"), running, "the daemon was not restarted");
+    assert_eq!(lab.asks("node-2", "docker inspect -f '{{.State.StartedAt}}' one two"), started);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_a_daemon_json_that_cannot_be_merged_is_left_alone() {
+    let lab = Lab::up(&["--hosts", "1"]);
+    with_docker(&lab);
+    with_dns(&lab);
+    lab.run("up", &[]).exits(0).says("docker in use");
+    let running = daemon(&lab, "node-1");
+    let right = lab.asks("node-1", &format!("cat {DAEMON}"));
+    let state = || lab.asks("node-1", &format!("ls -l --time-style=full-iso {DAEMON}; cat {DAEMON}"));
+
+    // One key too many: an engine before 23.0 cannot be asked, and yet does not get it.
+    lab.edit("storage-driver: vfs", "storage-driver: vfs, none-such: 1");
+    let before = state();
+    lab.run("up", &[]).exits(1).says("don't match any configuration option: none-such").says("is unchanged");
+    assert_eq!((state(), daemon(&lab, "node-1")), (before, running.clone()));
+    lab.edit(", none-such: 1", "");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    for (make, says) in [
+        ("printf '{\\n  \"dns\": [,]\\n}' >F", &["daemon.json is not a JSON object", "line 2 column 11"][..]),
+        ("echo '[1]' >F", &["daemon.json is not a JSON object"]),
+        ("mv F /etc/daemon.json; ln -s ../daemon.json F", &["a symbolic link to ../daemon.json"]),
+        ("rm F; mkdir F", &["daemon.json is a folder"]),
+        (
+            "rm -r F; echo '{}' >F; cd /etc; mount --bind docker docker; mount -o remount,bind,ro docker",
+            &["/etc/docker"],
+        ),
+    ] {
+        lab.asks("node-1", &make.replace('F', DAEMON));
+        let before = state();
+        for command in ["plan", "up"] {
+            let mut ran = lab.run(command, &[]).exits(1);
+            for text in says {
+                ran = ran.says(text);
+            }
+            assert!(ran.stderr.contains("node-1"), "{}", ran.stderr);
+        }
+        assert_eq!((state(), daemon(&lab, "node-1")), (before, running.clone()), "{make}");
+    }
+    lab.asks("node-1", &format!("umount /etc/docker; cat >{DAEMON} <<'E'\n{right}E"));
+    lab.run("plan", &[]).exits(0);
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_an_engine_that_validates_is_asked_first() {
+    let lab = Lab::up(&["--hosts", "1", "--suite", "trixie"]);
+    with_docker(&lab);
+    with_dns(&lab);
+    // In the first run nothing runs yet that could be harmed, but the file is tried all the same.
+    lab.edit("storage-driver: vfs", "storage-driver: vfs, none-such: 1");
+    lab.run("up", &[]).exits(1).says("don't match any configuration option: none-such").says("is unchanged");
+    lab.ssh("node-1", &format!("test ! -e {DAEMON}")).exits(0);
+    lab.edit(", none-such: 1", "");
+    lab.run("up", &[]).exits(0).says("docker in use");
+    start_containers(&lab, "node-1", &[]);
+    let said = asked_in_a_container(&lab, "node-1", "consul.service.consul");
+    assert!(said.contains(&lab.address("node-1")), "{said}");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
 }

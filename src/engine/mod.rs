@@ -11,6 +11,7 @@ mod lock;
 mod members;
 mod observe;
 mod peers;
+mod proof;
 mod releases;
 mod stop;
 
@@ -188,7 +189,8 @@ async fn converge(
 ) -> Result<Outcome, EngineError> {
     refuse_unfit(observed.findings, events)?;
     let plan = observed.plan.map_err(EngineError::Plan)?;
-    let observe::Observed { seen, unhealthy, notes, .. } = observed;
+    let observe::Observed { seen, wanted: settled, unhealthy, notes, .. } = observed;
+    let wanted = settled.as_ref().unwrap_or(wanted);
     events.send(Event::PlanReady { plan: plan.clone() });
     let mut outcome = Outcome::default();
     if plan.is_empty() && unhealthy.is_none() {
@@ -210,6 +212,9 @@ async fn converge(
     let locked = fleet.failures.values().any(|failure| matches!(failure, HostFailure::Locked { .. }));
     if !outcome.stopped && !locked && outcome.unhealthy.is_none() && outcome.held_back.is_empty() {
         gate::verify(fleet, wanted, &seen, options, events, stop, &mut outcome).await;
+        if outcome.unhealthy.is_none() {
+            outcome.unhealthy = proof::verify(fleet, wanted, &seen, options, events, stop).await.err();
+        }
     }
     Ok(outcome)
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, members};
-use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, lock, releases};
+use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, lock, proof, releases};
 use crate::cluster::{Answer, Answers, Claim, Gate, Marker, Response, Verdict};
 use crate::facts::{ClockOffset, Facts};
 use crate::inventory::HostName;
@@ -22,6 +22,8 @@ const MARKER: &str = "marker cluster";
 /// The cluster as its hosts describe it.
 pub(super) struct Observed {
     pub seen: Seen,
+    /// What is wanted, now that facts are known.
+    pub wanted: Option<Wanted>,
     /// Empty where a finding does not let one be made.
     pub plan: Result<Plan, Vec<PlanError>>,
     /// What stands in the way, or may.
@@ -115,6 +117,10 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
                 probes.push((id, probe));
             }
         }
+        for wanted in role.proofs.iter().filter(|wanted| !wanted.proof.after_changes) {
+            let probe = wanted.proof.probe(false).map_err(|error| HostFailure::Facts(error.to_string()))?;
+            probes.push((wanted.proof.id(role.name.as_str()), probe));
+        }
         let Some(gate) = role.gate.as_deref().and_then(Gate::parse) else { continue };
         probes.push((question(gate), http_get(gate.port(&wanted.variables), gate)));
         if let Ok(directory) = Arg::new(gate.data_directory(&wanted.variables)) {
@@ -202,12 +208,22 @@ pub(super) async fn assess(
     let text = serde_json::to_string(marker).expect("a marker is two strings");
     let mut seen = Seen { hosts, situations, addresses, marker: text, releases: BTreeMap::new() };
     // Without everyone's address, contents cannot be rendered, and no site need be asked for releases.
+    let mut settled = None;
     let plan = if findings.is_empty() {
-        seen = releases::verify(wanted, seen, options, events).await?;
-        Some(Plan::new(wanted, &seen))
+        match wanted.settled(|host| seen.hosts.get(host).map(|seen| &seen.facts), &seen.addresses) {
+            Ok(wanted) => {
+                seen = releases::verify(&wanted, seen, options, events).await?;
+                let plan = Plan::new(&wanted, &seen);
+                unhealthy = unhealthy.or_else(|| proof::unproven(&wanted, &seen));
+                settled = Some(wanted);
+                Some(plan)
+            }
+            Err(errors) => Some(Err(errors.into_iter().map(PlanError::Wanted).collect())),
+        }
     } else {
         None
     };
+    let wanted = settled.as_ref().unwrap_or(wanted);
     let changes = plan.as_ref().and_then(|plan| plan.as_ref().ok()).map(changes);
     let subjects: Vec<Subject<'_>> = wanted
         .hosts
@@ -216,7 +232,8 @@ pub(super) async fn assess(
         .map(|(wanted, seen)| subject(&gates, wanted, seen, changes.as_ref()))
         .collect();
     findings.extend(preflight::judge(&subjects, &seen.addresses, marker));
-    Ok(Observed { seen, plan: plan.unwrap_or_else(|| Ok(Plan::default())), findings, unhealthy, notes })
+    let plan = plan.unwrap_or_else(|| Ok(Plan::default()));
+    Ok(Observed { seen, wanted: settled, plan, findings, unhealthy, notes })
 }
 
 /// The steps of each host.

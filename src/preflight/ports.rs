@@ -162,6 +162,7 @@ mod tests {
             on: on.iter().map(|address| address.parse().unwrap()).collect(),
             declared: RoleName::parse("agent").unwrap(),
             doc: String::new(),
+            when: None,
         }
     }
 

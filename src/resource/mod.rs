@@ -48,6 +48,7 @@ pub use release::{Release, Source, pushed_digest};
 pub use sysctl::Sysctl;
 pub use unit::{State, Unit};
 pub use user::User;
+pub(crate) use values::optional_from_text;
 pub use values::{AccountName, Content, HostPath, PackageName, PartName, SysctlKey, UnitName, Url};
 
 use crate::facts::Facts;

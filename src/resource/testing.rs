@@ -25,7 +25,7 @@ pub(crate) fn facts(arch: &str) -> Facts {
         ("user", "root"),
         ("package-manager", "apt"),
         ("init", "systemd"),
-        ("resolver", "plain"),
+        ("resolver-writers", ""),
         ("cgroup", "2"),
     ];
     Facts::parse(&Fields::new(&owned(&said))).unwrap()

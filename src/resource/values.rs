@@ -159,7 +159,7 @@ pub(super) fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>
 }
 
 /// Like [`from_text`], for a field that may be left out; null and an empty text leave it out too.
-pub(super) fn optional_from_text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
+pub(crate) fn optional_from_text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     let value = serde_json::Value::deserialize(deserializer)?;

@@ -4,6 +4,7 @@ mod check;
 mod load;
 mod model;
 mod parse;
+mod proof;
 mod render;
 mod schema;
 mod types;
@@ -12,12 +13,13 @@ mod variables;
 mod wanted;
 
 pub use check::{check, load_inventory, shown};
-pub use model::{Ask, From, Generate, Port, Protocol, Role, RoleSet, Variable, VariableType};
+pub use model::{Ask, From, Generate, Port, Protocol, Refusal, Role, RoleSet, Variable, VariableType};
+pub use proof::{Asked, Lookup, Proof, Proven, RecordType};
 pub use render::{RenderError, Renderer, merge};
 pub use schema::schema;
 pub use types::Fault;
 pub use variables::variables;
 pub use wanted::{
-    ClusterAddresses, Wanted, WantedAsk, WantedError, WantedHost, WantedPort, WantedRole, declared_address,
-    variables_to_generate,
+    ClusterAddresses, Refused, Wanted, WantedAsk, WantedError, WantedHost, WantedPort, WantedProof,
+    WantedRole, declared_address, variables_to_generate,
 };

@@ -31,19 +31,32 @@ pub struct Role {
     pub define: IndexMap<String, String>,
     /// As written: `{file: {path: "{{ consul.data_dir }}", template: consul.json}}`. Rendered for each host.
     ///
-    /// Beside its kind a resource may have `when`, an expression that must hold, and `for_each`, an expression that
+    /// Beside its kind a resource may have `when`, an expression that must hold and may use facts, and `for_each`, an expression that
     /// gives a list: then it is made once for each element, which its other expressions and its content call `item`.
     pub resources: Vec<Value>,
     /// Ports on which its programs listen.
     pub ports: Vec<Port>,
     /// Ports at which its programs ask others of their host.
     pub asks: Vec<Ask>,
+    /// What it cannot be set up on.
+    pub refuse: Vec<Refusal>,
+    /// Real uses of what it sets up, as written: `{name: …, lookup: {…}}`. Rendered for each host.
+    pub verify: Vec<Value>,
     /// The gate that closes its activation, by name.
     pub gate: Option<String>,
     /// Members of a quorum: an even or single count of hosts is warned about.
     pub quorum: bool,
     /// By file name under `templates/`.
     pub templates: IndexMap<String, String>,
+}
+
+/// A host that a role cannot be set up on, told before anything is changed. All three may use facts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// An expression.
+    pub when: String,
+    pub reason: String,
+    pub remedy: String,
 }
 
 /// A port on which a program of a role listens, as written: number and addresses may be expressions.
@@ -55,6 +68,9 @@ pub struct Port {
     pub from: From,
     /// More addresses on which it listens: a list or an expression.
     pub on: Option<Value>,
+    /// An expression that must hold for it to listen at all; it may use facts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
     pub doc: String,
 }
 

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::load::Folder;
-use super::{Ask, From, Generate, Port, Protocol, Renderer, Role, Variable, VariableType};
+use super::{Ask, From, Generate, Port, Protocol, Refusal, Renderer, Role, Variable, VariableType};
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
 use crate::inventory::{RoleName, yaml};
@@ -21,13 +21,16 @@ const KEYS: &[&str] = &[
     "resources",
     "ports",
     "asks",
+    "refuse",
+    "verify",
     "gate",
     "quorum",
 ];
 /// Keys of a resource that are no kind.
 const BESIDE_KIND: [&str; 2] = ["when", "for_each"];
 const ASK_KEYS: &[&str] = &["port", "protocol", "at", "doc", "help"];
-const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "doc"];
+const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "when", "doc"];
+const REFUSAL_KEYS: &[&str] = &["when", "reason", "remedy"];
 const VARIABLE_KEYS: &[&str] = &["type", "default", "optional", "secret", "generate", "doc", "choices", "of"];
 
 /// Reads one role; `None` if nothing can be made of its folder. What is wrong goes to `problems`.
@@ -130,6 +133,19 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             asks.extend(ask(reader, item));
         }
     }
+    let mut refuse = Vec::new();
+    if let Some(node) = fields.written("refuse") {
+        for item in reader.items(node, "`refuse`", "a list of refusals") {
+            refuse.extend(refusal(reader, item));
+        }
+    }
+    let mut verify = Vec::new();
+    if let Some(node) = fields.written("verify") {
+        for item in reader.items(node, "`verify`", "a list of uses") {
+            let when = item.get("when").map_or(Some(()), |when| expression(reader, when, "when"));
+            verify.extend(when.map(|()| item.to_json()));
+        }
+    }
     Role {
         name,
         doc: doc.unwrap_or_default(),
@@ -142,6 +158,8 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         resources,
         ports,
         asks,
+        refuse,
+        verify,
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
         quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
         templates,
@@ -172,8 +190,8 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
     };
     let doc = reader.text(doc, "`doc`")?.value;
     let written = number.to_json();
-    let expression = matches!(&written, Value::String(text) if text.contains("{{"));
-    if !expression && !written.as_u64().is_some_and(|port| (1..=65535).contains(&port)) {
+    let is_expression = matches!(&written, Value::String(text) if text.contains("{{"));
+    if !is_expression && !written.as_u64().is_some_and(|port| (1..=65535).contains(&port)) {
         reader.wrong_type(number, "`port`", "a port from 1 to 65535");
         return None;
     }
@@ -190,7 +208,37 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
     };
     let from = [("host", From::Host), ("role", From::Role), ("cluster", From::Cluster)];
     let from = reader.choice(source, "`from`", &from)?;
-    Some(Port { port: written, protocols, from, on: fields.written("on").map(Node::to_json), doc })
+    let when = match fields.written("when") {
+        None => None,
+        Some(node) => {
+            expression(reader, node, "when")?;
+            reader.text(node, "`when`").map(|text| text.value)
+        }
+    };
+    Some(Port { port: written, protocols, from, on: fields.written("on").map(Node::to_json), when, doc })
+}
+
+/// `{ when: …, reason: …, remedy: … }`.
+fn refusal<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Refusal> {
+    let document = reader.document;
+    let fields = reader.fields(node, "a refusal", REFUSAL_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    let mut text = |key: &str, help: &str| {
+        let Some(written) = fields.written(key) else {
+            let problem = document.error(node.span, format!("a refusal has no `{key}`")).help(help);
+            reader.note(problem);
+            return None;
+        };
+        if key == "when" {
+            expression(reader, written, key)?;
+        }
+        reader.text(written, &format!("`{key}`")).map(|text| text.value)
+    };
+    let when = text("when", "the expression that makes the role impossible on a host");
+    let reason = text("reason", "what was seen");
+    let remedy = text("remedy", "what the operator can do");
+    Some(Refusal { when: when?, reason: reason?, remedy: remedy? })
 }
 
 /// `{ port: 53, protocol: udp, at: [10.0.0.1], doc: …, help: … }`.

@@ -1,5 +1,7 @@
 //! Templates and expressions of roles -> text and values. Pure: what they may use is in the scope.
 
+use std::collections::BTreeSet;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Error as JinjaError, ErrorKind, UndefinedBehavior, Value as Jinja};
@@ -60,6 +62,20 @@ impl Renderer {
     /// A template's text.
     pub fn text(&self, place: &str, source: &str, scope: &Map<String, Value>) -> Result<String, RenderError> {
         self.environment.render_str(source, Jinja::from(Serde(scope))).map_err(|error| at(place, &error))
+    }
+
+    /// The names that a text with `{{ … }}` takes from the scope; none if it cannot be read.
+    pub fn names(&self, source: &str) -> Option<BTreeSet<String>> {
+        let template = self.environment.template_from_str(source).ok()?;
+        Some(template.undeclared_variables(false).into_iter().collect())
+    }
+
+    /// Whether an expression takes one of these names from the scope.
+    pub fn waits(&self, source: &str, late: &BTreeSet<String>) -> bool {
+        let compiled = self.environment.compile_expression(source);
+        compiled.is_ok_and(|expression| {
+            expression.undeclared_variables(false).iter().any(|name| late.contains(name))
+        })
     }
 
     /// Whether a text can be an expression at all; what it names is looked at when it is evaluated.

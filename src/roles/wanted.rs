@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::{Ask, From, Port, Protocol, RenderError, Renderer, Role, RoleSet, variables};
+use super::proof::{Asked, Proof};
+use super::{Ask, From, Port, Protocol, Refusal, RenderError, Renderer, Role, RoleSet, variables};
 use crate::facts::Facts;
 use crate::inventory::{ClusterName, Host, HostName, Inventory, RoleName};
 use crate::plan::StepId;
@@ -13,6 +14,12 @@ use crate::resource::Resource;
 
 /// Keys of a resource that may use facts; they are rendered when the hosts have answered.
 const LATE: [&str; 1] = ["content"];
+
+/// What a verification expects may use facts too.
+const ANSWER: &str = "answer";
+
+/// What a host says of itself, in expressions.
+const FACTS: &str = "facts";
 
 /// The element of `for_each` in a resource's expressions.
 const ITEM: &str = "item";
@@ -27,6 +34,7 @@ pub struct Wanted {
 }
 
 /// One host with its roles in order of activation.
+#[derive(Clone)]
 pub struct WantedHost {
     pub host: Host,
     /// Role defaults under what the inventory says, by namespace; secrets included.
@@ -35,6 +43,7 @@ pub struct WantedHost {
 }
 
 /// A role on one host, with what it includes.
+#[derive(Clone)]
 pub struct WantedRole {
     pub name: RoleName,
     pub gate: Option<String>,
@@ -44,11 +53,42 @@ pub struct WantedRole {
     pub resources: Vec<Resource>,
     pub ports: Vec<WantedPort>,
     pub asks: Vec<WantedAsk>,
+    /// Real uses of what it sets up.
+    pub proofs: Vec<WantedProof>,
+    /// Why it cannot be set up here; known once the host is [`Wanted::settled`].
+    pub refused: Vec<Refused>,
+    refusals: Vec<(String, Refusal)>,
     /// This role and those it includes.
     pub parts: Vec<RoleName>,
     defined: Map<String, Value>,
     /// What `item` is in the content of a resource that was made by `for_each`.
     items: BTreeMap<StepId, Value>,
+    /// Conditions that only the host's facts decide. [`Wanted::settled`] leaves none.
+    conditions: BTreeMap<StepId, Condition>,
+    /// Every `define`, with its place, for the time when facts are known.
+    define: Vec<(String, String, String)>,
+}
+
+/// A real use on one host.
+#[derive(Clone, Debug)]
+pub struct WantedProof {
+    pub proof: Proof,
+    when: Option<Condition>,
+    place: String,
+}
+
+/// Why a role cannot be set up on a host, and what the operator can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub reason: String,
+    pub remedy: String,
+}
+
+/// An expression of a role that waits for facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    place: String,
+    expression: String,
 }
 
 /// A port on which a role's program listens on one host.
@@ -62,6 +102,8 @@ pub struct WantedPort {
     /// The role that declares it.
     pub declared: RoleName,
     pub doc: String,
+    /// Whether it listens at all, where only facts decide that.
+    pub when: Option<Condition>,
 }
 
 /// A port at which somebody on the host must answer a role's programs.
@@ -88,6 +130,8 @@ pub enum WantedError {
     Twice { host: HostName, place: String, other: String, id: StepId },
     #[error("host `{host}`: {place} is not a usable port: {value}")]
     Port { host: HostName, place: String, value: Value },
+    #[error("host `{host}`: {place} is not a usable verification: {reason}")]
+    Proof { host: HostName, place: String, reason: String },
     #[error("the roles {} wait for each other (`after`)", .roles.join(", "))]
     Circle { roles: Vec<String> },
 }
@@ -151,10 +195,8 @@ impl Wanted {
         addresses: &ClusterAddresses,
     ) -> Result<Resource, WantedError> {
         let Some(template) = resource.content() else { return Ok(resource.clone()) };
-        let everyone: Vec<&Host> = self.hosts.iter().map(|wanted| &wanted.host).collect();
-        let mut scope = scope(&self.cluster, &everyone, &wanted.host, &wanted.variables, addresses);
+        let mut scope = self.late_scope(wanted, facts, addresses);
         scope.extend(role.defined.clone());
-        scope.insert("facts".to_owned(), json!(facts));
         if let Some(item) = role.items.get(&resource.id()) {
             scope.insert(ITEM.to_owned(), item.clone());
         }
@@ -165,6 +207,104 @@ impl Wanted {
             .map_err(|source| WantedError::Render { host: wanted.host.name.clone(), source })?;
         Ok(resource.clone().with_content(text))
     }
+}
+
+impl Wanted {
+    /// The same for the hosts that have said their facts: what these do not let a role want is gone. Other hosts
+    /// stay as they are.
+    ///
+    /// # Errors
+    /// Every expression that cannot be evaluated.
+    pub fn settled<'f>(
+        &self,
+        facts: impl Fn(&HostName) -> Option<&'f Facts>,
+        addresses: &ClusterAddresses,
+    ) -> Result<Self, Vec<WantedError>> {
+        let mut errors = Vec::new();
+        let mut hosts = Vec::with_capacity(self.hosts.len());
+        for wanted in &self.hosts {
+            let mut wanted = wanted.clone();
+            if let Some(facts) = facts(&wanted.host.name) {
+                let scope = self.late_scope(&wanted, facts, addresses);
+                for role in &mut wanted.roles {
+                    let settled = settle(&self.renderer, role, &scope);
+                    errors.extend(
+                        settled
+                            .err()
+                            .map(|source| WantedError::Render { host: wanted.host.name.clone(), source }),
+                    );
+                }
+            }
+            hosts.push(wanted);
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let (cluster, order) = (self.cluster.clone(), self.order.clone());
+        Ok(Self { cluster, hosts, order, renderer: Renderer::default() })
+    }
+
+    /// What templates may name when a host has said its facts, but for what the role defines.
+    fn late_scope(
+        &self,
+        wanted: &WantedHost,
+        facts: &Facts,
+        addresses: &ClusterAddresses,
+    ) -> Map<String, Value> {
+        let everyone: Vec<&Host> = self.hosts.iter().map(|other| &other.host).collect();
+        let mut scope = scope(&self.cluster, &everyone, &wanted.host, &wanted.variables, addresses);
+        scope.insert(FACTS.to_owned(), json!(facts));
+        scope
+    }
+}
+
+/// Decides what waited for facts.
+fn settle(renderer: &Renderer, role: &mut WantedRole, scope: &Map<String, Value>) -> Result<(), RenderError> {
+    let mut scope = scope.clone();
+    for (place, name, source) in &role.define {
+        let value = renderer.value(place, &Value::String(source.clone()), &scope, &[])?;
+        scope.insert(name.clone(), value.clone());
+        role.defined.insert(name.clone(), value);
+    }
+    let holds = |condition: &Condition, item: Option<&Value>| {
+        let mut scope = scope.clone();
+        scope.extend(item.map(|item| (ITEM.to_owned(), item.clone())));
+        renderer.expression(&condition.place, &condition.expression, &scope).map(|value| is_true(&value))
+    };
+    let mut left_out = BTreeSet::new();
+    for (id, condition) in std::mem::take(&mut role.conditions) {
+        if !holds(&condition, role.items.get(&id))? {
+            left_out.insert(id);
+        }
+    }
+    role.resources.retain(|resource| !left_out.contains(&resource.id()));
+    let mut proofs = Vec::new();
+    for mut wanted in std::mem::take(&mut role.proofs) {
+        if !wanted.when.take().map_or(Ok(true), |condition| holds(&condition, None))? {
+            continue;
+        }
+        if let Asked::Lookup(lookup) = &mut wanted.proof.asked
+            && let Some(answer) = &mut lookup.answer
+        {
+            *answer = renderer.text(&wanted.place, answer, &scope)?;
+        }
+        proofs.push(wanted);
+    }
+    role.proofs = proofs;
+    for (place, refusal) in &role.refusals {
+        if is_true(&renderer.expression(place, &refusal.when, &scope)?) {
+            let reason = renderer.text(place, &refusal.reason, &scope)?;
+            let remedy = renderer.text(place, &refusal.remedy, &scope)?;
+            role.refused.push(Refused { reason, remedy });
+        }
+    }
+    let mut ports = Vec::new();
+    for mut port in std::mem::take(&mut role.ports) {
+        let listens = port.when.take().map_or(Ok(true), |condition| holds(&condition, None))?;
+        ports.extend(listens.then_some(port));
+    }
+    role.ports = ports;
+    Ok(())
 }
 
 /// Names of the variables that must be made because no inventory value sets them, with how.
@@ -187,13 +327,21 @@ fn wanted_role(
 ) -> Result<WantedRole, WantedError> {
     let everyone: Vec<&Host> = inventory.hosts.iter().collect();
     let mut scope = scope(&inventory.cluster, &everyone, host, variables, &ClusterAddresses::new());
-    let mut defined = Map::new();
+    let (mut defined, mut define) = (Map::new(), Vec::new());
+    let (mut proofs, mut refusals) = (Vec::new(), Vec::new());
+    // Names that mean nothing before the host has said its facts.
+    let mut late = BTreeSet::from([FACTS.to_owned()]);
     let (mut made, mut ports, mut parts) = (Made::default(), Vec::new(), Vec::new());
     let render = |source| WantedError::Render { host: host.name.clone(), source };
     let mut asks = Vec::new();
     for part in roles.closure([&role.name]) {
         for (name, source) in &part.define {
             let place = format!("role `{}`, define `{name}`", part.name);
+            define.push((place.clone(), name.clone(), source.clone()));
+            if renderer.names(source).is_some_and(|names| !names.is_disjoint(&late)) {
+                late.insert(name.clone());
+                continue;
+            }
             let value =
                 renderer.value(&place, &Value::String(source.clone()), &scope, &[]).map_err(render)?;
             scope.insert(name.clone(), value.clone());
@@ -201,11 +349,36 @@ fn wanted_role(
         }
         for (index, raw) in part.resources.iter().enumerate() {
             let place = format!("role `{}`, resources[{index}]", part.name);
-            made.add(renderer, &host.name, &place, raw, &scope)?;
+            made.add(renderer, &host.name, &place, raw, &scope, &late)?;
         }
         for (index, raw) in part.ports.iter().enumerate() {
             let place = format!("role `{}`, ports[{index}]", part.name);
-            ports.extend(wanted_port(renderer, &place, &host.name, &part.name, raw, &scope)?);
+            let Some(when) =
+                condition(renderer, &place, raw.when.as_deref(), &scope, &late).map_err(render)?
+            else {
+                continue;
+            };
+            let port = wanted_port(renderer, &place, &host.name, &part.name, raw, &scope)?;
+            ports.extend(port.map(|port| WantedPort { when, ..port }));
+        }
+        for (index, raw) in part.verify.iter().enumerate() {
+            let place = format!("role `{}`, verify[{index}]", part.name);
+            let mut fields = raw.clone();
+            let when = fields.as_object_mut().and_then(|fields| fields.shift_remove("when"));
+            let when = when.as_ref().and_then(Value::as_str);
+            let Some(when) = condition(renderer, &place, when, &scope, &late).map_err(render)? else {
+                continue;
+            };
+            let value = renderer.value(&place, &fields, &scope, &[ANSWER]).map_err(render)?;
+            let proof = serde_json::from_value(value).map_err(|error| WantedError::Proof {
+                host: host.name.clone(),
+                place: place.clone(),
+                reason: error.to_string(),
+            })?;
+            proofs.push(WantedProof { proof, when, place });
+        }
+        for (index, refusal) in part.refuse.iter().enumerate() {
+            refusals.push((format!("role `{}`, refuse[{index}]", part.name), refusal.clone()));
         }
         for (index, raw) in part.asks.iter().enumerate() {
             let place = format!("role `{}`, asks[{index}]", part.name);
@@ -220,10 +393,32 @@ fn wanted_role(
         resources: made.resources,
         ports,
         asks,
+        proofs,
+        refused: Vec::new(),
+        refusals,
         parts,
         defined,
         items: made.items,
+        conditions: made.conditions,
+        define,
     })
+}
+
+/// What is left of a `when`: nothing if it does not hold, the expression itself if it waits for facts.
+fn condition(
+    renderer: &Renderer,
+    place: &str,
+    when: Option<&str>,
+    scope: &Map<String, Value>,
+    late: &BTreeSet<String>,
+) -> Result<Option<Option<Condition>>, RenderError> {
+    let Some(expression) = when else { return Ok(Some(None)) };
+    if renderer.waits(expression, late) {
+        let (place, expression) = (place.to_owned(), expression.to_owned());
+        return Ok(Some(Some(Condition { place, expression })));
+    }
+    let holds = is_true(&renderer.expression(place, expression, scope)?);
+    Ok(holds.then_some(None))
 }
 
 /// The resources of one role on one host, as they are made.
@@ -231,6 +426,7 @@ fn wanted_role(
 struct Made {
     resources: Vec<Resource>,
     items: BTreeMap<StepId, Value>,
+    conditions: BTreeMap<StepId, Condition>,
     /// Where each was made, and from what.
     origins: BTreeMap<StepId, (String, Value)>,
 }
@@ -244,13 +440,14 @@ impl Made {
         place: &str,
         raw: &Value,
         scope: &Map<String, Value>,
+        late: &BTreeSet<String>,
     ) -> Result<(), WantedError> {
         let Value::Object(fields) = raw else { return Ok(()) };
         let mut fields = fields.clone();
         let (when, each) = (fields.shift_remove("when"), fields.shift_remove("for_each"));
         let fields = Value::Object(fields);
         let Some(Value::String(each)) = each else {
-            return self.add_one(renderer, host, place, &fields, when.as_ref(), None, scope);
+            return self.add_one(renderer, host, place, &fields, when.as_ref(), None, scope, late);
         };
         let render = |source| WantedError::Render { host: host.clone(), source };
         let list = renderer.expression(&format!("{place}, for_each"), &each, scope).map_err(render)?;
@@ -261,7 +458,7 @@ impl Made {
         for (index, item) in items.iter().enumerate() {
             scope.insert(ITEM.to_owned(), item.clone());
             let place = format!("{place}, for_each[{index}]");
-            self.add_one(renderer, host, &place, &fields, when.as_ref(), Some(item), &scope)?;
+            self.add_one(renderer, host, &place, &fields, when.as_ref(), Some(item), &scope, late)?;
         }
         Ok(())
     }
@@ -276,13 +473,13 @@ impl Made {
         when: Option<&Value>,
         item: Option<&Value>,
         scope: &Map<String, Value>,
+        late: &BTreeSet<String>,
     ) -> Result<(), WantedError> {
         let render = |source| WantedError::Render { host: host.clone(), source };
-        if let Some(Value::String(condition)) = when
-            && !is_true(&renderer.expression(place, condition, scope).map_err(render)?)
-        {
+        let when = when.and_then(Value::as_str);
+        let Some(waits) = condition(renderer, place, when, scope, late).map_err(render)? else {
             return Ok(());
-        }
+        };
         let value = renderer.value(place, fields, scope, &LATE).map_err(render)?;
         let resource = Resource::from_value(value.clone()).map_err(|source| WantedError::Resource {
             host: host.clone(),
@@ -290,16 +487,17 @@ impl Made {
             source,
         })?;
         let id = resource.id();
-        // Content is not rendered yet: it is the same if the item is.
-        let item = item.filter(|_| resource.content().is_some());
+        // Content is not rendered yet: it is the same if the item is. So it is with a condition that waits.
+        let item = item.filter(|_| resource.content().is_some() || waits.is_some());
         if let Some((other, known)) = self.origins.get(&id) {
-            if *known == value && self.items.get(&id) == item {
+            if *known == value && self.items.get(&id) == item && self.conditions.get(&id) == waits.as_ref() {
                 return Ok(());
             }
             let (host, place, other) = (host.clone(), place.to_owned(), other.clone());
             return Err(WantedError::Twice { host, place, other, id });
         }
         self.items.extend(item.map(|item| (id.clone(), item.clone())));
+        self.conditions.extend(waits.map(|condition| (id.clone(), condition)));
         self.origins.insert(id, (place.to_owned(), value));
         self.resources.push(resource);
         Ok(())
@@ -346,6 +544,7 @@ fn wanted_port(
         on,
         declared: declared.clone(),
         doc: port.doc.clone(),
+        when: None,
     }))
 }
 

@@ -256,7 +256,7 @@ facts() {
   say user "$(id -un)"
   say package-manager "$(package_manager)"
   if systemd_runs; then say init systemd; else say init other; fi
-  say resolver "$(resolver)"
+  resolver_facts ''
   if [ -f /sys/fs/cgroup/cgroup.controllers ]; then say cgroup 2; else say cgroup 1; fi
 }
 
@@ -276,13 +276,57 @@ package_manager() {
   done
 }
 
-# Prints who writes /etc/resolv.conf: systemd-resolved, resolvconf, or nobody (plain).
-resolver() {
-  case $(readlink -f /etc/resolv.conf) in
-    /run/systemd/resolve/*) printf systemd-resolved ;;
-    /run/resolvconf/* | /etc/resolvconf/*) printf resolvconf ;;
-    *) printf plain ;;
-  esac
+# Says what /etc/resolv.conf is, who else may write it, and what systemd-resolved knows: ROOT, empty but in tests.
+resolver_facts() {
+  [ ! -r "$state_dir/resolver" ] || say_file resolver-before "$state_dir/resolver"
+  conf=$1/etc/resolv.conf
+  if [ -L "$conf" ]; then
+    # Where it leads, also when nothing is there.
+    say resolver-link "$(readlink -m "$conf" 2>/dev/null || readlink "$conf")"
+  elif [ -e "$conf" ] && [ ! -f "$conf" ]; then
+    say resolver-link ''
+  elif [ -f "$conf" ]; then
+    resolver_fixed "$conf"
+  fi
+  if [ -f "$conf" ] && [ -r "$conf" ]; then say_file resolv-conf "$conf"; fi
+  found=''
+  [ ! -d "$1/run/NetworkManager" ] || found="$found network-manager"
+  [ ! -d "$1/etc/dhcp/dhclient-enter-hooks.d" ] || found="$found dhclient"
+  [ ! -f "$1/etc/dhcpcd.conf" ] || found="$found dhcpcd"
+  [ ! -f "$1/etc/resolvconf.conf" ] || found="$found openresolv"
+  say resolver-writers "${found# }"
+  [ ! -d "$1/run/systemd/resolve" ] || resolved_facts "$1"
+}
+
+# Says why a file cannot be replaced, if that is so.
+resolver_fixed() {
+  while read -r _ place _; do
+    [ "$place" != "$1" ] || say resolver-fixed mounted
+  done </proc/self/mounts
+  if command -v lsattr >/dev/null; then
+    flags=$(lsattr -d "$1" 2>/dev/null)
+    case ${flags%% *} in *i*) say resolver-fixed immutable ;; esac
+  fi
+}
+
+# Says what decides whether systemd-resolved can be given servers for one domain: ROOT.
+resolved_facts() {
+  version=$(systemctl --version 2>/dev/null)
+  version=${version#systemd }
+  say resolved-version "${version%%[!0-9]*}"
+  grep -q '^ *[0-9]*: 3500007F:0035 ' /proc/net/udp && say resolved-stub yes
+  [ ! -r "$1/run/systemd/resolve/resolv.conf" ] || say_file resolved-servers "$1/run/systemd/resolve/resolv.conf"
+  for file in "$1"/etc/systemd/resolved.conf "$1"/etc/systemd/resolved.conf.d/*.conf \
+    "$1"/run/systemd/resolved.conf.d/*.conf "$1"/usr/lib/systemd/resolved.conf.d/*.conf; do
+    [ -r "$file" ] || continue
+    while read -r line || [ -n "$line" ]; do
+      case $line in DNS=?*) say resolved-global "$line" ;; esac
+    done <"$file"
+  done
+  while read -r line || [ -n "$line" ]; do
+    case "$line " in hosts:*" resolve "*) say resolved-nss yes ;; esac
+  done 2>/dev/null <"$1/etc/nsswitch.conf"
+  return 0
 }
 
 # ---- fitness ----
@@ -1347,3 +1391,135 @@ my $peer = $host =~ /:\d+$/ ? $host : "$host:80";
 my $socket = IO::Socket::INET->new(PeerAddr => $peer, Timeout => 2) or die "cannot connect to $peer: $@\n";
 print $socket "GET ", $path || "/", " HTTP/1.0\r\nHost: $host\r\nConnection: close\r\n\r\n";
 local $/; print <$socket>;'
+
+# ---- real uses ----
+
+# Probe: GUARD FUNCTION ARG...: uses what was set up, unless there is a guard that does not exist.
+use_probe() {
+  [ -z "$1" ] || [ -e "$1" ] || return 0
+  shift
+  "$@"
+}
+
+# Says whether a command ends well: COMMAND ARG...
+command_ask() {
+  if output=$(timeout 20 "$@" 2>&1 3>&-); then
+    say right yes
+  else
+    say trouble "$(printf %s "$output" | tail -n 3)"
+  fi
+}
+
+# Says what a name is to this host, in 5 s or not at all: NAME A|SRV [SERVER...], the servers for tests.
+lookup_ask() {
+  name=$1 kind=$2
+  shift 2
+  if [ "$kind" = A ]; then
+    if answers=$(timeout 5 getent ahostsv4 "$name" 3>&-); then
+      # Once for every kind of socket.
+      for answer in $(printf '%s\n' "$answers" | cut -d ' ' -f 1 | sort -u); do say answer "$answer"; done
+    else
+      [ "$?" -lt 124 ] || say trouble 'no answer within 5 s'
+    fi
+    return 0
+  fi
+  if command -v perl >/dev/null; then
+    answers=$(timeout 5 perl -e "$srv_perl" "$name" "$@" 3>&-)
+  elif command -v python3 >/dev/null; then
+    answers=$(timeout 5 python3 -c "$srv_python" "$name" "$@" 3>&-)
+  elif command -v dig >/dev/null; then
+    # Its lines are PRIORITY WEIGHT PORT TARGET.
+    answers=$(timeout 5 dig +short +time=2 +tries=1 SRV "$name" 3>&- | cut -d ' ' -f 3-)
+  else
+    fail 'cannot ask for a service record: install perl, python3 or dig'
+  fi
+  IFS=$nl
+  for answer in $answers; do
+    case $answer in '!'*) say trouble "${answer#!}" ;; *) say answer "${answer%.}" ;; esac
+  done
+  unset IFS
+}
+
+# Asks the name servers of /etc/resolv.conf in turn, as the C library does, and prints PORT TARGET, or !TROUBLE. A test
+# names other servers as ADDRESS#PORT.
+# shellcheck disable=SC2016 # the variables are perl's
+srv_perl='
+use IO::Socket::INET; use Socket qw(inet_aton);
+my ($name, @servers) = @ARGV;
+if (!@servers && open my $conf, "<", "/etc/resolv.conf") { /^\s*nameserver\s+(\d[\d.]+)\s*$/ && push @servers, $1 while <$conf>; }
+@servers = ("127.0.0.1") unless @servers;
+my $query = pack("n6", $$ & 65535, 256, 1, 0, 0, 0) . join("", map { pack("C/a", $_) } split /\./, $name) . pack("Cnn", 0, 33, 1);
+sub text { my ($m, $at, $jumps) = @_; my @parts; my $end;
+  for (1 .. 128) { my $n = ord substr($m, $at, 1);
+    if ($n >= 192) { $end = $at + 2 unless defined $end; $at = unpack("n", substr($m, $at, 2)) & 16383; next }
+    if ($n == 0) { $end = $at + 1 unless defined $end; last }
+    push @parts, substr($m, $at + 1, $n); $at += $n + 1 }
+  return (join(".", @parts), $end) }
+my @codes = ("no such record", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED");
+my $trouble = "no answer";
+for my $server (@servers) {
+  my ($address, $port) = split /#/, $server;
+  my $socket = IO::Socket::INET->new(PeerAddr => $address, PeerPort => $port || 53, Proto => "udp") or next;
+  $socket->send($query); my $set = ""; vec($set, fileno $socket, 1) = 1; my $m;
+  unless (select($set, undef, undef, 2) && defined $socket->recv($m, 4096) && length $m > 12) { $trouble = "no answer from $address"; next }
+  my ($id, $flags, $questions, $answers) = unpack "n4", $m; my $code = $flags & 15;
+  if ($code != 0 && $code != 3) { $trouble = "$address says $codes[$code]"; next }
+  my $at = 12; my $found = 0;
+  for (1 .. $questions) { (undef, $at) = text($m, $at); $at += 4 }
+  for (1 .. $answers) { (undef, $at) = text($m, $at); my ($type, undef, undef, $length) = unpack "nnNn", substr($m, $at, 10); $at += 10;
+    if ($type == 33) { my $port = unpack "n", substr($m, $at + 4, 2); my ($target) = text($m, $at + 6); print "$port $target\n"; $found = 1 }
+    $at += $length }
+  exit 0 if $found; print "!$address says ", $codes[$code] || $code, "\n"; exit 0
+}
+print "!$trouble\n";'
+
+# The same by python.
+srv_python='
+import os, re, select, socket, struct, sys
+name, servers = sys.argv[1], sys.argv[2:]
+try: servers = servers or re.findall(r"(?m)^\s*nameserver\s+(\d[\d.]+)\s*$", open("/etc/resolv.conf").read())
+except OSError: pass
+labels = b"".join(struct.pack("B", len(part)) + part.encode() for part in name.split(".") if part)
+query = struct.pack(">6H", os.getpid() & 65535, 256, 1, 0, 0, 0) + labels + struct.pack(">BHH", 0, 33, 1)
+def text(m, at):
+    parts, end = [], None
+    for _ in range(128):
+        n = m[at]
+        if n >= 192:
+            end = end or at + 2
+            at = struct.unpack(">H", m[at:at + 2])[0] & 16383
+        elif n == 0:
+            return ".".join(parts), end or at + 1
+        else:
+            parts.append(m[at + 1:at + 1 + n].decode("ascii", "replace"))
+            at += n + 1
+    return "", end or at
+codes = ["no such record", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"]
+trouble = "no answer"
+for server in servers or ["127.0.0.1"]:
+    address, _, port = server.partition("#")
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        s.connect((address, int(port or 53))); s.send(query)
+        if not select.select([s], [], [], 2)[0]: raise OSError
+        m = s.recv(4096)
+        _, flags, questions, answers = struct.unpack(">4H", m[:8])
+    except (OSError, struct.error):
+        trouble = "no answer from " + address
+        continue
+    code = flags & 15
+    if code not in (0, 3):
+        trouble = address + " says " + (codes[code] if code < 6 else str(code))
+        continue
+    at, found = 12, False
+    for _ in range(questions): at = text(m, at)[1] + 4
+    for _ in range(answers):
+        at = text(m, at)[1]
+        kind, _, _, length = struct.unpack(">HHIH", m[at:at + 10])
+        at += 10
+        if kind == 33:
+            print(struct.unpack(">H", m[at + 4:at + 6])[0], text(m, at + 6)[0]); found = True
+        at += length
+    if not found: print("!" + address + " says " + codes[code])
+    sys.exit()
+print("!" + trouble)'
