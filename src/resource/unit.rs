@@ -209,7 +209,6 @@ impl Unit {
         let touched = |path: &&&HostPath| planned.touches_path(path.as_str());
         let restart: Vec<&HostPath> = self.restart_on.iter().collect();
         let reload: Vec<&HostPath> = self.reloading().collect();
-        let is_fresh = seen.text("fresh") == Some("yes");
         for (verb, paths, mark, saved) in [
             ("restart", restart, "restart-mark", "restart-saved"),
             ("reload", reload, "reload-mark", "reload-saved"),
@@ -225,7 +224,7 @@ impl Unit {
             }
             // Somebody else started it since. When one of its files is written again, the host cannot tell that any
             // more, and restarts it.
-            if is_fresh && planned.next().is_none() {
+            if seen.all("fresh").any(|fresh| fresh == verb) && planned.next().is_none() {
                 continue;
             }
             if saved == "none" {
@@ -358,7 +357,7 @@ mod tests {
             // The host will find that the file is younger than the daemon, and restart it.
             (
                 &["debug"],
-                &[stale, ("load", "0"), ("fresh", "yes")],
+                &[stale, ("load", "0"), ("fresh", "restart")],
                 "restart: what it watches changed since its last start".to_owned(),
                 Effect::Restart,
             ),
@@ -376,8 +375,10 @@ mod tests {
             decided(&[("restart-saved", "none"), ("reload-saved", "none"), ("load", "0")]),
             "restart: what it runs with is not known yet"
         );
-        assert_eq!(decided(&[("restart-saved", "none"), ("reload-saved", "none"), ("fresh", "yes")]), "-");
-        assert_eq!(decided(&[("restart-mark", "cc"), ("fresh", "yes")]), "-");
+        let unknown = [("restart-saved", "none"), ("reload-saved", "none"), ("fresh", "restart")];
+        assert_eq!(decided(&unknown), "reload: what it runs with is not known yet");
+        assert_eq!(decided(&[unknown.as_slice(), &[("fresh", "reload")]].concat()), "-");
+        assert_eq!(decided(&[("restart-mark", "cc"), ("fresh", "restart")]), "-");
     }
 
     #[test]

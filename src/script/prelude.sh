@@ -1033,6 +1033,13 @@ unit_is_fresh() {
   done
 }
 
+# The same for all that it watches.
+unit_is_all_fresh() {
+  name=$1
+  shift 2
+  unit_is_fresh "$name" "$#" "$@"
+}
+
 # Sets $restart_mark and $reload_mark, the fingerprints of what a unit watches: RESTART-COUNT PATH...
 unit_marks() {
   restart_mark=none reload_mark=none
@@ -1074,7 +1081,8 @@ unit_probe() {
   unit=$1
   shift
   unit_marks "$@"
-  if [ "$restart_mark" != "$restart_saved" ] && unit_is_fresh "$unit" "$@"; then say fresh yes; fi
+  if [ "$restart_mark" != "$restart_saved" ] && unit_is_fresh "$unit" "$@"; then say fresh restart; fi
+  if [ "$reload_mark" != "$reload_saved" ] && unit_is_all_fresh "$unit" "$@"; then say fresh reload; fi
   say restart-saved "$restart_saved"
   say restart-mark "$restart_mark"
   say reload-saved "$reload_saved"
@@ -1114,7 +1122,7 @@ unit_action() {
     *)
       if [ "$restart_mark" != none ] && [ "$restart_mark" != "$restart_saved" ] && ! unit_is_fresh "$@"; then
         printf restart
-      elif [ "$reload_mark" != none ] && [ "$reload_mark" != "$reload_saved" ]; then
+      elif [ "$reload_mark" != none ] && [ "$reload_mark" != "$reload_saved" ] && ! unit_is_all_fresh "$@"; then
         printf reload
       fi
       ;;
