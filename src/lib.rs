@@ -19,6 +19,7 @@ pub mod facts;
 pub mod http;
 pub mod inventory;
 pub mod lab;
+pub mod ledger;
 pub mod plan;
 pub mod preflight;
 pub mod releases;

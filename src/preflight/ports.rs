@@ -97,14 +97,21 @@ fn kernel_address(hex: &str) -> Option<IpAddr> {
 }
 
 pub(super) fn judge(wanted: &WantedHost, address: Option<IpAddr>, sockets: &[Socket]) -> Vec<Finding> {
-    let ports: Vec<&WantedPort> = wanted.roles.iter().flat_map(|role| &role.ports).collect();
+    let ports = listening(wanted);
     let mut taken: BTreeMap<&Owner, BTreeSet<(u16, Protocol)>> = BTreeMap::new();
     for socket in sockets.iter().filter(|socket| !is_own(&socket.owner, wanted)) {
         if ports.iter().any(|port| collides(port, address, socket)) {
             taken.entry(&socket.owner).or_default().insert((socket.port, socket.protocol));
         }
     }
-    taken.into_iter().map(|(owner, ports)| finding(wanted, owner, &ports)).collect()
+    let mut findings = rivals(wanted, address);
+    findings.extend(taken.into_iter().map(|(owner, ports)| finding(wanted, owner, &ports)));
+    findings
+}
+
+/// The host's ports, but for those of which only facts decide whether anybody listens there.
+fn listening(wanted: &WantedHost) -> Vec<&WantedPort> {
+    wanted.roles.iter().flat_map(|role| &role.ports).filter(|port| port.when.is_none()).collect()
 }
 
 fn is_own(owner: &Owner, wanted: &WantedHost) -> bool {
@@ -116,16 +123,61 @@ fn is_own(owner: &Owner, wanted: &WantedHost) -> bool {
     }
 }
 
-pub(super) fn collides(port: &WantedPort, address: Option<IpAddr>, socket: &Socket) -> bool {
-    let listens = match port.from {
+/// Where a port listens; the cluster address may not be known.
+fn addresses(port: &WantedPort, address: Option<IpAddr>) -> Vec<IpAddr> {
+    if !port.at.is_empty() {
+        return port.at.clone();
+    }
+    let usual = match port.from {
         From::Host => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
         From::Role | From::Cluster => address,
     };
-    let mut listens = listens.iter().chain(&port.on);
+    usual.into_iter().chain(port.on.iter().copied()).collect()
+}
+
+pub(super) fn collides(port: &WantedPort, address: Option<IpAddr>, socket: &Socket) -> bool {
     port.number == socket.port
         && port.protocols.contains(&socket.protocol)
         && (socket.address.is_unspecified()
-            || listens.any(|own| own.is_unspecified() || *own == socket.address))
+            || addresses(port, address).iter().any(|own| own.is_unspecified() || *own == socket.address))
+}
+
+/// Roles of one host that want the same port.
+fn rivals(wanted: &WantedHost, address: Option<IpAddr>) -> Vec<Finding> {
+    let ports = listening(wanted);
+    let mut findings: Vec<Finding> = Vec::new();
+    for (at, first) in ports.iter().enumerate() {
+        for second in &ports[at + 1..] {
+            let both = first.protocols.iter().filter(|protocol| second.protocols.contains(protocol));
+            let both: Vec<_> = both.map(|protocol| format!("{}/{protocol}", first.number)).collect();
+            if first.number != second.number || first.declared == second.declared || both.is_empty() {
+                continue;
+            }
+            let (ours, theirs) = (addresses(first, address), addresses(second, address));
+            let same = ours.iter().find(|one| {
+                theirs.iter().any(|two| one == &two || one.is_unspecified() || two.is_unspecified())
+            });
+            let Some(same) = same else { continue };
+            let reason = format!(
+                "roles `{}` ({}) and `{}` ({}) both want port {} on {same}",
+                first.declared,
+                first.doc.trim_end_matches('.'),
+                second.declared,
+                second.doc.trim_end_matches('.'),
+                both.join(" and ")
+            );
+            let finding = Finding::error(
+                Check::Ports,
+                vec![wanted.host.name.clone()],
+                reason,
+                "give one of them another port or address".to_owned(),
+            );
+            if !findings.contains(&finding) {
+                findings.push(finding);
+            }
+        }
+    }
+    findings
 }
 
 fn finding(wanted: &WantedHost, owner: &Owner, ports: &BTreeSet<(u16, Protocol)>) -> Finding {
@@ -161,6 +213,7 @@ mod tests {
             from,
             on: on.iter().map(|address| address.parse().unwrap()).collect(),
             declared: RoleName::parse("agent").unwrap(),
+            at: Vec::new(),
             doc: String::new(),
             when: None,
         }

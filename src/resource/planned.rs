@@ -24,7 +24,11 @@ impl Planned<'_> {
         let below = |touched: &str| {
             touched.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        self.steps.iter().any(|id| match id.0.split_once(' ') {
+        // What a removed role wrote is put back: `restore file /etc/hosts`.
+        fn plain(id: &str) -> &str {
+            ["restore ", "remove "].iter().find_map(|verb| id.strip_prefix(verb)).unwrap_or(id)
+        }
+        self.steps.iter().any(|id| match plain(&id.0).split_once(' ') {
             Some(("file" | "json-merge", touched)) => below(touched),
             // `block-in-file /etc/hosts (MARKER)`
             Some(("block-in-file", rest)) => {
@@ -48,6 +52,8 @@ mod tests {
             "json-merge /etc/d/x.json",
             "block-in-file /etc/hosts (us)",
             "release consul 1.2 /bin/consul",
+            "restore file /etc/resolv.conf",
+            "remove file /etc/e/f",
             "unit a.service",
         ];
         let ids: BTreeSet<_> = ids.map(|id| StepId(id.into())).into();
@@ -57,7 +63,9 @@ mod tests {
         assert!(planned.only_changes("/etc/d/x.json", &of(&["b", "a"])));
         assert!(!planned.only_changes("/etc/d/x.json", &of(&["b"])));
         assert!(!planned.only_changes("/etc/a", &of(&["a"])));
-        for path in ["/etc/a b", "/etc/d/x.json", "/etc/d", "/etc/hosts", "/bin/consul"] {
+        for path in
+            ["/etc/a b", "/etc/d/x.json", "/etc/d", "/etc/hosts", "/bin/consul", "/etc/resolv.conf", "/etc/e"]
+        {
             assert!(planned.touches_path(path), "{path}");
         }
         for path in ["/etc/a", "/etc/d/x", "consul", "a.service", "/etc/a b/c"] {

@@ -91,7 +91,7 @@ impl Unit {
 
     /// How many paths make it restart, those, then the others. Of a JSON file the keys that need no restart are told
     /// apart from all others.
-    fn watched(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn watched(&self) -> impl Iterator<Item = String> {
         let restart = self.restart_on.iter().map(|path| match self.takes_over_keys(path) {
             true => format!("json:{}:{path}", self.reload_keys.join(",")),
             false => path.to_string(),
@@ -115,13 +115,9 @@ impl Unit {
         if reasons.is_empty() {
             return Ok(None);
         }
-        let mut effect = self.effect(seen, &reasons)?;
-        let count = seen.text("load").and_then(|count| count.trim().parse().ok());
-        let loss = self.load.as_ref().filter(|_| effect == Effect::Restart).and_then(|load| load.loss(count));
-        if let Some(loss) = loss {
-            effect = Effect::Stop;
-            reasons.push(loss);
-        }
+        let effect = self.effect(seen, &reasons)?;
+        let (effect, loss) = self.with_loss(seen, effect);
+        reasons.extend(loss);
         let mut calls = vec![self.converge(&id)?];
         if let (Some(seconds), State::Started) = (self.wait, self.state) {
             calls.push(call_of(&id, "unit_await", [self.name.as_str(), &seconds.to_string()])?);
@@ -129,14 +125,57 @@ impl Unit {
         Ok(Some(Change { reason: reasons.join(", "), diff: None, effect, calls }))
     }
 
+    /// What a restart does to what runs in it, in words, and that it does.
+    pub(crate) fn with_loss(&self, seen: &Fields<'_>, effect: Effect) -> (Effect, Option<String>) {
+        let count = seen.text("load").and_then(|count| count.trim().parse().ok());
+        let loss = self.load.as_ref().filter(|_| effect == Effect::Restart).and_then(|load| load.loss(count));
+        (if loss.is_some() { Effect::Stop } else { effect }, loss)
+    }
+
+    /// A unit that runs or not, from what [`Self::watched`] gave, those that make it restart first.
+    pub(crate) fn watching<'w>(
+        name: UnitName,
+        (enabled, state): (bool, State),
+        restart: impl Iterator<Item = &'w str>,
+        reload: impl Iterator<Item = &'w str>,
+        load: Option<Load>,
+    ) -> Result<Self, String> {
+        let mut reload_keys: Vec<String> = Vec::new();
+        let mut paths = Vec::new();
+        for word in restart {
+            let path = match word.strip_prefix("json:").and_then(|rest| rest.split_once(':')) {
+                Some((keys, path)) => {
+                    reload_keys = keys.split(',').map(str::to_owned).collect();
+                    path
+                }
+                None => word,
+            };
+            paths.push(path.parse()?);
+        }
+        let reload = reload.map(str::parse).collect::<Result<Vec<HostPath>, _>>()?;
+        let mut unit = Self {
+            name,
+            enabled,
+            state,
+            restart_on: paths,
+            reload_on: Vec::new(),
+            reload_keys,
+            load,
+            wait: None,
+        };
+        let known: Vec<HostPath> = unit.reloading().cloned().collect();
+        unit.reload_on = reload.into_iter().filter(|path| !known.contains(path)).collect();
+        Ok(unit)
+    }
+
     /// The call that looks at the unit again on the host and does what it then needs.
-    pub(super) fn converge(&self, id: &StepId) -> Result<Call, Error> {
+    pub(crate) fn converge(&self, id: &StepId) -> Result<Call, Error> {
         let state = if self.state == State::Started { "started" } else { "stopped" };
         let start = [self.name.to_string(), self.enabled.to_string(), state.to_owned()];
         call_of(id, "unit_converge", start.into_iter().chain(self.watched()))
     }
 
-    pub(super) fn reasons(
+    pub(crate) fn reasons(
         &self,
         id: &StepId,
         seen: &Fields<'_>,
@@ -168,7 +207,7 @@ impl Unit {
     }
 
     /// What converging does to the unit as it was seen.
-    fn effect(&self, seen: &Fields<'_>, reasons: &[String]) -> Result<Effect, Error> {
+    pub(crate) fn effect(&self, seen: &Fields<'_>, reasons: &[String]) -> Result<Effect, Error> {
         let active = seen::text(&self.id(), seen, "ActiveState")?;
         Ok(if self.state == State::Stopped {
             Effect::Restart

@@ -44,6 +44,9 @@ pub struct Role {
     pub verify: Vec<Value>,
     /// The gate that closes its activation, by name.
     pub gate: Option<String>,
+    /// A host that has the role no more gets back what the role changed there: files, folders, links, units, and by `undo`
+    /// what its commands did. Packages, users and releases stay.
+    pub removable: bool,
     /// Members of a quorum: an even or single count of hosts is warned about.
     pub quorum: bool,
     /// By file name under `templates/`.
@@ -68,6 +71,9 @@ pub struct Port {
     pub from: From,
     /// More addresses on which it listens: a list or an expression.
     pub on: Option<Value>,
+    /// The only addresses on which it listens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Value>,
     /// An expression that must hold for it to listen at all; it may use facts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,

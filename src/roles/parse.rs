@@ -24,12 +24,13 @@ const KEYS: &[&str] = &[
     "refuse",
     "verify",
     "gate",
+    "removable",
     "quorum",
 ];
 /// Keys of a resource that are no kind.
 const BESIDE_KIND: [&str; 2] = ["when", "for_each"];
 const ASK_KEYS: &[&str] = &["port", "protocol", "at", "doc", "help"];
-const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "when", "doc"];
+const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "at", "when", "doc"];
 const REFUSAL_KEYS: &[&str] = &["when", "reason", "remedy"];
 const VARIABLE_KEYS: &[&str] = &["type", "default", "optional", "secret", "generate", "doc", "choices", "of"];
 
@@ -161,6 +162,10 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         refuse,
         verify,
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
+        removable: fields
+            .written("removable")
+            .and_then(|node| reader.bool(node, "`removable`"))
+            .unwrap_or(false),
         quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
         templates,
     }
@@ -215,7 +220,8 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
             reader.text(node, "`when`").map(|text| text.value)
         }
     };
-    Some(Port { port: written, protocols, from, on: fields.written("on").map(Node::to_json), when, doc })
+    let (on, at) = (fields.written("on").map(Node::to_json), fields.written("at").map(Node::to_json));
+    Some(Port { port: written, protocols, from, on, at, when, doc })
 }
 
 /// `{ when: …, reason: …, remedy: … }`.

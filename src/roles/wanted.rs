@@ -47,6 +47,8 @@ pub struct WantedHost {
 pub struct WantedRole {
     pub name: RoleName,
     pub gate: Option<String>,
+    /// What it changes is put back when the host has the role no more.
+    pub removable: bool,
     /// Its members form a quorum.
     pub quorum: bool,
     /// Identity is rendered; `content` still is a template.
@@ -99,6 +101,8 @@ pub struct WantedPort {
     pub from: From,
     /// Addresses besides the loopback or the cluster address.
     pub on: Vec<IpAddr>,
+    /// Addresses instead of these.
+    pub at: Vec<IpAddr>,
     /// The role that declares it.
     pub declared: RoleName,
     pub doc: String,
@@ -389,6 +393,7 @@ fn wanted_role(
     Ok(WantedRole {
         name: role.name.clone(),
         gate: role.gate.clone(),
+        removable: role.removable,
         quorum: role.quorum,
         resources: made.resources,
         ports,
@@ -530,18 +535,20 @@ fn wanted_port(
         return Ok(None);
     }
     let number = u16::try_from(number).map_err(|_| unusable(&value))?;
-    let on = match port.on.as_ref().map(render).transpose()? {
-        None => Vec::new(),
+    let addresses = |raw: Option<&Value>| match raw.map(render).transpose()? {
+        None => Ok(Vec::new()),
         Some(value) => value
             .as_array()
             .and_then(|list| list.iter().map(|text| text.as_str()?.parse().ok()).collect())
-            .ok_or_else(|| unusable(&value))?,
+            .ok_or_else(|| unusable(&value)),
     };
+    let (on, at) = (addresses(port.on.as_ref())?, addresses(port.at.as_ref())?);
     Ok(Some(WantedPort {
         number,
         protocols: port.protocols.clone(),
         from: port.from,
         on,
+        at,
         declared: declared.clone(),
         doc: port.doc.clone(),
         when: None,
