@@ -13,14 +13,23 @@ const DAEMON: &str = "/etc/docker/daemon.json";
 /// Laid out by hand, with keys that no role knows of.
 const OWN: &str = "{ \"log-opts\": {\"max-size\":\"10m\",   \"max-file\":\"3\"},\n   \"storage-driver\" : \"vfs\",\n\t\"max-concurrent-uploads\":2 }\n";
 
-/// Gives every host the role, and lets Consul answer DNS on all addresses.
+/// Gives the servers the role.
 fn with_docker(lab: &Lab) {
     lab.edit("[consul-server]", "[consul-server, docker]");
     lab.edit("    datacenter: dc1\n", "    datacenter: dc1\n  docker: { daemon: { storage-driver: vfs } }\n");
 }
 
-fn with_dns(lab: &Lab) {
-    lab.edit("    datacenter: dc1\n", "    datacenter: dc1\n    dns_port: 53\n    client_addr: [0.0.0.0]\n");
+/// Lets every agent answer DNS on the address of its host, and the API on the loopback alone.
+fn with_dns(lab: &Lab, hosts: &[&str]) {
+    lab.edit("    datacenter: dc1\n", "    datacenter: dc1\n    dns_port: 53\n");
+    for host in hosts {
+        let address = lab.address(host);
+        let line = format!("{{ address: {address} }}");
+        lab.edit(
+            &line,
+            &format!("{{ address: {address}, vars: {{ consul: {{ dns_addr: [{address}] }} }} }}"),
+        );
+    }
 }
 
 /// An image without any registry, and containers of it that do nothing.
@@ -57,7 +66,7 @@ fn lab_containers_resolve_consul_names_beside_an_engine_that_was_there() {
     with_docker(&lab);
     lab.edit("[consul-client]", "[consul-client, docker]");
     lab.run("plan", &[]).exits(1).says("would be answered by nobody").says("consul.dns_port: 53");
-    with_dns(&lab);
+    with_dns(&lab, &["node-1", "node-2"]);
 
     // node-2 has an engine, a file and containers of its own.
     lab.asks(
@@ -139,7 +148,7 @@ fn lab_containers_resolve_consul_names_beside_an_engine_that_was_there() {
 fn lab_a_daemon_json_that_cannot_be_merged_is_left_alone() {
     let lab = Lab::up(&["--hosts", "1"]);
     with_docker(&lab);
-    with_dns(&lab);
+    with_dns(&lab, &["node-1"]);
     lab.run("up", &[]).exits(0).says("uses on");
     let running = daemon(&lab, "node-1");
     let right = lab.asks("node-1", &format!("cat {DAEMON}"));
@@ -184,7 +193,7 @@ fn lab_a_daemon_json_that_cannot_be_merged_is_left_alone() {
 fn lab_an_engine_that_validates_is_asked_first() {
     let lab = Lab::up(&["--hosts", "1", "--suite", "trixie"]);
     with_docker(&lab);
-    with_dns(&lab);
+    with_dns(&lab, &["node-1"]);
     // In the first run nothing runs yet that could be harmed, but the file is tried all the same.
     lab.edit("storage-driver: vfs", "storage-driver: vfs, none-such: 1");
     lab.run("up", &[]).exits(1).says("don't match any configuration option: none-such").says("is unchanged");

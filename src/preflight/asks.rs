@@ -110,6 +110,8 @@ mod tests {
             ("consul: { dns_port: 53 }", &[], vec![nobody.to_owned()]),
             ("consul: { dns_port: 53, client_addr: [10.0.0.11] }", &[], vec![]),
             ("consul: { dns_port: 53, client_addr: [0.0.0.0] }", &[], vec![]),
+            ("consul: { dns_port: 53, dns_addr: [10.0.0.11] }", &[], vec![]),
+            ("consul: { dns_addr: [10.0.0.11] }", &[], vec![nobody.to_owned()]),
             ("consul: { client_addr: [0.0.0.0] }", &[], vec![nobody.to_owned()]),
             // Who answers on another machine is not known here.
             ("docker: { dns: [192.0.2.53] }", &[], vec![]),
