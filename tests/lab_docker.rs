@@ -1,7 +1,6 @@
 //! Docker on real hosts: containers that resolve Consul names, and an engine that somebody else set up before.
 
 #[path = "support/lab.rs"]
-#[allow(dead_code, reason = "the main lab tests use all of it")]
 mod support;
 
 use std::time::Duration;

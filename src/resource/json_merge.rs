@@ -12,6 +12,8 @@ use super::{AccountName, Content, Error, FileMode, HostPath, Phase, default_file
 use crate::plan::{Change, StepId};
 use crate::script::{Call, Fields};
 
+type Object = Map<String, Value>;
+
 /// Keys that a JSON object should hold; all other keys stay as they are, in their order and as they are laid out.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,11 +92,11 @@ impl JsonMerge {
     }
 
     /// What the file says, and what it should say.
-    fn objects(&self, text: &str) -> Result<(Map<String, Value>, Map<String, Value>), Error> {
+    fn objects(&self, text: &str) -> Result<(Object, Object), Error> {
         let path = || self.path.to_string();
-        let wanted: Map<String, Value> = serde_json::from_str(self.content.as_str())
+        let wanted: Object = serde_json::from_str(self.content.as_str())
             .map_err(|source| Error::WantedJson { path: path(), source })?;
-        let found: Map<String, Value> = if text.trim().is_empty() {
+        let found: Object = if text.trim().is_empty() {
             Map::new()
         } else {
             serde_json::from_str(text).map_err(|source| Error::SeenJson { path: path(), source })?
@@ -106,7 +108,7 @@ impl JsonMerge {
 }
 
 /// RFC 7396, as far as it speaks of objects.
-fn merge(into: &mut Map<String, Value>, wanted: Map<String, Value>) {
+fn merge(into: &mut Object, wanted: Object) {
     for (key, value) in wanted {
         match value {
             Value::Null => {
@@ -131,14 +133,14 @@ fn merge(into: &mut Map<String, Value>, wanted: Map<String, Value>) {
 
 /// The text with only what differs written anew. `None` if the text names one of those keys twice: then there is no
 /// telling which of them is meant.
-fn edited(text: &str, found: &Map<String, Value>, merged: &Map<String, Value>) -> Option<String> {
+fn edited(text: &str, found: &Object, merged: &Object) -> Option<String> {
     let root = CstRootNode::parse(text, &jsonc_parser::ParseOptions::default()).ok()?;
     edit(&root.object_value()?, found, merged)?;
     let edited = root.to_string();
-    (serde_json::from_str::<Map<String, Value>>(&edited).ok()? == *merged).then_some(edited)
+    (serde_json::from_str::<Object>(&edited).ok()? == *merged).then_some(edited)
 }
 
-fn edit(object: &CstObject, found: &Map<String, Value>, merged: &Map<String, Value>) -> Option<()> {
+fn edit(object: &CstObject, found: &Object, merged: &Object) -> Option<()> {
     for key in found.keys().filter(|key| !merged.contains_key(*key)) {
         object.get(key)?.remove();
     }
@@ -171,7 +173,7 @@ fn input(value: &Value) -> CstInputValue {
 }
 
 /// The text of a new file.
-fn pretty(object: &Map<String, Value>) -> String {
+fn pretty(object: &Object) -> String {
     // Writing a JSON value into memory has no way to fail.
     serde_json::to_string_pretty(object).expect("a JSON value is written into memory") + "\n"
 }
