@@ -76,6 +76,10 @@ fn unit(role: &RoleName, resource: &Resource, seen: &Fields<'_>) -> Result<Optio
 /// What stops with a unit, so that its removal can say so too.
 fn load_words(unit: &Unit) -> Vec<String> {
     let Some(Load { name, what, count }) = &unit.load else { return Vec::new() };
+    // The ledger keeps a word a line.
+    if count.iter().any(|word| word.contains('\n')) {
+        return Vec::new();
+    }
     [name, what].into_iter().chain(count).map(|word| format!("{CARRIES}{word}")).collect()
 }
 

@@ -6,7 +6,7 @@ use super::thing::plain_end;
 use super::{PROBE, Thing};
 use crate::inventory::RoleName;
 use crate::plan::{Change, Effect, Step, StepId};
-use crate::resource::{Error, Load, Planned, Resource, State, Unit, can_be_shown, text_diff};
+use crate::resource::{Error, Load, Planned, Resource, State, Unit, can_be_shown, digest, text_diff};
 use crate::roles::WantedHost;
 use crate::script::{Arg, Call, Fields, Observation};
 
@@ -94,9 +94,6 @@ struct Entry<'a> {
 impl<'a> Entry<'a> {
     fn parse(name: &'a str, said: Fields<'a>) -> Result<Self, Error> {
         let id = || format!("{PROBE} {name}");
-        if let Some(message) = said.text("error") {
-            return Err(Error::Probe { id: id(), message: message.trim().to_owned() });
-        }
         let word = |key| said.text(key).ok_or_else(|| Error::Unanswered { id: id(), key });
         let unknown = |key, text: &str| Error::Unknown { id: id(), key, text: text.to_owned() };
         let (role, kind, at) = (word("role")?, word("kind")?, word("at")?);
@@ -146,6 +143,9 @@ impl<'a> Entry<'a> {
         let quiet =
             |reason: String, calls: Vec<Call>| Change { reason, effect: Effect::Quiet, diff: None, calls };
         let role = &self.role;
+        if let Some(message) = self.said.text("error") {
+            return self.unseen(message.trim());
+        }
         Ok(match &self.thing {
             Thing::File(path) => {
                 let (id, mut change) = self.file(path)?;
@@ -179,6 +179,32 @@ impl<'a> Entry<'a> {
         })
     }
 
+    /// What cannot be looked at is not what the role made: a folder may be a file by now.
+    fn unseen(&self, message: &str) -> Result<(Turn, StepId, Change), Error> {
+        let call = match &self.thing {
+            Thing::File(path) => self.call("file_left", [self.copy(path)]),
+            Thing::Directory(_) => self.forget(),
+            _ => return Err(Error::Probe { id: self.id("restore").0, message: message.to_owned() }),
+        };
+        let kept = match &self.thing {
+            Thing::File(path) if self.said.text("before") == Some("file") => {
+                format!("; what it was before is kept in {LEFT}/{}", self.copy(path))
+            }
+            _ => String::new(),
+        };
+        let reason = format!("{message}{kept}");
+        Ok((
+            Turn::File,
+            self.id("leave"),
+            Change { reason, effect: Effect::Quiet, diff: None, calls: vec![call] },
+        ))
+    }
+
+    /// The name of the copy of an original that is not put back: the same for the same bytes only.
+    fn copy(&self, path: &str) -> String {
+        format!("{}-{:.12}", plain_end(path), self.said.text("digest").unwrap_or("none"))
+    }
+
     fn file(&self, path: &str) -> Result<(StepId, Change), Error> {
         let role = &self.role;
         let before = self.word("before")?;
@@ -186,7 +212,10 @@ impl<'a> Entry<'a> {
         let now = match self.word("type")? {
             "absent" => "absent".to_owned(),
             "link" => format!("link {}", self.said.text("target").unwrap_or_default()),
-            "file" => self.word("sha256")?.to_owned(),
+            "file" => match self.said.bytes("body") {
+                Some(body) => digest(body),
+                None => self.word("sha256")?.to_owned(),
+            },
             other => other.to_owned(),
         };
         let original = match before {
@@ -226,7 +255,7 @@ impl<'a> Entry<'a> {
             // A run was ended between the change and its word for it, or somebody put it back.
             return Ok((self.id("restore"), quiet(format!("it is as before role {role}"), self.forget())));
         }
-        let copy = format!("{}-{original:.12}", plain_end(path));
+        let copy = self.copy(path);
         let reason = match before {
             "absent" => format!("changed since role {role} made it"),
             "link" => {

@@ -21,10 +21,18 @@ impl Plan {
 
     /// What stops on which host, in the words of the step that stops it.
     pub fn stops(&self) -> impl Iterator<Item = (&HostName, &Step)> {
+        self.steps().filter(|(_, step)| step.change.effect == Effect::Stop)
+    }
+
+    /// Files of removed roles that are left because somebody changed them.
+    pub fn left_files(&self) -> impl Iterator<Item = (&HostName, &Step)> {
+        self.steps().filter(|(_, step)| step.id.0.starts_with("leave file "))
+    }
+
+    fn steps(&self) -> impl Iterator<Item = (&HostName, &Step)> {
         let batches = self.stages.iter().flat_map(|stage| &stage.batches);
         let steps = batches.flat_map(|batch| &batch.steps);
-        let steps = steps.flat_map(|(host, steps)| steps.iter().map(move |step| (host, step)));
-        steps.filter(|(_, step)| step.change.effect == Effect::Stop)
+        steps.flat_map(|(host, steps)| steps.iter().map(move |step| (host, step)))
     }
 
     /// How many steps the plan has on each host that it changes.

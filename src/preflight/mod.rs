@@ -147,7 +147,7 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
         findings.extend(places::judge(subject));
         let address = addresses.get(&subject.wanted.host.name).copied();
         let sockets = ports::sockets(subject.observation);
-        findings.extend(ports::judge(subject.wanted, address, &sockets));
+        findings.extend(ports::judge(subject, address, &sockets));
         findings.extend(asks::judge(subject.wanted, subject.facts, address, &sockets));
         findings.extend(identity(subject, marker));
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Check, Finding};
+use super::{Check, Finding, Subject};
 use crate::plan::StepId;
 use crate::resource::Resource;
 use crate::roles::{From, Protocol, WantedHost, WantedPort};
@@ -96,10 +96,14 @@ fn kernel_address(hex: &str) -> Option<IpAddr> {
     }
 }
 
-pub(super) fn judge(wanted: &WantedHost, address: Option<IpAddr>, sockets: &[Socket]) -> Vec<Finding> {
+pub(super) fn judge(subject: &Subject<'_>, address: Option<IpAddr>, sockets: &[Socket]) -> Vec<Finding> {
+    let wanted = subject.wanted;
     let ports = listening(wanted);
     let mut taken: BTreeMap<&Owner, BTreeSet<(u16, Protocol)>> = BTreeMap::new();
-    for socket in sockets.iter().filter(|socket| !is_own(&socket.owner, wanted)) {
+    for socket in sockets
+        .iter()
+        .filter(|socket| !is_own(&socket.owner, wanted) && !is_given_back(&socket.owner, subject))
+    {
         if ports.iter().any(|port| collides(port, address, socket)) {
             taken.entry(&socket.owner).or_default().insert((socket.port, socket.protocol));
         }
@@ -121,6 +125,13 @@ fn is_own(owner: &Owner, wanted: &WantedHost) -> bool {
         Owner::Process { unit: Some(unit), .. } => units(wanted).any(|own| own == unit),
         Owner::Process { .. } | Owner::Unknown => false,
     }
+}
+
+/// A unit of a removed role: it is put back before anything else starts.
+fn is_given_back(owner: &Owner, subject: &Subject<'_>) -> bool {
+    let Owner::Process { unit: Some(unit), .. } = owner else { return false };
+    let step = StepId(format!("restore unit {unit}"));
+    subject.changes.as_ref().is_some_and(|changes| changes.contains(&step))
 }
 
 /// Where a port listens; the cluster address may not be known.

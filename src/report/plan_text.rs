@@ -134,7 +134,13 @@ fn step_lines(
     verbose: bool,
 ) -> Vec<String> {
     let new = is_new(step);
-    let sign = if new { paint.green("+") } else { paint.yellow("~") };
+    let sign = match step.id.0.split(' ').next() {
+        _ if new => paint.green("+"),
+        Some("remove") => paint.red("-"),
+        // Of a removed role: nothing is done to it.
+        Some("leave") => "=".to_owned(),
+        _ => paint.yellow("~"),
+    };
     let reason = printable(&step.change.reason);
     let reason = match &likeness {
         Some(like) => format!("({reason}; as on {} except:)", like.host),

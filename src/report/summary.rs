@@ -161,7 +161,15 @@ fn rows(progress: &Progress) -> Vec<Row> {
 
 /// `11 steps: 3 directories, 3 files, 1 unit`
 fn kinds(host: &HostProgress) -> String {
-    let kinds: Vec<String> = host.kinds.iter().map(|(kind, number)| count(*number, kind)).collect();
+    let kinds = host.kinds.iter().map(|(kind, number)| match kind.as_str() {
+        // Of a removed role: the verb says what was done, to whatever.
+        "restore" => format!("{number} restored"),
+        "remove" => format!("{number} removed"),
+        "leave" => format!("{number} left"),
+        "undo" => format!("{number} undone"),
+        kind => count(*number, kind),
+    });
+    let kinds: Vec<String> = kinds.collect();
     format!("{}: {}", count(host.done, "step"), kinds.join(", "))
 }
 

@@ -45,6 +45,7 @@ pub use package::Package;
 pub use place::{Holds, Place};
 pub use planned::Planned;
 pub use release::{Release, Source, pushed_digest};
+pub(crate) use seen::digest;
 pub use sysctl::Sysctl;
 pub use unit::{Load, State, Unit};
 pub use user::User;

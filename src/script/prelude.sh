@@ -561,9 +561,11 @@ link_place() {
 # ---- ledger ----
 
 # What removable roles changed, so that it can be put back. Each thing has a folder, named by the caller, with
-#   what  what it is, and how it was before: written before the first change, and never again;
-#   now   whose it is and what was made of it: written before each change;
-#   body  the bytes of a file, as they were.
+#   what   what it is, and how it was before: written before the first change, and never again;
+#   now    whose it is and what was made of it: written before each change;
+#   ask    the probe that looks at it, a word a line;
+#   body   the bytes of a file, as they were;
+#   shown  the same, where a plan may show them.
 # The lines of the first two are keys and values as records have them, so that a probe says them as they stand. A folder
 # counts from the rename on that gives it its name: a run that was killed leaves none that is half.
 undo_entry='' undo_role='' undo_secret=''
@@ -575,7 +577,7 @@ removable() {
   "$@"
 }
 
-# Writes a thing down before it is changed: FUNCTION ARG...; the function prints `what` or `now`, by its first argument.
+# Writes a thing down before it is changed: FUNCTION ARG...; the function prints `what`, `now` or `ask`, its first argument.
 undo_record() {
   [ -n "$undo_entry" ] || return 0
   fresh=${undo_entry%/*}/.${undo_entry##*/}.new
@@ -584,13 +586,14 @@ undo_record() {
     record=$1
     shift
     if [ -d "$undo_entry" ]; then
-      "$record" now "$@" >"$undo_entry/.now"
-      mv -f "$undo_entry/.now" "$undo_entry/now"
+      for part in ask now; do
+        "$record" "$part" "$@" >"$undo_entry/.$part"
+        mv -f "$undo_entry/.$part" "$undo_entry/$part"
+      done
     else
       rm -rf "$fresh"
       mkdir -p "$fresh"
-      "$record" what "$@" >"$fresh/what"
-      "$record" now "$@" >"$fresh/now"
+      for part in what now ask; do "$record" "$part" "$@" >"$fresh/$part"; done
       # Soon these may be the only bytes of what was there. An old busybox knows no names here.
       sync "$fresh"/* 2>/dev/null || sync
       mv "$fresh" "$undo_entry"
@@ -604,181 +607,174 @@ undo_line() {
   printf '%s %s\n' "$1" "$encoded"
 }
 
-# Prints a file's part: what|now PATH WANTED-DIGEST.
+# Prints a part of a file's entry: what|now|ask PATH WANTED-DIGEST.
 undo_file() {
-  if [ "$1" = now ]; then
-    undo_line role "$undo_role"
-    undo_line secret "$undo_secret"
-    # What this program wrote before counts until the change is made.
-    digest_value "$2"
-    if [ "$sum" != "$3" ] && [ -e "$undo_entry/now" ] && grep -qx "written =$sum" "$undo_entry/now"; then
-      undo_line written "$sum"
-    fi
-    undo_line written "$3"
-    return 0
-  fi
+  case $1 in
+    what) undo_file_before "$2" ;;
+    ask)
+      if [ "$undo_secret" = yes ]; then
+        rm -f "$undo_entry/shown" "$fresh/shown"
+        printf '%s\n' file_probe "$2" digest
+      else
+        printf '%s\n' file_probe "$2" 'read'
+      fi
+      ;;
+    now)
+      undo_line role "$undo_role"
+      # What this program wrote before counts until the change is made.
+      digest_value "$2"
+      if [ "$sum" != "$3" ] && [ -e "$undo_entry/now" ] && grep -qx "written =$sum" "$undo_entry/now"; then
+        undo_line written "$sum"
+      fi
+      undo_line written "$3"
+      ;;
+  esac
+}
+
+# Prints what stands at a path, and keeps the bytes of a file.
+undo_file_before() {
   undo_line kind 'file'
-  undo_line at "$2"
-  if [ -L "$2" ]; then
+  undo_line at "$1"
+  if [ -L "$1" ]; then
     undo_line before link
-    undo_line link "$(readlink "$2")"
-    undo_line access "$(stat -c '%a %u %g' "$2")"
-  elif [ -e "$2" ]; then
-    cat "$2" >"$fresh/body"
+    undo_line link "$(readlink "$1")"
+    undo_line access "$(stat -c '%a %u %g' "$1")"
+  elif [ -e "$1" ]; then
+    cat "$1" >"$fresh/body"
+    if [ "$(stat -c %s "$fresh/body")" -le 262144 ]; then ln "$fresh/body" "$fresh/shown"; fi
     undo_line before 'file'
-    undo_line access "$(stat -c '%a %u %g' "$2")"
+    undo_line access "$(stat -c '%a %u %g' "$1")"
     undo_line digest "$(digest "$fresh/body")"
   else
     undo_line before absent
   fi
 }
 
-# Prints a folder's part, with the folders above it that will be made too, the deepest first: what|now PATH.
+# Prints a part of a folder's entry: what|now|ask PATH.
 undo_directory() {
-  if [ "$1" = now ]; then
-    undo_line role "$undo_role"
-    return 0
-  fi
-  undo_line kind directory
-  undo_line at "$2"
-  if [ -d "$2" ]; then
-    undo_line before directory
-    undo_line access "$(stat -L -c '%a %u %g' "$2")"
-    return 0
-  fi
-  undo_line before absent
-  above=${2%/*}
-  while [ -n "$above" ] && [ ! -e "$above" ]; do
-    undo_line made "$above"
-    above=${above%/*}
+  case $1 in
+    now) undo_line role "$undo_role" ;;
+    ask) printf '%s\n' directory_probe "$2" ;;
+    what)
+      undo_line kind directory
+      undo_line at "$2"
+      if [ -d "$2" ]; then
+        undo_line before directory
+        undo_line access "$(stat -L -c '%a %u %g' "$2")"
+        return 0
+      fi
+      undo_line before absent
+      # Those above that will be made too, the deepest first.
+      above=${2%/*}
+      while [ -n "$above" ] && [ ! -e "$above" ]; do
+        undo_line made "$above"
+        above=${above%/*}
+      done
+      ;;
+  esac
+}
+
+# Prints the words of the probe of $unit, a line each: RESTART-COUNT PATH... [carries:WORD...].
+undo_unit_ask() {
+  asking=unit_probe words=-2
+  for word in "$@"; do
+    case $word in carries:*) asking=unit_load_probe words=$((words + 1)) ;; esac
+  done
+  printf '%s\n' "$asking"
+  # The first two are for people.
+  left=2
+  [ "$words" -lt 0 ] || printf '%s\n' "$words"
+  for word in "$@"; do
+    case $word in
+      carries:*)
+        [ "$left" -gt 0 ] || printf '%s\n' "${word#carries:}"
+        left=$((left - 1))
+        ;;
+    esac
+  done
+  printf '%s\n' "$unit"
+  for word in "$@"; do
+    case $word in carries:*) ;; *) printf '%s\n' "$word" ;; esac
   done
 }
 
-# Prints a unit's part, before as it was observed: what|now UNIT UNIT-FILE-STATE ACTIVE-STATE RESTART-COUNT PATH...
+# Prints a part of a unit's entry, before as it was observed: what|now|ask UNIT UNIT-FILE-STATE ACTIVE-STATE RESTART-COUNT PATH...
 # [carries:NAME carries:WHAT carries:WORD...], what stops with it and the command that counts it.
 undo_unit() {
-  if [ "$1" = what ]; then
-    undo_line kind unit
-    undo_line at "$2"
-    undo_line enabled "$3"
-    undo_line active "$4"
-    return 0
-  fi
-  undo_line role "$undo_role"
-  count=$5
-  shift 5
-  for path in "$@"; do
-    case $path in
-      carries:*) undo_line carries "${path#carries:}" ;;
-      *) if [ "$count" -gt 0 ]; then undo_line restart "$path"; else undo_line reload "$path"; fi ;;
-    esac
-    count=$((count - 1))
-  done
+  part=$1 unit=$2 enabled=$3 active=$4
+  shift 4
+  case $part in
+    ask) undo_unit_ask "$@" ;;
+    what)
+      undo_line kind unit
+      undo_line at "$unit"
+      undo_line enabled "$enabled"
+      undo_line active "$active"
+      ;;
+    now)
+      undo_line role "$undo_role"
+      count=$1
+      shift
+      for path in "$@"; do
+        case $path in
+          carries:*) undo_line carries "${path#carries:}" ;;
+          *) if [ "$count" -gt 0 ]; then undo_line restart "$path"; else undo_line reload "$path"; fi ;;
+        esac
+        count=$((count - 1))
+      done
+      ;;
+  esac
 }
 
-# Prints a command's part: what|now NAME WORD..., the words of the command that takes back what it did.
+# Prints a part of a command's entry: what|now|ask NAME WORD..., the words of the command that takes back what it did.
 undo_exec() {
-  if [ "$1" = what ]; then
-    undo_line kind 'exec'
-    undo_line at "$2"
-    return 0
-  fi
-  undo_line role "$undo_role"
+  part=$1 name=$2
   shift 2
-  for word in "$@"; do undo_line word "$word"; done
+  case $part in
+    what)
+      undo_line kind 'exec'
+      undo_line at "$name"
+      ;;
+    now)
+      undo_line role "$undo_role"
+      for word in "$@"; do undo_line word "$word"; done
+      ;;
+  esac
 }
 
-# Prints the part of what stays when its role is removed: what|now NAME.
+# Prints a part of the entry of what stays when its role is removed: what|now|ask NAME.
 undo_left() {
-  if [ "$1" = what ]; then
-    undo_line kind left
-    undo_line at "$2"
-  else
-    undo_line role "$undo_role"
-  fi
+  case $1 in
+    what)
+      undo_line kind left
+      undo_line at "$2"
+      ;;
+    now) undo_line role "$undo_role" ;;
+  esac
 }
 
-# Probe: ENTRY...: what the ledger holds besides these things, and how that is now; each under an id of its own.
+# Probe: KEY...: what the ledger holds besides the entries that end so, and how that is now; each under its own id.
 undo_probe() {
-  known=" $* "
   for entry in "$state_dir/undo"/*; do
-    case $known in *" ${entry##*/} "*) continue ;; esac
-    [ ! -e "$entry/what" ] || probe "undo+${entry##*/}" undo_seen "$entry"
+    case " $* " in *" ${entry##*-} "*) continue ;; esac
+    [ ! -d "$entry" ] || probe "undo+${entry##*/}" undo_seen "$entry"
   done
 }
 
 # Probe: a thing of the ledger.
 undo_seen() {
-  entry=$1 at='' secret=no count=0 carries=0
+  sed "s/^/$nonce seen $probe /" "$1/what" "$1/now"
+  [ ! -e "$1/shown" ] || say_file original "$1/shown"
+  entry=$1
   shift
-  for part in what now; do
-    while IFS= read -r line; do
-      printf '%s seen %s %s\n' "$nonce" "$probe" "$line"
-      case $line in
-        'at '*)
-          decode "${line#* }"
-          at=$decoded
-          ;;
-        'secret =yes') secret=yes ;;
-        # In this order.
-        'restart '* | 'reload '* | 'carries '*)
-          decode "${line#* }"
-          set -- "$@" "$decoded"
-          case $line in
-            'restart '*) count=$((count + 1)) ;;
-            'carries '*) carries=$((carries + 1)) ;;
-          esac
-          ;;
-      esac
-    done <"$entry/$part"
-  done
-  case ${entry##*/} in
-    file-*) undo_seen_file ;;
-    directory-*) directory_probe "$at" ;;
-    unit-*)
-      paths=$(($# - carries))
-      set -- "$@" "$at" "$count"
-      while [ "$paths" -gt 0 ]; do
-        set -- "$@" "$1"
-        shift
-        paths=$((paths - 1))
-      done
-      if [ "$carries" -eq 0 ]; then
-        unit_probe "$@"
-      else
-        # The first two are for people.
-        shift 2
-        unit_load_probe "$((carries - 2))" "$@"
-      fi
-      ;;
-  esac
-}
-
-# Says what a file of the ledger is now, and both bodies unless they are secret or large.
-undo_seen_file() {
-  path_seen "$at" || return 1
-  [ -L "$at" ] || [ ! -f "$at" ] || say sha256 "$(digest "$at")"
-  [ "$secret" = no ] || return 0
-  if [ -f "$at" ] && [ ! -L "$at" ] && [ "${stat##* }" -le 262144 ]; then say_file body "$at"; fi
-  if [ -e "$entry/body" ] && [ "$(stat -c %s "$entry/body")" -le 262144 ]; then say_file original "$entry/body"; fi
-}
-
-# Sets $decoded, the text of a record's value.
-decode() {
-  case $1 in
-    =*) decoded=${1#=} ;;
-    *)
-      # The dot keeps newlines at its end.
-      decoded=$(printf %s "${1#?}" | base64 -d && printf .)
-      decoded=${decoded%.}
-      ;;
-  esac
+  while IFS= read -r word; do set -- "$@" "$word"; done <"$entry/ask"
+  case ${1:-} in file_probe | directory_probe | unit_probe | unit_load_probe) "$@" ;; esac
 }
 
 # Step: forgets a thing of the ledger.
 undo_forget() {
   # What a killed run did not get to is private too.
-  rm -rf "$state_dir"/undo/.*.gone
+  rm -rf "$state_dir"/undo/.*.gone "$state_dir"/undo/.*.new
   [ ! -d "$state_dir/undo/$1" ] || mv "$state_dir/undo/$1" "$state_dir/undo/.$1.gone"
   rm -rf "$state_dir"/undo/.*.gone
 }
