@@ -125,6 +125,16 @@ fn lab_containers_resolve_consul_names_beside_an_engine_that_was_there() {
     lab.asks("node-2", "sleep 1; systemctl restart docker; rm /var/lib/bootstrap/units/docker.service");
     lab.run("up", &[]).exits(0).says("Nothing to do");
 
+    // What the first host does not start with, the next one does not get.
+    let second = || (lab.asks("node-2", &format!("cat {DAEMON}")), daemon(&lab, "node-2"));
+    let untouched = second();
+    lab.edit("storage-driver: vfs", "storage-driver: none-such");
+    lab.run("up", &[]).exits(1).says("none-such").says("stopped after node-1 failed");
+    assert_eq!(second(), untouched);
+    lab.edit("storage-driver: none-such", "storage-driver: vfs");
+    lab.run("up", &[]).exits(0);
+    assert_eq!(second(), untouched);
+
     // Without the role all is as it was: on node-2 an engine that runs, on node-1 none.
     lab.edit(", docker]", "]");
     lab.asks("node-2", "sed -i.true s/true/false/ /etc/docker/daemon.json && systemctl reload docker");
