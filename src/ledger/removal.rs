@@ -116,8 +116,16 @@ impl<'a> Entry<'a> {
 
     /// A call about this entry.
     fn call<T: AsRef<str>>(&self, function: &'static str, words: impl IntoIterator<Item = T>) -> Call {
-        let words = words.into_iter().map(|word| Arg::lossy(word.as_ref()));
+        // A short secret could be guessed from its digest.
+        let words = words.into_iter().map(|word| match Arg::secret(word.as_ref()) {
+            Ok(digest) if self.is_secret() && is_digest(word.as_ref()) => digest,
+            _ => Arg::lossy(word.as_ref()),
+        });
         Call::new(function, [Arg::lossy(self.name)].into_iter().chain(words))
+    }
+
+    fn is_secret(&self) -> bool {
+        self.said.text("secret") == Some("yes")
     }
 
     fn forget(&self) -> Call {
@@ -200,9 +208,10 @@ impl<'a> Entry<'a> {
         ))
     }
 
-    /// The name of the copy of an original that is not put back: the same for the same bytes only.
+    /// The name of the copy of an original that is not put back: the same for the same bytes only, unless they are secret.
     fn copy(&self, path: &str) -> String {
-        format!("{}-{:.12}", plain_end(path), self.said.text("digest").unwrap_or("none"))
+        let digest = self.said.text("digest").filter(|_| !self.is_secret());
+        format!("{}-{:.12}", plain_end(path), digest.unwrap_or(&self.thing.key()))
     }
 
     fn file(&self, path: &str) -> Result<(StepId, Change), Error> {
@@ -354,6 +363,10 @@ impl<'a> Entry<'a> {
     }
 }
 
+fn is_digest(word: &str) -> bool {
+    word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The name of the stage that puts back, from the removals of all hosts: `remove dns, leftovers of nfs-client`.
 pub fn stage_name<'r>(removals: impl IntoIterator<Item = &'r Removal>) -> String {
     let mut roles: BTreeMap<&RoleName, bool> = BTreeMap::new();
@@ -366,4 +379,145 @@ pub fn stage_name<'r>(removals: impl IntoIterator<Item = &'r Removal>) -> String
     let names = gone.into_iter().map(|(role, _)| role.to_string());
     let leftovers = there.into_iter().map(|(role, _)| format!("leftovers of {role}"));
     format!("remove {}", names.chain(leftovers).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::testing::{Said, owned};
+
+    const FILE: [Said<'static>; 5] =
+        [("role", "dns"), ("kind", "file"), ("at", "/etc/x"), ("before", "file"), ("access", "4640 7 8")];
+
+    /// What is planned for one entry: its step's id and reason, and the calls.
+    fn put_back(usual: &[Said<'static>], more: &[Said<'_>], planned: &[&str]) -> Vec<String> {
+        let said = owned(&[usual, more].concat());
+        let entry = Entry::parse("e", Fields::new(&said)).unwrap();
+        let planned = planned.iter().map(|id| StepId((*id).to_owned())).collect();
+        let (_, id, change) = entry.put_back(&planned).unwrap();
+        let calls = change.calls.iter().map(ToString::to_string);
+        std::iter::once(format!("{id} ({})", change.reason)).chain(calls).collect()
+    }
+
+    #[test]
+    fn a_file_goes_back_while_it_is_what_was_written() {
+        let (ours, theirs) = (digest(b"ours"), digest(b"theirs"));
+        let with = |now| {
+            let more =
+                [("digest", theirs.as_str()), ("written", ours.as_str()), ("type", "file"), ("body", now)];
+            put_back(&FILE, &more, &[])
+        };
+        assert_eq!(
+            with("ours"),
+            [
+                "restore file /etc/x (as before role dns)".to_owned(),
+                format!("file_back 'e' '/etc/x' '{ours}' '4640' '7' '8' '{theirs}'")
+            ]
+        );
+        assert_eq!(with("theirs"), ["restore file /etc/x (it is as before role dns)", "undo_forget 'e'"]);
+        assert_eq!(
+            with("else"),
+            [
+                format!(
+                    "leave file /etc/x (changed since role dns wrote it; what it was before is kept in \
+                     /var/lib/bootstrap/left/x-{theirs:.12} (mode 4640, owner 7, group 8))"
+                ),
+                format!("file_left 'e' 'x-{theirs:.12}'")
+            ]
+        );
+        let gone = [("digest", theirs.as_str()), ("written", ours.as_str()), ("type", "absent")];
+        assert!(put_back(&FILE, &gone, &[])[0].starts_with("leave file /etc/x (changed since"));
+        let mode_only = [
+            ("digest", theirs.as_str()),
+            ("written", theirs.as_str()),
+            ("type", "file"),
+            ("sha256", theirs.as_str()),
+        ];
+        assert!(put_back(&FILE, &mode_only, &[])[1].starts_with("file_back 'e'"));
+        let made = [("before", "absent"), ("written", ours.as_str()), ("type", "file"), ("sha256", &ours)];
+        assert_eq!(
+            put_back(&FILE[..3], &made, &[]),
+            ["remove file /etc/x (role dns made it)".to_owned(), format!("file_gone 'e' '/etc/x' '{ours}'")]
+        );
+    }
+
+    #[test]
+    fn no_digest_of_a_secret_is_shown() {
+        let (ours, theirs) = (digest(b"ours"), digest(b"theirs"));
+        for now in [&ours, &digest(b"else")] {
+            let more = [
+                ("secret", "yes"),
+                ("digest", theirs.as_str()),
+                ("written", ours.as_str()),
+                ("type", "file"),
+                ("sha256", now.as_str()),
+            ];
+            let shown = put_back(&FILE, &more, &[]).join("\n");
+            assert!(!shown.contains(&theirs[..8]) && !shown.contains(&now[..8]), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_unit_becomes_what_it_was() {
+        let unit = |before: [&'static str; 2], now: [&'static str; 3], planned: &[&str]| {
+            let said = [
+                ("role", "dns"),
+                ("kind", "unit"),
+                ("at", "a.service"),
+                ("enabled", before[0]),
+                ("active", before[1]),
+                ("restart", "/etc/x"),
+                ("reload", "/etc/y"),
+                ("LoadState", now[0]),
+                ("UnitFileState", now[1]),
+                ("ActiveState", now[2]),
+                ("SubState", "running"),
+                ("NeedDaemonReload", "no"),
+                ("restart-saved", "a"),
+                ("restart-mark", "a"),
+                ("reload-saved", "b"),
+                ("reload-mark", "b"),
+            ];
+            put_back(&said, &[], planned)
+        };
+        let running = ["loaded", "enabled", "active"];
+        let was = "before role dns it was";
+        for (before, now, planned, wanted) in [
+            (
+                ["disabled", "inactive"],
+                running,
+                &[][..],
+                [
+                    format!("restore unit a.service (enabled, running; {was} neither enabled nor running)"),
+                    "unit_back 'e' 'a.service' 'false' 'stopped' '1' '/etc/x' '/etc/y'".to_owned(),
+                ],
+            ),
+            (
+                ["enabled", "active"],
+                running,
+                &["restore file /etc/x"],
+                [
+                    format!("restore unit a.service (restart: /etc/x changes; {was} enabled and running)"),
+                    "unit_back 'e' 'a.service' 'true' 'started' '1' '/etc/x' '/etc/y'".to_owned(),
+                ],
+            ),
+            (
+                ["static", "active"],
+                running,
+                &["remove file /etc/y"],
+                [
+                    format!("restore unit a.service (reload: /etc/y changes; {was} enabled and running)"),
+                    "unit_back 'e' 'a.service' 'true' 'started' '1' '/etc/x' '/etc/y'".to_owned(),
+                ],
+            ),
+            (
+                ["enabled", "active"],
+                ["not-found", "", "inactive"],
+                &[],
+                ["leave unit a.service (it is not-found)".to_owned(), "undo_forget 'e'".to_owned()],
+            ),
+        ] {
+            assert_eq!(unit(before, now, planned), wanted);
+        }
+    }
 }

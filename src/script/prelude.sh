@@ -621,6 +621,7 @@ undo_file() {
       ;;
     now)
       undo_line role "$undo_role"
+      undo_line secret "$undo_secret"
       # What this program wrote before counts until the change is made.
       digest_value "$2"
       if [ "$sum" != "$3" ] && [ -e "$undo_entry/now" ] && grep -qx "written =$sum" "$undo_entry/now"; then
