@@ -112,6 +112,15 @@ fn shown(files: &BTreeMap<String, String>) -> String {
 }
 
 #[test]
+fn domain_and_recursors_are_written_where_they_are_set() {
+    let usual = &files("1.21.4", "", "node-1")["/etc/consul.d/consul.json"];
+    assert!(!usual.contains("\"domain\"") && !usual.contains("recursors"), "{usual}");
+    let set = &files("1.8.7", "    domain: corp\n    recursors: [192.0.2.53]\n", "node-1")["/etc/consul.d/consul.json"];
+    let set: serde_json::Value = serde_json::from_str(set).unwrap();
+    assert_eq!((&set["domain"], &set["recursors"]), (&"corp".into(), &serde_json::json!(["192.0.2.53"])));
+}
+
+#[test]
 fn a_server_of_1_8() {
     snapshots().bind(|| insta::assert_snapshot!("server-1.8.7", shown(&files("1.8.7", "", "node-1"))));
 }

@@ -5,6 +5,7 @@
 mod support;
 
 use std::net::{ToSocketAddrs, UdpSocket};
+use std::sync::Once;
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +23,12 @@ const OUTSIDE: &str = "outside.lab.test";
 
 /// Answers for the one name outside with 192.0.2.7, and denies all others.
 fn serve_outside() {
+    // The bridge comes and goes with each lab; a socket that is bound to its address outlives it.
+    static SERVED: Once = Once::new();
+    SERVED.call_once(serve_for_good);
+}
+
+fn serve_for_good() {
     let socket = UdpSocket::bind((SERVER, 53)).expect("port 53 of the lab's bridge is free");
     thread::spawn(move || {
         let mut query = [0; 1500];
@@ -246,4 +253,34 @@ fn lab_names_on_every_kind_of_bookworm_host() {
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_names_on_every_kind_of_trixie_host() {
     every_kind_of_host(&["--suite", "trixie"]);
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_consul_itself_on_port_53() {
+    let lab = Lab::up(&["--hosts", "1"]);
+    serve_outside();
+    lab.ssh(PLAIN, "apt-get -q update && apt-get -q -y --no-install-recommends install dnsmasq-base")
+        .exits(0);
+    lab.ssh(PLAIN, &format!("echo nameserver {SERVER} >/etc/resolv.conf")).exits(0);
+    lab.edit("roles: [consul-server]", "roles: [consul-server, dns]");
+    let address = lab.address(PLAIN);
+    let settings = format!(
+        "datacenter: dc1\n    dns_port: 53\n    recursors: [{SERVER}]\n    client_addr: [{address}]\n  \
+         dns: {{ outside_name: {OUTSIDE} }}\n"
+    );
+    lab.edit("datacenter: dc1\n", &settings);
+    lab.run("up", &[]).exits(0).says("dns in use");
+    for name in ["consul.service.consul", "node-1.node.consul"] {
+        assert_eq!(resolves(&lab, PLAIN, name), Some(address.clone()), "{name}");
+    }
+    assert_eq!(resolves(&lab, PLAIN, OUTSIDE).as_deref(), Some("192.0.2.7"));
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    // Who is given the agent's address finds both kinds of names.
+    lab.ssh(PLAIN, &format!("cp /etc/resolv.conf /run/kept && echo nameserver {address} >/etc/resolv.conf"))
+        .exits(0);
+    assert_eq!(resolves(&lab, PLAIN, "consul.service.consul"), Some(address.clone()));
+    assert_eq!(resolves(&lab, PLAIN, OUTSIDE).as_deref(), Some("192.0.2.7"));
+    lab.ssh(PLAIN, "cat /run/kept >/etc/resolv.conf").exits(0);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
 }

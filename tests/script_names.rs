@@ -140,6 +140,9 @@ fn a_use_is_asked_and_judged() {
         assert_eq!(judged(&localhost, true), Proven::Right, "{shell:?}");
         host.write("marker", "");
         assert_eq!(judged(&localhost, false), Proven::Right, "{shell:?}");
+        let none = proof(json!({"name": "n", "lookup": {"name": "no-such.invalid", "type": "A"}}));
+        let reason = "`no-such.invalid` has no address here".to_owned();
+        assert_eq!(judged(&none, true), Proven::Wrong(reason), "{shell:?}");
         let good = proof(json!({"name": "n", "command": ["test", "-e", marker]}));
         assert_eq!(judged(&good, false), Proven::Right, "{shell:?}");
         let bad = proof(json!({"name": "it is there", "command": ["ls", "/no/such"]}));

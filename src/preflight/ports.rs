@@ -108,7 +108,11 @@ pub(super) fn judge(subject: &Subject<'_>, address: Option<IpAddr>, sockets: &[S
             taken.entry(&socket.owner).or_default().insert((socket.port, socket.protocol));
         }
     }
-    let mut findings = rivals(wanted, address);
+    let rivals = rivals(&ports, address).into_iter().map(|reason| {
+        let remedy = "give one of them another port or address".to_owned();
+        Finding::error(Check::Ports, vec![wanted.host.name.clone()], reason, remedy)
+    });
+    let mut findings: Vec<Finding> = rivals.collect();
     findings.extend(taken.into_iter().map(|(owner, ports)| finding(wanted, owner, &ports)));
     findings
 }
@@ -154,41 +158,37 @@ pub(super) fn collides(port: &WantedPort, address: Option<IpAddr>, socket: &Sock
 }
 
 /// Roles of one host that want the same port.
-fn rivals(wanted: &WantedHost, address: Option<IpAddr>) -> Vec<Finding> {
-    let ports = listening(wanted);
-    let mut findings: Vec<Finding> = Vec::new();
+fn rivals(ports: &[&WantedPort], address: Option<IpAddr>) -> Vec<String> {
+    let mut found = Vec::new();
     for (at, first) in ports.iter().enumerate() {
         for second in &ports[at + 1..] {
             let both = first.protocols.iter().filter(|protocol| second.protocols.contains(protocol));
             let both: Vec<_> = both.map(|protocol| format!("{}/{protocol}", first.number)).collect();
-            if first.number != second.number || first.declared == second.declared || both.is_empty() {
+            let is_late = first.when.is_some() || second.when.is_some();
+            if is_late
+                || first.number != second.number
+                || first.declared == second.declared
+                || both.is_empty()
+            {
                 continue;
             }
-            let (ours, theirs) = (addresses(first, address), addresses(second, address));
-            let same = ours.iter().find(|one| {
-                theirs.iter().any(|two| one == &two || one.is_unspecified() || two.is_unspecified())
-            });
-            let Some(same) = same else { continue };
-            let reason = format!(
+            let theirs = addresses(second, address);
+            let meets = |one: &IpAddr| {
+                theirs.iter().any(|two| one == two || one.is_unspecified() || two.is_unspecified())
+            };
+            let Some(same) = addresses(first, address).into_iter().find(meets) else { continue };
+            let doc = |port: &WantedPort| port.doc.trim_end_matches('.').to_owned();
+            found.push(format!(
                 "roles `{}` ({}) and `{}` ({}) both want port {} on {same}",
                 first.declared,
-                first.doc.trim_end_matches('.'),
+                doc(first),
                 second.declared,
-                second.doc.trim_end_matches('.'),
+                doc(second),
                 both.join(" and ")
-            );
-            let finding = Finding::error(
-                Check::Ports,
-                vec![wanted.host.name.clone()],
-                reason,
-                "give one of them another port or address".to_owned(),
-            );
-            if !findings.contains(&finding) {
-                findings.push(finding);
-            }
+            ));
         }
     }
-    findings
+    found
 }
 
 fn finding(wanted: &WantedHost, owner: &Owner, ports: &BTreeSet<(u16, Protocol)>) -> Finding {
@@ -301,6 +301,41 @@ mod tests {
                 taken,
                 "{socket:?} {port:?}"
             );
+        }
+    }
+
+    #[test]
+    fn roles_of_one_host_do_not_share_a_port() {
+        let both = [Protocol::Tcp, Protocol::Udp];
+        let role = |name: &str, port: WantedPort| WantedPort {
+            declared: RoleName::parse(name).unwrap(),
+            doc: format!("The {name}."),
+            ..port
+        };
+        let names = |from, on: &[&str]| role("agent", port(53, &both, from, on));
+        let forwarder = |at: &str| WantedPort {
+            at: vec![at.parse().unwrap()],
+            ..role("forwarder", port(53, &[Protocol::Udp], From::Host, &[]))
+        };
+        let waits = WantedPort { when: Some(crate::roles::Condition::default()), ..forwarder("127.0.0.1") };
+        for (ports, on) in [
+            ([names(From::Host, &[]), forwarder("127.0.0.1")], Some("127.0.0.1")),
+            ([names(From::Host, &[]), forwarder("127.0.0.2")], None),
+            ([names(From::Host, &["0.0.0.0"]), forwarder("127.0.0.2")], Some("0.0.0.0")),
+            ([names(From::Role, &[]), forwarder("10.0.0.1")], Some("10.0.0.1")),
+            ([names(From::Role, &[]), forwarder("127.0.0.1")], None),
+            ([names(From::Host, &[]), names(From::Host, &[])], None),
+            ([names(From::Host, &[]), waits], None),
+            ([role("web", port(54, &both, From::Host, &[])), forwarder("127.0.0.1")], None),
+        ] {
+            let ports: Vec<&WantedPort> = ports.iter().collect();
+            let found = rivals(&ports, Some("10.0.0.1".parse().unwrap()));
+            let wanted = on.map(|on| {
+                format!(
+                    "roles `agent` (The agent) and `forwarder` (The forwarder) both want port 53/udp on {on}"
+                )
+            });
+            assert_eq!(found, wanted.into_iter().collect::<Vec<_>>(), "{ports:?}");
         }
     }
 }

@@ -20,6 +20,6 @@ pub use schema::schema;
 pub use types::Fault;
 pub use variables::variables;
 pub use wanted::{
-    ClusterAddresses, Refused, Wanted, WantedAsk, WantedError, WantedHost, WantedPort, WantedProof,
-    WantedRole, declared_address, variables_to_generate,
+    ClusterAddresses, Condition, Refused, Wanted, WantedAsk, WantedError, WantedHost, WantedPort,
+    WantedProof, WantedRole, declared_address, variables_to_generate,
 };

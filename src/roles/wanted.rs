@@ -87,7 +87,7 @@ pub struct Refused {
 }
 
 /// An expression of a role that waits for facts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Condition {
     place: String,
     expression: String,
@@ -727,6 +727,52 @@ mod tests {
             })
             .collect();
         assert_eq!(contents, ["/x on node-1", "/y on node-1", "/z on node-1"]);
+    }
+
+    /// The same when host `a` has said its facts.
+    fn settled(wanted: &Wanted) -> Result<Wanted, Vec<WantedError>> {
+        let facts = crate::resource::testing::facts("x86_64");
+        wanted.settled(|_| Some(&facts), &ClusterAddresses::new())
+    }
+
+    #[test]
+    fn what_facts_decide_is_asked_first_and_decided_later() {
+        let wanted = wanted(
+            "  - directory: { path: /always }\n  - directory: { path: /amd }\n    when: facts.arch == 'x86_64'\n  \
+             - directory: { path: /arm }\n    when: is_arm\n  \
+             - directory: { path: \"/each{{ item.path }}\" }\n    for_each: n.exports\n    when: item.create and not is_arm\n\
+             define:\n  arch: \"{{ facts.arch }}\"\n  is_arm: \"{{ arch == 'aarch64' }}\"\n\
+             ports:\n  - { port: 1, from: host, when: is_arm, doc: d }\n  - { port: 2, from: host, when: not is_arm, doc: d }\n\
+             verify:\n  - { name: \"n\", lookup: { name: x, type: A, answer: \"{{ arch }}\" } }\n  \
+             - { name: o, command: [y], when: is_arm }\n\
+             refuse:\n  - { when: is_arm, reason: r, remedy: s }\n  - { when: arch, reason: \"is {{ arch }}\", remedy: s }\n",
+        )
+        .unwrap();
+        let asked = ["/always", "/amd", "/arm", "/each/x", "/each/y", "/each/z"];
+        assert_eq!(ids(&wanted), asked.map(|path| format!("directory {path}")));
+        let settled = settled(&wanted).unwrap();
+        let role = &settled.hosts[0].roles[0];
+        assert_eq!(
+            ids(&settled),
+            ["/always", "/amd", "/each/x", "/each/z"].map(|path| format!("directory {path}"))
+        );
+        assert_eq!(role.ports.iter().map(|port| (port.number, &port.when)).collect::<Vec<_>>(), [(2, &None)]);
+        let refused = Refused { reason: "is x86_64".into(), remedy: "s".into() };
+        assert_eq!(role.refused, [refused]);
+        let [WantedProof { proof, .. }] = role.proofs.as_slice() else { panic!("{:?}", role.proofs) };
+        let Asked::Lookup(lookup) = &proof.asked else { panic!("{proof:?}") };
+        assert_eq!(lookup.answer.as_deref(), Some("x86_64"));
+        // Hosts that said nothing stay as they are.
+        let silent = wanted.settled(|_| None, &ClusterAddresses::new()).unwrap();
+        assert_eq!(ids(&silent), ids(&wanted));
+    }
+
+    #[test]
+    fn a_mistake_that_only_facts_bring_out_is_told_with_its_place() {
+        let wanted = wanted("  - directory: { path: /x }\n    when: facts.colour == 'red'\n").unwrap();
+        let errors = settled(&wanted).err().unwrap();
+        let [WantedError::Render { source, .. }] = errors.as_slice() else { panic!("{errors:?}") };
+        assert!(source.to_string().starts_with("in role `r`, resources[0]: undefined value"), "{source}");
     }
 
     #[test]

@@ -1734,8 +1734,10 @@ lookup_ask() {
     if answers=$(timeout 5 getent ahostsv4 "$name" 3>&-); then
       # Once for every kind of socket.
       for answer in $(printf '%s\n' "$answers" | cut -d ' ' -f 1 | sort -u); do say answer "$answer"; done
+    elif [ "$?" -ge 124 ]; then
+      say trouble 'no answer within 5 s'
     else
-      [ "$?" -lt 124 ] || say trouble 'no answer within 5 s'
+      say trouble ''
     fi
     return 0
   fi
