@@ -202,6 +202,8 @@ fn lab_a_daemon_json_that_cannot_be_merged_is_left_alone() {
 fn lab_an_engine_that_validates_is_asked_first() {
     let lab = Lab::up(&["--hosts", "1", "--suite", "trixie"]);
     with_docker(&lab);
+    // Beside the host's own names.
+    lab.edit("[consul-server, docker]", "[consul-server, dns, docker]");
     with_dns(&lab, &["node-1"]);
     // In the first run nothing runs yet that could be harmed, but the file is tried all the same.
     lab.edit("storage-driver: vfs", "storage-driver: vfs, none-such: 1");
@@ -212,5 +214,7 @@ fn lab_an_engine_that_validates_is_asked_first() {
     start_containers(&lab, "node-1", &[]);
     let said = asked_in_a_container(&lab, "node-1", "consul.service.consul");
     assert!(said.contains(&lab.address("node-1")), "{said}");
+    let here = lab.asks("node-1", "getent hosts consul.service.consul");
+    assert!(here.starts_with(&lab.address("node-1")), "{here}");
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
