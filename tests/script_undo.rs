@@ -376,6 +376,9 @@ fn a_file_that_somebody_changed_is_left_and_its_original_kept() {
         site.host.write("etc/theirs", "mine now");
         site.host.write("etc/key", "mine too");
         site.host.write("srv/a/b/new", "and this");
+        let hosts = String::from_utf8(site.host.read("etc/hosts")).unwrap();
+        site.host.write("etc/hosts", hosts + "10.0.0.7 mine\n");
+        site.set_mode("etc/hosts", 0o664);
         std::fs::remove_file(site.host.at("etc/resolv.conf")).unwrap();
         std::fs::remove_dir_all(site.host.at("old")).unwrap();
         site.host.write("old", "a file by now");
@@ -392,10 +395,13 @@ fn a_file_that_somebody_changed_is_left_and_its_original_kept() {
         for line in [
             "leave file @/etc/resolv.conf (changed since role dns wrote it; before it was a symbolic link to ../run/stub)",
             "leave file @/srv/a/b/new (changed since role dns made it)",
+            "restore file @/etc/hosts (the block of role dns is taken out; the rest was changed since, and stays)",
         ] {
             assert!(done.contains(line), "{shell:?}: {done}");
         }
         assert!(done.contains("(mode 4711, owner 0, group 0)") || account().0 != "0", "{shell:?}: {done}");
+        assert_eq!(site.host.read("etc/hosts"), b"127.0.0.1 localhost\n10.0.0.7 mine\n", "{shell:?}");
+        assert_eq!(site.mode("etc/hosts"), 0o664, "{shell:?}");
         assert_eq!(site.host.read("etc/theirs"), b"mine now", "{shell:?}");
         assert_eq!(site.host.read("etc/key"), b"mine too", "{shell:?}");
         assert_eq!(

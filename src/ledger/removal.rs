@@ -6,7 +6,9 @@ use super::thing::plain_end;
 use super::{PROBE, Thing};
 use crate::inventory::RoleName;
 use crate::plan::{Change, Effect, Step, StepId};
-use crate::resource::{Error, Load, Planned, Resource, State, Unit, can_be_shown, digest, text_diff};
+use crate::resource::{
+    Error, Load, Planned, Resource, State, Unit, can_be_shown, digest, encode, text_diff, without_blocks,
+};
 use crate::roles::WantedHost;
 use crate::script::{Arg, Call, Fields, Observation};
 
@@ -264,6 +266,9 @@ impl<'a> Entry<'a> {
             // A run was ended between the change and its word for it, or somebody put it back.
             return Ok((self.id("restore"), quiet(format!("it is as before role {role}"), self.forget())));
         }
+        if let Some(taken_out) = self.block(path, before, &now)? {
+            return Ok(taken_out);
+        }
         let copy = self.copy(path);
         let reason = match before {
             "absent" => format!("changed since role {role} made it"),
@@ -282,6 +287,28 @@ impl<'a> Entry<'a> {
             }
         };
         Ok((self.id("leave"), quiet(reason, self.call("file_left", [copy]))))
+    }
+
+    /// Of a file that others write too, what is certainly of this program: no role of the host has a block there.
+    fn block(&self, path: &str, before: &str, now: &str) -> Result<Option<(StepId, Change)>, Error> {
+        let body = self.said.bytes("body").and_then(|body| std::str::from_utf8(body).ok());
+        let Some((body, rest)) = body.and_then(|body| Some((body, without_blocks(body)?))) else {
+            return Ok(None);
+        };
+        let role = &self.role;
+        let diff = Some(text_diff(path, body, &rest));
+        let quiet = |reason, calls| Change { reason, effect: Effect::Quiet, diff, calls };
+        if rest.is_empty() && before == "absent" {
+            let change = quiet(format!("role {role} made it"), vec![self.call("file_gone", [path, now])]);
+            return Ok(Some((self.id("remove"), change)));
+        }
+        let stat = self.word("stat")?.split(' ').collect::<Vec<_>>();
+        let [mode, owner, group, ..] = stat.as_slice() else { return Ok(None) };
+        let (digest, content) = (digest(rest.as_bytes()), encode(rest.as_bytes()));
+        let words = [path, mode, owner, group, now, &digest, &content].map(Arg::lossy);
+        let calls = vec![Call::new("file_write", words), self.forget()];
+        let reason = format!("the block of role {role} is taken out; the rest was changed since, and stays");
+        Ok(Some((self.id("restore"), quiet(reason, calls))))
     }
 
     fn diff(&self, path: &str, before: &str) -> Option<String> {

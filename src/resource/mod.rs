@@ -32,6 +32,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use block_in_file::BlockInFile;
+pub(crate) use block_in_file::without_blocks;
 pub use directory::Directory;
 pub use download::{Download, Fingerprint, SignatureRule, SigningKey, Via};
 pub use error::Error;
@@ -45,7 +46,7 @@ pub use package::Package;
 pub use place::{Holds, Place};
 pub use planned::Planned;
 pub use release::{Release, Source, pushed_digest};
-pub(crate) use seen::digest;
+pub(crate) use seen::{digest, encode};
 pub use sysctl::Sysctl;
 pub use unit::{Load, State, Unit};
 pub use user::User;

@@ -123,6 +123,6 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
 }
 
 /// Bytes as a shell can carry them.
-pub(super) fn encode(bytes: &[u8]) -> String {
+pub(crate) fn encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
