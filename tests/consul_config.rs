@@ -10,7 +10,8 @@ use bootstrap::roles::{ClusterAddresses, RoleSet, Wanted, load_inventory};
 
 /// Top-level keys of the agent's configuration that the roles write, with the first version that has
 /// them and the first that has them no more. Source: Consul's agent configuration reference.
-const DOCUMENTED: [(&str, &str, Option<&str>); 21] = [
+const DOCUMENTED: [(&str, &str, Option<&str>); 22] = [
+    ("addresses", "0.0.0", None),
     ("advertise_addr", "0.0.0", None),
     ("autopilot", "0.8.0", None),
     ("bind_addr", "0.0.0", None),
@@ -173,4 +174,25 @@ fn servers_expect_each_other_and_clients_expect_nobody() {
     let client: serde_json::Value = serde_json::from_str(client).unwrap();
     assert!(client.get("bootstrap_expect").is_none());
     assert_eq!(client["retry_join"], server["retry_join"]);
+}
+
+#[test]
+fn dns_may_answer_where_the_api_does_not() {
+    let addresses = |extra: &str| {
+        let config = files("1.8.7", extra, "node-1")["/etc/consul.d/consul.json"].clone();
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        [&config["client_addr"], &config["addresses"]["dns"]].map(|value| value.as_str().map(str::to_owned))
+    };
+    for (extra, client, dns) in [
+        ("", "127.0.0.1", None),
+        ("    dns_addr: [10.0.0.11]\n", "127.0.0.1", Some("127.0.0.1 10.0.0.11")),
+        (
+            "    client_addr: [10.0.0.11]\n    dns_addr: [10.0.0.11, 172.17.0.1]\n",
+            "127.0.0.1 10.0.0.11",
+            Some("127.0.0.1 10.0.0.11 172.17.0.1"),
+        ),
+        ("    dns_addr: [0.0.0.0]\n", "127.0.0.1", Some("0.0.0.0")),
+    ] {
+        assert_eq!(addresses(extra), [Some(client), dns].map(|text| text.map(str::to_owned)), "{extra}");
+    }
 }

@@ -178,7 +178,12 @@ resources:
       creates: "@/noted"
       undo: [sh, -c, "cat '@/etc/resolv.conf' >'@/undone' ; rm -f \"$1\"", sh, "@/noted"]
   - unit: { name: new.service, restart_on: ["@/srv/a/b/new"] }
-  - unit: { name: old.service, restart_on: ["@/etc/daemon.json"], reload_on: ["@/etc/hosts"] }
+  - unit:
+      name: old.service
+      restart_on: ["@/etc/daemon.json"]
+      reload_on: ["@/etc/hosts"]
+      reload_keys: [log, a b]
+      load: { name: Docker, what: container, count: [sh, -c, "echo 3 # it's \"quoted\""] }
 "#;
 
 const DAEMON: &str = "{\"log\":   1,\n \"dns\": []}";
@@ -263,7 +268,7 @@ fn a_removed_role_leaves_the_host_as_it_was() {
                 "remove file @/srv/a/b/new (role dns made it)",
                 "restore unit new.service (enabled, running; before role dns it was neither enabled nor running)",
                 "undo exec note it (role dns ran it)",
-                "restore unit old.service (restart: @/etc/daemon.json changes; before role dns it was enabled and running)",
+                "restore unit old.service (restart: @/etc/daemon.json changes, restarts Docker: 3 containers stop; before role dns it was enabled and running)",
                 "remove directory @/srv/a/b (role dns made it; it stays if anything is in it)",
                 "restore directory @/old (mode 0755 and owner as before role dns)",
             ]

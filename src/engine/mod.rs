@@ -197,7 +197,7 @@ async fn converge(
         outcome.notes = notes;
         return Ok(outcome);
     }
-    for (host, step) in plan.left_files() {
+    for (host, step) in plan.left_files().chain(plan.stops()) {
         let message = format!("{}: {}", step.id, step.change.reason);
         events.send(Event::Warning { host: Some(host.clone()), message });
     }

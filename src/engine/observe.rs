@@ -119,7 +119,7 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
                 probes.push((id, probe));
             }
         }
-        for wanted in &role.proofs {
+        for wanted in role.proofs.iter().filter(|wanted| !wanted.proof.after_changes) {
             let probe = wanted.proof.probe(false).map_err(|error| HostFailure::Facts(error.to_string()))?;
             probes.push((wanted.proof.id(role.name.as_str()), probe));
         }

@@ -7,7 +7,7 @@ use super::{PROBE, Thing};
 use crate::inventory::RoleName;
 use crate::plan::{Change, Effect, Step, StepId};
 use crate::resource::{
-    Error, Planned, Resource, State, Unit, can_be_shown, digest, encode, text_diff, without_blocks,
+    Error, Load, Planned, Resource, State, Unit, can_be_shown, digest, encode, text_diff, without_blocks,
 };
 use crate::roles::WantedHost;
 use crate::script::{Arg, Call, Fields, Observation};
@@ -354,16 +354,24 @@ impl<'a> Entry<'a> {
             };
             return Ok((Turn::Stop, self.id("leave"), change));
         }
-        let paths = |key| self.said.all(key).map(str::parse).collect::<Result<Vec<_>, _>>();
         let unknown = |text| Error::Unknown { id: id.0.clone(), key: "restart", text };
-        let unit = Unit {
-            name: name.parse().map_err(unknown)?,
-            enabled,
-            state: if running { State::Started } else { State::Stopped },
-            restart_on: paths("restart").map_err(unknown)?,
-            reload_on: paths("reload").map_err(unknown)?,
+        let load = match self.said.all("carries").collect::<Vec<_>>().as_slice() {
+            [name, what, count @ ..] => Some(Load {
+                name: (*name).to_owned(),
+                what: (*what).to_owned(),
+                count: count.iter().map(|word| (*word).to_owned()).collect(),
+            }),
+            _ => None,
         };
-        let reasons = unit.reasons(&id, &self.said, &Planned(planned))?;
+        let state = if running { State::Started } else { State::Stopped };
+        let (restart, reload) = (self.said.all("restart"), self.said.all("reload"));
+        let name = name.parse().map_err(unknown)?;
+        let unit = Unit::watching(name, (enabled, state), restart, reload, load).map_err(unknown)?;
+        let planned = Planned { steps: planned, keys: &BTreeMap::new() };
+        let mut reasons = unit.reasons(&id, &self.said, &planned)?;
+        let effect = if reasons.is_empty() { Effect::Quiet } else { unit.effect(&self.said, &reasons)? };
+        let (effect, loss) = unit.with_loss(&self.said, effect);
+        reasons.extend(loss);
         let was = match (enabled, running) {
             (true, true) => "enabled and running",
             (true, false) => "enabled and not running",
@@ -374,7 +382,6 @@ impl<'a> Entry<'a> {
             [] => format!("{was}, as before role {role}"),
             reasons => format!("{}; before role {role} it was {was}", reasons.join(", ")),
         };
-        let effect = if reasons.is_empty() { Effect::Quiet } else { unit.effect(&self.said, &reasons)? };
         let state = if running { "started" } else { "stopped" };
         let words = [unit.name.to_string(), enabled.to_string(), state.to_owned()];
         let calls = vec![self.call("unit_back", words.into_iter().chain(unit.watched()))];

@@ -19,13 +19,20 @@ impl Plan {
         self.stages.iter().all(|stage| stage.batches.iter().all(|batch| batch.steps.is_empty()))
     }
 
+    /// What stops on which host, in the words of the step that stops it.
+    pub fn stops(&self) -> impl Iterator<Item = (&HostName, &Step)> {
+        self.steps().filter(|(_, step)| step.change.effect == Effect::Stop)
+    }
+
     /// Files of removed roles that are left because somebody changed them.
     pub fn left_files(&self) -> impl Iterator<Item = (&HostName, &Step)> {
+        self.steps().filter(|(_, step)| step.id.0.starts_with("leave file "))
+    }
+
+    fn steps(&self) -> impl Iterator<Item = (&HostName, &Step)> {
         let batches = self.stages.iter().flat_map(|stage| &stage.batches);
         let steps = batches.flat_map(|batch| &batch.steps);
-        steps
-            .flat_map(|(host, steps)| steps.iter().map(move |step| (host, step)))
-            .filter(|(_, step)| step.id.0.starts_with("leave file "))
+        steps.flat_map(|(host, steps)| steps.iter().map(move |step| (host, step)))
     }
 
     /// How many steps the plan has on each host that it changes.
@@ -113,6 +120,8 @@ pub enum Effect {
     Start,
     /// Something that serves is interrupted.
     Restart,
+    /// The same, and what runs in it stops with it: one host after another, whatever their number.
+    Stop,
 }
 
 /// What a plan must know of a cluster that may be alive already.

@@ -4,6 +4,7 @@
 //! of `check --connect`. Everything but [`peers`] is told by the one observe script.
 
 mod address;
+mod asks;
 mod clock;
 mod kernel;
 pub mod peers;
@@ -147,7 +148,9 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
         findings.extend(refused(subject));
         findings.extend(places::judge(subject));
         let address = addresses.get(&subject.wanted.host.name).copied();
-        findings.extend(ports::judge(subject, address, &ports::sockets(subject.observation)));
+        let sockets = ports::sockets(subject.observation);
+        findings.extend(ports::judge(subject, address, &sockets));
+        findings.extend(asks::judge(subject.wanted, subject.facts, address, &sockets));
         findings.extend(identity(subject, marker));
     }
     let clocks = subjects.iter().map(|subject| (subject.name(), subject.clock));

@@ -34,8 +34,9 @@ pub(super) enum Owner {
 }
 
 pub(super) fn probe(wanted: &WantedHost) -> Option<(StepId, Call)> {
-    let numbers: BTreeSet<u16> =
-        wanted.roles.iter().flat_map(|role| &role.ports).map(|port| port.number).collect();
+    let own = wanted.roles.iter().flat_map(|role| &role.ports).map(|port| port.number);
+    let asked = wanted.roles.iter().flat_map(|role| &role.asks).map(|ask| ask.number);
+    let numbers: BTreeSet<u16> = own.chain(asked).collect();
     if numbers.is_empty() {
         return None;
     }
@@ -149,7 +150,7 @@ fn addresses(port: &WantedPort, address: Option<IpAddr>) -> Vec<IpAddr> {
     usual.into_iter().chain(port.on.iter().copied()).collect()
 }
 
-fn collides(port: &WantedPort, address: Option<IpAddr>, socket: &Socket) -> bool {
+pub(super) fn collides(port: &WantedPort, address: Option<IpAddr>, socket: &Socket) -> bool {
     port.number == socket.port
         && port.protocols.contains(&socket.protocol)
         && (socket.address.is_unspecified()

@@ -43,6 +43,9 @@ impl Mount {
             state: State::Started,
             restart_on: vec![self.unit_file()?],
             reload_on: vec![],
+            reload_keys: Vec::new(),
+            load: None,
+            wait: None,
         })
     }
 

@@ -15,7 +15,9 @@ mod variables;
 mod wanted;
 
 pub use check::{check, load_inventory, shown};
-pub use model::{Filesystem, From, Generate, Port, Protocol, Refusal, Role, RoleSet, Variable, VariableType};
+pub use model::{
+    Ask, Filesystem, From, Generate, Port, Protocol, Refusal, Role, RoleSet, Variable, VariableType,
+};
 pub use proof::{Asked, Lookup, Proof, Proven, RecordType};
 pub use render::{RenderError, Renderer, merge};
 pub use rules::Rule;
@@ -23,6 +25,6 @@ pub use schema::schema;
 pub use types::Fault;
 pub use variables::variables;
 pub use wanted::{
-    ClusterAddresses, Condition, Refused, Wanted, WantedError, WantedFilesystem, WantedHost, WantedPort,
-    WantedProof, WantedRole, declared_address, variables_to_generate,
+    ClusterAddresses, Condition, Refused, Wanted, WantedAsk, WantedError, WantedFilesystem, WantedHost,
+    WantedPort, WantedProof, WantedRole, declared_address, variables_to_generate,
 };

@@ -41,6 +41,8 @@ pub struct Role {
     pub ports: Vec<Port>,
     /// File systems that the host's kernel must have.
     pub filesystems: Vec<Filesystem>,
+    /// Ports at which its programs ask others of their host.
+    pub asks: Vec<Ask>,
     /// What it cannot be set up on.
     pub refuse: Vec<Refusal>,
     /// Real uses of what it sets up, as written: `{name: …, lookup: {…}}`. Rendered for each host.
@@ -92,6 +94,19 @@ pub struct Port {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
     pub doc: String,
+}
+
+/// A port at which somebody must answer programs of a role that have a loopback of their own, as containers do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ask {
+    pub port: u16,
+    pub protocol: Protocol,
+    /// A list of addresses or an expression; null among them is the host's cluster address.
+    pub at: Value,
+    /// What is asked there.
+    pub doc: String,
+    /// What an operator can do when nobody answers.
+    pub help: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::load::Folder;
 use super::{
-    Filesystem, From, Generate, Port, Protocol, Refusal, Renderer, Role, Rule, Variable, VariableType,
+    Ask, Filesystem, From, Generate, Port, Protocol, Refusal, Renderer, Role, Rule, Variable, VariableType,
 };
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
@@ -24,6 +24,7 @@ const KEYS: &[&str] = &[
     "resources",
     "ports",
     "filesystems",
+    "asks",
     "refuse",
     "verify",
     "gate",
@@ -36,6 +37,7 @@ const FILESYSTEM_KEYS: &[&str] = &["name", "when", "remedy"];
 const VARIABLE_KEYS: &[&str] =
     &["type", "default", "optional", "secret", "generate", "doc", "choices", "of", "fields"];
 const FIELD_KEYS: &[&str] = &["type", "default", "optional", "doc", "choices", "of", "fields"];
+const ASK_KEYS: &[&str] = &["port", "protocol", "at", "doc", "help"];
 const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "at", "when", "doc"];
 const REFUSAL_KEYS: &[&str] = &["when", "reason", "remedy"];
 
@@ -145,6 +147,12 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             filesystems.extend(filesystem(reader, item));
         }
     }
+    let mut asks = Vec::new();
+    if let Some(node) = fields.written("asks") {
+        for item in reader.items(node, "`asks`", "a list of ports that are asked") {
+            asks.extend(ask(reader, item));
+        }
+    }
     let mut refuse = Vec::new();
     if let Some(node) = fields.written("refuse") {
         for item in reader.items(node, "`refuse`", "a list of refusals") {
@@ -171,6 +179,7 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         resources,
         ports,
         filesystems,
+        asks,
         refuse,
         verify,
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
@@ -283,6 +292,31 @@ fn refusal<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Refusal> {
     let reason = text("reason", "what was seen");
     let remedy = text("remedy", "what the operator can do");
     Some(Refusal { when: when?, reason: reason?, remedy: remedy? })
+}
+
+/// `{ port: 53, protocol: udp, at: [10.0.0.1], doc: …, help: … }`.
+fn ask<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Ask> {
+    let fields = reader.fields(node, "a port that is asked", ASK_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    if let Some(missing) = ASK_KEYS.iter().find(|key| fields.written(key).is_none()) {
+        let problem = reader.document.error(node.span, format!("a port that is asked has no `{missing}`"));
+        reader.note(problem.help("which port and protocol, at which addresses, for what, and what helps"));
+        return None;
+    }
+    let number = fields.written("port")?;
+    let port = number.to_json().as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+    if port.is_none() {
+        reader.wrong_type(number, "`port`", "a port from 1 to 65535");
+    }
+    let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+    Some(Ask {
+        port: port?,
+        protocol: reader.choice(fields.written("protocol")?, "`protocol`", &protocols)?,
+        at: fields.written("at")?.to_json(),
+        doc: reader.text(fields.written("doc")?, "`doc`")?.value.trim().to_owned(),
+        help: reader.text(fields.written("help")?, "`help`")?.value.trim().to_owned(),
+    })
 }
 
 fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {

@@ -21,6 +21,8 @@ pub struct Proof {
     pub if_exists: Option<HostPath>,
     /// It must only be right afterwards if it was right before.
     pub as_before: bool,
+    /// Not asked by the observe script: it takes long, or leaves traces while it runs.
+    pub after_changes: bool,
 }
 
 /// The same as a role writes it.
@@ -33,13 +35,15 @@ struct Written {
     if_exists: Option<HostPath>,
     #[serde(default)]
     as_before: bool,
+    #[serde(default)]
+    after_changes: bool,
 }
 
 impl TryFrom<Written> for Proof {
     type Error = String;
 
     fn try_from(written: Written) -> Result<Self, String> {
-        let Written { name, if_exists, as_before, .. } = written;
+        let Written { name, if_exists, as_before, after_changes, .. } = written;
         let asked = match (written.lookup, written.command) {
             (Some(lookup), None) => Asked::Lookup(lookup),
             (None, Some(command)) if command.first().is_some_and(|word| !word.is_empty()) => {
@@ -47,7 +51,7 @@ impl TryFrom<Written> for Proof {
             }
             _ => return Err(format!("`{name}` needs either a `lookup` or a `command` with its program")),
         };
-        Ok(Self { name, asked, if_exists, as_before })
+        Ok(Self { name, asked, if_exists, as_before, after_changes })
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use super::proof::{Asked, Proof};
-use super::{From, Port, Protocol, Refusal, RenderError, Renderer, Role, RoleSet, variables};
+use super::{Ask, From, Port, Protocol, Refusal, RenderError, Renderer, Role, RoleSet, variables};
 use crate::facts::Facts;
 use crate::inventory::{ClusterName, Host, HostName, Inventory, RoleName};
 use crate::plan::StepId;
@@ -55,6 +55,7 @@ pub struct WantedRole {
     pub resources: Vec<Resource>,
     pub ports: Vec<WantedPort>,
     pub filesystems: Vec<WantedFilesystem>,
+    pub asks: Vec<WantedAsk>,
     /// Real uses of what it sets up.
     pub proofs: Vec<WantedProof>,
     /// Why it cannot be set up here; known once the host is [`Wanted::settled`].
@@ -117,6 +118,17 @@ pub struct WantedPort {
     pub doc: String,
     /// Whether it listens at all, where only facts decide that.
     pub when: Option<Condition>,
+}
+
+/// A port at which somebody on the host must answer a role's programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedAsk {
+    pub number: u16,
+    pub protocol: Protocol,
+    /// `None`: the host's cluster address.
+    pub at: Vec<Option<IpAddr>>,
+    pub doc: String,
+    pub help: String,
 }
 
 /// Why an inventory cannot be turned into wanted states.
@@ -336,6 +348,7 @@ fn wanted_role(
     let (mut made, mut ports, mut parts) = (Made::default(), Vec::new(), Vec::new());
     let mut filesystems = Vec::new();
     let render = |source| WantedError::Render { host: host.name.clone(), source };
+    let mut asks = Vec::new();
     for part in roles.closure([&role.name]) {
         for (name, source) in &part.define {
             let place = format!("role `{}`, define `{name}`", part.name);
@@ -394,6 +407,10 @@ fn wanted_role(
                 remedy: filesystem.remedy.clone(),
             }));
         }
+        for (index, raw) in part.asks.iter().enumerate() {
+            let place = format!("role `{}`, asks[{index}]", part.name);
+            asks.push(wanted_ask(renderer, place, &host.name, raw, &scope)?);
+        }
         parts.push(part.name.clone());
     }
     Ok(WantedRole {
@@ -404,6 +421,7 @@ fn wanted_role(
         resources: made.resources,
         ports,
         filesystems,
+        asks,
         proofs,
         refused: Vec::new(),
         refusals,
@@ -559,6 +577,27 @@ fn wanted_port(
         doc: port.doc.clone(),
         when: None,
     }))
+}
+
+fn wanted_ask(
+    renderer: &Renderer,
+    place: String,
+    host: &HostName,
+    ask: &Ask,
+    scope: &Map<String, Value>,
+) -> Result<WantedAsk, WantedError> {
+    let at = renderer
+        .value(&place, &ask.at, scope, &[])
+        .map_err(|source| WantedError::Render { host: host.clone(), source })?;
+    let address = |item: &Value| match item {
+        Value::Null => Some(None),
+        item => item.as_str()?.parse().ok().map(Some),
+    };
+    let Some(at) = at.as_array().and_then(|items| items.iter().map(address).collect()) else {
+        return Err(WantedError::Port { host: host.clone(), place, value: at });
+    };
+    let (number, protocol) = (ask.port, ask.protocol);
+    Ok(WantedAsk { number, protocol, at, doc: ask.doc.clone(), help: ask.help.clone() })
 }
 
 /// What templates and expressions may name.

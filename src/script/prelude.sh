@@ -682,12 +682,37 @@ undo_directory() {
   esac
 }
 
+# Prints the words of the probe of $unit, a line each: RESTART-COUNT PATH... [carries:WORD...].
+undo_unit_ask() {
+  asking=unit_probe words=-2
+  for word in "$@"; do
+    case $word in carries:*) asking=unit_load_probe words=$((words + 1)) ;; esac
+  done
+  printf '%s\n' "$asking"
+  # The first two are for people.
+  left=2
+  [ "$words" -lt 0 ] || printf '%s\n' "$words"
+  for word in "$@"; do
+    case $word in
+      carries:*)
+        [ "$left" -gt 0 ] || printf '%s\n' "${word#carries:}"
+        left=$((left - 1))
+        ;;
+    esac
+  done
+  printf '%s\n' "$unit"
+  for word in "$@"; do
+    case $word in carries:*) ;; *) printf '%s\n' "$word" ;; esac
+  done
+}
+
 # Prints a part of a unit's entry, before as it was observed: what|now|ask UNIT UNIT-FILE-STATE ACTIVE-STATE RESTART-COUNT PATH...
+# [carries:NAME carries:WHAT carries:WORD...], what stops with it and the command that counts it.
 undo_unit() {
   part=$1 unit=$2 enabled=$3 active=$4
   shift 4
   case $part in
-    ask) printf '%s\n' unit_probe "$unit" "$@" ;;
+    ask) undo_unit_ask "$@" ;;
     what)
       undo_line kind unit
       undo_line at "$unit"
@@ -699,7 +724,10 @@ undo_unit() {
       count=$1
       shift
       for path in "$@"; do
-        if [ "$count" -gt 0 ]; then undo_line restart "$path"; else undo_line reload "$path"; fi
+        case $path in
+          carries:*) undo_line carries "${path#carries:}" ;;
+          *) if [ "$count" -gt 0 ]; then undo_line restart "$path"; else undo_line reload "$path"; fi ;;
+        esac
         count=$((count - 1))
       done
       ;;
@@ -748,7 +776,7 @@ undo_seen() {
   entry=$1
   shift
   while IFS= read -r word; do set -- "$@" "$word"; done <"$entry/ask"
-  case ${1:-} in file_probe | directory_probe | unit_probe) "$@" ;; esac
+  case ${1:-} in file_probe | directory_probe | unit_probe | unit_load_probe) "$@" ;; esac
 }
 
 # Step: forgets a thing of the ledger.
@@ -842,6 +870,14 @@ package_probe() {
   done
 }
 
+# Probe: PROGRAM NAME...: where the program is; if nowhere, which of the packages are installed.
+package_program_probe() {
+  found=$(command -v "$1") || found=absent
+  say program "$found"
+  shift
+  [ "$found" != absent ] || package_probe "$@"
+}
+
 # Whether one package is installed, by $manager and what it $listed.
 package_installed() {
   case $manager in
@@ -866,6 +902,30 @@ package_install() {
     dnf) dnf -q -y install "$@" ;;
     apk) apk add --no-progress "$@" ;;
     *) fail "no package manager found: apt-get, dnf or apk" ;;
+  esac
+}
+
+# Step: COUNT KNOWN... NAME...: installs packages, and those of the first COUNT that the distribution has.
+package_install_known() {
+  left=$1
+  shift
+  manager=$(package_manager)
+  if [ "$manager" = apt ] && ! apt_listed; then apt-get -q update || true; fi
+  for name in "$@"; do
+    shift
+    if [ "$left" -le 0 ] || package_known "$name"; then set -- "$@" "$name"; fi
+    left=$((left - 1))
+  done
+  package_install "$@"
+}
+
+# Whether the distribution has a package, by $manager.
+package_known() {
+  case $manager in
+    apt) apt-cache show --no-all-versions "$1" >/dev/null 2>&1 ;;
+    dnf) dnf -q list "$1" >/dev/null 2>&1 ;;
+    apk) apk search -q -x "$1" 2>/dev/null | grep -q . ;;
+    *) return 1 ;;
   esac
 }
 
@@ -1214,13 +1274,17 @@ property() {
 
 # Prints a digest of what the first COUNT paths hold, and then what sha256sum adds to it: COUNT PATH...
 # Of a link it takes where it leads, and size and time of what is there: a program of 100 MB is not read on each run.
+# Of `json:KEY,KEY:PATH` it takes all but these keys.
 fingerprint() {
   left=$1
   shift
   for path in "$@"; do
     [ "$left" -gt 0 ] || break
     left=$((left - 1))
-    if [ -L "$path" ]; then
+    if [ "$path" != "${path#json:}" ]; then
+      path=${path#json:}
+      json_without "${path%%:*}" "${path#*:}"
+    elif [ -L "$path" ]; then
       printf 'link %s %s %s\n' "$path" "$(readlink "$path")" "$(stat -L -c '%s %Y' "$path" 2>/dev/null)"
     elif [ -d "$path" ]; then
       find "$path" -type f | sort | while IFS= read -r file; do printf 'file %s %s\n' "$file" "$(digest "$file")"; done
@@ -1229,6 +1293,65 @@ fingerprint() {
       printf 'file %s %s\n' "$path" "$sum"
     fi
   done | sha256sum
+}
+
+# Prints the members of a JSON object, one a line, without those whose keys are listed and without white space, so
+# that layout makes no difference: KEY,KEY FILE
+json_without() {
+  [ -e "$2" ] || return 0
+  tr -d '\n\r\t' <"$2" | awk -v keys=",$1," '
+    function member() {
+      key = part
+      sub(/":.*/, "", key)
+      if (part != "" && !index(keys, "," substr(key, 2) ",")) print part
+      part = ""
+    }
+    {
+      for (i = 1; i <= length($0); i++) {
+        c = substr($0, i, 1)
+        if (quoted) {
+          if (c == "\\") c = c substr($0, ++i, 1)
+          else if (c == "\"") quoted = 0
+        } else if (c == " ") continue
+        else if (c == "\"") quoted = 1
+        else if (c == "{" || c == "[") { if (++depth == 1) continue }
+        else if (c == "}" || c == "]") { if (--depth == 0) continue }
+        else if (c == "," && depth == 1) { member(); continue }
+        part = part c
+      }
+    }
+    END { member() }'
+}
+
+# Whether a unit started after what makes it restart was last changed: then it runs with what is there, whoever
+# started it. UNIT RESTART-COUNT PATH...
+unit_is_fresh() {
+  started=$(
+    export TZ=UTC0
+    unit_state "$1" ExecMainStartTimestamp
+    property ExecMainStartTimestamp
+  )
+  # `Sat 2026-11-21 03:42:09 UTC`; a date of busybox knows no days of the week.
+  started=${started#* }
+  started=$(date -u -d "${started% UTC}" +%s 2>/dev/null) || return 1
+  left=$2
+  shift 2
+  for path in "$@"; do
+    [ "$left" -gt 0 ] || break
+    left=$((left - 1))
+    [ "$path" = "${path#json:}" ] || path=${path#json:*:}
+    [ -e "$path" ] || return 1
+    for changed in $(find "$path" -exec stat -c %Z {} +) "$(stat -L -c %Z "$path")"; do
+      [ "$changed" -lt "$started" ] || return 1
+    done
+  done
+}
+
+# The same for all that it watches.
+unit_is_all_fresh() {
+  name=$1
+  shift 2
+  unit_is_fresh "$name" "$#" "$@"
 }
 
 # Sets $restart_mark and $reload_mark, the fingerprints of what a unit watches: RESTART-COUNT PATH...
@@ -1269,24 +1392,51 @@ unit_probe() {
     say "$name" "$value"
   done
   unit_saved "$1"
+  unit=$1
   shift
   unit_marks "$@"
+  if [ "$restart_mark" != "$restart_saved" ] && unit_is_fresh "$unit" "$@"; then say fresh restart; fi
+  if [ "$reload_mark" != "$reload_saved" ] && unit_is_all_fresh "$unit" "$@"; then say fresh reload; fi
   say restart-saved "$restart_saved"
   say restart-mark "$restart_mark"
   say reload-saved "$reload_saved"
   say reload-mark "$reload_mark"
 }
 
-# Prints what a unit needs, from what this host shows now: start, restart, reload or nothing.
+# Probe: the same, and the number that a command prints, of those who stop when the unit does: WORDS COMMAND... UNIT
+# RESTART-COUNT PATH...
+unit_load_probe() {
+  words=$1
+  shift
+  load=$(unit_load "$words" "$@") || load=''
+  shift "$words"
+  unit_probe "$@"
+  say load "$load"
+}
+
+# Runs its first WORDS arguments after the number itself.
+unit_load() {
+  words=$1 all=$#
+  shift
+  for word in "$@"; do
+    [ "$words" -gt 0 ] || break
+    words=$((words - 1))
+    set -- "$@" "$word"
+  done
+  shift "$((all - 1))"
+  command "$@" 2>/dev/null 3>&-
+}
+
+# Prints what a unit needs, from what this host shows now: start, restart, reload or nothing: UNIT RESTART-COUNT PATH...
 # Uses $active, $sub, and the marks, saved and current.
 unit_action() {
   case $active/$sub in
     inactive/* | failed/* | deactivating/*) printf start ;;
     */auto-restart*) printf restart ;;
     *)
-      if [ "$restart_mark" != none ] && [ "$restart_mark" != "$restart_saved" ]; then
+      if [ "$restart_mark" != none ] && [ "$restart_mark" != "$restart_saved" ] && ! unit_is_fresh "$@"; then
         printf restart
-      elif [ "$reload_mark" != none ] && [ "$reload_mark" != "$reload_saved" ]; then
+      elif [ "$reload_mark" != none ] && [ "$reload_mark" != "$reload_saved" ] && ! unit_is_all_fresh "$@"; then
         printf reload
       fi
       ;;
@@ -1319,7 +1469,7 @@ unit_converge() {
   active=$(property ActiveState) sub=$(property SubState)
   unit_saved "$unit"
   unit_marks "$@"
-  action=$(unit_action)
+  action=$(unit_action "$unit" "$@")
   case $action in
     start | restart)
       unit_order reset-failed -- "$unit" 2>/dev/null || true
@@ -1377,6 +1527,22 @@ unit_watch() {
     sleep 0.1 2>/dev/null || sleep 1
     looks=$((looks - 1))
   done
+}
+
+# Step: UNIT SECONDS: waits until a unit that was started is there for others.
+unit_await() {
+  looks=$(($2 * 5))
+  while [ "$looks" -gt 0 ]; do
+    unit_state "$1" ActiveState SubState Job
+    case $(property ActiveState)/$(property Job) in
+      active/ | active/0 | inactive/ | inactive/0) return 0 ;;
+      failed/ | failed/0) break ;;
+    esac
+    # As above.
+    sleep 0.2 2>/dev/null || sleep 1
+    looks=$((looks - 1))
+  done
+  unit_trouble "$1"
 }
 
 # Ends the step with why a unit does not run and the end of its journal. Its fingerprints are forgotten: whatever was
