@@ -27,12 +27,49 @@ pub fn load_inventory(
     if problems.iter().any(Diagnostic::is_error) {
         return Err(problems);
     }
-    match draft.and_then(|draft| draft.inventory(home)) {
-        Some(inventory) => Ok((inventory, problems)),
+    match draft.and_then(|draft| Some((draft.inventory(home)?, draft))) {
+        Some((inventory, draft)) => {
+            problems.extend(unmet(&inventory, &draft, roles));
+            diagnostic::sort(&mut problems);
+            if problems.iter().any(Diagnostic::is_error) { Err(problems) } else { Ok((inventory, problems)) }
+        }
         // A draft without a document or a cluster name has an error, so this cannot be reached; an
         // empty list of reasons would still be a refusal.
         None => Err(problems),
     }
+}
+
+/// What roles require of the hosts that have them, each condition told once for all hosts that fail it.
+fn unmet(inventory: &Inventory, draft: &Draft, roles: &RoleSet) -> Vec<Diagnostic> {
+    let found = match super::unmet(inventory, roles) {
+        Ok(found) => found,
+        Err(error) => return vec![Diagnostic::error(format!("{error}: {}", chain(&error)))],
+    };
+    let check = Check::new(draft, roles);
+    let mut problems: Vec<(&super::Unmet<'_>, Vec<usize>)> = Vec::new();
+    for one in &found {
+        let Some(host) = draft.hosts.iter().position(|host| host.name.value == *one.host) else { continue };
+        match problems.iter_mut().find(|(known, _)| known.require == one.require) {
+            Some((_, hosts)) => hosts.push(host),
+            None => problems.push((one, vec![host])),
+        }
+    }
+    let tell = |(one, hosts): (&super::Unmet<'_>, Vec<usize>)| {
+        let message = format!("role `{}` on {}: {}", one.role, check.these(&hosts), one.require.message);
+        let problem = match check.having(one.role).into_iter().find(|(host, _)| *host == hosts[0]) {
+            Some((_, span)) => draft.document.error(span, message).label("not possible here"),
+            None => Diagnostic::error(message),
+        };
+        problem.help(one.require.help.clone())
+    };
+    problems.into_iter().map(tell).collect()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 /// Everything that is wrong between a draft and the roles.

@@ -12,12 +12,12 @@ mod variables;
 mod wanted;
 
 pub use check::{check, load_inventory, shown};
-pub use model::{From, Generate, Port, Protocol, Role, RoleSet, Variable, VariableType};
+pub use model::{From, Generate, Port, Protocol, Require, Role, RoleSet, Variable, VariableType};
 pub use render::{RenderError, Renderer, merge};
 pub use schema::schema;
 pub use types::Fault;
 pub use variables::variables;
 pub use wanted::{
-    ClusterAddresses, Wanted, WantedError, WantedHost, WantedPort, WantedRole, declared_address,
-    variables_to_generate,
+    ClusterAddresses, Unmet, Wanted, WantedError, WantedHost, WantedPort, WantedRole, declared_address,
+    unmet, variables_to_generate,
 };

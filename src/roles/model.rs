@@ -36,12 +36,24 @@ pub struct Role {
     pub resources: Vec<Value>,
     /// Ports on which its programs listen.
     pub ports: Vec<Port>,
+    /// What must hold on every host that has it, beyond what the types of variables say.
+    pub require: Vec<Require>,
     /// The gate that closes its activation, by name.
     pub gate: Option<String>,
     /// Members of a quorum: an even or single count of hosts is warned about.
     pub quorum: bool,
     /// By file name under `templates/`.
     pub templates: IndexMap<String, String>,
+}
+
+/// A condition on the variables and roles of a host, checked before any host is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Require {
+    /// An expression that must hold.
+    pub that: String,
+    /// What is wrong where it does not; follows the names of role and host.
+    pub message: String,
+    pub help: String,
 }
 
 /// A port on which a program of a role listens, as written: number and addresses may be expressions.

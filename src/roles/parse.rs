@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::load::Folder;
-use super::{From, Generate, Port, Protocol, Renderer, Role, Variable, VariableType};
+use super::{From, Generate, Port, Protocol, Renderer, Require, Role, Variable, VariableType};
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
 use crate::inventory::{RoleName, yaml};
@@ -20,11 +20,13 @@ const KEYS: &[&str] = &[
     "define",
     "resources",
     "ports",
+    "require",
     "gate",
     "quorum",
 ];
 /// Keys of a resource that are no kind.
 const BESIDE_KIND: [&str; 2] = ["when", "for_each"];
+const REQUIRE_KEYS: &[&str] = &["that", "message", "help"];
 const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "doc"];
 const VARIABLE_KEYS: &[&str] = &["type", "default", "optional", "secret", "generate", "doc", "choices", "of"];
 
@@ -122,6 +124,12 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             ports.extend(port(reader, item));
         }
     }
+    let mut require = Vec::new();
+    if let Some(node) = fields.written("require") {
+        for item in reader.items(node, "`require`", "a list of conditions") {
+            require.extend(condition(reader, item));
+        }
+    }
     Role {
         name,
         doc: doc.unwrap_or_default(),
@@ -133,10 +141,30 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         define,
         resources,
         ports,
+        require,
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
         quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
         templates,
     }
+}
+
+/// `{ that: "{{ nfs.exports }}", message: …, help: … }`.
+fn condition<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Require> {
+    let document = reader.document;
+    let fields = reader.fields(node, "a condition", REQUIRE_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    let mut text = |key: &str, help: &str| match fields.written(key) {
+        Some(node) => reader.text(node, &format!("`{key}`")).map(|text| text.value),
+        None => {
+            reader.note(document.error(node.span, format!("a condition has no `{key}`")).help(help));
+            None
+        }
+    };
+    let that = text("that", "an expression that must hold: `\"{{ nomad.retry_join }}\"`");
+    let message = text("message", "what is wrong where it does not hold");
+    let help = text("help", "what the operator can do about it");
+    Some(Require { that: that?, message: message?, help: help? })
 }
 
 /// `{ port: 8301, protocol: tcp+udp, from: cluster, doc: … }`.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::{From, Port, Protocol, RenderError, Renderer, Role, RoleSet, variables};
+use super::{From, Port, Protocol, RenderError, Renderer, Require, Role, RoleSet, variables};
 use crate::facts::Facts;
 use crate::inventory::{ClusterName, Host, HostName, Inventory, RoleName};
 use crate::plan::StepId;
@@ -165,6 +165,58 @@ pub fn variables_to_generate(inventory: &Inventory, roles: &RoleSet) -> BTreeMap
         .collect()
 }
 
+/// A condition of a role that does not hold on a host.
+pub struct Unmet<'a> {
+    pub host: &'a HostName,
+    /// The role as the inventory writes it; the condition may be one of a role that it includes.
+    pub role: &'a RoleName,
+    pub require: &'a Require,
+}
+
+/// Every condition that does not hold, host by host.
+pub fn unmet<'a>(inventory: &'a Inventory, roles: &'a RoleSet) -> Result<Vec<Unmet<'a>>, WantedError> {
+    let renderer = Renderer::default();
+    let everyone: Vec<&Host> = inventory.hosts.iter().collect();
+    let mut found: Vec<Unmet> = Vec::new();
+    for host in &inventory.hosts {
+        let variables = variables(roles, host);
+        for role in &host.roles {
+            let mut scope = scope(&inventory.cluster, &everyone, host, &variables, &ClusterAddresses::new());
+            for part in roles.closure([role]).into_iter() {
+                let render = |source| WantedError::Render { host: host.name.clone(), source };
+                define(&renderer, part, &mut scope).map_err(render)?;
+                for (index, require) in part.require.iter().enumerate() {
+                    let place = format!("role `{}`, require[{index}]", part.name);
+                    let raw = Value::String(require.that.clone());
+                    let holds = is_true(&renderer.value(&place, &raw, &scope, &[]).map_err(render)?);
+                    // Two roles may include the one that says so.
+                    let told = found.iter().any(|known| *known.host == host.name && known.require == require);
+                    if !holds && !told {
+                        found.push(Unmet { host: &host.name, role, require });
+                    }
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Adds what a role defines to the scope; returns the same by name.
+fn define(
+    renderer: &Renderer,
+    part: &Role,
+    scope: &mut Map<String, Value>,
+) -> Result<Map<String, Value>, RenderError> {
+    let mut defined = Map::new();
+    for (name, source) in &part.define {
+        let place = format!("role `{}`, define `{name}`", part.name);
+        let value = renderer.value(&place, &Value::String(source.clone()), scope, &[])?;
+        scope.insert(name.clone(), value.clone());
+        defined.insert(name.clone(), value);
+    }
+    Ok(defined)
+}
+
 fn wanted_role(
     renderer: &Renderer,
     inventory: &Inventory,
@@ -179,13 +231,7 @@ fn wanted_role(
     let (mut made, mut ports, mut parts) = (Made::default(), Vec::new(), Vec::new());
     let render = |source| WantedError::Render { host: host.name.clone(), source };
     for part in roles.closure([&role.name]) {
-        for (name, source) in &part.define {
-            let place = format!("role `{}`, define `{name}`", part.name);
-            let value =
-                renderer.value(&place, &Value::String(source.clone()), &scope, &[]).map_err(render)?;
-            scope.insert(name.clone(), value.clone());
-            defined.insert(name.clone(), value);
-        }
+        defined.extend(define(renderer, part, &mut scope).map_err(render)?);
         for (index, raw) in part.resources.iter().enumerate() {
             let place = format!("role `{}`, resources[{index}]", part.name);
             made.add(renderer, &host.name, &place, raw, &scope)?;
