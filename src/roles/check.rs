@@ -9,6 +9,9 @@ use crate::inventory::reader::{list, nearest};
 use crate::inventory::{self, Draft, HostName, Inventory, RoleName};
 use crate::report::{Diagnostic, diagnostic};
 
+/// The role whose hosts take jobs.
+const NOMAD_SERVER: &str = "nomad-server";
+
 /// Loads an inventory and checks it against the roles: the inventory with its warnings, or
 /// everything that is wrong with it, in the order of the file.
 ///
@@ -28,8 +31,10 @@ pub fn load_inventory(
         return Err(problems);
     }
     match draft.and_then(|draft| Some((draft.inventory(home)?, draft))) {
-        Some((inventory, draft)) => {
+        Some((mut inventory, draft)) => {
             problems.extend(unmet(&inventory, &draft, roles));
+            problems.extend(nowhere_to_run(&inventory, &draft));
+            inventory.jobs = inventory::read_jobs(&draft, &mut problems);
             diagnostic::sort(&mut problems);
             if problems.iter().any(Diagnostic::is_error) { Err(problems) } else { Ok((inventory, problems)) }
         }
@@ -37,6 +42,19 @@ pub fn load_inventory(
         // empty list of reasons would still be a refusal.
         None => Err(problems),
     }
+}
+
+/// Jobs in a cluster without Nomad.
+fn nowhere_to_run(inventory: &Inventory, draft: &Draft) -> Option<Diagnostic> {
+    let job = draft.jobs.first()?;
+    let servers = |host: &inventory::Host| host.roles.iter().any(|role| role.as_str() == NOMAD_SERVER);
+    (!inventory.hosts.iter().any(servers)).then(|| {
+        draft
+            .document
+            .error(job.source.span, format!("jobs need `{NOMAD_SERVER}`, which no host has"))
+            .label("no Nomad to run it")
+            .help(format!("give the role to a group or a host: `roles: [{NOMAD_SERVER}]`"))
+    })
 }
 
 /// What roles require of the hosts that have them, each condition told once for all hosts that fail it.

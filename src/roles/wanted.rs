@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{From, Port, Protocol, RenderError, Renderer, Require, Role, RoleSet, variables};
 use crate::facts::Facts;
 use crate::inventory::{ClusterName, Host, HostName, Inventory, RoleName};
+use crate::jobs::Job;
 use crate::plan::StepId;
 use crate::resource::Resource;
 
@@ -23,6 +24,8 @@ pub struct Wanted {
     pub hosts: Vec<WantedHost>,
     /// Every role that some host has, those that others wait for first.
     pub order: Vec<RoleName>,
+    /// What Nomad is to run, in order of submission.
+    pub jobs: Vec<Job>,
     renderer: Renderer,
 }
 
@@ -103,7 +106,7 @@ impl Wanted {
             }
             hosts.push(WantedHost { host: host.clone(), variables, roles: of_host });
         }
-        Ok(Self { cluster: inventory.cluster.clone(), hosts, order, renderer })
+        Ok(Self { cluster: inventory.cluster.clone(), hosts, order, jobs: inventory.jobs.clone(), renderer })
     }
 
     /// Gives every resource that is pushed from this machine the digest of its file.
