@@ -20,6 +20,7 @@ pub mod http;
 pub mod inventory;
 pub mod jobs;
 pub mod lab;
+pub mod ledger;
 pub mod plan;
 pub mod preflight;
 pub mod releases;

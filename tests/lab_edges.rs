@@ -198,3 +198,24 @@ fn lab_a_kept_connection_saves_the_next_run_its_handshake() {
         lab.ssh(host, "flock -n /run/bootstrap.lock true").exits(0);
     }
 }
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_a_host_that_loses_power_while_it_installs() {
+    let lab = Lab::up(&[]);
+    let mut running = start_up(&lab, &["--timeout", "10s"]);
+    // The download has begun: the release is half-way on the host.
+    poll("node-2 installs", Duration::from_secs(60), || {
+        (lab.ssh("node-2", "ls -d /opt/bootstrap/consul/*").status == 0).then_some(())
+    });
+    lab.lab(&["kill", "node-2"]);
+    let ended = poll("up ends by itself", Duration::from_secs(90), || running.try_wait().unwrap());
+    let log = fs::read_to_string(lab.folder.path().join("up.log")).unwrap();
+    assert_ne!(ended.code(), Some(0), "{log}");
+    assert!(log.contains("node-2: in stage prepare, step") && log.contains("held back"), "{log}");
+    for host in ["node-1", "node-3"] {
+        lab.ssh(host, "test -x /usr/local/bin/consul && ! systemctl is-active --quiet consul").exits(0);
+    }
+    lab.lab(&["start", "node-2"]);
+    assert_converged(&lab);
+}

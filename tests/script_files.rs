@@ -106,6 +106,24 @@ fn links_folders_and_missing_folders_are_errors() {
 }
 
 #[test]
+fn a_link_is_replaced_only_by_who_has_seen_it() {
+    for shell in shells() {
+        let host = Host::new();
+        let target = host.write("target", "theirs");
+        symlink(&target, host.at("link")).unwrap();
+        for (path, seen) in [("link", "link /other"), ("target", "link /other"), ("absent", "link /other")] {
+            let (status, output) = host.apply(shell, vec![write(&host.at(path), "0644", seen, b"x", &[])]);
+            assert!(status == 1 && output.contains("changed on the host"), "{shell:?} {path}: {output}");
+        }
+        let seen = format!("link {target}");
+        let (status, output) = host.apply(shell, vec![write(&host.at("link"), "0644", &seen, b"ours", &[])]);
+        assert_eq!((status, host.read("link")), (0, b"ours".to_vec()), "{shell:?}: {output}");
+        assert_eq!(host.read("target"), b"theirs", "{shell:?}");
+        assert!(!std::fs::symlink_metadata(host.at("link")).unwrap().is_symlink(), "{shell:?}");
+    }
+}
+
+#[test]
 fn damaged_content_never_lands() {
     for shell in shells() {
         let host = Host::new();

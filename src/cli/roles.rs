@@ -117,6 +117,9 @@ fn describe(roles: &RoleSet, role: &Role) -> String {
     if let Some(gate) = &role.gate {
         text += &format!("{:<10} {gate}\n", "gate");
     }
+    if role.removable {
+        text += &format!("{:<10} what it changes is put back when a host has it no more\n", "removable");
+    }
     let ports = ports(roles, role);
     if !ports.is_empty() {
         text += "\nPorts:\n";
@@ -179,7 +182,7 @@ fn as_json(roles: &RoleSet, role: &Role) -> Value {
     });
     json!({
         "name": role.name, "doc": role.doc, "includes": role.includes, "needs": role.needs,
-        "conflicts": role.conflicts, "after": role.after, "gate": role.gate, "quorum": role.quorum,
+        "conflicts": role.conflicts, "after": role.after, "gate": role.gate, "removable": role.removable, "quorum": role.quorum,
         "ports": ports.collect::<Vec<_>>(), "variables": variables.collect::<Vec<_>>(),
     })
 }

@@ -89,7 +89,9 @@ pub enum EngineError {
 /// Why no plan can be made, as a finding; `None` if it is about no host in particular.
 pub(super) fn plan_finding(error: &PlanError) -> Option<Finding> {
     let (host, reason) = match error {
-        PlanError::Resource { host, step, source, .. } => (host, format!("{step}: {}", chain(source))),
+        PlanError::Resource { host, step, source, .. } | PlanError::Ledger { host, step, source } => {
+            (host, format!("{step}: {}", chain(source)))
+        }
         PlanError::SameFile { host, .. } => (host, error.to_string()),
         PlanError::Wanted(WantedError::Render { host, source }) => (host, chain(source)),
         PlanError::Wanted(WantedError::Resource { host, place, source }) => {

@@ -10,6 +10,7 @@ use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, lock, releases
 use crate::cluster::{Answer, Answers, Claim, Gate, Marker, Question, Response, Verdict};
 use crate::facts::{ClockOffset, Facts};
 use crate::inventory::HostName;
+use crate::ledger;
 use crate::plan::{HostSeen, Plan, PlanError, Seen, StepId};
 use crate::preflight::{self, Finding, Subject};
 use crate::report::{Event, Events};
@@ -105,6 +106,7 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
         // First: what a run that was killed still does is over before anything is looked at.
         (StepId(lock::PROBE.to_owned()), Call::new("lock_probe", [])),
         (StepId(MARKER.to_owned()), Call::new("cluster_read", [])),
+        ledger::probe(wanted.roles.iter().flat_map(|role| &role.resources)),
     ];
     let mut asked = BTreeSet::new();
     for role in &wanted.roles {

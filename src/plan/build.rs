@@ -6,6 +6,7 @@ use super::batch::batches;
 use super::{Change, Effect, Plan, Situation, Stage, StageName, Step, StepId};
 use crate::facts::{ClockOffset, Facts};
 use crate::inventory::{HostName, RoleName};
+use crate::ledger::{self, Removal};
 use crate::resource::{Download, Phase, Planned};
 use crate::roles::{ClusterAddresses, Wanted, WantedError, WantedHost};
 use crate::script::{Arg, Call, Observation};
@@ -52,6 +53,8 @@ pub enum PlanError {
     SameFile { host: HostName, first: StepId, second: StepId },
     #[error("host `{host}`, role `{role}`: {step}")]
     Resource { host: HostName, role: RoleName, step: StepId, source: crate::resource::Error },
+    #[error("host `{host}`, what a removed role left: {step}")]
+    Ledger { host: HostName, step: StepId, source: crate::resource::Error },
 }
 
 /// The releases that hosts lack and that come from a site.
@@ -73,6 +76,7 @@ impl Plan {
     /// # Errors
     /// All that is wrong on all hosts, not only the first.
     pub fn new(wanted: &Wanted, seen: &Seen) -> Result<Self, Vec<PlanError>> {
+        let mut removals = BTreeMap::new();
         let mut prepare = BTreeMap::new();
         let mut activate: BTreeMap<RoleName, BTreeMap<HostName, Vec<Step>>> = BTreeMap::new();
         let mut errors = Vec::new();
@@ -80,6 +84,9 @@ impl Plan {
             let Some(state) = seen.hosts.get(&host.host.name) else { continue };
             match host_steps(wanted, host, seen, state) {
                 Ok(steps) => {
+                    if !steps.removal.steps.is_empty() {
+                        removals.insert(host.host.name.clone(), steps.removal);
+                    }
                     if !steps.prepare.is_empty() {
                         prepare.insert(host.host.name.clone(), steps.prepare);
                     }
@@ -94,6 +101,13 @@ impl Plan {
             return Err(errors);
         }
         let mut stages = Vec::new();
+        // First: what comes after starts from hosts as they were, with the ports of what is gone free.
+        if !removals.is_empty() {
+            let name = StageName(ledger::stage_name(removals.values()));
+            let steps = removals.into_iter().map(|(host, removal)| (host, removal.steps)).collect();
+            let batches = batches(false, &Situation::default(), steps);
+            stages.push(Stage { name, gate: None, quorum: false, batches });
+        }
         if !prepare.is_empty() {
             stages.push(Stage {
                 name: StageName("prepare".to_owned()),
@@ -119,6 +133,7 @@ impl Plan {
 }
 
 struct HostSteps {
+    removal: Removal,
     prepare: Vec<Step>,
     activate: Vec<(RoleName, Vec<Step>)>,
 }
@@ -129,14 +144,22 @@ fn host_steps(
     seen: &Seen,
     state: &HostSeen,
 ) -> Result<HostSteps, PlanError> {
-    let mut steps = HostSteps { prepare: Vec::new(), activate: Vec::new() };
-    let mut planned: BTreeSet<StepId> = BTreeSet::new();
+    let name = || host.host.name.clone();
+    let removal = ledger::removal(host, &state.observation).map_err(|(step, source)| PlanError::Ledger {
+        host: name(),
+        step,
+        source,
+    })?;
+    // What is put back may be watched by a unit that stays.
+    let mut planned: BTreeSet<StepId> = removal.steps.iter().map(|step| step.id.clone()).collect();
+    let mut steps = HostSteps { removal, prepare: Vec::new(), activate: Vec::new() };
     let mut written: BTreeMap<String, StepId> = BTreeMap::new();
     for role in &host.roles {
         if steps.prepare.is_empty() && state.marker.as_deref() != Some(seen.marker.as_str()) {
             steps.prepare.push(marker_step(&role.name, state, &seen.marker));
         }
         let mut activate = Vec::new();
+        let mut first = role.removable;
         for resource in &role.resources {
             let resource = wanted.resolved(host, role, resource, &state.facts, &seen.addresses)?;
             let id = resource.id();
@@ -152,18 +175,25 @@ fn host_steps(
                 }
                 None => resource,
             };
-            let change = resource.decide(&said, &state.facts, &Planned(&planned)).map_err(|source| {
-                PlanError::Resource {
-                    host: host.host.name.clone(),
-                    role: role.name.clone(),
-                    step: id.clone(),
-                    source,
-                }
-            })?;
-            let Some(change) = change else { continue };
+            let failed = |source| PlanError::Resource {
+                host: name(),
+                role: role.name.clone(),
+                step: id.clone(),
+                source,
+            };
+            let change = resource.decide(&said, &state.facts, &Planned(&planned)).map_err(failed)?;
+            let Some(mut change) = change else { continue };
+            if role.removable {
+                change = ledger::recorded(&role.name, &resource, &said, change).map_err(failed)?;
+            }
+            if std::mem::take(&mut first) {
+                let all = role.resources.iter();
+                let seen = all.map(|resource| (resource, state.observation.of(&resource.id().0)));
+                change.calls.splice(..0, ledger::units(&role.name, seen).map_err(failed)?);
+            }
             if let Some(first) = resource.path().and_then(|path| written.insert(path.to_owned(), id.clone()))
             {
-                return Err(PlanError::SameFile { host: host.host.name.clone(), first, second: id });
+                return Err(PlanError::SameFile { host: name(), first, second: id });
             }
             planned.insert(id.clone());
             let step = Step { id, role: role.name.clone(), change };

@@ -20,6 +20,10 @@ pub struct Exec {
     /// It is done when this command succeeds; it only reads.
     #[serde(default)]
     pub unless: Option<Vec<String>>,
+    /// Takes back what it did, in a removable role: runs when the role is removed, after its files are back. It must
+    /// succeed also when there is nothing to take back: the command or an earlier try may have been cut short.
+    #[serde(default)]
+    pub undo: Option<Vec<String>>,
 }
 
 impl Exec {
@@ -29,7 +33,8 @@ impl Exec {
         if self.creates.is_some() == self.unless.is_some() {
             return Err(Error::Guard { id: self.id().0 });
         }
-        if !runnable(&self.command) || self.unless.as_deref().is_some_and(|words| !runnable(words)) {
+        let mut all = [Some(&self.command), self.unless.as_ref(), self.undo.as_ref()].into_iter().flatten();
+        if !all.all(|words| runnable(words)) {
             return Err(Error::NoProgram { id: self.id().0 });
         }
         Ok(())

@@ -30,6 +30,9 @@ pub struct File {
     /// has its final name in a folder of its own.
     #[serde(default)]
     pub validate: Vec<String>,
+    /// Takes the place of a symbolic link. By default that is refused: somebody else writes what it leads to.
+    #[serde(default, deserialize_with = "super::values::from_text")]
+    pub replace_symlink: bool,
 }
 
 impl File {
@@ -51,7 +54,11 @@ impl File {
             secret: self.secret,
             validate: &self.validate,
         };
-        wanted.decide(&SeenFile::parse(&id, &self.path, seen)?)
+        let seen = match self.replace_symlink {
+            true => SeenFile::parse_or_link(&id, &self.path, seen)?,
+            false => SeenFile::parse(&id, &self.path, seen)?,
+        };
+        wanted.decide(&seen)
     }
 }
 
@@ -157,6 +164,19 @@ mod tests {
         assert!(decide_with(&key, &same, &facts("x86_64"), &[]).unwrap().is_none());
         let change = decide_with(&key, &[("type", "absent")], &facts("x86_64"), &[]).unwrap().unwrap();
         assert_eq!((change.reason.as_str(), change.diff), ("absent", None));
+    }
+
+    #[test]
+    fn a_link_is_replaced_where_the_role_says_so() {
+        let file = json!({"file": {"path": "/etc/motd", "content": "hi\n", "replace_symlink": true}});
+        let link = [("target", "../run/motd"), ("type", "link")];
+        assert_eq!(reason(file.clone(), &link), "a symbolic link to ../run/motd, wanted a file");
+        let wanted = digest(b"hi\n");
+        assert_eq!(
+            calls(file.clone(), &link),
+            [format!("file_write '/etc/motd' '0644' 'root' 'root' 'link ../run/motd' '{wanted}' 'aGkK'")]
+        );
+        assert_eq!(reason(file, &[("stat", "644 0 0 root root 3"), ("type", "file"), ("body", "hi\n")]), "-");
     }
 
     #[test]

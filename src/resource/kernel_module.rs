@@ -20,7 +20,7 @@ impl KernelModule {
         StepId(format!("kernel-module {}", self.name))
     }
 
-    fn file(&self) -> Result<HostPath, Error> {
+    pub(super) fn file(&self) -> Result<HostPath, Error> {
         let path = format!("/etc/modules-load.d/bootstrap-{}.conf", self.name);
         path.parse().map_err(|_| Error::Unknown { id: self.id().0, key: "name", text: self.name.to_string() })
     }

@@ -47,6 +47,8 @@ pub use release::{Release, Source, pushed_digest};
 pub use sysctl::Sysctl;
 pub use unit::{State, Unit};
 pub use user::User;
+pub(crate) use write::{can_be_shown, text_diff};
+
 pub use values::{AccountName, Content, HostPath, PackageName, PartName, SysctlKey, UnitName, Url};
 
 use crate::facts::Facts;
@@ -156,6 +158,34 @@ impl Resource {
             Self::File(file) => Some(file.path.as_str()),
             Self::JsonMerge(merge) => Some(merge.path.as_str()),
             Self::BlockInFile(block) => Some(block.path.as_str()),
+            _ => None,
+        }
+    }
+
+    /// The file that it writes, also one that stands for something else: a unit, a setting.
+    pub fn file(&self) -> Option<String> {
+        match self {
+            Self::Mount(mount) => mount.unit_file().ok().map(|path| path.to_string()),
+            Self::Sysctl(sysctl) => sysctl.file().ok().map(|path| path.to_string()),
+            Self::KernelModule(module) => module.file().ok().map(|path| path.to_string()),
+            _ => self.path().map(str::to_owned),
+        }
+    }
+
+    /// The folder that it makes.
+    pub fn folder(&self) -> Option<&str> {
+        match self {
+            Self::Directory(directory) => Some(directory.path.as_str()),
+            Self::Mount(mount) => Some(mount.r#where.as_str()),
+            _ => None,
+        }
+    }
+
+    /// The unit that it starts or stops.
+    pub fn unit(&self) -> Option<Unit> {
+        match self {
+            Self::Unit(unit) => Some(unit.clone()),
+            Self::Mount(mount) => mount.unit().ok(),
             _ => None,
         }
     }

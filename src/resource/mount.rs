@@ -40,12 +40,12 @@ impl Mount {
         format!("{escaped}.mount")
     }
 
-    fn unit_file(&self) -> Result<HostPath, Error> {
+    pub(super) fn unit_file(&self) -> Result<HostPath, Error> {
         self.value(&format!("/etc/systemd/system/{}", self.unit_name()))
     }
 
     /// The unit, which is mounted anew when its file changes.
-    fn unit(&self) -> Result<Unit, Error> {
+    pub(super) fn unit(&self) -> Result<Unit, Error> {
         Ok(Unit {
             name: self.value::<UnitName>(&self.unit_name())?,
             enabled: true,

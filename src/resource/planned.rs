@@ -15,7 +15,11 @@ impl Planned<'_> {
         let below = |touched: &str| {
             touched.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        self.0.iter().any(|id| match id.0.split_once(' ') {
+        // What a removed role wrote is put back: `restore file /etc/hosts`.
+        fn plain(id: &str) -> &str {
+            ["restore ", "remove "].iter().find_map(|verb| id.strip_prefix(verb)).unwrap_or(id)
+        }
+        self.0.iter().any(|id| match plain(&id.0).split_once(' ') {
             Some(("file" | "json-merge", touched)) => below(touched),
             // `block-in-file /etc/hosts (MARKER)`
             Some(("block-in-file", rest)) => {
@@ -39,11 +43,15 @@ mod tests {
             "json-merge /etc/d/x.json",
             "block-in-file /etc/hosts (us)",
             "release consul 1.2 /bin/consul",
+            "restore file /etc/resolv.conf",
+            "remove file /etc/e/f",
             "unit a.service",
         ];
         let ids: BTreeSet<_> = ids.map(|id| StepId(id.into())).into();
         let planned = Planned(&ids);
-        for path in ["/etc/a b", "/etc/d/x.json", "/etc/d", "/etc/hosts", "/bin/consul"] {
+        for path in
+            ["/etc/a b", "/etc/d/x.json", "/etc/d", "/etc/hosts", "/bin/consul", "/etc/resolv.conf", "/etc/e"]
+        {
             assert!(planned.touches_path(path), "{path}");
         }
         for path in ["/etc/a", "/etc/d/x", "consul", "a.service", "/etc/a b/c"] {

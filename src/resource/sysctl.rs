@@ -24,7 +24,7 @@ impl Sysctl {
     }
 
     /// Sorts after the distribution's own files.
-    fn file(&self) -> Result<HostPath, Error> {
+    pub(super) fn file(&self) -> Result<HostPath, Error> {
         let path = format!("/etc/sysctl.d/90-bootstrap-{}.conf", self.key.as_str().replace('/', "-"));
         path.parse().map_err(|_| Error::Unknown { id: self.id().0, key: "key", text: self.key.to_string() })
     }

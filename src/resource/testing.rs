@@ -10,7 +10,7 @@ use crate::plan::{Change, StepId};
 use crate::script::Fields;
 
 /// A value and its key.
-pub(super) type Said<'a> = (&'a str, &'a str);
+pub(crate) type Said<'a> = (&'a str, &'a str);
 
 pub(crate) fn facts(arch: &str) -> Facts {
     let said = [
@@ -31,7 +31,7 @@ pub(crate) fn facts(arch: &str) -> Facts {
     Facts::parse(&Fields::new(&owned(&said))).unwrap()
 }
 
-pub(super) fn owned(said: &[Said<'_>]) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn owned(said: &[Said<'_>]) -> Vec<(String, Vec<u8>)> {
     said.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect()
 }
 

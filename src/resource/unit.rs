@@ -48,7 +48,7 @@ impl Unit {
     }
 
     /// How many paths make it restart, those, then the others.
-    fn watched(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn watched(&self) -> impl Iterator<Item = String> {
         let paths = self.restart_on.iter().chain(&self.reload_on).map(HostPath::to_string);
         std::iter::once(self.restart_on.len().to_string()).chain(paths)
     }
@@ -68,13 +68,13 @@ impl Unit {
     }
 
     /// The call that looks at the unit again on the host and does what it then needs.
-    pub(super) fn converge(&self, id: &StepId) -> Result<Call, Error> {
+    pub(crate) fn converge(&self, id: &StepId) -> Result<Call, Error> {
         let state = if self.state == State::Started { "started" } else { "stopped" };
         let start = [self.name.to_string(), self.enabled.to_string(), state.to_owned()];
         call_of(id, "unit_converge", start.into_iter().chain(self.watched()))
     }
 
-    pub(super) fn reasons(
+    pub(crate) fn reasons(
         &self,
         id: &StepId,
         seen: &Fields<'_>,
@@ -106,7 +106,7 @@ impl Unit {
     }
 
     /// What converging does to the unit as it was seen.
-    fn effect(&self, seen: &Fields<'_>, reasons: &[String]) -> Result<Effect, Error> {
+    pub(crate) fn effect(&self, seen: &Fields<'_>, reasons: &[String]) -> Result<Effect, Error> {
         let active = seen::text(&self.id(), seen, "ActiveState")?;
         Ok(if self.state == State::Stopped {
             Effect::Restart

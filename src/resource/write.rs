@@ -27,7 +27,9 @@ pub(super) struct SeenFile<'a> {
     pub stat: Option<Stat<'a>>,
     /// What the host read back; `None` for secret and large files, and where there is none.
     pub body: Option<&'a [u8]>,
-    /// sha256, or `absent`.
+    /// Where a symbolic link leads that stands there.
+    link: Option<&'a str>,
+    /// As the host tells it from something else: sha256, `absent`, or `link TARGET`.
     digest: String,
 }
 
@@ -39,7 +41,9 @@ pub(super) fn probe(id: &StepId, path: &HostPath, secret: bool) -> Result<Call, 
 impl<'a> SeenFile<'a> {
     pub(super) fn parse(id: &StepId, path: &HostPath, seen: &Fields<'a>) -> Result<Self, Error> {
         let stat = match SeenPath::parse(id, seen)? {
-            SeenPath::Absent => return Ok(Self { stat: None, body: None, digest: "absent".to_owned() }),
+            SeenPath::Absent => {
+                return Ok(Self { stat: None, body: None, link: None, digest: "absent".to_owned() });
+            }
             SeenPath::File(stat) => stat,
             other => {
                 return Err(Error::WrongType {
@@ -58,7 +62,17 @@ impl<'a> SeenFile<'a> {
             Some(body) => digest(body),
             None => super::seen::text(id, seen, "sha256")?.to_owned(),
         };
-        Ok(Self { stat: Some(stat), body, digest })
+        Ok(Self { stat: Some(stat), body, link: None, digest })
+    }
+
+    /// The same where a symbolic link may be replaced.
+    pub(super) fn parse_or_link(id: &StepId, path: &HostPath, seen: &Fields<'a>) -> Result<Self, Error> {
+        match SeenPath::parse(id, seen)? {
+            SeenPath::Link(target) => {
+                Ok(Self { stat: None, body: None, link: Some(target), digest: format!("link {target}") })
+            }
+            _ => Self::parse(id, path, seen),
+        }
     }
 
     /// The text of the file, empty where there is none: what merging kinds start from.
@@ -102,7 +116,10 @@ impl FileWrite<'_> {
 
     fn content_reason(&self, seen: &SeenFile<'_>, wanted: &str) -> String {
         match &seen.stat {
-            None => "absent".to_owned(),
+            None => match seen.link {
+                Some(target) => format!("a symbolic link to {target}, wanted a file"),
+                None => "absent".to_owned(),
+            },
             Some(_) if self.secret => "content differs (secret)".to_owned(),
             Some(_) if self.texts(seen).is_some() => "content differs".to_owned(),
             Some(stat) => format!(
@@ -120,14 +137,12 @@ impl FileWrite<'_> {
             None => "",
             Some(_) => std::str::from_utf8(seen.body?).ok()?,
         };
-        let shown = |text: &str| !text.contains('\0') && text.len() as u64 <= READ_LIMIT;
-        (!self.secret && shown(before) && shown(self.content)).then_some((before, self.content))
+        (!self.secret && can_be_shown(before) && can_be_shown(self.content)).then_some((before, self.content))
     }
 
     fn diff(&self, seen: &SeenFile<'_>) -> Option<String> {
         let (before, after) = self.texts(seen)?;
-        let (a, b) = (format!("a{}", self.path), format!("b{}", self.path));
-        Some(TextDiff::from_lines(before, after).unified_diff().context_radius(3).header(&a, &b).to_string())
+        Some(text_diff(self.path.as_str(), before, after))
     }
 
     fn write(&self, seen: &SeenFile<'_>, wanted: &str) -> Result<Call, Error> {
@@ -151,4 +166,15 @@ impl FileWrite<'_> {
         }
         Ok(Call::new("file_write", args))
     }
+}
+
+/// Whether a text is one that people can look at.
+pub(crate) fn can_be_shown(text: &str) -> bool {
+    !text.contains('\0') && text.len() as u64 <= READ_LIMIT
+}
+
+/// What changes in a text file, as a unified diff.
+pub(crate) fn text_diff(path: &str, before: &str, after: &str) -> String {
+    let (a, b) = (format!("a{path}"), format!("b{path}"));
+    TextDiff::from_lines(before, after).unified_diff().context_radius(3).header(&a, &b).to_string()
 }

@@ -40,6 +40,9 @@ pub struct Role {
     pub require: Vec<Require>,
     /// The gate that closes its activation, by name.
     pub gate: Option<String>,
+    /// A host that has the role no more gets back what the role changed there: files, folders, links, units, and by `undo`
+    /// what its commands did. Packages, users and releases stay.
+    pub removable: bool,
     /// Members of a quorum: an even or single count of hosts is warned about.
     pub quorum: bool,
     /// By file name under `templates/`.

@@ -22,6 +22,7 @@ const KEYS: &[&str] = &[
     "ports",
     "require",
     "gate",
+    "removable",
     "quorum",
 ];
 /// Keys of a resource that are no kind.
@@ -143,6 +144,10 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         ports,
         require,
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
+        removable: fields
+            .written("removable")
+            .and_then(|node| reader.bool(node, "`removable`"))
+            .unwrap_or(false),
         quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
         templates,
     }

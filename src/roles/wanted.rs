@@ -41,6 +41,8 @@ pub struct WantedHost {
 pub struct WantedRole {
     pub name: RoleName,
     pub gate: Option<String>,
+    /// What it changes is put back when the host has the role no more.
+    pub removable: bool,
     /// Its members form a quorum.
     pub quorum: bool,
     /// Identity is rendered; `content` still is a template.
@@ -248,6 +250,7 @@ fn wanted_role(
     Ok(WantedRole {
         name: role.name.clone(),
         gate: role.gate.clone(),
+        removable: role.removable,
         quorum: role.quorum,
         resources: made.resources,
         ports,

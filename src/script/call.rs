@@ -66,6 +66,16 @@ impl Call {
         self.args.get(index).filter(|_| self.function == function).map(|arg| arg.text.as_str())
     }
 
+    pub fn function(&self) -> &'static str {
+        self.function
+    }
+
+    /// A call of a function that makes this call: it gets its name and arguments after its own.
+    pub fn made_by(self, function: &'static str, args: impl IntoIterator<Item = Arg>) -> Self {
+        let name = Arg { text: self.function.to_owned(), secret: false };
+        Self { function, args: args.into_iter().chain([name]).chain(self.args).collect() }
+    }
+
     /// The line the host's shell reads, secrets included.
     pub fn for_host(&self) -> String {
         self.args.iter().fold(self.function.to_owned(), |line, arg| line + " " + &arg.quoted())

@@ -21,6 +21,11 @@ impl Observation {
         Self { values }
     }
 
+    /// Every probe whose id starts so, with the rest of its id.
+    pub fn under(&self, prefix: &str) -> impl Iterator<Item = (&str, Fields<'_>)> {
+        self.values.iter().filter_map(move |(id, values)| Some((id.strip_prefix(prefix)?, Fields { values })))
+    }
+
     /// What the probe `id` said; nothing if it was not asked or did not answer.
     pub fn of(&self, id: &str) -> Fields<'_> {
         Fields { values: self.values.get(id).map(Vec::as_slice).unwrap_or_default() }

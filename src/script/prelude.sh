@@ -442,38 +442,53 @@ digest_value() {
 
 # Step: makes a folder; folders above it get the usual mode.
 directory_ensure() {
+  undo_record undo_directory "$1"
   [ -d "$1" ] || (umask 022 && mkdir -p "$1")
   chown "$3:$4" "$1"
   chmod "$2" "$1"
 }
 
-# Step: sets mode and owner of what exists.
+# Step: sets mode and owner of a file.
 path_owner() {
+  undo_record undo_file "$1" "$(digest "$1")"
   chown "$3:$4" "$1"
   chmod "$2" "$1"
 }
 
-# Step: writes a file: PATH MODE OWNER GROUP SEEN-DIGEST WANTED-DIGEST BASE64 [VALIDATOR ARG... with %s for the file].
-# The new file waits in a folder beside the target under its own name, so that validators that go by the name or
-# its ending take it, no daemon reads it, and the last rename stays on one file system.
+# Step: writes a file: PATH MODE OWNER GROUP SEEN WANTED-DIGEST BASE64 [VALIDATOR ARG... with %s for the file].
+# SEEN is what stood there: a digest, `absent`, or `link TARGET` for a symbolic link that is to be replaced.
 file_write() {
   path=$1 mode=$2 owner=$3 group=$4 seen=$5 wanted=$6 body=$7
   shift 7
-  [ ! -L "$path" ] || fail "$path is a symbolic link"
-  [ ! -d "$path" ] || fail "$path is a folder"
-  [ -d "${path%/*}/" ] || fail "the folder ${path%/*} does not exist"
-  staging=${path%/*}/.${path##*/}.bootstrap
-  rm -rf "$staging"
-  trap 'rm -rf "$staging"' EXIT
-  mkdir -m 700 "$staging"
-  staged=$staging/${path##*/}
+  case $seen in 'link '*) ;; *) [ ! -L "$path" ] || fail "$path is a symbolic link" ;; esac
+  stage "$path"
   printf %s "$body" | base64 -d >"$staged"
   [ "$(digest "$staged")" = "$wanted" ] || fail "$path arrived damaged, or the disk is full"
   chown "$owner:$group" "$staged"
   chmod "$mode" "$staged"
   if [ "$#" -gt 0 ]; then validate "$staged" "$@"; fi
-  [ "$(digest "$path")" = "$seen" ] || fail "$path changed on the host since it was observed; plan again"
+  unchanged "$path" "$seen"
+  undo_record undo_file "$path" "$wanted"
   mv -f "$staged" "$path"
+}
+
+# Makes a folder beside a file and sets $staged, the place in it for what is to replace the file. It has the file's own
+# name, so that validators that go by the name or its ending take it; no daemon reads it there, and the last rename
+# stays on one file system.
+stage() {
+  [ ! -d "$1" ] || fail "$1 is a folder"
+  [ -d "${1%/*}/" ] || fail "the folder ${1%/*} does not exist"
+  staging=${1%/*}/.${1##*/}.bootstrap
+  rm -rf "$staging"
+  trap 'rm -rf "$staging"' EXIT
+  mkdir -m 700 "$staging"
+  staged=$staging/${1##*/}
+}
+
+# Fails unless a path holds what was seen there: PATH SEEN.
+unchanged() {
+  if [ -L "$1" ]; then found="link $(readlink "$1")"; else found=$(digest "$1"); fi
+  [ "$found" = "$2" ] || fail "$1 changed on the host since it was observed; plan again"
 }
 
 # Runs a validator on a staged file; %s in its arguments stands for the file.
@@ -497,6 +512,279 @@ link_place() {
   rm -f "${1%/*}/.${1##*/}.bootstrap"
   ln -s "$2" "${1%/*}/.${1##*/}.bootstrap"
   mv -f "${1%/*}/.${1##*/}.bootstrap" "$1"
+}
+
+# ---- ledger ----
+
+# What removable roles changed, so that it can be put back. Each thing has a folder, named by the caller, with
+#   what  what it is, and how it was before: written before the first change, and never again;
+#   now   whose it is and what was made of it: written before each change;
+#   body  the bytes of a file, as they were.
+# The lines of the first two are keys and values as records have them, so that a probe says them as they stand. A folder
+# counts from the rename on that gives it its name: a run that was killed leaves none that is half.
+undo_entry='' undo_role='' undo_secret=''
+
+# Step: runs a function of a step on behalf of a removable role: ENTRY ROLE SECRET(yes|no) FUNCTION ARG...
+removable() {
+  undo_entry=$state_dir/undo/$1 undo_role=$2 undo_secret=$3
+  shift 3
+  "$@"
+}
+
+# Writes a thing down before it is changed: FUNCTION ARG...; the function prints `what` or `now`, by its first argument.
+undo_record() {
+  [ -n "$undo_entry" ] || return 0
+  fresh=${undo_entry%/*}/.${undo_entry##*/}.new
+  (
+    umask 077
+    record=$1
+    shift
+    if [ -d "$undo_entry" ]; then
+      "$record" now "$@" >"$undo_entry/.now"
+      mv -f "$undo_entry/.now" "$undo_entry/now"
+    else
+      rm -rf "$fresh"
+      mkdir -p "$fresh"
+      "$record" what "$@" >"$fresh/what"
+      "$record" now "$@" >"$fresh/now"
+      # Soon these may be the only bytes of what was there. An old busybox knows no names here.
+      sync "$fresh"/* 2>/dev/null || sync
+      mv "$fresh" "$undo_entry"
+    fi
+  )
+}
+
+# Prints a line of an entry.
+undo_line() {
+  encode "$2"
+  printf '%s %s\n' "$1" "$encoded"
+}
+
+# Prints a file's part: what|now PATH WANTED-DIGEST.
+undo_file() {
+  if [ "$1" = now ]; then
+    undo_line role "$undo_role"
+    undo_line secret "$undo_secret"
+    # What this program wrote before counts until the change is made.
+    digest_value "$2"
+    if [ "$sum" != "$3" ] && [ -e "$undo_entry/now" ] && grep -qx "written =$sum" "$undo_entry/now"; then
+      undo_line written "$sum"
+    fi
+    undo_line written "$3"
+    return 0
+  fi
+  undo_line kind 'file'
+  undo_line at "$2"
+  if [ -L "$2" ]; then
+    undo_line before link
+    undo_line link "$(readlink "$2")"
+    undo_line access "$(stat -c '%a %u %g' "$2")"
+  elif [ -e "$2" ]; then
+    cat "$2" >"$fresh/body"
+    undo_line before 'file'
+    undo_line access "$(stat -c '%a %u %g' "$2")"
+    undo_line digest "$(digest "$fresh/body")"
+  else
+    undo_line before absent
+  fi
+}
+
+# Prints a folder's part, with the folders above it that will be made too, the deepest first: what|now PATH.
+undo_directory() {
+  if [ "$1" = now ]; then
+    undo_line role "$undo_role"
+    return 0
+  fi
+  undo_line kind directory
+  undo_line at "$2"
+  if [ -d "$2" ]; then
+    undo_line before directory
+    undo_line access "$(stat -L -c '%a %u %g' "$2")"
+    return 0
+  fi
+  undo_line before absent
+  above=${2%/*}
+  while [ -n "$above" ] && [ ! -e "$above" ]; do
+    undo_line made "$above"
+    above=${above%/*}
+  done
+}
+
+# Prints a unit's part, before as it was observed: what|now UNIT UNIT-FILE-STATE ACTIVE-STATE RESTART-COUNT PATH...
+undo_unit() {
+  if [ "$1" = what ]; then
+    undo_line kind unit
+    undo_line at "$2"
+    undo_line enabled "$3"
+    undo_line active "$4"
+    return 0
+  fi
+  undo_line role "$undo_role"
+  count=$5
+  shift 5
+  for path in "$@"; do
+    if [ "$count" -gt 0 ]; then undo_line restart "$path"; else undo_line reload "$path"; fi
+    count=$((count - 1))
+  done
+}
+
+# Prints a command's part: what|now NAME WORD..., the words of the command that takes back what it did.
+undo_exec() {
+  if [ "$1" = what ]; then
+    undo_line kind 'exec'
+    undo_line at "$2"
+    return 0
+  fi
+  undo_line role "$undo_role"
+  shift 2
+  for word in "$@"; do undo_line word "$word"; done
+}
+
+# Prints the part of what stays when its role is removed: what|now NAME.
+undo_left() {
+  if [ "$1" = what ]; then
+    undo_line kind left
+    undo_line at "$2"
+  else
+    undo_line role "$undo_role"
+  fi
+}
+
+# Probe: ENTRY...: what the ledger holds besides these things, and how that is now; each under an id of its own.
+undo_probe() {
+  known=" $* "
+  for entry in "$state_dir/undo"/*; do
+    case $known in *" ${entry##*/} "*) continue ;; esac
+    [ ! -e "$entry/what" ] || probe "undo+${entry##*/}" undo_seen "$entry"
+  done
+}
+
+# Probe: a thing of the ledger.
+undo_seen() {
+  entry=$1 at='' secret=no count=0
+  shift
+  for part in what now; do
+    while IFS= read -r line; do
+      printf '%s seen %s %s\n' "$nonce" "$probe" "$line"
+      case $line in
+        'at '*)
+          decode "${line#* }"
+          at=$decoded
+          ;;
+        'secret =yes') secret=yes ;;
+        # Those for a restart come first.
+        'restart '* | 'reload '*)
+          decode "${line#* }"
+          set -- "$@" "$decoded"
+          case $line in 'restart '*) count=$((count + 1)) ;; esac
+          ;;
+      esac
+    done <"$entry/$part"
+  done
+  case ${entry##*/} in
+    file-*) undo_seen_file ;;
+    directory-*) directory_probe "$at" ;;
+    unit-*) unit_probe "$at" "$count" "$@" ;;
+  esac
+}
+
+# Says what a file of the ledger is now, and both bodies unless they are secret or large.
+undo_seen_file() {
+  path_seen "$at" || return 1
+  [ -L "$at" ] || [ ! -f "$at" ] || say sha256 "$(digest "$at")"
+  [ "$secret" = no ] || return 0
+  if [ -f "$at" ] && [ ! -L "$at" ] && [ "${stat##* }" -le 262144 ]; then say_file body "$at"; fi
+  if [ -e "$entry/body" ] && [ "$(stat -c %s "$entry/body")" -le 262144 ]; then say_file original "$entry/body"; fi
+}
+
+# Sets $decoded, the text of a record's value.
+decode() {
+  case $1 in
+    =*) decoded=${1#=} ;;
+    *)
+      # The dot keeps newlines at its end.
+      decoded=$(printf %s "${1#?}" | base64 -d && printf .)
+      decoded=${decoded%.}
+      ;;
+  esac
+}
+
+# Step: forgets a thing of the ledger.
+undo_forget() {
+  # What a killed run did not get to is private too.
+  rm -rf "$state_dir"/undo/.*.gone
+  [ ! -d "$state_dir/undo/$1" ] || mv "$state_dir/undo/$1" "$state_dir/undo/.$1.gone"
+  rm -rf "$state_dir"/undo/.*.gone
+}
+
+# Step: puts a file back: ENTRY PATH SEEN MODE OWNER GROUP DIGEST.
+file_back() {
+  stage "$2"
+  cat "$state_dir/undo/$1/body" >"$staged"
+  [ "$(digest "$staged")" = "$7" ] || fail "what is kept of $2 in $state_dir/undo/$1/body is damaged, or the disk is full"
+  chown "$5:$6" "$staged"
+  chmod "$4" "$staged"
+  unchanged "$2" "$3"
+  mv -f "$staged" "$2"
+  undo_forget "$1"
+}
+
+# Step: puts a symbolic link back: ENTRY PATH SEEN TARGET OWNER GROUP.
+link_back() {
+  stage "$2"
+  ln -s "$4" "$staged"
+  chown -h "$5:$6" "$staged"
+  unchanged "$2" "$3"
+  mv -f "$staged" "$2"
+  undo_forget "$1"
+}
+
+# Step: removes a file that was not there before: ENTRY PATH SEEN.
+file_gone() {
+  unchanged "$2" "$3"
+  rm -f "$2"
+  undo_forget "$1"
+}
+
+# Step: leaves a file that somebody changed: ENTRY COPY, a name for what it was before, of which it keeps a copy.
+file_left() {
+  if [ -e "$state_dir/undo/$1/body" ]; then
+    (umask 077 && mkdir -p "$state_dir/left")
+    (umask 077 && cat "$state_dir/undo/$1/body" >"$state_dir/left/.$2.new")
+    mv -f "$state_dir/left/.$2.new" "$state_dir/left/$2"
+  fi
+  undo_forget "$1"
+}
+
+# Step: removes folders that a role made, as far as nothing is in them, the deepest first: ENTRY PATH...
+directory_gone() {
+  entry=$1
+  shift
+  for folder in "$@"; do
+    [ ! -d "$folder" ] || rmdir "$folder" || break
+  done
+  undo_forget "$entry"
+}
+
+# Step: gives a folder its mode and owner back: ENTRY PATH MODE OWNER GROUP.
+directory_back() {
+  chown "$4:$5" "$2"
+  chmod "$3" "$2"
+  undo_forget "$1"
+}
+
+# Step: makes a unit what it was before: ENTRY UNIT ENABLED STATE RESTART-COUNT PATH...
+unit_back() {
+  entry=$1
+  shift
+  unit_converge "$@"
+  rm -f "$state_dir/units/$1"
+  undo_forget "$entry"
+}
+
+# Step: lets systemd read its unit files again.
+units_reload() {
+  if systemd_runs; then unit_order daemon-reload; fi
 }
 
 # ---- packages ----
@@ -734,6 +1022,8 @@ release_unpack() {
   file=$1 sum=$2 directory=$3 fresh=$3.partial
   shift 3
   rm -rf "$fresh"
+  # A disk that is full does not stay full of this.
+  trap 'rm -rf "$fresh" "$directory.sums.partial"' EXIT
   mkdir "$fresh"
   case $(head -c 4 "$file" | od -An -tx1 | tr -d ' \n') in
     504b0304) unzip_into "$file" "$fresh" ;;
@@ -1055,6 +1345,7 @@ mount_probe() {
 
 # Step: makes the folder to mount on, unless it is there in whatever shape.
 mount_point() {
+  undo_record undo_directory "$1"
   [ -d "$1" ] || (umask 022 && mkdir -p "$1")
 }
 

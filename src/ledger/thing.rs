@@ -1,0 +1,124 @@
+//! What a resource changes, and the name it has in the ledger.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::resource::Resource;
+
+/// One thing on a host that a role may change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Thing {
+    File(String),
+    Directory(String),
+    Unit(String),
+    /// A command, by its name.
+    Exec(String),
+    /// What stays when its role is removed, by the id of its resource: `package dnsmasq`.
+    Left(String),
+}
+
+/// Everything that a resource may change.
+pub fn things(resource: &Resource) -> Vec<Thing> {
+    let mut things: Vec<Thing> = resource.file().into_iter().map(Thing::File).collect();
+    things.extend(resource.folder().map(|path| Thing::Directory(path.to_owned())));
+    things.extend(resource.unit().map(|unit| Thing::Unit(unit.name.to_string())));
+    match resource {
+        Resource::Exec(exec) => things.push(Thing::Exec(exec.name.clone())),
+        Resource::Package(_)
+        | Resource::User(_)
+        | Resource::Release(_)
+        | Resource::Sysctl(_)
+        | Resource::KernelModule(_) => things.push(Thing::Left(resource.id().0)),
+        _ => {}
+    }
+    things
+}
+
+impl Thing {
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Directory(_) => "directory",
+            Self::Unit(_) => "unit",
+            Self::Exec(_) => "exec",
+            Self::Left(_) => "left",
+        }
+    }
+
+    /// Path, unit or name.
+    pub fn at(&self) -> &str {
+        match self {
+            Self::File(at) | Self::Directory(at) | Self::Unit(at) | Self::Exec(at) | Self::Left(at) => at,
+        }
+    }
+
+    pub(super) fn parse(kind: &str, at: &str) -> Option<Self> {
+        let of = match kind {
+            "file" => Self::File,
+            "directory" => Self::Directory,
+            "unit" => Self::Unit,
+            "exec" => Self::Exec,
+            "left" => Self::Left,
+            _ => return None,
+        };
+        Some(of(at.to_owned()))
+    }
+
+    /// The name of its folder in the ledger: plain, short, and of no other thing.
+    pub fn entry(&self) -> String {
+        format!("{}-{}-{}", self.kind(), plain_end(self.at()), short_digest(self.at()))
+    }
+}
+
+/// The last part of a path or name, of letters that need no quotes.
+pub(super) fn plain_end(at: &str) -> String {
+    let end = at.rsplit('/').next().unwrap_or_default();
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-@".contains(c) { c } else { '_' };
+    end.chars().take(60).map(plain).collect()
+}
+
+fn short_digest(text: &str) -> String {
+    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn entries_are_plain_words_and_differ() {
+        let entry = |thing: Thing| thing.entry();
+        assert_eq!(entry(Thing::File("/etc/motd".into())), "file-motd-a5017c23a9f6ed2d");
+        assert!(entry(Thing::File("/etc/it's $(a) ü".into())).starts_with("file-it_s___a___-"));
+        assert!(entry(Thing::Exec("x".repeat(500))).len() < 100);
+        assert_ne!(entry(Thing::File("/a/x".into())), entry(Thing::File("/b/x".into())));
+        assert_ne!(entry(Thing::File("/a/x".into())), entry(Thing::Directory("/a/x".into())));
+    }
+
+    #[test]
+    fn what_resources_change() {
+        for (resource, wanted) in [
+            (json!({"file": {"path": "/f", "content": ""}}), vec![Thing::File("/f".into())]),
+            (json!({"directory": {"path": "/d"}}), vec![Thing::Directory("/d".into())]),
+            (
+                json!({"mount": {"what": "a:/b", "where": "/m", "type": "nfs"}}),
+                vec![
+                    Thing::File("/etc/systemd/system/m.mount".into()),
+                    Thing::Directory("/m".into()),
+                    Thing::Unit("m.mount".into()),
+                ],
+            ),
+            (json!({"package": {"names": ["a", "b"]}}), vec![Thing::Left("package a b".into())]),
+            (
+                json!({"sysctl": {"key": "vm.swappiness", "value": 1}}),
+                vec![
+                    Thing::File("/etc/sysctl.d/90-bootstrap-vm.swappiness.conf".into()),
+                    Thing::Left("sysctl vm.swappiness".into()),
+                ],
+            ),
+        ] {
+            assert_eq!(things(&Resource::from_value(resource).unwrap()), wanted);
+        }
+    }
+}
