@@ -152,3 +152,169 @@ pub(super) fn describe(answer: &Answer) -> Option<String> {
         raft::list(answer)
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use serde_json::json;
+
+    use super::super::Gate;
+    use super::*;
+    use crate::inventory::HostName;
+
+    fn host(number: u8) -> HostName {
+        HostName::parse(format!("node-{number}")).unwrap()
+    }
+
+    fn response(status: u16, body: &Value) -> Response {
+        Response { status, body: body.to_string().into_bytes() }
+    }
+
+    fn expected() -> Expected {
+        Expected {
+            members: (1..=3).map(|n| (host(n), IpAddr::from([10, 0, 0, n]))).collect(),
+            asked: (1..=3).map(host).collect(),
+            missing: 0,
+        }
+    }
+
+    /// A server as Nomad 1.1 describes it; the second leads.
+    fn server(number: u8) -> BTreeMap<&'static str, Response> {
+        let address = |n: u8| format!("10.0.0.{n}:4647");
+        let peer = |n: u8| {
+            json!({"ID": format!("id-{n}"), "Node": format!("node-{n}.global"), "Address": address(n),
+                   "Leader": n == 2, "Voter": true, "RaftProtocol": "3"})
+        };
+        let health = |n: u8| {
+            json!({"ID": format!("id-{n}"), "Name": format!("node-{n}.global"), "Address": address(n),
+                   "SerfStatus": "alive", "Healthy": true, "Voter": true, "Leader": n == 2})
+        };
+        let state = if number == 2 { "Leader" } else { "Follower" };
+        BTreeMap::from([
+            (
+                SELF,
+                response(
+                    200,
+                    &json!({
+                        "config": {"Region": "global", "Datacenter": "dc1", "NodeName": format!("node-{number}")},
+                        "stats": {"raft": {"state": state, "applied_index": "40", "commit_index": "40", "last_contact": "12ms"}},
+                    }),
+                ),
+            ),
+            (
+                raft::CONFIGURATION,
+                response(200, &json!({"Index": 0, "Servers": [peer(1), peer(2), peer(3)]})),
+            ),
+            (
+                raft::AUTOPILOT,
+                response(
+                    200,
+                    &json!({
+                        "Healthy": true, "FailureTolerance": 1, "Servers": [health(1), health(2), health(3)],
+                    }),
+                ),
+            ),
+            (SERVER_SERVICE, response(200, &json!([]))),
+        ])
+    }
+
+    /// The verdict when node-1 answers otherwise at one path.
+    fn judged(path: &'static str, other: Option<Response>) -> Verdict {
+        let mut answers: Answers = (1..=3).map(|n| (host(n), Ok(server(n)))).collect();
+        let first = answers.get_mut(&host(1)).unwrap().as_mut().unwrap();
+        match other {
+            Some(other) => drop(first.insert(path, other)),
+            None => drop(first.remove(path)),
+        }
+        judge_servers(&expected(), &answers)
+    }
+
+    fn not_yet(reason: &str) -> Verdict {
+        Verdict::NotYet { reason: reason.to_owned() }
+    }
+
+    #[test]
+    fn servers_and_every_way_they_are_not_there_yet() {
+        let met = Verdict::Met { detail: "3 of 3 voters, leader node-2.global".to_owned() };
+        assert_eq!(judged(SERVER_SERVICE, Some(response(200, &json!([])))), met);
+        // Where Nomad does not register, nobody is asked.
+        assert_eq!(judged(SERVER_SERVICE, None), met);
+        let alone = json!({"Servers": null, "Index": 0});
+        for (path, other, reason) in [
+            (
+                SERVER_SERVICE,
+                response(503, &json!([])),
+                "node-1: the service `nomad` is not passing in Consul yet",
+            ),
+            (SERVER_SERVICE, response(404, &json!([])), "node-1: the service `nomad` is not in Consul yet"),
+            (
+                raft::AUTOPILOT,
+                response(429, &json!({"Healthy": false, "FailureTolerance": 0, "Servers": null})),
+                "node-1: autopilot has not looked yet",
+            ),
+            (
+                raft::CONFIGURATION,
+                response(200, &alone),
+                "node-1 and node-2 see different peers: none and 10.0.0.1:4647 10.0.0.2:4647 10.0.0.3:4647",
+            ),
+        ] {
+            assert_eq!(judged(path, Some(other)), not_yet(reason));
+        }
+    }
+
+    #[test]
+    fn clients_are_ready_eligible_and_registered() {
+        let node = |changes: &[(&str, Value)]| {
+            let mut node = json!({"ID": "n1", "Name": "node-1", "Status": "ready", "StatusDescription": "",
+                "SchedulingEligibility": "eligible", "Drain": false});
+            for (key, value) in changes {
+                node[*key] = value.clone();
+            }
+            node
+        };
+        let judge = |nodes: Value, service: u16| {
+            let answer = BTreeMap::from([
+                (
+                    SELF,
+                    response(
+                        200,
+                        &json!({
+                            "config": {"Region": "global", "Datacenter": "dc1", "NodeName": "node-1"},
+                            "stats": {"client": {"node_id": "n1"}},
+                        }),
+                    ),
+                ),
+                (NODES, response(200, &nodes)),
+                (CLIENT_SERVICE, response(service, &json!([]))),
+            ]);
+            is_ready(&answer)
+        };
+        assert_eq!(judge(json!([node(&[])]), 200), Ok(()));
+        for (nodes, service, reason) in [
+            (json!([]), 200, "not registered yet"),
+            (json!([node(&[("ID", json!("n2"))])]), 200, "not registered yet"),
+            (json!([node(&[("Status", json!("initializing"))])]), 200, "its node is initializing"),
+            (json!([node(&[("Drain", json!(true))])]), 200, "drained"),
+            (json!([node(&[("SchedulingEligibility", json!("ineligible"))])]), 200, "not eligible"),
+            (json!([node(&[])]), 503, "`nomad-client` is not passing"),
+        ] {
+            let said = judge(nodes, service).unwrap_err();
+            assert!(said.contains(reason), "`{reason}` is not in `{said}`");
+        }
+    }
+
+    #[test]
+    fn consul_is_asked_on_its_own_port_where_it_runs() {
+        let Value::Object(variables) = json!({"nomad": {"http_port": 14646}, "consul": {"http_port": 18500}})
+        else {
+            unreachable!("an object literal")
+        };
+        let ports = |roles: &[&str]| -> Vec<u16> {
+            let roles: Vec<RoleName> = roles.iter().map(|role| RoleName::parse(*role).unwrap()).collect();
+            Gate::NomadServers.questions(&variables, &roles).iter().map(|question| question.port).collect()
+        };
+        assert_eq!(ports(&["nomad-server", "consul-client"]), [14646, 14646, 14646, 18500]);
+        assert_eq!(ports(&["nomad-server"]), [14646; 3]);
+    }
+}

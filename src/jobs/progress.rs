@@ -170,3 +170,136 @@ fn why(task: &Task) -> String {
 fn is_null(value: &Option<serde_json::Value>) -> bool {
     value.as_ref().is_none_or(serde_json::Value::is_null)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn status(job: Value, evaluations: Value, deployment: Value, allocations: Value) -> Status {
+        Status {
+            job: serde_json::from_value(job).unwrap(),
+            evaluations: serde_json::from_value(evaluations).unwrap(),
+            deployment: serde_json::from_value(deployment).unwrap(),
+            allocations: serde_json::from_value(allocations).unwrap(),
+        }
+    }
+
+    fn service() -> Value {
+        json!({"Type": "service", "Version": 3, "TaskGroups": [{"Count": 2}], "Periodic": null})
+    }
+
+    fn complete() -> Value {
+        json!([{"Status": "complete", "CreateIndex": 5}])
+    }
+
+    fn allocation(client: &str, desired: &str) -> Value {
+        json!({"ID": "0123456789", "NodeName": "node-1", "JobVersion": 3, "ClientStatus": client,
+               "DesiredStatus": desired, "TaskStates": null})
+    }
+
+    fn deployment(status: &str, healthy: u64) -> Value {
+        json!({"ID": "d", "JobVersion": 3, "Status": status, "StatusDescription": "Failed due to unhealthy allocations",
+               "TaskGroups": {"web": {"DesiredTotal": 2, "HealthyAllocs": healthy}}})
+    }
+
+    #[test]
+    fn each_state_of_a_job() {
+        let waiting = |text: &str| Progress::Waiting(text.to_owned());
+        let done = |text: &str| Progress::Done(text.to_owned());
+        let failed = |text: &str| Progress::Failed(text.to_owned());
+        let two = json!([allocation("running", "run"), allocation("running", "run")]);
+        let one = json!([allocation("running", "run"), allocation("lost", "stop")]);
+        let blocked = json!([{"Status": "complete", "CreateIndex": 5}, {"Status": "blocked", "CreateIndex": 6,
+            "FailedTGAllocs": {"web": {"NodesEvaluated": 3, "ConstraintFiltered": {"missing drivers": 3}}}}]);
+        let system = json!({"Type": "system", "Version": 3, "TaskGroups": [{"Count": 1}]});
+        for (job, evaluations, deployment, allocations, wanted) in [
+            (
+                service(),
+                json!([{"Status": "pending"}]),
+                Value::Null,
+                json!([]),
+                waiting("the scheduler has not decided yet"),
+            ),
+            (service(), complete(), deployment("running", 1), one.clone(), waiting("1 of 2 healthy")),
+            (service(), complete(), deployment("successful", 2), two.clone(), done("2 of 2 running")),
+            // It was well once.
+            (service(), complete(), deployment("successful", 2), one.clone(), waiting("1 of 2 running")),
+            (
+                service(),
+                complete(),
+                deployment("failed", 0),
+                two.clone(),
+                failed("Failed due to unhealthy allocations"),
+            ),
+            // Of another version: it says nothing of this one.
+            (
+                json!({"Type": "service", "Version": 4, "TaskGroups": [{"Count": 2}]}),
+                complete(),
+                deployment("failed", 0),
+                two.clone(),
+                done("2 of 2 running"),
+            ),
+            (
+                service(),
+                blocked,
+                Value::Null,
+                json!([]),
+                waiting(
+                    "group `web` has no place: 3 nodes looked at; constraint `missing drivers` on 3 nodes",
+                ),
+            ),
+            (
+                service(),
+                json!([{"Status": "failed", "StatusDescription": "maximum attempts reached (5)"}]),
+                Value::Null,
+                json!([]),
+                failed("its evaluation failed: maximum attempts reached (5)"),
+            ),
+            (system.clone(), complete(), Value::Null, json!([]), waiting("no node has been given it")),
+            (system, complete(), Value::Null, two.clone(), done("2 of 2 running")),
+            (
+                json!({"Type": "batch", "Periodic": {"Spec": "@daily"}}),
+                json!([]),
+                Value::Null,
+                json!([]),
+                done("registered"),
+            ),
+            (
+                json!({"Type": "batch", "TaskGroups": [{"Count": 1}]}),
+                complete(),
+                Value::Null,
+                json!([allocation("complete", "run")]),
+                done("1 of 1 running"),
+            ),
+            (
+                json!({"Type": "service", "Stop": true}),
+                complete(),
+                Value::Null,
+                json!([]),
+                failed("it is stopped"),
+            ),
+        ] {
+            let status = status(job, evaluations, deployment, allocations);
+            assert_eq!(status.progress(), wanted, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn a_task_that_fails_says_why() {
+        let mut bad = allocation("failed", "run");
+        bad["TaskStates"] = json!({"serve": {"State": "dead", "Failed": true, "Restarts": 2, "Events": [
+            {"Type": "Started", "DisplayMessage": "Task started by client"},
+            {"Type": "Terminated", "DisplayMessage": "Exit Code: 3"},
+            {"Type": "Not Restarting", "DisplayMessage": "Exceeded allowed attempts"}]}});
+        let status = status(service(), complete(), deployment("running", 0), json!([bad]));
+        assert_eq!(
+            status.progress(),
+            Progress::Waiting(
+                "0 of 2 healthy; task `serve` on node-1: Exit Code: 3 (restarted 2 times)".to_owned()
+            )
+        );
+        assert_eq!(status.troubled()[0].task, "serve");
+    }
+}

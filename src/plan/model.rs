@@ -20,7 +20,12 @@ pub struct Plan {
 
 impl Plan {
     pub fn is_empty(&self) -> bool {
-        self.changes_no_host() && !self.jobs.iter().any(JobPlan::is_change)
+        self.changes_no_host() && self.changed_jobs().next().is_none()
+    }
+
+    /// The jobs that are to be submitted.
+    pub fn changed_jobs(&self) -> impl Iterator<Item = &JobPlan> {
+        self.jobs.iter().filter(|job| job.is_change())
     }
 
     pub fn changes_no_host(&self) -> bool {

@@ -3,7 +3,7 @@
 use similar::{ChangeTag, TextDiff};
 
 use super::summary::nothing_to_do;
-use super::text::{Paint, count, names, natural_key, printable};
+use super::text::{Paint, and_jobs, count, names, natural_key, printable};
 use crate::jobs::{Action, JobPlan};
 use crate::plan::{Batch, Plan, Stage, Step};
 
@@ -30,11 +30,10 @@ pub fn plan_text(plan: &Plan, options: &PlanTextOptions) -> String {
     for stage in &plan.stages {
         lines.extend(stage_lines(stage, paint, options.verbose));
     }
-    lines.extend(job_lines(&plan.jobs, paint));
+    lines.extend(job_lines(plan, paint));
     let hosts = plan.steps_by_host();
     let (changes, hosts) = (count(hosts.values().sum(), "change"), count(hosts.len(), "host"));
-    let jobs = plan.jobs.iter().filter(|job| job.is_change()).count();
-    let jobs = if jobs == 0 { String::new() } else { format!(", {}", count(jobs, "job")) };
+    let jobs = and_jobs(plan.changed_jobs().count());
     lines.push(paint.bold(&format!("Plan: {changes} on {hosts}{jobs}; nothing is changed until 'up'")));
     lines.join("\n") + "\n"
 }
@@ -60,8 +59,8 @@ fn stage_lines(stage: &Stage, paint: Paint, verbose: bool) -> Vec<String> {
 }
 
 /// What Nomad says of the jobs that would be submitted.
-fn job_lines(jobs: &[JobPlan], paint: Paint) -> Vec<String> {
-    let changed: Vec<&JobPlan> = jobs.iter().filter(|job| job.is_change()).collect();
+fn job_lines(plan: &Plan, paint: Paint) -> Vec<String> {
+    let changed: Vec<&JobPlan> = plan.changed_jobs().collect();
     if changed.is_empty() {
         return Vec::new();
     }

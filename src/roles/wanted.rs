@@ -170,7 +170,7 @@ pub fn variables_to_generate(inventory: &Inventory, roles: &RoleSet) -> BTreeMap
         .collect()
 }
 
-/// A condition of a role that does not hold on a host.
+/// A condition of a role that does not hold on a host. It sees that host alone, also in `hosts`.
 pub struct Unmet<'a> {
     pub host: &'a HostName,
     /// The role as the inventory writes it; the condition may be one of a role that it includes.
@@ -181,13 +181,15 @@ pub struct Unmet<'a> {
 /// Every condition that does not hold, host by host.
 pub fn unmet<'a>(inventory: &'a Inventory, roles: &'a RoleSet) -> Result<Vec<Unmet<'a>>, WantedError> {
     let renderer = Renderer::default();
-    let everyone: Vec<&Host> = inventory.hosts.iter().collect();
     let mut found: Vec<Unmet> = Vec::new();
     for host in &inventory.hosts {
-        let variables = variables(roles, host);
-        for role in &host.roles {
-            let mut scope = scope(&inventory.cluster, &everyone, host, &variables, &ClusterAddresses::new());
-            for part in roles.closure([role]).into_iter() {
+        let conditioned =
+            |role: &&RoleName| roles.closure([*role]).iter().any(|part| !part.require.is_empty());
+        for role in host.roles.iter().filter(conditioned) {
+            // Of the host alone: with all of them in each, scopes grow with the square of their number.
+            let variables = variables(roles, host);
+            let mut scope = scope(&inventory.cluster, &[host], host, &variables, &ClusterAddresses::new());
+            for part in roles.closure([role]) {
                 let render = |source| WantedError::Render { host: host.name.clone(), source };
                 define(&renderer, part, &mut scope).map_err(render)?;
                 for (index, require) in part.require.iter().enumerate() {
