@@ -162,14 +162,14 @@ fn lab_nomad_jobs_that_cannot_run() {
     let job = |script: &str| {
         format!(
             "job \"failing\" {{\n  datacenters = [\"dc1\"]\n  group \"a\" {{\n    update {{\n      progress_deadline = \
-             \"0s\"\n      healthy_deadline = \"20s\"\n    }}\n    restart {{\n      attempts = 0\n    }}\n    task \"a\" {{\n      driver = \"raw_exec\"\n      config {{\n        \
+             \"0s\"\n      healthy_deadline = \"10s\"\n    }}\n    restart {{\n      attempts = 0\n    }}\n    task \"a\" {{\n      driver = \"raw_exec\"\n      config {{\n        \
              command = \"/bin/sh\"\n        args = [\"-c\", \"{script}\"]\n      }}\n    }}\n  }}\n}}\n"
         )
     };
     let file = lab.folder.path().join("failing.nomad.hcl");
     fs::write(&file, job("echo the disk is on fire >&2; exit 3")).unwrap();
     with("  - { ready: demo-http, variables: { driver: raw_exec } }\n  - file: failing.nomad.hcl\n");
-    let failed = lab.run("up", &["--timeout", "20s"]).exits(4);
+    let failed = lab.run("up", &["--timeout", "10s"]).exits(4);
     for text in ["job failing", "Exit Code: 3", "the disk is on fire", "node-"] {
         assert!(failed.stderr.contains(text), "`{text}` is not in\n{}", failed.stderr);
     }
@@ -190,8 +190,12 @@ fn lab_nomad_servers_change_one_at_a_time_and_survive_their_leader() {
     lab.asks("node-2", &format!("mkdir -p {raft} && echo old >{raft}/raft.db"));
     lab.run("up", &[]).exits(1).says("node-2").says("/opt/nomad/data/server/raft/raft.db");
     lab.asks("node-2", "rm -r /opt/nomad");
-    let take = "perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(LocalPort => 4647, Listen => 1) or die; sleep 600'";
-    lab.asks("node-3", &format!("systemd-run -q --unit taken {take}"));
+    // systemd would take `$s` for a variable of its own.
+    let squat = "use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalPort => 4647, Listen => 1) or die; sleep 600";
+    lab.asks(
+        "node-3",
+        &format!("echo '{squat}' >/root/squat.pl; systemd-run -q --unit taken perl /root/squat.pl"),
+    );
     poll("the port is taken", Duration::from_secs(10), || {
         (lab.ssh("node-3", "ss -Hltn sport = :4647 | grep -q .").status == 0).then_some(())
     });
