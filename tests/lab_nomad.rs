@@ -15,17 +15,20 @@ const THREE: [&str; 3] = ["node-1", "node-2", "node-3"];
 const VERSION: &str = "1.1.2";
 
 /// Bare hosts whose inventory has Nomad's roles too; `None` says why there are none.
-fn lab(test: &str, extra: &str) -> Option<Lab> {
+fn lab(test: &str, hosts: &str, extra: &str) -> Option<Lab> {
     let folder = format!("/var/cache/bootstrap-lab/mirror/nomad/{VERSION}");
     let zip = format!("{folder}/nomad_{VERSION}_linux_amd64.zip");
     if !Path::new(&zip).exists() {
         eprintln!("SKIPPED {test}: the lab's mirror has no {zip}");
         return None;
     }
-    let lab = Lab::up(&[]);
+    let lab = Lab::up(&["--hosts", hosts]);
     let text = fs::read_to_string(lab.inventory()).unwrap();
     let source = text.lines().find_map(|line| line.trim().strip_prefix("source: ")).unwrap().to_owned();
     lab.edit("roles: [consul-server]", "roles: [consul-server, nomad-server, nomad-client]");
+    if hosts == "4" {
+        lab.edit("roles: [consul-client]", "roles: [consul-client, nomad-client]");
+    }
     let text = fs::read_to_string(lab.inventory()).unwrap();
     let nomad =
         format!("  nomad:\n    version: {VERSION}\n    source: {source}\n    drivers: [exec, raw_exec]\n");
@@ -78,7 +81,7 @@ fn allocations(lab: &Lab, job: &str) -> Vec<String> {
 fn lab_nomad_bare_hosts_to_a_job_that_answers() {
     let jobs = "jobs:\n  - { ready: demo-http, variables: { driver: raw_exec, count: 2, text: \"it's $HOME ${x}\" } }\n  \
                 - { ready: demo-tcp, variables: { driver: raw_exec } }\n";
-    let Some(lab) = lab("lab_nomad_bare_hosts_to_a_job_that_answers", jobs) else { return };
+    let Some(lab) = lab("lab_nomad_bare_hosts_to_a_job_that_answers", "3", jobs) else { return };
     // The names of services, for the C library too.
     lab.edit("version: 1.8.7", "version: 1.8.7\n    dns_port: 53");
     let planned = lab.run("plan", &["--exit-code"]).exits(5);
@@ -143,8 +146,9 @@ fn lab_nomad_bare_hosts_to_a_job_that_answers() {
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_nomad_jobs_that_cannot_run() {
-    let Some(lab) = lab("lab_nomad_jobs_that_cannot_run", "") else { return };
-    lab.run("up", &[]).exits(0);
+    let Some(lab) = lab("lab_nomad_jobs_that_cannot_run", "4", "") else { return };
+    // The fourth host is a client only.
+    lab.run("up", &[]).exits(0).says("4 of 4 clients ready");
     let text = fs::read_to_string(lab.inventory()).unwrap();
     let with = |jobs: &str| fs::write(lab.inventory(), format!("{text}jobs:\n{jobs}")).unwrap();
 
@@ -162,7 +166,7 @@ fn lab_nomad_jobs_that_cannot_run() {
     let job = |script: &str| {
         format!(
             "job \"failing\" {{\n  datacenters = [\"dc1\"]\n  group \"a\" {{\n    update {{\n      progress_deadline = \
-             \"0s\"\n      healthy_deadline = \"10s\"\n    }}\n    restart {{\n      attempts = 0\n    }}\n    task \"a\" {{\n      driver = \"raw_exec\"\n      config {{\n        \
+             \"0s\"\n      healthy_deadline = \"10s\"\n      min_healthy_time = \"2s\"\n    }}\n    restart {{\n      attempts = 0\n    }}\n    task \"a\" {{\n      driver = \"raw_exec\"\n      config {{\n        \
              command = \"/bin/sh\"\n        args = [\"-c\", \"{script}\"]\n      }}\n    }}\n  }}\n}}\n"
         )
     };
@@ -183,7 +187,7 @@ fn lab_nomad_jobs_that_cannot_run() {
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_nomad_servers_change_one_at_a_time_and_survive_their_leader() {
-    let Some(lab) = lab("lab_nomad_servers_change_one_at_a_time_and_survive_their_leader", "") else {
+    let Some(lab) = lab("lab_nomad_servers_change_one_at_a_time_and_survive_their_leader", "3", "") else {
         return;
     };
     let raft = "/opt/nomad/data/server/raft";
@@ -224,5 +228,26 @@ fn lab_nomad_servers_change_one_at_a_time_and_survive_their_leader() {
         (lab.run("up", &["--timeout", "20s"]).status == 0).then_some(())
     });
     assert_quorum(&lab);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_nomad_without_consul() {
+    let Some(lab) = lab("lab_nomad_without_consul", "4", "") else { return };
+    lab.edit("roles: [consul-server, nomad-server, nomad-client]", "roles: [nomad-server]");
+    lab.edit("roles: [consul-client, nomad-client]", "roles: [nomad-client]");
+    lab.run("up", &[]).exits(2).says("no Consul agent runs there");
+    lab.edit("drivers: [exec, raw_exec]", "drivers: [raw_exec]\n    consul: false");
+    let jobs = "jobs:\n  - { ready: demo-http, variables: { driver: raw_exec } }\n";
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    fs::write(lab.inventory(), format!("{text}{jobs}")).unwrap();
+    // Its checks are Consul's, so the job is never called healthy; the servers and the client are.
+    lab.run("up", &["--timeout", "20s"]).says("3 of 3 voters").says("1 of 1 clients ready");
+    assert_quorum(&lab);
+    assert_eq!(lab.asks("node-1", "ps -o user= -C nomad").trim(), "nomad");
+    assert_eq!(lab.asks("node-4", "ps -o user= -C nomad").trim().lines().next(), Some("root"));
+    lab.ssh("node-1", "test ! -e /usr/local/bin/consul").exits(0);
+    lab.edit(jobs, "");
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
