@@ -11,6 +11,7 @@
 mod address;
 mod check;
 mod draft;
+mod jobs;
 mod model;
 mod names;
 pub mod node;
@@ -22,7 +23,8 @@ pub mod yaml;
 
 use std::path::Path;
 
-pub use draft::{Draft, DraftGroup, DraftHost, DraftSsh};
+pub use draft::{Draft, DraftGroup, DraftHost, DraftJob, DraftSsh};
+pub use jobs::read as read_jobs;
 pub use model::{Become, Host, HostKeys, Inventory, SshSettings};
 pub use names::{ClusterName, GroupName, HostName, NameError, RoleName};
 

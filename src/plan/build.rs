@@ -128,7 +128,7 @@ impl Plan {
                 batches: batches(quorum, &situation, steps),
             });
         }
-        Ok(Self { stages })
+        Ok(Self { stages, jobs: Vec::new() })
     }
 }
 

@@ -6,16 +6,29 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::inventory::{HostName, RoleName};
+use crate::jobs::JobPlan;
 use crate::script::Call;
 
 /// Everything a run will change, in order.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Plan {
     pub stages: Vec<Stage>,
+    /// Every job of the inventory, also those that are as Nomad has them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<JobPlan>,
 }
 
 impl Plan {
     pub fn is_empty(&self) -> bool {
+        self.changes_no_host() && self.changed_jobs().next().is_none()
+    }
+
+    /// The jobs that are to be submitted.
+    pub fn changed_jobs(&self) -> impl Iterator<Item = &JobPlan> {
+        self.jobs.iter().filter(|job| job.is_change())
+    }
+
+    pub fn changes_no_host(&self) -> bool {
         self.stages.iter().all(|stage| stage.batches.iter().all(|batch| batch.steps.is_empty()))
     }
 

@@ -70,6 +70,11 @@ fn headline(progress: &Progress, failed: bool, elapsed_ms: u64, paint: Paint) ->
             let stopped = paint.bold(&format!("{run}: stopped after"));
             Some(format!("{} {stopped} {steps} of {} in {took}", paint.yellow("!"), count(planned, "change")))
         }
+        (_, 0) if progress.jobs > 0 => Some(format!(
+            "{healthy} {} {} in {took}",
+            paint.bold(&format!("{run}: done,")),
+            count(progress.jobs, "job")
+        )),
         (_, 0) => Some(format!("{healthy} {} ({took})", paint.bold(&nothing_to_do(all)))),
         _ => Some(format!("{healthy} {} {changes} in {took}", paint.bold(&format!("{run}: done,")))),
     }

@@ -9,6 +9,9 @@ use crate::inventory::reader::{list, nearest};
 use crate::inventory::{self, Draft, HostName, Inventory, RoleName};
 use crate::report::{Diagnostic, diagnostic};
 
+/// The role whose hosts take jobs.
+const NOMAD_SERVER: &str = "nomad-server";
+
 /// Loads an inventory and checks it against the roles: the inventory with its warnings, or
 /// everything that is wrong with it, in the order of the file.
 ///
@@ -27,12 +30,64 @@ pub fn load_inventory(
     if problems.iter().any(Diagnostic::is_error) {
         return Err(problems);
     }
-    match draft.and_then(|draft| draft.inventory(home)) {
-        Some(inventory) => Ok((inventory, problems)),
+    match draft.and_then(|draft| Some((draft.inventory(home)?, draft))) {
+        Some((mut inventory, draft)) => {
+            problems.extend(unmet(&inventory, &draft, roles));
+            problems.extend(nowhere_to_run(&inventory, &draft));
+            inventory.jobs = inventory::read_jobs(&draft, &mut problems);
+            diagnostic::sort(&mut problems);
+            if problems.iter().any(Diagnostic::is_error) { Err(problems) } else { Ok((inventory, problems)) }
+        }
         // A draft without a document or a cluster name has an error, so this cannot be reached; an
         // empty list of reasons would still be a refusal.
         None => Err(problems),
     }
+}
+
+/// Jobs in a cluster without Nomad.
+fn nowhere_to_run(inventory: &Inventory, draft: &Draft) -> Option<Diagnostic> {
+    let job = draft.jobs.first()?;
+    let servers = |host: &inventory::Host| host.roles.iter().any(|role| role.as_str() == NOMAD_SERVER);
+    (!inventory.hosts.iter().any(servers)).then(|| {
+        draft
+            .document
+            .error(job.source.span, format!("jobs need `{NOMAD_SERVER}`, which no host has"))
+            .label("no Nomad to run it")
+            .help(format!("give the role to a group or a host: `roles: [{NOMAD_SERVER}]`"))
+    })
+}
+
+/// What roles require of the hosts that have them, each condition told once for all hosts that fail it.
+fn unmet(inventory: &Inventory, draft: &Draft, roles: &RoleSet) -> Vec<Diagnostic> {
+    let found = match super::unmet(inventory, roles) {
+        Ok(found) => found,
+        Err(error) => return vec![Diagnostic::error(format!("{error}: {}", chain(&error)))],
+    };
+    let check = Check::new(draft, roles);
+    let mut problems: Vec<(&super::Unmet<'_>, Vec<usize>)> = Vec::new();
+    for one in &found {
+        let Some(host) = draft.hosts.iter().position(|host| host.name.value == *one.host) else { continue };
+        match problems.iter_mut().find(|(known, _)| known.require == one.require) {
+            Some((_, hosts)) => hosts.push(host),
+            None => problems.push((one, vec![host])),
+        }
+    }
+    let tell = |(one, hosts): (&super::Unmet<'_>, Vec<usize>)| {
+        let message = format!("role `{}` on {}: {}", one.role, check.these(&hosts), one.require.message);
+        let problem = match check.having(one.role.as_str()).into_iter().find(|(host, _)| *host == hosts[0]) {
+            Some((_, span)) => draft.document.error(span, message).label("not possible here"),
+            None => Diagnostic::error(message),
+        };
+        problem.help(one.require.help.clone())
+    };
+    problems.into_iter().map(tell).collect()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 /// Everything that is wrong between a draft and the roles.

@@ -16,7 +16,7 @@ mod wanted;
 
 pub use check::{check, load_inventory, shown};
 pub use model::{
-    Ask, Filesystem, From, Generate, Port, Protocol, Refusal, Role, RoleSet, Variable, VariableType,
+    Ask, Filesystem, From, Generate, Port, Protocol, Refusal, Require, Role, RoleSet, Variable, VariableType,
 };
 pub use proof::{Asked, Lookup, Proof, Proven, RecordType};
 pub use render::{RenderError, Renderer, merge};
@@ -25,6 +25,6 @@ pub use schema::schema;
 pub use types::Fault;
 pub use variables::variables;
 pub use wanted::{
-    ClusterAddresses, Condition, Refused, Wanted, WantedAsk, WantedError, WantedFilesystem, WantedHost,
-    WantedPort, WantedProof, WantedRole, declared_address, variables_to_generate,
+    ClusterAddresses, Condition, Refused, Unmet, Wanted, WantedAsk, WantedError, WantedFilesystem,
+    WantedHost, WantedPort, WantedProof, WantedRole, declared_address, unmet, variables_to_generate,
 };

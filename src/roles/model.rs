@@ -39,6 +39,8 @@ pub struct Role {
     pub resources: Vec<Value>,
     /// Ports on which its programs listen.
     pub ports: Vec<Port>,
+    /// What must hold on every host that has it, beyond what the types of variables say.
+    pub require: Vec<Require>,
     /// File systems that the host's kernel must have.
     pub filesystems: Vec<Filesystem>,
     /// Ports at which its programs ask others of their host.
@@ -76,6 +78,16 @@ pub struct Refusal {
     pub when: String,
     pub reason: String,
     pub remedy: String,
+}
+
+/// A condition on the variables and roles of a host, checked before any host is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Require {
+    /// An expression that must hold.
+    pub that: String,
+    /// What is wrong where it does not; follows the names of role and host.
+    pub message: String,
+    pub help: String,
 }
 
 /// A port on which a program of a role listens, as written: number and addresses may be expressions.

@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::load::Folder;
 use super::{
-    Ask, Filesystem, From, Generate, Port, Protocol, Refusal, Renderer, Role, Rule, Variable, VariableType,
+    Ask, Filesystem, From, Generate, Port, Protocol, Refusal, Renderer, Require, Role, Rule, Variable,
+    VariableType,
 };
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
@@ -23,6 +24,7 @@ const KEYS: &[&str] = &[
     "define",
     "resources",
     "ports",
+    "require",
     "filesystems",
     "asks",
     "refuse",
@@ -33,6 +35,7 @@ const KEYS: &[&str] = &[
 ];
 /// Keys of a resource that are no kind.
 const BESIDE_KIND: [&str; 2] = ["when", "for_each"];
+const REQUIRE_KEYS: &[&str] = &["that", "message", "help"];
 const FILESYSTEM_KEYS: &[&str] = &["name", "when", "remedy"];
 const VARIABLE_KEYS: &[&str] =
     &["type", "default", "optional", "secret", "generate", "doc", "choices", "of", "fields"];
@@ -141,6 +144,12 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             ports.extend(port(reader, item));
         }
     }
+    let mut require = Vec::new();
+    if let Some(node) = fields.written("require") {
+        for item in reader.items(node, "`require`", "a list of conditions") {
+            require.extend(condition(reader, item));
+        }
+    }
     let mut filesystems = Vec::new();
     if let Some(node) = fields.written("filesystems") {
         for item in reader.items(node, "`filesystems`", "a list of file systems") {
@@ -178,6 +187,7 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         define,
         resources,
         ports,
+        require,
         filesystems,
         asks,
         refuse,
@@ -216,6 +226,25 @@ fn filesystem<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Filesystem>
         None => None,
     };
     Some(Filesystem { name, when, remedy })
+}
+
+/// `{ that: "{{ nfs.exports }}", message: …, help: … }`.
+fn condition<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Require> {
+    let document = reader.document;
+    let fields = reader.fields(node, "a condition", REQUIRE_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    let mut text = |key: &str, help: &str| match fields.written(key) {
+        Some(node) => reader.text(node, &format!("`{key}`")).map(|text| text.value),
+        None => {
+            reader.note(document.error(node.span, format!("a condition has no `{key}`")).help(help));
+            None
+        }
+    };
+    let that = text("that", "an expression that must hold: `\"{{ nomad.retry_join }}\"`");
+    let message = text("message", "what is wrong where it does not hold");
+    let help = text("help", "what the operator can do about it");
+    Some(Require { that: that?, message: message?, help: help? })
 }
 
 /// `{ port: 8301, protocol: tcp+udp, from: cluster, doc: … }`.

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use super::proof::{Asked, Proof};
-use super::{Ask, From, Port, Protocol, Refusal, RenderError, Renderer, Role, RoleSet, variables};
+use super::{Ask, From, Port, Protocol, Refusal, RenderError, Renderer, Require, Role, RoleSet, variables};
 use crate::facts::Facts;
 use crate::inventory::{ClusterName, Host, HostName, Inventory, RoleName};
+use crate::jobs::Job;
 use crate::plan::StepId;
 use crate::resource::Resource;
 
@@ -30,6 +31,8 @@ pub struct Wanted {
     pub hosts: Vec<WantedHost>,
     /// Every role that some host has, those that others wait for first.
     pub order: Vec<RoleName>,
+    /// What Nomad is to run, in order of submission.
+    pub jobs: Vec<Job>,
     renderer: Renderer,
 }
 
@@ -173,7 +176,7 @@ impl Wanted {
             }
             hosts.push(WantedHost { host: host.clone(), variables, roles: of_host });
         }
-        Ok(Self { cluster: inventory.cluster.clone(), hosts, order, renderer })
+        Ok(Self { cluster: inventory.cluster.clone(), hosts, order, jobs: inventory.jobs.clone(), renderer })
     }
 
     /// Gives every resource that is pushed from this machine the digest of its file.
@@ -254,8 +257,8 @@ impl Wanted {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let (cluster, order) = (self.cluster.clone(), self.order.clone());
-        Ok(Self { cluster, hosts, order, renderer: Renderer::default() })
+        let (cluster, order, jobs) = (self.cluster.clone(), self.order.clone(), self.jobs.clone());
+        Ok(Self { cluster, hosts, order, jobs, renderer: Renderer::default() })
     }
 
     /// What templates may name when a host has said its facts, but for what the role defines.
@@ -329,6 +332,60 @@ pub fn variables_to_generate(inventory: &Inventory, roles: &RoleSet) -> BTreeMap
         .flat_map(|role| &role.variables)
         .filter_map(|(name, variable)| Some((name.clone(), variable.generate?)))
         .collect()
+}
+
+/// A condition of a role that does not hold on a host. It sees that host alone, also in `hosts`.
+pub struct Unmet<'a> {
+    pub host: &'a HostName,
+    /// The role as the inventory writes it; the condition may be one of a role that it includes.
+    pub role: &'a RoleName,
+    pub require: &'a Require,
+}
+
+/// Every condition that does not hold, host by host.
+pub fn unmet<'a>(inventory: &'a Inventory, roles: &'a RoleSet) -> Result<Vec<Unmet<'a>>, WantedError> {
+    let renderer = Renderer::default();
+    let mut found: Vec<Unmet> = Vec::new();
+    for host in &inventory.hosts {
+        let conditioned =
+            |role: &&RoleName| roles.closure([*role]).iter().any(|part| !part.require.is_empty());
+        for role in host.roles.iter().filter(conditioned) {
+            // Of the host alone: with all of them in each, scopes grow with the square of their number.
+            let variables = variables(roles, host);
+            let mut scope = scope(&inventory.cluster, &[host], host, &variables, &ClusterAddresses::new());
+            for part in roles.closure([role]) {
+                let render = |source| WantedError::Render { host: host.name.clone(), source };
+                define(&renderer, part, &mut scope).map_err(render)?;
+                for (index, require) in part.require.iter().enumerate() {
+                    let place = format!("role `{}`, require[{index}]", part.name);
+                    let raw = Value::String(require.that.clone());
+                    let holds = is_true(&renderer.value(&place, &raw, &scope, &[]).map_err(render)?);
+                    // Two roles may include the one that says so.
+                    let told = found.iter().any(|known| *known.host == host.name && known.require == require);
+                    if !holds && !told {
+                        found.push(Unmet { host: &host.name, role, require });
+                    }
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Adds what a role defines to the scope; returns the same by name.
+fn define(
+    renderer: &Renderer,
+    part: &Role,
+    scope: &mut Map<String, Value>,
+) -> Result<Map<String, Value>, RenderError> {
+    let mut defined = Map::new();
+    for (name, source) in &part.define {
+        let place = format!("role `{}`, define `{name}`", part.name);
+        let value = renderer.value(&place, &Value::String(source.clone()), scope, &[])?;
+        scope.insert(name.clone(), value.clone());
+        defined.insert(name.clone(), value);
+    }
+    Ok(defined)
 }
 
 fn wanted_role(
