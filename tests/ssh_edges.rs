@@ -233,16 +233,20 @@ async fn two_commands_at_once_share_or_end_their_connections() {
     }
     let (sshd, kept) = (Sshd::start(&[]), Kept::new());
     let target = keeping(&sshd);
-    let work = async || {
-        let connection = kept.open(&target).await;
+    let work = async |connection: Connection| {
         assert_eq!(said(&connection, "say a 1", "a").await.unwrap(), "1");
         connection.close().await.unwrap();
     };
-    tokio::join!(work(), work(), work());
-    // Whoever came last is found from now on; the others have ended theirs.
+    let open = async || tokio::join!(kept.open(&target), kept.open(&target), kept.open(&target));
+    // Each works on, whatever the others have connected and closed meanwhile.
+    let (first, second, third) = open().await;
+    work(first).await;
+    tokio::join!(work(second), work(third));
+    // Whoever came first is found from now on; the others have ended theirs.
     wait_for("a single connection", || (sshd.children().len() == 1).then_some(()));
     let before = sshd.handshakes();
-    tokio::join!(work(), work(), work());
+    let (first, second, third) = open().await;
+    tokio::join!(work(first), work(second), work(third));
     assert_eq!(sshd.handshakes(), before);
 }
 

@@ -52,7 +52,7 @@ impl Connection {
         options: &ConnectOptions,
         password: Option<&BecomePassword>,
     ) -> Result<Self, Error> {
-        let first = master::open(target, options, true).await?;
+        let first = master::open(target, options, None).await?;
         tracing::debug!(host = %target.host, reused = first.found, "connected");
         Ok(Self {
             host: target.host.clone(),
@@ -189,7 +189,7 @@ impl Connection {
             address: self.address.clone(),
             settings: self.settings.clone(),
         };
-        self.second.get_or_try_init(|| master::open(&target, &self.options, false)).await?;
+        self.second.get_or_try_init(|| master::open(&target, &self.options, Some(&self.first.dir))).await?;
         self.prove();
         Ok(())
     }

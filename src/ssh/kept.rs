@@ -64,33 +64,49 @@ pub(super) async fn place(
 
 impl Place {
     /// The connection that is kept here, if its ssh lives: its directory and a stream that holds it.
-    pub async fn find(&self) -> Option<(PathBuf, UnixStream)> {
-        let dir = self.base.join(fs::read_link(self.link()).ok()?);
+    /// `dead` is one that the caller knows not to answer.
+    pub async fn find(&self, dead: Option<&Path>) -> Option<(PathBuf, UnixStream)> {
+        let dir = self.leads_to()?;
+        if dead == Some(&dir) {
+            return None;
+        }
         if let Ok(lifeline) = UnixStream::connect(dir.join("master")).await {
             return Some((dir, lifeline));
         }
-        // A dead ssh's socket and log, or a link to nowhere.
-        let _ = fs::remove_file(self.link());
+        // A dead ssh's socket and log, or a link to nowhere, unless somebody has replaced it meanwhile.
+        let _turn = self.turn().ok()?;
+        if self.leads_to() == Some(dir) {
+            let _ = fs::remove_file(self.link());
+        }
         None
     }
 
-    /// Lets the next command find this directory's connection, and returns the one that it found so
-    /// far.
-    pub fn publish(&self, dir: &Path) -> std::io::Result<Option<PathBuf>> {
+    /// Lets the next command find this directory's connection, unless it finds another one already:
+    /// that one may be in use, and one that nobody finds any more takes no new session. `dead` is in
+    /// nobody's way. Says whether it is found from now on.
+    pub fn publish(&self, dir: &Path, dead: Option<&Path>) -> std::io::Result<bool> {
+        let _turn = self.turn()?;
+        let before = self.leads_to();
+        if before.is_some() && before.as_deref() != dead {
+            return Ok(false);
+        }
         let name = dir.file_name().unwrap_or_default();
         let fresh = self.base.join(format!("{}.{}", self.name, name.to_string_lossy()));
         symlink(name, &fresh)?;
-        // One at a time, so that none is replaced without somebody who knows. Closing it unlocks it.
-        let turn = File::open(&self.base)?;
-        turn.lock()?;
-        let before = fs::read_link(self.link()).ok().map(|name| self.base.join(name));
         fs::rename(fresh, self.link())?;
-        Ok(before)
+        Ok(true)
     }
 
-    /// Whether the next command would find this directory.
-    pub fn leads_to(&self, dir: &Path) -> bool {
-        fs::read_link(self.link()).is_ok_and(|name| self.base.join(name) == dir)
+    /// The directory that the next command would find.
+    pub fn leads_to(&self) -> Option<PathBuf> {
+        fs::read_link(self.link()).ok().map(|name| self.base.join(name))
+    }
+
+    /// One command at a time changes where links lead. Dropping it ends the turn.
+    fn turn(&self) -> std::io::Result<File> {
+        let turn = File::open(&self.base)?;
+        turn.lock()?;
+        Ok(turn)
     }
 
     fn link(&self) -> PathBuf {

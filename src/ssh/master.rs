@@ -52,7 +52,7 @@ pub(super) struct Link {
 
 impl Link {
     pub fn is_kept(&self) -> bool {
-        self.place.as_ref().is_some_and(|place| place.leads_to(&self.dir))
+        self.place.as_ref().is_some_and(|place| place.leads_to().as_ref() == Some(&self.dir))
     }
 
     /// Ends the connection, or leaves it to the next command.
@@ -66,21 +66,25 @@ impl Link {
         // An ssh that somebody has stopped never answers.
         let ended = timeout(CLOSING, self.session.close()).await.unwrap_or(Ok(()));
         if self.place.is_some() {
-            // Another command's connection took its place meanwhile.
+            // It did not answer, and another took its place.
             let _ = fs::remove_dir_all(&self.dir);
         }
         ended
     }
 }
 
-/// Takes the connection that an earlier command has left, or connects.
-pub(super) async fn open(target: &Target, options: &ConnectOptions, reuse: bool) -> Result<Link, Error> {
+/// Takes the connection that an earlier command has left, unless it is the `dead` one, or connects.
+pub(super) async fn open(
+    target: &Target,
+    options: &ConnectOptions,
+    dead: Option<&Path>,
+) -> Result<Link, Error> {
     let kex = kex::first(target).await?;
     let text = config::text(target, options, &kex)?;
     let arguments = config::arguments(target)?;
     let place = kept::place(target, options, &text, &arguments).await;
-    if let (Some(place), true) = (&place, reuse)
-        && let Some((dir, lifeline)) = place.find().await
+    if let Some(place) = &place
+        && let Some((dir, lifeline)) = place.find(dead).await
     {
         let session = Session::resume_mux(dir.join("master").into(), None);
         return Ok(Link { session, dir, found: true, place: Some(place.clone()), lifeline });
@@ -89,14 +93,16 @@ pub(super) async fn open(target: &Target, options: &ConnectOptions, reuse: bool)
     let path = dir.path().to_owned();
     let mut published = None;
     if let Some(place) = place {
-        match place.publish(&path) {
-            Ok(before) => {
-                if let Some(before) = before {
-                    retire(&before).await;
+        match place.publish(&path, dead) {
+            Ok(true) => {
+                if let Some(dead) = dead {
+                    retire(dead).await;
                 }
                 sweep(&place.base);
                 published = Some(place);
             }
+            // Another command was faster: ours ends with us.
+            Ok(false) => {}
             Err(error) => tracing::warn!(host = %target.host, %error, "the connection is not kept"),
         }
     }
@@ -108,10 +114,9 @@ pub(super) async fn open(target: &Target, options: &ConnectOptions, reuse: bool)
     Ok(Link { session, dir: path, found: false, place: published, lifeline })
 }
 
-/// Lets a kept connection that no command finds any more end, when those that use it have ended.
+/// Lets a connection that did not answer end, if its ssh still listens.
 async fn retire(dir: &Path) {
     let session = Session::resume_mux(dir.join("master").into(), None);
-    // Mostly nobody answers: that is why it was replaced.
     let _ = timeout(CLOSING, session.close()).await;
 }
 
