@@ -12,7 +12,7 @@ use super::members::members;
 use super::{EngineError, Fleet, Options, Outcome, Stop, elapsed_ms};
 use crate::cluster::Gate;
 use crate::inventory::HostName;
-use crate::jobs::{Action, Body, Job, JobPlan, Progress, Status};
+use crate::jobs::{Action, Body, Job, JobPlan, Progress, Status, Trouble};
 use crate::plan::{Seen, StageName};
 use crate::report::{Event, Events};
 use crate::roles::Wanted;
@@ -24,6 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes at the end of a task's log that are read, and lines of them that are shown.
 const LOG_BYTES: &str = "4000";
 const LOG_LINES: usize = 10;
+/// How long a log may take to appear.
+const LOG_WAIT: Duration = Duration::from_secs(2);
 
 /// What Nomad says of the jobs before anything is changed.
 pub(super) struct Jobs {
@@ -256,29 +258,51 @@ impl Nomad {
         }
     }
 
-    /// The last log lines of the newest task that is not well.
+    /// The newest task that is not well, with its last log lines, which may come a moment later than the news of its end.
     async fn last_words(&self, status: &Status) -> String {
-        for trouble in status.troubled() {
-            for kind in ["stderr", "stdout"] {
-                let mut address = url(&["client", "fs", "logs", &trouble.allocation], None);
-                address
-                    .query_pairs_mut()
-                    .append_pair("task", &trouble.task)
-                    .append_pair("type", kind)
-                    .append_pair("plain", "true")
-                    .append_pair("origin", "end")
-                    .append_pair("offset", LOG_BYTES);
-                let Ok(response) = self.http().get(address).send().await else { continue };
-                let (ok, text) = (response.status().is_success(), response.text().await.unwrap_or_default());
-                let lines: Vec<&str> = text.trim_end().lines().collect();
-                if ok && !text.trim().is_empty() {
-                    let shown = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
-                    let allocation = trouble.allocation.get(..8).unwrap_or(&trouble.allocation);
-                    return format!("{}\n{kind} of allocation {allocation}:\n{shown}", trouble.reason);
+        let troubled = status.troubled();
+        let Some(newest) = troubled.first() else { return String::new() };
+        let deadline = Instant::now() + LOG_WAIT;
+        loop {
+            let mut refused = None;
+            for trouble in &troubled {
+                for kind in ["stderr", "stdout"] {
+                    match self.log(trouble, kind).await {
+                        Ok(text) if text.trim().is_empty() => {}
+                        Ok(text) => {
+                            let lines: Vec<&str> = text.trim_end().lines().collect();
+                            let shown = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+                            let allocation = trouble.allocation.get(..8).unwrap_or(&trouble.allocation);
+                            return format!(
+                                "{}\n{kind} of allocation {allocation}:\n{shown}",
+                                trouble.reason
+                            );
+                        }
+                        Err(reason) => refused = refused.or(Some(reason)),
+                    }
                 }
             }
+            if Instant::now() > deadline {
+                let why = refused.map_or("it has written no log".to_owned(), |why| {
+                    format!("its log cannot be read: {why}")
+                });
+                return format!("{}\n{why}", newest.reason);
+            }
+            tokio::time::sleep(FIRST_PAUSE).await;
         }
-        status.troubled().first().map(|trouble| trouble.reason.clone()).unwrap_or_default()
+    }
+
+    /// The end of what a task has written.
+    async fn log(&self, trouble: &Trouble, kind: &str) -> Result<String, String> {
+        let mut address = url(&["client", "fs", "logs", &trouble.allocation], None);
+        address
+            .query_pairs_mut()
+            .append_pair("task", &trouble.task)
+            .append_pair("type", kind)
+            .append_pair("plain", "true")
+            .append_pair("origin", "end")
+            .append_pair("offset", LOG_BYTES);
+        text(self.http().get(address).send().await).await
     }
 
     async fn get<T: DeserializeOwned>(&self, address: Url) -> Result<T, String> {
@@ -292,6 +316,11 @@ impl Nomad {
 
 /// The answer's JSON, or what Nomad says instead.
 async fn answer<T: DeserializeOwned>(response: reqwest::Result<reqwest::Response>) -> Result<T, String> {
+    serde_json::from_str(&text(response).await?)
+        .map_err(|error| format!("its answer is not understood: {error}"))
+}
+
+async fn text(response: reqwest::Result<reqwest::Response>) -> Result<String, String> {
     let silent = |error: reqwest::Error| match error.is_timeout() {
         true => "its server does not answer in time".to_owned(),
         false => "its server does not answer".to_owned(),
@@ -299,10 +328,7 @@ async fn answer<T: DeserializeOwned>(response: reqwest::Result<reqwest::Response
     let response = response.map_err(silent)?;
     let status = response.status();
     let body = response.text().await.map_err(silent)?;
-    if !status.is_success() {
-        return Err(body.trim().to_owned());
-    }
-    serde_json::from_str(&body).map_err(|error| format!("its answer is not understood: {error}"))
+    if status.is_success() { Ok(body) } else { Err(body.trim().to_owned()) }
 }
 
 /// The name is not looked up: the socket decides where this goes.

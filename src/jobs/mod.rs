@@ -12,7 +12,7 @@ use serde_json::Value;
 
 pub use answers::{Allocation, Deployment, Evaluation, Planned, Registered, Submitted, failures};
 pub use fill::{FillError, fill};
-pub use progress::{Progress, Status};
+pub use progress::{Progress, Status, Trouble};
 pub use ready::{READY, ready};
 
 /// A job as the inventory lists it.
