@@ -24,8 +24,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes at the end of a task's log that are read, and lines of them that are shown.
 const LOG_BYTES: &str = "4000";
 const LOG_LINES: usize = 10;
-/// How long a log may take to appear.
-const LOG_WAIT: Duration = Duration::from_secs(2);
 
 /// What Nomad says of the jobs before anything is changed.
 pub(super) struct Jobs {
@@ -224,8 +222,20 @@ impl Nomad {
         let started = Instant::now();
         let gate = format!("job {}", plan.name());
         let mut last = String::new();
+        // Of the newest task in trouble. Read at once: a node that is short of space soon removes what has ended.
+        let mut words = Ok(String::new());
+        let mut heard = Vec::new();
         loop {
             let status = self.status(plan).await;
+            let troubled = status.as_ref().map_or_else(|_| Vec::new(), Status::troubled);
+            if !troubled.is_empty() && (words.is_err() || troubled != heard) {
+                match self.last_words(&troubled).await {
+                    // What was heard of one before says more than that there is nothing to hear.
+                    Err(_) if words.as_ref().is_ok_and(|words| !words.is_empty()) => {}
+                    now => words = now,
+                }
+                heard = troubled;
+            }
             let (reason, over) = match status.as_ref().map(Status::progress) {
                 Ok(Progress::Done(detail)) => {
                     events.send(Event::GateMet { gate, detail, elapsed_ms: elapsed_ms(started) });
@@ -242,10 +252,7 @@ impl Nomad {
                 } else {
                     String::new()
                 };
-                let output = match &status {
-                    Ok(status) => self.last_words(status).await,
-                    Err(_) => String::new(),
-                };
+                let (Ok(output) | Err(output)) = words;
                 let (reason, elapsed_ms) = (format!("{reason}{why}"), elapsed_ms(started));
                 events.send(Event::GateFailed { gate, reason: reason.clone(), output, elapsed_ms });
                 return Err(reason);
@@ -258,38 +265,27 @@ impl Nomad {
         }
     }
 
-    /// The newest task that is not well, with its last log lines, which may come a moment later than the news of its end.
-    async fn last_words(&self, status: &Status) -> String {
-        let troubled = status.troubled();
-        let Some(newest) = troubled.first() else { return String::new() };
-        let deadline = Instant::now() + LOG_WAIT;
-        loop {
-            let mut refused = None;
-            for trouble in &troubled {
-                for kind in ["stderr", "stdout"] {
-                    match self.log(trouble, kind).await {
-                        Ok(text) if text.trim().is_empty() => {}
-                        Ok(text) => {
-                            let lines: Vec<&str> = text.trim_end().lines().collect();
-                            let shown = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
-                            let allocation = trouble.allocation.get(..8).unwrap_or(&trouble.allocation);
-                            return format!(
-                                "{}\n{kind} of allocation {allocation}:\n{shown}",
-                                trouble.reason
-                            );
-                        }
-                        Err(reason) => refused = refused.or(Some(reason)),
+    /// The newest of these tasks that has written a log, with the log's last lines; otherwise why there is none.
+    async fn last_words(&self, troubled: &[Trouble]) -> Result<String, String> {
+        let mut why = "it has written no log".to_owned();
+        for trouble in troubled {
+            for kind in ["stderr", "stdout"] {
+                match self.log(trouble, kind).await {
+                    Ok(text) if text.trim().is_empty() => {}
+                    Ok(text) => {
+                        let lines: Vec<&str> = text.trim_end().lines().collect();
+                        let shown = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+                        let allocation = trouble.allocation.get(..8).unwrap_or(&trouble.allocation);
+                        return Ok(format!(
+                            "{}\n{kind} of allocation {allocation}:\n{shown}",
+                            trouble.reason
+                        ));
                     }
+                    Err(reason) => why = format!("its log cannot be read: {reason}"),
                 }
             }
-            if Instant::now() > deadline {
-                let why = refused.map_or("it has written no log".to_owned(), |why| {
-                    format!("its log cannot be read: {why}")
-                });
-                return format!("{}\n{why}", newest.reason);
-            }
-            tokio::time::sleep(FIRST_PAUSE).await;
         }
+        Err(troubled.first().map_or(String::new(), |newest| format!("{}\n{why}", newest.reason)))
     }
 
     /// The end of what a task has written.
