@@ -76,14 +76,71 @@ fn allocations(lab: &Lab, job: &str) -> Vec<String> {
     ids
 }
 
+/// A job's page, found by nothing but its name in Consul, as a program on that host would.
+#[track_caller]
+fn page(lab: &Lab, host: &str, service: &str) -> String {
+    let catalog = lab.asks(host, &format!("curl -sf http://127.0.0.1:8500/v1/catalog/service/{service}"));
+    let catalog: Value = serde_json::from_str(&catalog).unwrap();
+    lab.asks(host, &format!("curl -sf http://{service}.service.consul:{}/", catalog[0]["ServicePort"]))
+}
+
+const CONTAINED: &str = r#"
+job "contained" {
+  datacenters = ["dc1"]
+  group "web" {
+    network {
+      port "http" {}
+    }
+    service {
+      name = "contained"
+      port = "http"
+      check {
+        type     = "http"
+        path     = "/index.html"
+        interval = "2s"
+        timeout  = "1s"
+      }
+    }
+    task "httpd" {
+      driver = "docker"
+      config {
+        image        = "probe:1"
+        network_mode = "host"
+        command      = "/busybox"
+        args         = ["httpd", "-f", "-p", "${NOMAD_PORT_http}", "-h", "/local"]
+      }
+      template {
+        data        = "in a container"
+        destination = "local/index.html"
+      }
+    }
+  }
+}
+"#;
+
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
-fn lab_nomad_bare_hosts_to_a_job_that_answers() {
+fn lab_nomad_bare_hosts_to_jobs_that_answer() {
     let jobs = "jobs:\n  - { ready: demo-http, variables: { driver: raw_exec, count: 2, text: \"it's $HOME ${x}\" } }\n  \
                 - { ready: demo-tcp, variables: { driver: raw_exec } }\n";
-    let Some(lab) = lab("lab_nomad_bare_hosts_to_a_job_that_answers", "3", jobs) else { return };
-    // The names of services, for the C library too.
+    let Some(lab) = lab("lab_nomad_bare_hosts_to_jobs_that_answer", "3", jobs) else { return };
+    // The whole platform; Consul answers the forwarders on the hosts and the containers.
+    lab.edit(
+        "[consul-server, nomad-server, nomad-client]",
+        "[consul-server, nomad-server, nomad-client, dns, docker]",
+    );
+    lab.edit(
+        "drivers: [exec, raw_exec]",
+        "drivers: [docker, exec, raw_exec]\n  docker: { daemon: { storage-driver: vfs } }",
+    );
     lab.edit("version: 1.8.7", "version: 1.8.7\n    dns_port: 53");
+    for host in THREE {
+        let line = format!("{{ address: {} }}", lab.address(host));
+        lab.edit(
+            &line,
+            &line.replace(" }", &format!(", vars: {{ consul: {{ dns_addr: [{}] }} }} }}", lab.address(host))),
+        );
+    }
     let planned = lab.run("plan", &["--exit-code"]).exits(5);
     assert!(
         planned.stdout.contains("demo-http: planned and submitted when Nomad stands"),
@@ -104,15 +161,11 @@ fn lab_nomad_bare_hosts_to_a_job_that_answers() {
     assert_eq!(nodes.as_array().unwrap().len(), 3, "{nodes}");
     assert!(nodes.as_array().unwrap().iter().all(|node| node["Status"] == "ready"), "{nodes}");
 
-    // By its name in Consul, from another host than it runs on or not.
-    let catalog = lab.asks("node-3", "curl -s http://127.0.0.1:8500/v1/catalog/service/demo-http");
-    let catalog: Value = serde_json::from_str(&catalog).unwrap();
-    let (address, port) = (catalog[0]["ServiceAddress"].as_str().unwrap(), &catalog[0]["ServicePort"]);
-    lab.asks("node-3", "echo nameserver 127.0.0.1 >/etc/resolv.conf");
-    let found = lab.asks("node-3", "getent ahostsv4 demo-http.service.consul");
-    assert!(found.contains(address), "{found}");
-    let page = lab.asks("node-3", &format!("curl -sf --resolve demo-http.service.consul:{port}:{address} http://demo-http.service.consul:{port}/"));
-    assert!(page.starts_with("it's $HOME ${x}\nnode-"), "{page}");
+    // By its name in Consul, from any host.
+    for host in THREE {
+        let page = page(&lab, host, "demo-http");
+        assert!(page.starts_with("it's $HOME ${x}\nnode-"), "{page}");
+    }
 
     let before: Vec<_> = THREE.iter().map(|host| lab.logins(host)).collect();
     let running = allocations(&lab, "demo-http");
@@ -134,6 +187,20 @@ fn lab_nomad_bare_hosts_to_a_job_that_answers() {
     assert!(!planned.stdout.contains("job demo-tcp"), "{}", planned.stdout);
     lab.run("up", &[]).exits(0).says("1 job");
     lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // In containers, of an image that needs no registry.
+    for host in THREE {
+        lab.asks(
+            host,
+            "DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends busybox-static && \
+             cd /bin && tar c busybox | docker import - probe:1",
+        );
+    }
+    fs::write(lab.folder.path().join("contained.nomad.hcl"), CONTAINED).unwrap();
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    fs::write(lab.inventory(), format!("{text}  - file: contained.nomad.hcl\n")).unwrap();
+    lab.run("up", &[]).exits(0).says("1 job");
+    assert_eq!(page(&lab, "node-1", "contained"), "in a container");
 
     // What the client of the API listens for is what Nomad says of an index that moved.
     let moved = "{\"Job\": {\"ID\": \"demo-tcp\", \"Name\": \"demo-tcp\", \"Datacenters\": [\"dc1\"], \"TaskGroups\": \
