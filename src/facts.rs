@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::script::Fields;
 
@@ -41,7 +41,12 @@ pub struct Facts {
     pub init: Init,
     /// Who the script runs as.
     pub user: String,
+    /// How names were resolved before this program changed it.
     pub resolver: Resolver,
+    /// Why /etc/resolv.conf cannot be replaced: `immutable`, `mounted`.
+    pub resolv_conf_fixed: Option<String>,
+    /// What is there that rewrites /etc/resolv.conf: `network-manager`, `dhclient`, `dhcpcd`.
+    pub resolver_writers: Vec<String>,
     /// 1 (also hybrid) or 2.
     pub cgroup_version: u8,
 }
@@ -63,13 +68,49 @@ pub enum Init {
     Other,
 }
 
+/// How a host's names are resolved. A role that changes it keeps this on the host, in
+/// `/var/lib/bootstrap/resolver`: what a later run sees there is not what the host had.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resolver {
+    pub kind: ResolverKind,
+    /// What /etc/resolv.conf is, for people: `a link to /run/x`.
+    pub seen: String,
+    /// Whether /etc/resolv.conf leads to systemd-resolved's own address, 127.0.0.53.
+    pub stub: bool,
+    pub nameservers: Vec<String>,
+    /// The other lines of /etc/resolv.conf: `search`, `options`.
+    pub lines: Vec<String>,
+    /// Where systemd-resolved runs.
+    pub resolved: Option<Resolved>,
+    /// How a role has changed it, in the role's words.
+    pub set_up_as: Option<String>,
+}
+
 /// Who writes /etc/resolv.conf.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Resolver {
+pub enum ResolverKind {
     SystemdResolved,
     Resolvconf,
+    /// Nobody, or a program that can be told not to.
+    #[default]
     Plain,
+    Unknown,
+}
+
+/// What a running systemd-resolved can do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resolved {
+    pub version: u32,
+    /// Whether it listens on 127.0.0.53.
+    pub listens: bool,
+    /// Whether servers of its own for one domain leave all other names alone: links have servers, and there are no
+    /// global ones, which would be asked in turn with them.
+    pub routes: bool,
+    /// Whether programs ask it without looking at /etc/resolv.conf (`resolve` in /etc/nsswitch.conf).
+    pub nss: bool,
 }
 
 /// Why a host's facts cannot be used.
@@ -114,7 +155,13 @@ impl Facts {
             package_manager: package_manager(text("package-manager")?)?,
             init: if text("init")? == "systemd" { Init::Systemd } else { Init::Other },
             user: text("user")?.to_owned(),
-            resolver: resolver(text("resolver")?)?,
+            resolver: resolver(seen)?,
+            resolv_conf_fixed: seen.text("resolver-fixed").map(str::to_owned),
+            resolver_writers: text("resolver-writers")?
+                .split_whitespace()
+                .filter(|word| *word != OPENRESOLV)
+                .map(str::to_owned)
+                .collect(),
             cgroup_version: number("cgroup", text("cgroup")?)?,
         })
     }
@@ -199,13 +246,77 @@ fn package_manager(text: &str) -> Result<Option<PackageManager>, FactsError> {
     }
 }
 
-fn resolver(text: &str) -> Result<Resolver, FactsError> {
-    match text {
-        "systemd-resolved" => Ok(Resolver::SystemdResolved),
-        "resolvconf" => Ok(Resolver::Resolvconf),
-        "plain" => Ok(Resolver::Plain),
-        other => Err(FactsError::Unknown { key: "resolver", text: other.to_owned() }),
+/// Another program of the name `resolvconf`, with a configuration of its own.
+const OPENRESOLV: &str = "openresolv";
+const STUB: &str = "127.0.0.53";
+
+/// What a role has kept, or what there is to see.
+fn resolver(seen: &Fields<'_>) -> Result<Resolver, FactsError> {
+    if let Some(kept) = seen.text("resolver-before") {
+        return serde_json::from_str(kept)
+            .map_err(|_| FactsError::Unknown { key: "resolver", text: kept.to_owned() });
     }
+    let text = seen.text("resolv-conf");
+    let lines = || text.unwrap_or_default().lines().map(str::trim);
+    let nameservers = servers(lines());
+    let is_other = |line: &&str| !line.is_empty() && !line.starts_with(['#', ';']) && server(line).is_none();
+    let resolved = resolved(seen)?;
+    let (kind, seen_as, stub) = match seen.text("resolver-link") {
+        Some("") => (ResolverKind::Unknown, "neither a file nor a link".to_owned(), false),
+        Some(target) => {
+            let (kind, stub) = kind_of_link(target);
+            (kind, format!("a link to {target}"), stub)
+        }
+        None if resolved.is_some() && nameservers.first().is_some_and(|server| server == STUB) => {
+            (ResolverKind::SystemdResolved, format!("a file that names {STUB}"), true)
+        }
+        None if text.is_some_and(|text| text.contains("resolvconf"))
+            && seen.text("resolver-writers").is_some_and(|all| all.contains(OPENRESOLV)) =>
+        {
+            (ResolverKind::Unknown, "a file that openresolv writes".to_owned(), false)
+        }
+        None if text.is_some() => (ResolverKind::Plain, "a file".to_owned(), false),
+        None => (ResolverKind::Plain, "absent".to_owned(), false),
+    };
+    let lines = lines().filter(is_other).map(str::to_owned).collect();
+    Ok(Resolver { kind, seen: seen_as, stub, nameservers, lines, resolved, set_up_as: None })
+}
+
+/// Who writes what a link leads to, and whether that names the address of systemd-resolved.
+fn kind_of_link(target: &str) -> (ResolverKind, bool) {
+    match target {
+        "/run/systemd/resolve/stub-resolv.conf"
+        | "/usr/lib/systemd/resolv.conf"
+        | "/lib/systemd/resolv.conf" => (ResolverKind::SystemdResolved, true),
+        target if target.starts_with("/run/systemd/resolve/") => (ResolverKind::SystemdResolved, false),
+        target if target.starts_with("/run/resolvconf/") || target.starts_with("/etc/resolvconf/") => {
+            (ResolverKind::Resolvconf, false)
+        }
+        // It can be told to leave /etc/resolv.conf alone.
+        target if target.starts_with("/run/NetworkManager/") => (ResolverKind::Plain, false),
+        _ => (ResolverKind::Unknown, false),
+    }
+}
+
+fn resolved(seen: &Fields<'_>) -> Result<Option<Resolved>, FactsError> {
+    let Some(version) = seen.text("resolved-version") else { return Ok(None) };
+    let known = servers(seen.text("resolved-servers").unwrap_or_default().lines());
+    Ok(Some(Resolved {
+        version: number("resolved-version", version)?,
+        listens: seen.has("resolved-stub"),
+        routes: !seen.has("resolved-global") && !known.is_empty(),
+        nss: seen.has("resolved-nss"),
+    }))
+}
+
+fn servers<'t>(lines: impl Iterator<Item = &'t str>) -> Vec<String> {
+    lines.filter_map(server).map(str::to_owned).collect()
+}
+
+/// The address in a `nameserver` line.
+fn server(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace();
+    (words.next()? == "nameserver").then(|| words.next()).flatten()
 }
 
 #[cfg(test)]
@@ -233,7 +344,9 @@ impl Facts {
             package_manager: Some(PackageManager::Apt),
             init: Init::Systemd,
             user: "root".to_owned(),
-            resolver: Resolver::Plain,
+            resolver: Resolver::default(),
+            resolv_conf_fixed: None,
+            resolver_writers: Vec::new(),
             cgroup_version: 2,
         }
     }
@@ -280,7 +393,11 @@ overlay           51290592 20102144  28550548      42% /
             ("user", "root"),
             ("package-manager", "apt"),
             ("init", "systemd"),
-            ("resolver", "systemd-resolved"),
+            ("resolver-link", "/run/systemd/resolve/stub-resolv.conf"),
+            ("resolv-conf", "nameserver 127.0.0.53\noptions edns0\n"),
+            ("resolver-writers", ""),
+            ("resolved-version", "252"),
+            ("resolved-servers", "nameserver 10.0.0.1\n"),
             ("cgroup", "2"),
         ];
         let value = |key| changes.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
@@ -290,7 +407,7 @@ overlay           51290592 20102144  28550548      42% /
             .chain(
                 changes
                     .iter()
-                    .filter(|(key, _)| *key == "error")
+                    .filter(|(key, _)| usual.iter().all(|(name, _)| name != key))
                     .map(|(k, v)| ((*k).into(), v.as_bytes().to_vec())),
             )
             .collect()
@@ -394,17 +511,113 @@ overlay           51290592 20102144  28550548      42% /
 
     #[test]
     fn kinds_of_hosts() {
-        let facts =
-            parse(&[("package-manager", ""), ("init", "other"), ("resolver", "plain"), ("cgroup", "1")])
-                .unwrap();
-        assert_eq!(
-            (facts.package_manager, facts.init, facts.resolver, facts.cgroup_version),
-            (None, Init::Other, Resolver::Plain, 1)
-        );
+        let facts = parse(&[("package-manager", ""), ("init", "other"), ("cgroup", "1")]).unwrap();
+        assert_eq!((facts.package_manager, facts.init, facts.cgroup_version), (None, Init::Other, 1));
         let json = serde_json::to_value(parse(&[]).unwrap()).unwrap();
-        assert_eq!(json["resolver"], "systemd-resolved");
+        assert_eq!(json["resolver"]["kind"], "systemd-resolved");
         assert_eq!(json["package_manager"], "apt");
         assert_eq!(json["addresses"][2][1], "10.99.0.11");
+    }
+
+    #[test]
+    fn who_resolves_names() {
+        use ResolverKind::{Plain, Resolvconf, SystemdResolved, Unknown};
+        let stub = "/run/systemd/resolve/stub-resolv.conf";
+        let uplink = "/run/systemd/resolve/resolv.conf";
+        let (one, two) =
+            ("nameserver 10.0.0.1\n", "# dhcp\nsearch a.b\nnameserver 10.0.0.1\nnameserver ::1\n");
+        for (said, kind, seen, stub, servers) in [
+            (vec![("resolv-conf", two)], Plain, "a file", false, 2),
+            (vec![], Plain, "absent", false, 0),
+            (
+                vec![("resolver-link", "/run/NetworkManager/resolv.conf")],
+                Plain,
+                "a link to /run/NetworkManager/resolv.conf",
+                false,
+                0,
+            ),
+            (
+                vec![("resolver-link", "/run/resolvconf/resolv.conf"), ("resolv-conf", one)],
+                Resolvconf,
+                "a link to /run/resolvconf/resolv.conf",
+                false,
+                1,
+            ),
+            (
+                vec![("resolver-link", stub), ("resolved-version", "252")],
+                SystemdResolved,
+                "a link to /run/systemd/resolve/stub-resolv.conf",
+                true,
+                0,
+            ),
+            (
+                vec![("resolver-link", uplink), ("resolved-version", "252")],
+                SystemdResolved,
+                "a link to /run/systemd/resolve/resolv.conf",
+                false,
+                0,
+            ),
+            (
+                vec![("resolv-conf", "nameserver 127.0.0.53\n"), ("resolved-version", "252")],
+                SystemdResolved,
+                "a file that names 127.0.0.53",
+                true,
+                1,
+            ),
+            (
+                vec![("resolver-link", "/opt/vpn/resolv.conf"), ("resolv-conf", one)],
+                Unknown,
+                "a link to /opt/vpn/resolv.conf",
+                false,
+                1,
+            ),
+            (vec![("resolver-link", "")], Unknown, "neither a file nor a link", false, 0),
+            (
+                vec![("resolv-conf", "# Generated by resolvconf\n"), ("resolver-writers", "openresolv")],
+                Unknown,
+                "a file that openresolv writes",
+                false,
+                0,
+            ),
+        ] {
+            let said: Vec<_> =
+                said.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect();
+            let resolver = resolver(&Fields::new(&said)).unwrap();
+            assert_eq!((resolver.kind, resolver.seen.as_str(), resolver.stub), (kind, seen, stub));
+            assert_eq!(resolver.nameservers.len(), servers, "{seen}");
+        }
+    }
+
+    #[test]
+    fn what_a_role_has_kept_is_what_the_host_had() {
+        let had = Resolver {
+            nameservers: vec!["10.0.0.1".into()],
+            lines: vec!["search a.b".into()],
+            set_up_as: Some("forwarder".into()),
+            ..Resolver::default()
+        };
+        let kept = serde_json::to_string_pretty(&had).unwrap();
+        let facts = parse(&[("resolv-conf", "nameserver 127.0.0.1\n"), ("resolver-before", &kept)]).unwrap();
+        assert_eq!(facts.resolver, had);
+        let error = parse(&[("resolver-before", "{")]).unwrap_err();
+        assert_eq!(error.to_string(), "the host's `resolver` is not understood: `{`");
+    }
+
+    #[test]
+    fn whether_systemd_resolved_takes_servers_for_a_domain() {
+        for (said, routes) in [
+            (vec![("resolved-servers", "nameserver 10.0.0.1\n")], true),
+            (vec![("resolved-servers", "# none\n")], false),
+            (vec![("resolved-servers", "nameserver 10.0.0.1\n"), ("resolved-global", "DNS=10.0.0.1")], false),
+        ] {
+            let said: Vec<_> = said
+                .iter()
+                .chain(&[("resolved-version", "245"), ("resolved-nss", "yes")])
+                .map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec()))
+                .collect();
+            let found = resolved(&Fields::new(&said)).unwrap();
+            assert_eq!(found, Some(Resolved { version: 245, listens: false, routes, nss: true }));
+        }
     }
 
     #[test]

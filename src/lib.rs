@@ -18,6 +18,7 @@ pub mod engine;
 pub mod facts;
 pub mod http;
 pub mod inventory;
+pub mod jobs;
 pub mod lab;
 pub mod ledger;
 pub mod plan;

@@ -1,16 +1,17 @@
 //! What the Consul roles render for each line of versions, as snapshots, and against the keys that
 //! the product documents for that version.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+#[path = "support/rendered.rs"]
+mod rendered;
 
-use bootstrap::facts::{Facts, Init, Resolver};
-use bootstrap::inventory::HostName;
-use bootstrap::roles::{ClusterAddresses, RoleSet, Wanted, load_inventory};
+use std::collections::{BTreeMap, BTreeSet};
+
+use rendered::{shown, snapshots};
 
 /// Top-level keys of the agent's configuration that the roles write, with the first version that has
 /// them and the first that has them no more. Source: Consul's agent configuration reference.
-const DOCUMENTED: [(&str, &str, Option<&str>); 21] = [
+const DOCUMENTED: [(&str, &str, Option<&str>); 22] = [
+    ("addresses", "0.0.0", None),
     ("advertise_addr", "0.0.0", None),
     ("autopilot", "0.8.0", None),
     ("bind_addr", "0.0.0", None),
@@ -36,29 +37,6 @@ const DOCUMENTED: [(&str, &str, Option<&str>); 21] = [
 ];
 const SINCE_1_9: [&str; 1] = ["ui_config"];
 
-fn facts() -> Facts {
-    Facts {
-        os_id: "debian".into(),
-        os_version: "12".into(),
-        os_name: "Debian GNU/Linux 12".into(),
-        arch: "x86_64".into(),
-        hostname: "node-1".into(),
-        machine_id: "0123456789abcdef0123456789abcdef".into(),
-        kernel: "6.1.0".into(),
-        addresses: vec![("eth0".into(), "10.0.0.11".parse().unwrap())],
-        ssh_server_address: None,
-        epoch: 1_700_000_000,
-        epoch_ms: 1_700_000_000_000,
-        clock_step_ms: 1,
-        disk_free_kib: BTreeMap::new(),
-        package_manager: None,
-        init: Init::Systemd,
-        user: "root".into(),
-        resolver: Resolver::Plain,
-        cgroup_version: 2,
-    }
-}
-
 fn inventory(version: &str, extra: &str) -> String {
     format!(
         "cluster: dc1\n\
@@ -69,53 +47,29 @@ fn inventory(version: &str, extra: &str) -> String {
     )
 }
 
-/// Every file that a host's roles want, by path.
 fn files(version: &str, extra: &str, host: &str) -> BTreeMap<String, String> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("inventory.yaml");
-    std::fs::write(&path, inventory(version, extra)).unwrap();
-    let roles = RoleSet::embedded().unwrap();
-    let (inventory, _) = load_inventory(Path::new(&path), &roles, None).unwrap_or_else(|problems| {
-        panic!("{}", problems.iter().map(|problem| problem.render(false)).collect::<String>())
-    });
-    let key = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=";
-    let generated = BTreeMap::from([("consul.gossip_key".to_owned(), key.to_owned())]);
-    let wanted = Wanted::new(&inventory, &roles, &generated).unwrap();
-    let addresses: ClusterAddresses =
-        inventory.hosts.iter().map(|host| (host.name.clone(), host.address.parse().unwrap())).collect();
-    let of_host = wanted.host(&HostName::parse(host).unwrap()).unwrap();
-    let mut files = BTreeMap::new();
-    for role in &of_host.roles {
-        for resource in &role.resources {
-            let resolved = wanted.resolved(of_host, role, resource, &facts(), &addresses).unwrap();
-            if let Some(content) = resolved.content() {
-                files.insert(resolved.id().0.replace("file ", ""), content.to_owned());
-            }
-        }
-    }
-    files
+    rendered::files(&inventory(version, extra), host)
 }
 
-fn snapshots() -> insta::Settings {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("cases/consul");
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings
-}
-
-fn shown(files: &BTreeMap<String, String>) -> String {
-    files.iter().map(|(path, content)| format!("==> {path}\n{content}\n")).collect()
+#[test]
+fn domain_and_recursors_are_written_where_they_are_set() {
+    let usual = &files("1.21.4", "", "node-1")["/etc/consul.d/consul.json"];
+    assert!(!usual.contains("\"domain\"") && !usual.contains("recursors"), "{usual}");
+    let set = &files("1.8.7", "    domain: corp\n    recursors: [192.0.2.53]\n", "node-1")["/etc/consul.d/consul.json"];
+    let set: serde_json::Value = serde_json::from_str(set).unwrap();
+    assert_eq!((&set["domain"], &set["recursors"]), (&"corp".into(), &serde_json::json!(["192.0.2.53"])));
 }
 
 #[test]
 fn a_server_of_1_8() {
-    snapshots().bind(|| insta::assert_snapshot!("server-1.8.7", shown(&files("1.8.7", "", "node-1"))));
+    snapshots("consul")
+        .bind(|| insta::assert_snapshot!("server-1.8.7", shown(&files("1.8.7", "", "node-1"))));
 }
 
 #[test]
 fn a_server_of_1_21() {
-    snapshots().bind(|| insta::assert_snapshot!("server-1.21.4", shown(&files("1.21.4", "", "node-1"))));
+    snapshots("consul")
+        .bind(|| insta::assert_snapshot!("server-1.21.4", shown(&files("1.21.4", "", "node-1"))));
 }
 
 #[test]
@@ -123,7 +77,8 @@ fn a_client_with_everything_set() {
     let extra = "    ui: false\n    dns_port: 53\n    client_addr: [10.0.0.21]\n    \
                  telemetry: { prometheus_retention_time: 60s }\n    extra_config: { ports: { grpc: 8502 } }\n    \
                  services: [ { name: web, port: 80, tags: [http], check: { http: \"http://127.0.0.1/\", interval: 5s } } ]\n";
-    snapshots().bind(|| insta::assert_snapshot!("client-1.21.4", shown(&files("1.21.4", extra, "web-1"))));
+    snapshots("consul")
+        .bind(|| insta::assert_snapshot!("client-1.21.4", shown(&files("1.21.4", extra, "web-1"))));
 }
 
 #[test]
@@ -162,4 +117,25 @@ fn servers_expect_each_other_and_clients_expect_nobody() {
     let client: serde_json::Value = serde_json::from_str(client).unwrap();
     assert!(client.get("bootstrap_expect").is_none());
     assert_eq!(client["retry_join"], server["retry_join"]);
+}
+
+#[test]
+fn dns_may_answer_where_the_api_does_not() {
+    let addresses = |extra: &str| {
+        let config = files("1.8.7", extra, "node-1")["/etc/consul.d/consul.json"].clone();
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        [&config["client_addr"], &config["addresses"]["dns"]].map(|value| value.as_str().map(str::to_owned))
+    };
+    for (extra, client, dns) in [
+        ("", "127.0.0.1", None),
+        ("    dns_addr: [10.0.0.11]\n", "127.0.0.1", Some("127.0.0.1 10.0.0.11")),
+        (
+            "    client_addr: [10.0.0.11]\n    dns_addr: [10.0.0.11, 172.17.0.1]\n",
+            "127.0.0.1 10.0.0.11",
+            Some("127.0.0.1 10.0.0.11 172.17.0.1"),
+        ),
+        ("    dns_addr: [0.0.0.0]\n", "127.0.0.1", Some("0.0.0.0")),
+    ] {
+        assert_eq!(addresses(extra), [Some(client), dns].map(|text| text.map(str::to_owned)), "{extra}");
+    }
 }

@@ -64,6 +64,24 @@ fn packages_are_found() {
 }
 
 #[test]
+fn a_program_does_for_its_packages() {
+    if !have("dpkg-query") {
+        return;
+    }
+    for shell in shells() {
+        let seen = Host::new().ask(shell, call("package_program_probe", &["sed", "no-such-package-here"]));
+        let seen = seen.of("probe");
+        assert!(seen.text("program").unwrap().ends_with("/sed"), "{shell:?}: {seen:?}");
+        assert!(!seen.has("missing"), "{shell:?}: {seen:?}");
+        let seen = Host::new()
+            .ask(shell, call("package_program_probe", &["no-such-program", "no-such-package-here"]));
+        let seen = seen.of("probe");
+        assert_eq!(seen.text("program"), Some("absent"), "{shell:?}");
+        assert_eq!(seen.text("missing"), Some("no-such-package-here"), "{shell:?}");
+    }
+}
+
+#[test]
 fn the_kernel_is_asked() {
     for shell in shells() {
         let host = Host::new();

@@ -204,6 +204,7 @@ fn the_plan_as_text() {
     snapshot("plan-first", &plan_text(&runs::plan(5), &options(5)));
     snapshot("plan-verbose", &plan_text(&runs::plan(1), &PlanTextOptions { verbose: true, ..options(1) }));
     snapshot("plan-color", &plan_text(&runs::plan(1), &PlanTextOptions { color: true, ..options(1) }));
+    snapshot("plan-removal", &plan_text(&runs::removal_plan(), &options(3)));
     snapshot("plan-rolling", &plan_text(&runs::rolling_plan(), &options(3)));
     assert_eq!(
         plan_text(&Plan::default(), &options(3)),

@@ -2,7 +2,7 @@
 
 mod shells;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bootstrap::facts::Facts;
 use bootstrap::plan::{Change, StepId};
@@ -53,7 +53,9 @@ fn decide(host: &Host, shell: &[&str], resources: &[Resource]) -> Vec<(StepId, O
     let facts = Facts::parse(&seen.of("facts")).unwrap();
     let planned = BTreeSet::new();
     let decide = |resource: &Resource| {
-        resource.decide(&seen.of(&resource.id().0), &facts, &Planned(&planned)).unwrap()
+        resource
+            .decide(&seen.of(&resource.id().0), &facts, &Planned { steps: &planned, keys: &BTreeMap::new() })
+            .unwrap()
     };
     resources.iter().map(|resource| (resource.id(), decide(resource))).collect()
 }

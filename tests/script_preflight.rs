@@ -50,6 +50,23 @@ fn places_that_are_there_and_those_that_are_not() {
 }
 
 #[test]
+fn file_systems_that_the_kernel_lacks() {
+    for (shell, host) in hosts() {
+        let seen = host.ask(shell, call("filesystems_probe", &["tmpfs", "nosuchfs", "tmp"]));
+        let seen = seen.of("probe");
+        assert_eq!(seen.all("missing").collect::<Vec<_>>(), ["nosuchfs", "tmp"], "{shell:?}: {seen:?}");
+        assert!(!seen.has("error"), "{shell:?}: {seen:?}");
+    }
+    // What is not loaded yet but can be is as good.
+    for (shell, host) in shells().map(|shell| (shell, Host::new().without(&[]))) {
+        let modprobe = host.write("tools/modprobe", "#!/bin/sh\n[ \"$*\" = '-n -q nosuchfs' ]\n");
+        std::fs::set_permissions(modprobe, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let seen = host.ask(shell, call("filesystems_probe", &["nosuchfs", "other"]));
+        assert_eq!(seen.of("probe").all("missing").collect::<Vec<_>>(), ["other"], "{shell:?}: {seen:?}");
+    }
+}
+
+#[test]
 fn ports_are_told_with_who_has_them() {
     for (shell, host) in hosts() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();

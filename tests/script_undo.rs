@@ -176,9 +176,14 @@ resources:
       name: note it
       command: [touch, "@/noted"]
       creates: "@/noted"
-      undo: [sh, -c, "cat '@/etc/resolv.conf' >'@/undone' && rm -f \"$1\"", sh, "@/noted"]
+      undo: [sh, -c, "cat '@/etc/resolv.conf' >'@/undone' ; rm -f \"$1\"", sh, "@/noted"]
   - unit: { name: new.service, restart_on: ["@/srv/a/b/new"] }
-  - unit: { name: old.service, restart_on: ["@/etc/daemon.json"], reload_on: ["@/etc/hosts"] }
+  - unit:
+      name: old.service
+      restart_on: ["@/etc/daemon.json"]
+      reload_on: ["@/etc/hosts"]
+      reload_keys: [log, a b]
+      load: { name: Docker, what: container, count: [sh, -c, "echo 3 # it's \"quoted\""] }
 "#;
 
 const DAEMON: &str = "{\"log\":   1,\n \"dns\": []}";
@@ -263,7 +268,7 @@ fn a_removed_role_leaves_the_host_as_it_was() {
                 "remove file @/srv/a/b/new (role dns made it)",
                 "restore unit new.service (enabled, running; before role dns it was neither enabled nor running)",
                 "undo exec note it (role dns ran it)",
-                "restore unit old.service (restart: @/etc/daemon.json changes; before role dns it was enabled and running)",
+                "restore unit old.service (restart: @/etc/daemon.json changes, restarts Docker: 3 containers stop; before role dns it was enabled and running)",
                 "remove directory @/srv/a/b (role dns made it; it stays if anything is in it)",
                 "restore directory @/old (mode 0755 and owner as before role dns)",
             ]
@@ -298,5 +303,178 @@ fn killed_anywhere_the_next_runs_are_still_right() {
             assert_as_before(&site);
             assert_eq!(site.up("idle"), [""; 0], "{shell:?}: nothing to do");
         }
+    }
+}
+
+/// A run that ends in the middle of a step's function, where the text of the prelude has `at`.
+fn up_but_cut(site: &Site, roles: &str, at: &str) {
+    let steps = steps(&site.plan(roles));
+    let script = Script::apply(&Nonce::random(), &holder(), &steps);
+    let text = site.host.text(&script);
+    assert!(text.contains(at), "{at} is not in the script");
+    let text = text.replace(at, "exit 9").replacen(
+        "run_steps() {",
+        &format!("units='{}'\n{PRETENDED}\nrun_steps() {{", site.host.at("units")),
+        1,
+    );
+    site.host.run_text(site.shell, &text);
+}
+
+#[test]
+fn cut_in_the_middle_of_a_change_the_next_runs_are_still_right() {
+    const ONE: &str = "doc: One file.\nremovable: true\nresources:\n  \
+        - file: { path: \"@/etc/f\", content: TEXT, @owner }\n";
+    for shell in shells() {
+        let site = Site::new(shell);
+        site.role("one", &ONE.replace("TEXT", "first"));
+        site.host.write("etc/f", "theirs");
+        site.set_mode("etc/f", 0o600);
+        // Written down in part, then whole, but not yet changed.
+        for at in [r#"mv "$fresh" "$undo_entry""#, r#"mv -f "$staged" "$path""#] {
+            up_but_cut(&site, "one", at);
+            assert_eq!(site.host.read("etc/f"), b"theirs", "{shell:?} {at}");
+        }
+        assert_eq!(site.up("idle").len(), 1, "{shell:?}: forgotten");
+        assert_eq!((site.host.read("etc/f"), site.ledger()), (b"theirs".to_vec(), vec![]), "{shell:?}");
+
+        // Somebody else's change between two tries is what was there before.
+        up_but_cut(&site, "one", r#"mv -f "$staged" "$path""#);
+        site.up("idle");
+        site.host.write("etc/f", "theirs too");
+        site.up("one");
+        // A second text of ours: written down, but the file has the first.
+        site.role("one", &ONE.replace("TEXT", "second"));
+        up_but_cut(&site, "one", r#"mv -f "$staged" "$path""#);
+        assert_eq!(site.host.read("etc/f"), b"first", "{shell:?}");
+        // Put back, but not forgotten.
+        up_but_cut(&site, "idle", r#"undo_forget "$1""#);
+        assert_eq!((site.host.read("etc/f"), site.mode("etc/f")), (b"theirs too".to_vec(), 0o600));
+        assert_eq!(site.up("idle"), ["restore file @/etc/f (it is as before role one)"], "{shell:?}");
+        assert_eq!((site.host.read("etc/f"), site.ledger()), (b"theirs too".to_vec(), vec![]), "{shell:?}");
+    }
+}
+
+#[test]
+fn a_file_that_somebody_changed_is_left_and_its_original_kept() {
+    for shell in shells() {
+        let site = lived_in(shell);
+        site.up("dns");
+        let modes = |path: &str| {
+            let folder = Path::new(&site.host.at(path)).to_owned();
+            let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+            let modes = files.map(|path| std::fs::metadata(path).unwrap().mode() & 0o777);
+            (
+                std::fs::metadata(folder).unwrap().mode() & 0o777,
+                modes.collect::<std::collections::BTreeSet<_>>(),
+            )
+        };
+        assert_eq!(modes("state/undo"), (0o700, [0o700].into()), "{shell:?}");
+        for entry in site.ledger() {
+            assert_eq!(modes(&format!("state/undo/{entry}")), (0o700, [0o600].into()), "{shell:?} {entry}");
+        }
+
+        site.host.write("etc/theirs", "mine now");
+        site.host.write("etc/key", "mine too");
+        site.host.write("srv/a/b/new", "and this");
+        let hosts = String::from_utf8(site.host.read("etc/hosts")).unwrap();
+        site.host.write("etc/hosts", hosts + "10.0.0.7 mine\n");
+        site.set_mode("etc/hosts", 0o664);
+        std::fs::remove_file(site.host.at("etc/resolv.conf")).unwrap();
+        std::fs::remove_dir_all(site.host.at("old")).unwrap();
+        site.host.write("old", "a file by now");
+        let plan = site.plan("idle");
+        let left: Vec<_> = plan.left_files().map(|(_, step)| step.change.reason.clone()).collect();
+        assert_eq!(left.len(), 4, "{left:?}");
+        let copy = |path: &str| {
+            let reason = left.iter().find(|reason| reason.contains(path)).unwrap();
+            let copy = reason.split("/var/lib/bootstrap/").nth(1).unwrap().split(' ').next().unwrap();
+            format!("state/{copy}")
+        };
+        let (theirs, key) = (copy("left/theirs-"), copy("left/key-"));
+        let done = site.up("idle").join("\n");
+        for line in [
+            "leave file @/etc/resolv.conf (changed since role dns wrote it; before it was a symbolic link to ../run/stub)",
+            "leave file @/srv/a/b/new (changed since role dns made it)",
+            "restore file @/etc/hosts (the block of role dns is taken out; the rest was changed since, and stays)",
+        ] {
+            assert!(done.contains(line), "{shell:?}: {done}");
+        }
+        assert!(done.contains("(mode 4711, owner 0, group 0)") || account().0 != "0", "{shell:?}: {done}");
+        assert_eq!(site.host.read("etc/hosts"), b"127.0.0.1 localhost\n10.0.0.7 mine\n", "{shell:?}");
+        assert_eq!(site.mode("etc/hosts"), 0o664, "{shell:?}");
+        assert_eq!(site.host.read("etc/theirs"), b"mine now", "{shell:?}");
+        assert_eq!(site.host.read("etc/key"), b"mine too", "{shell:?}");
+        assert_eq!(
+            site.host.read("srv/a/b/new"),
+            b"and this",
+            "{shell:?}: a folder with something in it stays"
+        );
+        assert_eq!(site.host.read(&theirs), b"theirs\xff\x00 no line end", "{shell:?}");
+        assert_eq!(site.host.read(&key), b"hunter2", "{shell:?}");
+        assert_eq!(modes("state/left"), (0o700, [0o600].into()), "{shell:?}");
+        assert_eq!(site.up("idle"), [""; 0], "{shell:?}: nothing to do");
+        assert_eq!(site.ledger(), [""; 0], "{shell:?}");
+    }
+}
+
+#[test]
+fn what_another_role_wants_too_stays_and_what_no_role_wants_goes() {
+    const ONE: &str = "doc: x\nremovable: true\nresources:\n  - directory: { path: \"@/d\", @owner }\n  \
+        - block-in-file: { path: \"@/etc/hosts\", marker: one, content: one }\n  \
+        - unit: { name: a.service }\n";
+    const TWO: &str = "doc: x\nremovable: true\nresources:\n  - directory: { path: \"@/d/e\", @owner }\n  \
+        - block-in-file: { path: \"@/etc/hosts\", marker: two, content: two }\n  \
+        - unit: { name: a.service }\n";
+    const MANY: &str = "doc: x\nremovable: true\nvariables:\n  \
+        many.names: { type: list, default: [NAMES], doc: x }\nresources:\n  \
+        - file: { path: \"@/etc/{{ item }}\", content: \"{{ item }}\", @owner }\n    for_each: many.names\n";
+    for shell in shells() {
+        let site = Site::new(shell);
+        site.role("one", ONE);
+        site.role("two", TWO);
+        site.host.write("etc/hosts", "localhost\n");
+        site.unit("a.service", "disabled", "inactive", "dead");
+        site.up("one");
+        site.up("one, two");
+        assert_eq!(site.up("one, two"), [""; 0], "{shell:?}");
+        assert_eq!(site.up("two"), [""; 0], "{shell:?}: nothing that only one of them has");
+        assert!(Path::new(&site.host.at("d/e")).exists(), "{shell:?}");
+        assert_eq!(site.unit_is("a.service"), "enabled active", "{shell:?}");
+        assert_eq!(site.plan("idle").stages[0].name.0, "remove one, two");
+        site.up("idle");
+        assert_eq!(site.host.read("etc/hosts"), b"localhost\n", "{shell:?}: as before the first of them");
+        assert_eq!(site.unit_is("a.service"), "disabled inactive", "{shell:?}");
+        assert!(!Path::new(&site.host.at("d")).exists(), "{shell:?}");
+
+        // The role is still there, but not all that it wanted.
+        site.host.write("etc/b", "theirs");
+        site.role("many", &MANY.replace("NAMES", "a, b"));
+        site.up("many");
+        site.role("many", &MANY.replace("NAMES", "c"));
+        let plan = site.plan("many");
+        assert_eq!(plan.stages[0].name.0, "remove leftovers of many");
+        site.up("many");
+        assert_eq!(site.host.names("etc"), ["b", "c", "hosts"], "{shell:?}");
+        assert_eq!(site.host.read("etc/b"), b"theirs", "{shell:?}");
+        assert_eq!(site.up("many"), [""; 0], "{shell:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_looked_at_any_more_is_left() {
+    for shell in shells() {
+        let site = Site::new(shell);
+        site.role(
+            "one",
+            "doc: x\nremovable: true\nresources:\n  - file: { path: \"@/d/f\", content: x, @owner }\n",
+        );
+        site.host.write("d/f", "theirs");
+        site.up("one");
+        std::fs::remove_dir_all(site.host.at("d")).unwrap();
+        site.host.write("d", "a file by now");
+        let done = site.up("idle").join("\n");
+        assert!(done.starts_with("leave file @/d/f (cannot look below @/d: "), "{shell:?}: {done}");
+        assert!(done.contains("is kept in /var/lib/bootstrap/left/f-"), "{shell:?}: {done}");
+        assert_eq!((site.up("idle"), site.ledger()), (vec![], vec![]), "{shell:?}");
     }
 }

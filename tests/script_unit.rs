@@ -206,10 +206,135 @@ fn an_old_process_that_is_slow_to_stop_is_waited_for() {
     }
 }
 
+/// The same unit, watching one JSON file of which some keys need no restart.
+fn of_json(unit: &UnitHost, function: &'static str, start: &[&str]) -> Call {
+    let path = unit.host.at("conf.json");
+    let keyed = format!("json:debug,a b:{path}");
+    let args: Vec<&str> = start.iter().copied().chain(["a.service"]).collect();
+    let more: &[&str] = if function == "unit_converge" { &["true", "started"] } else { &[] };
+    let args: Vec<&str> = args.into_iter().chain(more.iter().copied()).chain(["1", &keyed, &path]).collect();
+    call(function, &args)
+}
+
+#[test]
+fn keys_of_a_json_file_that_need_no_restart_are_told_apart() {
+    for shell in shells() {
+        let unit = UnitHost::new(shell, ACTIVE);
+        let converge = |text: &str| {
+            unit.host.write("conf.json", text);
+            let steps = [step("unit a.service", vec![of_json(&unit, "unit_converge", &[])])];
+            unit.run(&Script::apply(&Nonce::random(), &holder(), &steps), "run_steps() {");
+            let orders = std::fs::read_to_string(unit.host.at("state-of-unit/orders")).unwrap_or_default();
+            unit.host.write("state-of-unit/orders", "");
+            orders.lines().filter(|order| !order.starts_with("reset-failed")).collect::<Vec<_>>().join("\n")
+        };
+        for (text, order) in [
+            (r#"{"dns": ["1", "2"], "o": {"debug": 1}, "s": "a \\\" , \"debug\": 2}"}"#, RESTART),
+            ("", RESTART),
+            (r#"{"dns": ["1"]}"#, RESTART),
+            (r#"{"dns": ["1"], "debug": true}"#, RELOAD),
+            (r#"{"debug": [{"x": [1]}, "}"], "dns": ["1"], "a b": {}}"#, RELOAD),
+            (r#"{"dns": ["1"], "debugs": 1}"#, RESTART),
+            (r#"{"dns": ["1 "], "debugs": 1}"#, RESTART),
+        ] {
+            assert_eq!(converge(text), order, "{shell:?}: {text}");
+        }
+        assert_eq!(converge("{\"debugs\": 1,\n\t\"dns\": [ \"1 \" ]}"), RESTART, "{shell:?}: another order");
+        assert_eq!(converge("{\r\n\"debugs\":1, \"dns\":[\"1 \"] }\n"), RELOAD, "{shell:?}: white space");
+    }
+}
+
+#[test]
+fn what_somebody_else_started_since_its_files_changed_is_left_alone() {
+    let started = |at: &str| format!("{ACTIVE}ExecMainStartTimestamp={at}\n");
+    for shell in shells() {
+        let unit = UnitHost::new(shell, &started("Sat 2001-09-08 01:46:40 UTC"));
+        let fresh = || {
+            let script =
+                Script::ask(&Nonce::random(), &[(step("probe", vec![]).id, unit.watched(&["a.service"]))]);
+            let seen = Observation::new(&unit.run(&script, "main() {"));
+            seen.of("probe").all("fresh").map(str::to_owned).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(fresh(), "", "{shell:?}: started long before");
+        for at in ["", "n/a", "soon"] {
+            unit.state(&started(at));
+            assert_eq!(fresh(), "", "{shell:?}: {at}");
+        }
+        unit.state(&started("Fri 2100-01-01 00:00:00 UTC"));
+        assert_eq!(fresh(), "restart reload", "{shell:?}: started after");
+        assert_eq!(unit.converge().2, [] as [&str; 0], "{shell:?}");
+        assert_eq!(unit.differs(), (false, false), "{shell:?}: from now on it is known");
+        unit.host.write("conf", "2");
+        std::fs::remove_file(unit.host.at("bin/tool")).unwrap();
+        assert_eq!(fresh(), "", "{shell:?}: when it went is not known");
+    }
+}
+
+#[test]
+fn who_stops_with_a_unit_is_counted() {
+    for shell in shells() {
+        let unit = UnitHost::new(shell, ACTIVE);
+        let load = |command: &[&str]| {
+            let count = command.len().to_string();
+            let start: Vec<&str> = [count.as_str()].into_iter().chain(command.iter().copied()).collect();
+            let probe = of_json(&unit, "unit_load_probe", &start);
+            let script = Script::ask(&Nonce::random(), &[(step("probe", vec![]).id, probe)]);
+            let seen = Observation::new(&unit.run(&script, "main() {"));
+            let seen = seen.of("probe");
+            assert_eq!(seen.text("ActiveState"), Some("active"), "{shell:?}: {seen:?}");
+            seen.text("load").map(str::to_owned)
+        };
+        assert_eq!(load(&["echo", "3"]).as_deref(), Some("3"), "{shell:?}");
+        assert_eq!(load(&["sh", "-c", "echo $# \"$1\"", "x", "it's a b"]).as_deref(), Some("1 it's a b"));
+        assert_eq!(load(&["sh", "-c", "echo no >&2; exit 3"]).as_deref(), Some(""), "{shell:?}");
+        assert_eq!(load(&["no-such-program"]).as_deref(), Some(""), "{shell:?}");
+    }
+}
+
+#[test]
+fn a_unit_is_waited_for() {
+    for shell in shells() {
+        let unit = UnitHost::new(shell, ACTIVE);
+        let wait = |state: &str| {
+            unit.state(state);
+            let steps = [step("unit a.service", vec![call("unit_await", &["a.service", "1"])])];
+            let records = unit.run(&Script::apply(&Nonce::random(), &holder(), &steps), "run_steps() {");
+            let Some(Record::End { status, .. }) = records.get(1) else { panic!("{records:?}") };
+            *status
+        };
+        assert_eq!(wait(ACTIVE), 0, "{shell:?}");
+        assert_eq!(wait(&ACTIVE.replace("=active", "=activating")), 1, "{shell:?}");
+        assert_eq!(wait(&ACTIVE.replace("=active", "=failed")), 1, "{shell:?}");
+        // A restart that is queued has not begun.
+        assert_eq!(wait(&ACTIVE.replace("Job=", "Job=7")), 1, "{shell:?}");
+    }
+}
+
 #[test]
 fn a_changed_unit_file_is_read_again_before_the_restart() {
     for shell in shells() {
         let unit = UnitHost::new(shell, &ACTIVE.replace("NeedDaemonReload=no", "NeedDaemonReload=yes"));
         assert_eq!(unit.converge().2, ["daemon-reload", RESTART], "{shell:?}");
+    }
+}
+
+#[test]
+fn unit_files_besides_its_own_are_read_again() {
+    for (path, orders) in [
+        ("systemd/system/a.service", vec![RESTART]),
+        ("systemd/system/a.service.d/first.conf", vec!["daemon-reload", RESTART]),
+        ("systemd/system/data.mount", vec!["daemon-reload", RESTART]),
+        ("conf", vec![RESTART]),
+    ] {
+        for shell in shells() {
+            let unit = UnitHost::new(shell, ACTIVE);
+            let path = unit.host.write(path, "1");
+            let converge = call("unit_converge", &["a.service", "true", "started", "1", &path]);
+            let steps = [step("unit a.service", vec![converge])];
+            unit.run(&Script::apply(&Nonce::random(), &holder(), &steps), "run_steps() {");
+            let given = String::from_utf8(unit.host.read("state-of-unit/orders")).unwrap();
+            let given: Vec<_> = given.lines().filter(|order| !order.starts_with("reset-failed")).collect();
+            assert_eq!(given, orders, "{shell:?} {path}");
+        }
     }
 }

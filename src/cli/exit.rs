@@ -80,7 +80,8 @@ pub fn report(error: &anyhow::Error, global: &Global) -> ExitCode {
     for line in text.lines() {
         eprintln!("error: {line}");
     }
-    if error.is::<UsageError>() || error.is::<crate::roles::WantedError>() {
+    let wrong_jobs = matches!(error.downcast_ref(), Some(EngineError::Jobs(_)));
+    if wrong_jobs || error.is::<UsageError>() || error.is::<crate::roles::WantedError>() {
         Exit::Usage.into()
     } else {
         Exit::HostFailed.into()

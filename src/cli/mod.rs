@@ -23,7 +23,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use exit::Exit;
 
-/// Bare hosts to a running Consul cluster, over SSH; done only when quorum stands.
+/// Bare hosts to a running Consul and Nomad cluster, over SSH; done only when quorum stands.
 #[derive(Debug, Parser)]
 #[command(name = "bootstrap", version, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Exit status: 0 done or nothing to do, 1 a host failed, 2 usage or inventory, \

@@ -137,12 +137,18 @@ fn describe(roles: &RoleSet, role: &Role) -> String {
     }
     text += "\nVariables, under `vars:` of the inventory, of a group or of a host:\n";
     for (name, variable, _) in variables {
-        text += &format!(
-            "\n  {name}  ({}; {})\n      {}\n",
-            variable.r#type.short(),
-            state(variable),
-            wrap(&variable.doc, 6)
-        );
+        text += &format!("\n{}", described(name, variable, 2));
+    }
+    text
+}
+
+/// A variable with its fields, if it has any.
+fn described(name: &str, variable: &Variable, indent: usize) -> String {
+    let doc = wrap(&variable.doc, indent + 4);
+    let (short, state) = (variable.r#type.short(), state(variable));
+    let mut text = format!("{:indent$}{name}  ({short}; {state})\n{:indent$}    {doc}\n", "", "");
+    for (name, field) in variable.r#type.fields().into_iter().flatten() {
+        text += &described(name, field, indent + 4);
     }
     text
 }
@@ -168,9 +174,10 @@ fn as_json(roles: &RoleSet, role: &Role) -> Value {
             "name": name,
             "type": variable.r#type.short(),
             "default": if variable.secret { &Value::Null } else { variable.default.as_ref().unwrap_or(&Value::Null) },
-            "required": variable.default.is_none() && !variable.optional && variable.generate.is_none(),
+            "required": variable.is_required(),
             "secret": variable.secret,
             "doc": variable.doc,
+            "fields": variable.r#type.fields(),
             "role": declared.name,
         })
     });

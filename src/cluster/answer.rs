@@ -6,6 +6,13 @@ use serde::de::DeserializeOwned;
 
 use crate::inventory::HostName;
 
+/// One thing to ask of an agent on a host's loopback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    pub port: u16,
+    pub path: &'static str,
+}
+
 /// Status and body of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
@@ -16,15 +23,19 @@ pub struct Response {
 impl Response {
     /// The body as JSON. The error says what came instead, shortened.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, String> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            let text: String = String::from_utf8_lossy(&self.body).chars().take(120).collect();
-            format!("status {}, {} (`{}`)", self.status, error, text.trim())
-        })
+        serde_json::from_slice(&self.body)
+            .map_err(|error| format!("status {}, {} (`{}`)", self.status, error, self.start()))
+    }
+
+    /// How the body begins, for a message.
+    pub fn start(&self) -> String {
+        let text: String = String::from_utf8_lossy(&self.body).chars().take(120).collect();
+        text.trim().to_owned()
     }
 }
 
-/// What one agent said, by path; or why it said nothing at all.
+/// What the agents of one host said, by path; or why it said nothing at all.
 pub type Answer = Result<BTreeMap<&'static str, Response>, String>;
 
-/// What every asked agent said.
+/// What the agents of every asked host said.
 pub type Answers = BTreeMap<HostName, Answer>;

@@ -29,10 +29,10 @@ impl fmt::Display for Marker {
 pub struct Claim {
     /// The marker's text, if there is a marker.
     pub marker: Option<String>,
-    /// Raft data that was found: where, whose and how old, in words.
-    pub raft_data: Option<String>,
-    /// The running agent, in words.
-    pub agent: Option<String>,
+    /// Raft data that was found, of each product: where, whose and how old, in words.
+    pub raft_data: Vec<String>,
+    /// The running agents, in words.
+    pub agents: Vec<String>,
 }
 
 /// Why a host must not be touched.
@@ -70,8 +70,7 @@ pub fn check_identity(ours: &Marker, claim: &Claim) -> Result<(), IdentityError>
             }),
         },
         None => {
-            let found: Vec<&str> =
-                [&claim.raft_data, &claim.agent].into_iter().flatten().map(String::as_str).collect();
+            let found: Vec<&str> = claim.raft_data.iter().chain(&claim.agents).map(String::as_str).collect();
             if found.is_empty() {
                 return Ok(());
             }
@@ -88,8 +87,11 @@ mod tests {
     fn only_our_own_or_empty_hosts_pass() {
         let ours = Marker { cluster: ClusterName::parse("dc1").unwrap(), id: "aa".into() };
         let check = |marker: Option<&str>, raft: Option<&str>| {
-            let claim =
-                Claim { marker: marker.map(str::to_owned), raft_data: raft.map(str::to_owned), agent: None };
+            let claim = Claim {
+                marker: marker.map(str::to_owned),
+                raft_data: raft.map(str::to_owned).into_iter().collect(),
+                agents: Vec::new(),
+            };
             check_identity(&ours, &claim)
         };
         let own = r#"{"cluster":"dc1","id":"aa"}"#;

@@ -8,8 +8,10 @@ mod answer;
 mod consul;
 mod gate;
 mod identity;
+mod nomad;
 mod quorum;
+mod raft;
 
-pub use answer::{Answer, Answers, Response};
+pub use answer::{Answer, Answers, Question, Response};
 pub use gate::{Expected, Gate, Verdict};
 pub use identity::{Claim, IdentityError, Marker, check_identity};

@@ -5,36 +5,49 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::observe::{answer, http_get, question};
-use crate::cluster::{Answer, Gate, Response};
+use crate::cluster::{Answer, Gate, Question, Response};
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::{Connection, Forward};
 
 /// How long one request may take. Agents answer from memory; a slower one is not well.
 const REQUEST: Duration = Duration::from_secs(5);
 
-/// A way to one agent's API.
+/// A way to the APIs of one host's agents.
 pub(super) struct Api<'a> {
     connection: &'a Connection,
     gate: Gate,
-    port: u16,
+    questions: Vec<Question>,
     route: Route,
 }
 
 enum Route {
     /// Not tried yet.
     Unknown,
-    Socket {
-        http: reqwest::Client,
-        /// Held: dropping it ends the forwarding.
-        _forward: Forward,
-    },
+    /// One for each port.
+    Sockets(BTreeMap<u16, Socket>),
     /// A session of its own for each round of questions.
     Script,
 }
 
+/// A port of a host, to be spoken to from here.
+pub(super) struct Socket {
+    pub http: reqwest::Client,
+    /// Held: dropping it ends the forwarding.
+    _forward: Forward,
+}
+
+impl Socket {
+    /// `None` where sshd forbids forwarding.
+    pub(super) async fn open(connection: &Connection, port: u16, request: Duration) -> Option<Self> {
+        let forward = connection.forward(port).await.ok()?;
+        let http = crate::http::socket(forward.path()).timeout(request).build().ok()?;
+        Some(Self { http, _forward: forward })
+    }
+}
+
 impl<'a> Api<'a> {
-    pub(super) fn new(connection: &'a Connection, gate: Gate, port: u16) -> Self {
-        Self { connection, gate, port, route: Route::Unknown }
+    pub(super) fn new(connection: &'a Connection, gate: Gate, questions: Vec<Question>) -> Self {
+        Self { connection, gate, questions, route: Route::Unknown }
     }
 
     /// One round of the gate's questions.
@@ -43,31 +56,39 @@ impl<'a> Api<'a> {
             self.route = self.open().await;
         }
         match &self.route {
-            Route::Socket { http, .. } => ask_socket(http, self.gate).await,
+            Route::Sockets(sockets) => ask_sockets(sockets, &self.questions).await,
             Route::Unknown | Route::Script => self.ask_script().await,
         }
     }
 
     async fn open(&self) -> Route {
-        let Ok(forward) = self.connection.forward(self.port).await else { return Route::Script };
-        match crate::http::socket(forward.path()).timeout(REQUEST).build() {
-            Ok(http) => Route::Socket { http, _forward: forward },
-            Err(_) => Route::Script,
+        let mut sockets = BTreeMap::new();
+        for question in &self.questions {
+            if sockets.contains_key(&question.port) {
+                continue;
+            }
+            match Socket::open(self.connection, question.port, REQUEST).await {
+                Some(socket) => sockets.insert(question.port, socket),
+                None => return Route::Script,
+            };
         }
+        Route::Sockets(sockets)
     }
 
     async fn ask_script(&self) -> Answer {
-        let probe = (question(self.gate), http_get(self.port, self.gate));
+        let probe = (question(self.gate), http_get(&self.questions));
         let script = Script::ask(&Nonce::random(), &[probe]);
         let records =
             self.connection.run(&script, REQUEST * 4, |_| ()).await.map_err(|error| error.to_string())?;
-        answer(&Observation::new(&records), self.gate)
+        answer(&Observation::new(&records), self.gate, &self.questions)
     }
 }
 
-async fn ask_socket(http: &reqwest::Client, gate: Gate) -> Answer {
+async fn ask_sockets(sockets: &BTreeMap<u16, Socket>, questions: &[Question]) -> Answer {
     let mut said = BTreeMap::new();
-    for &path in gate.paths() {
+    for &Question { port, path } in questions {
+        // Each port of the questions has its socket.
+        let Some(Socket { http, .. }) = sockets.get(&port) else { continue };
         // The name is not looked up: the socket decides where this goes.
         let response = http.get(format!("http://localhost{path}")).send().await.map_err(said_nothing)?;
         let status = response.status().as_u16();

@@ -72,7 +72,7 @@ async fn run_stage(
     let situation = stage.gate.as_ref().and_then(|gate| seen.situations.get(gate)).unwrap_or(&none);
     // Grows as batches are activated: a gate in the middle of a stage expects only those.
     let mut standing = situation.members.clone();
-    for batch in &stage.batches {
+    for (index, batch) in stage.batches.iter().enumerate() {
         if stop.requested() {
             outcome.stopped = true;
             return false;
@@ -88,7 +88,7 @@ async fn run_stage(
             return false;
         }
         let interrupts =
-            batch.steps.values().flatten().any(|step| step.change.effect == crate::plan::Effect::Restart);
+            batch.steps.values().flatten().any(|step| step.change.effect >= crate::plan::Effect::Restart);
         if let Some(members) = members.filter(|_| stage.quorum && interrupts && !situation.members.is_empty())
         {
             // A voter is only interrupted while the others can spare it.
@@ -101,8 +101,16 @@ async fn run_stage(
         releases::push(fleet, wanted, seen, batch, options, events).await;
         run_batch(fleet, &stage.name, batch, options, events, outcome).await;
         standing.extend(batch.steps.keys().filter(|host| fleet.connections.contains_key(*host)).cloned());
-        let Some(members) = members else { continue };
-        let lost = stage.quorum && batch.steps.keys().any(|host| !fleet.connections.contains_key(host));
+        let lost = batch.steps.keys().find(|host| !fleet.connections.contains_key(*host));
+        let Some(members) = members else {
+            let Some(lost) = lost.filter(|_| interrupts && index + 1 < stage.batches.len()) else {
+                continue;
+            };
+            // What harmed one host would harm the others too; they are untouched.
+            outcome.held_back.push(format!("{}: stopped after {lost} failed", stage.name));
+            return true;
+        };
+        let lost = stage.quorum && lost.is_some();
         if lost && situation.members.is_empty() {
             let held = format!("{}: a first quorum needs all its servers", stage.name);
             outcome.held_back.push(held);

@@ -76,6 +76,8 @@ pub enum EngineError {
     Plan(Vec<PlanError>),
     #[error("{}", .0.iter().map(|(host, holder)| locked(host, holder)).collect::<Vec<_>>().join("\n"))]
     Locked(Vec<(HostName, String)>),
+    #[error("{}", .0.iter().map(|(source, reason)| format!("job `{source}`: {reason}")).collect::<Vec<_>>().join("\n"))]
+    Jobs(Vec<(String, String)>),
     #[error(transparent)]
     Secrets(#[from] crate::secrets::SecretsError),
     #[error(transparent)]

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 
 use super::api::Api;
 use super::members::{Members, members};
+use super::observe::questions;
 use super::{Fleet, Options, Outcome, Stop, elapsed_ms};
 use crate::cluster::{Answers, Expected, Gate, Verdict};
 use crate::inventory::HostName;
@@ -45,7 +46,7 @@ pub(super) async fn wait(
     for (host, _) in &members.hosts {
         let name = &host.host.name;
         if let Some(connection) = fleet.connections.get(name).filter(|_| expected.asked.contains(name)) {
-            apis.push((name.clone(), Api::new(connection, gate, gate.port(&host.variables))));
+            apis.push((name.clone(), Api::new(connection, gate, questions(gate, host))));
         }
     }
     let mut pause = FIRST_PAUSE;

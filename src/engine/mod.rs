@@ -7,10 +7,12 @@ mod api;
 mod apply;
 mod failure;
 mod gate;
+mod jobs;
 mod lock;
 mod members;
 mod observe;
 mod peers;
+mod proof;
 mod releases;
 mod stop;
 
@@ -101,10 +103,14 @@ pub async fn plan(
 ) -> Result<(Plan, Outcome), EngineError> {
     let (fleet, hosts) = observe::observe(wanted, options, events).await;
     let observed = observe::assess(wanted, hosts, &fleet, marker, options, events).await;
+    let jobs = match &observed {
+        Ok(observed) => jobs::plan(&fleet, wanted, &observed.seen, options).await,
+        Err(_) => Ok(jobs::Jobs { plans: Vec::new(), unwell: None }),
+    };
     let failures = fleet.close().await;
     let observed = observed?;
     refuse_unfit(observed.findings, events)?;
-    let plan = observed.plan.map_err(EngineError::Plan)?;
+    let plan = Plan { jobs: jobs?.plans, ..observed.plan.map_err(EngineError::Plan)? };
     Ok((plan, Outcome { failures, ..Outcome::default() }))
 }
 
@@ -187,15 +193,22 @@ async fn converge(
     before_changes: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<Outcome, EngineError> {
     refuse_unfit(observed.findings, events)?;
-    let plan = observed.plan.map_err(EngineError::Plan)?;
-    let observe::Observed { seen, unhealthy, notes, .. } = observed;
+    let observe::Observed { seen, wanted: settled, plan, unhealthy, notes, .. } = observed;
+    let wanted = settled.as_ref().unwrap_or(wanted);
+    let jobs = jobs::plan(fleet, wanted, &seen, options).await?;
+    let plan = Plan { jobs: jobs.plans, ..plan.map_err(EngineError::Plan)? };
+    let unhealthy = unhealthy.or(jobs.unwell);
     events.send(Event::PlanReady { plan: plan.clone() });
     let mut outcome = Outcome::default();
     if plan.is_empty() && unhealthy.is_none() {
         outcome.notes = notes;
         return Ok(outcome);
     }
-    if !plan.is_empty() {
+    for (host, step) in plan.left_files().chain(plan.stops()) {
+        let message = format!("{}: {}", step.id, step.change.reason);
+        events.send(Event::Warning { host: Some(host.clone()), message });
+    }
+    if !plan.changes_no_host() {
         releases::fetch(&seen, options, events, stop).await?;
         lock::refuse_others(fleet, &seen, options).await?;
         before_changes()?;
@@ -206,6 +219,12 @@ async fn converge(
     let locked = fleet.failures.values().any(|failure| matches!(failure, HostFailure::Locked { .. }));
     if !outcome.stopped && !locked && outcome.unhealthy.is_none() && outcome.held_back.is_empty() {
         gate::verify(fleet, wanted, &seen, options, events, stop, &mut outcome).await;
+        if outcome.unhealthy.is_none() {
+            outcome.unhealthy = proof::verify(fleet, wanted, &seen, options, events, stop).await.err();
+        }
+        if outcome.unhealthy.is_none() && !stop.requested() && !plan.jobs.is_empty() {
+            jobs::run(fleet, wanted, &seen, plan.jobs, options, events, stop, &mut outcome).await;
+        }
     }
     Ok(outcome)
 }

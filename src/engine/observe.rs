@@ -6,8 +6,8 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, members};
-use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, lock, releases};
-use crate::cluster::{Answer, Answers, Claim, Gate, Marker, Response, Verdict};
+use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, lock, proof, releases};
+use crate::cluster::{Answer, Answers, Claim, Gate, Marker, Question, Response, Verdict};
 use crate::facts::{ClockOffset, Facts};
 use crate::inventory::HostName;
 use crate::ledger;
@@ -23,6 +23,8 @@ const MARKER: &str = "marker cluster";
 /// The cluster as its hosts describe it.
 pub(super) struct Observed {
     pub seen: Seen,
+    /// What is wanted, now that facts are known.
+    pub wanted: Option<Wanted>,
     /// Empty where a finding does not let one be made.
     pub plan: Result<Plan, Vec<PlanError>>,
     /// What stands in the way, or may.
@@ -117,8 +119,12 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
                 probes.push((id, probe));
             }
         }
+        for wanted in role.proofs.iter().filter(|wanted| !wanted.proof.after_changes) {
+            let probe = wanted.proof.probe(false).map_err(|error| HostFailure::Facts(error.to_string()))?;
+            probes.push((wanted.proof.id(role.name.as_str()), probe));
+        }
         let Some(gate) = role.gate.as_deref().and_then(Gate::parse) else { continue };
-        probes.push((question(gate), http_get(gate.port(&wanted.variables), gate)));
+        probes.push((question(gate), http_get(&questions(gate, wanted))));
         if let Ok(directory) = Arg::new(gate.data_directory(&wanted.variables)) {
             probes.push((data(gate), Call::new("raft_data", [directory])));
         }
@@ -136,25 +142,29 @@ fn data(gate: Gate) -> StepId {
     StepId(format!("{} data", gate.name()))
 }
 
-/// Asks an agent a gate's questions, on the host's own loopback.
-pub(super) fn http_get(port: u16, gate: Gate) -> Call {
-    let url = |path: &&str| {
-        Arg::new(format!("http://127.0.0.1:{port}{path}")).expect("paths are literals without NUL")
-    };
-    Call::new("http_get", gate.paths().iter().map(url))
+/// What a gate asks of a host's agents.
+pub(super) fn questions(gate: Gate, wanted: &WantedHost) -> Vec<Question> {
+    gate.questions(&wanted.variables, &wanted.host.roles)
 }
 
-/// What a host's agent said to the observe script.
-pub(super) fn answer(observation: &Observation, gate: Gate) -> Answer {
+/// Asks agents on the host's own loopback.
+pub(super) fn http_get(questions: &[Question]) -> Call {
+    let url = |Question { port, path }: &Question| {
+        Arg::new(format!("http://127.0.0.1:{port}{path}")).expect("paths are literals without NUL")
+    };
+    Call::new("http_get", questions.iter().map(url))
+}
+
+/// What a host's agents said to a script.
+pub(super) fn answer(observation: &Observation, gate: Gate, questions: &[Question]) -> Answer {
     let fields = observation.of(&question(gate).0);
     let said = fields.all("status").filter_map(|status| status.parse().ok()).zip(fields.all_bytes("body"));
-    let said: BTreeMap<_, _> = gate
-        .paths()
+    let said: BTreeMap<_, _> = questions
         .iter()
         .zip(said)
-        .map(|(&path, (status, body))| (path, Response { status, body: body.to_vec() }))
+        .map(|(question, (status, body))| (question.path, Response { status, body: body.to_vec() }))
         .collect();
-    if said.len() < gate.paths().len() {
+    if said.len() < questions.len() {
         let reason = fields.text("error").map(str::trim).filter(|reason| !reason.is_empty());
         return Err(reason.unwrap_or("its agent does not answer").to_owned());
     }
@@ -184,10 +194,14 @@ pub(super) async fn assess(
     let mut notes = Vec::new();
     for members in &gates {
         let expected = members.expected(&addresses, &asked, &missing);
-        let answers: Answers = expected
-            .asked
+        let answers: Answers = members
+            .hosts
             .iter()
-            .map(|host| (host.clone(), answer(&hosts[host].observation, members.gate)))
+            .filter_map(|(wanted, _)| Some((wanted, hosts.get(&wanted.host.name)?)))
+            .map(|(wanted, seen)| {
+                let questions = questions(members.gate, wanted);
+                (wanted.host.name.clone(), answer(&seen.observation, members.gate, &questions))
+            })
             .collect();
         situations.insert(members.gate.name().to_owned(), members.gate.situation(&expected, &answers));
         if expected.asked.is_empty() {
@@ -204,12 +218,22 @@ pub(super) async fn assess(
     let text = serde_json::to_string(marker).expect("a marker is two strings");
     let mut seen = Seen { hosts, situations, addresses, marker: text, releases: BTreeMap::new() };
     // Without everyone's address, contents cannot be rendered, and no site need be asked for releases.
+    let mut settled = None;
     let plan = if findings.is_empty() {
-        seen = releases::verify(wanted, seen, options, events).await?;
-        Some(Plan::new(wanted, &seen))
+        match wanted.settled(|host| seen.hosts.get(host).map(|seen| &seen.facts), &seen.addresses) {
+            Ok(wanted) => {
+                seen = releases::verify(&wanted, seen, options, events).await?;
+                let plan = Plan::new(&wanted, &seen);
+                unhealthy = unhealthy.or_else(|| proof::unproven(&wanted, &seen));
+                settled = Some(wanted);
+                Some(plan)
+            }
+            Err(errors) => Some(Err(errors.into_iter().map(PlanError::Wanted).collect())),
+        }
     } else {
         None
     };
+    let wanted = settled.as_ref().unwrap_or(wanted);
     let changes = plan.as_ref().and_then(|plan| plan.as_ref().ok()).map(changes);
     let subjects: Vec<Subject<'_>> = wanted
         .hosts
@@ -218,7 +242,8 @@ pub(super) async fn assess(
         .map(|(wanted, seen)| subject(&gates, wanted, seen, changes.as_ref()))
         .collect();
     findings.extend(preflight::judge(&subjects, &seen.addresses, marker));
-    Ok(Observed { seen, plan: plan.unwrap_or_else(|| Ok(Plan::default())), findings, unhealthy, notes })
+    let plan = plan.unwrap_or_else(|| Ok(Plan::default()));
+    Ok(Observed { seen, wanted: settled, plan, findings, unhealthy, notes })
 }
 
 /// The steps of each host.
@@ -246,14 +271,14 @@ pub(super) fn subject<'a>(
         node_id = node_id.or(id.map(str::to_owned));
         let raft = fields.text("raft").filter(|path| *path != "absent");
         if let Some(path) = raft.filter(|_| members.gate.has_raft()) {
-            claim.raft_data = Some(format!(
+            claim.raft_data.push(format!(
                 "{path} of node id {}, last written {}",
                 id.unwrap_or("unknown"),
                 fields.text("mtime").and_then(age).unwrap_or_else(|| "at an unknown time".to_owned()),
             ));
         }
-        let answer = answer(&seen.observation, members.gate);
-        claim.agent = claim.agent.or(members.gate.describe(&answer));
+        let answer = answer(&seen.observation, members.gate, &questions(members.gate, wanted));
+        claim.agents.extend(members.gate.describe(&answer));
     }
     Subject {
         wanted,

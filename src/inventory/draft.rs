@@ -23,6 +23,7 @@ pub struct Draft {
     pub unnamed: Vec<String>,
     pub groups: Vec<DraftGroup>,
     pub vars: Option<Node>,
+    pub jobs: Vec<DraftJob>,
     /// Variables by dotted name whose maps replace each other instead of being merged; the roles
     /// know them, so a draft starts without.
     pub whole: HashSet<String>,
@@ -64,6 +65,15 @@ pub struct DraftGroup {
     pub roles: Vec<Located<RoleName>>,
     pub ssh: DraftSsh,
     pub vars: Option<Node>,
+}
+
+/// One entry of `jobs`.
+#[derive(Clone, Debug)]
+pub struct DraftJob {
+    /// A file's path as written, or the name of a ready job.
+    pub source: Located<String>,
+    pub is_file: bool,
+    pub variables: Option<Node>,
 }
 
 /// SSH settings of one level; what is absent comes from the level below.
@@ -131,7 +141,8 @@ impl Draft {
         levels.fold(DraftSsh::default(), |under, over| over.over(under))
     }
 
-    /// The inventory of a draft that has no errors; `None` if even its cluster name is missing.
+    /// The inventory of a draft that has no errors, but for its jobs, which are files of their own; `None` if even its
+    /// cluster name is missing.
     ///
     /// `home` replaces `~/` in file names; relative ones start at the inventory's own folder.
     pub fn inventory(&self, home: Option<&Path>) -> Option<Inventory> {
@@ -171,6 +182,7 @@ impl Draft {
         Some(Inventory {
             cluster: self.cluster.as_ref()?.value.clone(),
             hosts: hosts.collect(),
+            jobs: Vec::new(),
             path: self.document.file.clone(),
         })
     }

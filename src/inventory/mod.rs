@@ -12,6 +12,7 @@ mod address;
 mod check;
 mod draft;
 pub mod edit;
+mod jobs;
 mod model;
 mod names;
 pub mod node;
@@ -23,7 +24,8 @@ pub mod yaml;
 
 use std::path::Path;
 
-pub use draft::{Draft, DraftGroup, DraftHost, DraftSsh};
+pub use draft::{Draft, DraftGroup, DraftHost, DraftJob, DraftSsh};
+pub use jobs::read as read_jobs;
 pub use model::{Become, Host, HostKeys, Inventory, SshSettings};
 pub use names::{ClusterName, GroupName, HostName, NameError, RoleName};
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{ClusterName, GroupName, HostName, RoleName};
+use crate::jobs::Job;
 
 /// A whole inventory: ranges expanded, groups and variables merged into each host.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct Inventory {
     pub cluster: ClusterName,
     /// In the order of the file; ranges in their own order.
     pub hosts: Vec<Host>,
+    /// In the order of the file, which is the order of submission.
+    pub jobs: Vec<Job>,
     /// Where it was read from, for messages and for the run log beside it.
     pub path: PathBuf,
 }

@@ -26,6 +26,20 @@ struct File {
     /// Values for all hosts; groups win over them, hosts over groups.
     #[schemars(schema_with = "vars")]
     vars: Value,
+    /// Nomad jobs, submitted in this order when the cluster stands.
+    jobs: Option<Vec<Job>>,
+}
+
+/// A job file, or a job that comes with the program.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Job {
+    /// A job specification in HCL, or in JSON if its name ends so; relative to the inventory's folder.
+    file: Option<String>,
+    /// `fabio`, `demo-http` or `demo-tcp`.
+    ready: Option<String>,
+    /// Values of variables that the file declares.
+    variables: Option<IndexMap<String, Value>>,
 }
 
 const NAME: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
@@ -134,6 +148,7 @@ mod tests {
             ("/$defs/Ssh", shape::SSH),
             ("/$defs/Host", shape::HOST),
             ("/$defs/Group", shape::GROUP),
+            ("/$defs/Job", shape::JOB),
         ] {
             let properties =
                 schema.pointer(&format!("{pointer}/properties")).and_then(Value::as_object).unwrap();

@@ -3,17 +3,18 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use super::draft::{Draft, DraftGroup, DraftHost, DraftSsh};
+use super::draft::{Draft, DraftGroup, DraftHost, DraftJob, DraftSsh};
 use super::node::{Entry, Kind, Located, Node};
 use super::reader::{Fields, Reader, duration};
 use super::{Become, ClusterName, GroupName, HostKeys, RoleName, address, range};
 
 /// The keys of each level; `schema` describes the same ones, and a test compares.
-pub const TOP: &[&str] = &["cluster", "ssh", "hosts", "groups", "vars"];
+pub const TOP: &[&str] = &["cluster", "ssh", "hosts", "groups", "vars", "jobs"];
 pub const SSH: &[&str] =
     &["user", "port", "identity_file", "known_hosts", "jump", "host_keys", "become", "kex", "persist"];
 pub const HOST: &[&str] = &["address", "cluster_address", "cluster_interface", "ssh", "roles", "vars"];
 pub const GROUP: &[&str] = &["hosts", "roles", "ssh", "vars"];
+pub const JOB: &[&str] = &["file", "ready", "variables"];
 
 /// Reads the whole draft; group members are found later, by `check`.
 pub fn draft(reader: &mut Reader<'_>) -> Draft {
@@ -25,6 +26,7 @@ pub fn draft(reader: &mut Reader<'_>) -> Draft {
         unnamed: Vec::new(),
         groups: Vec::new(),
         vars: None,
+        jobs: Vec::new(),
         whole: HashSet::new(),
         complete: false,
         document: document.clone(),
@@ -84,7 +86,38 @@ pub fn draft(reader: &mut Reader<'_>) -> Draft {
         }
     }
     draft.vars = fields.written("vars").and_then(|node| vars(reader, node, "`vars`"));
+    if let Some(node) = fields.written("jobs") {
+        for item in reader.items(node, "`jobs`", "a list of jobs") {
+            draft.jobs.extend(job(reader, item));
+        }
+    }
     draft
+}
+
+/// `{ file: jobs/web.nomad.hcl, variables: { count: 2 } }` or `{ ready: fabio }`.
+fn job<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<DraftJob> {
+    let fields = reader.fields(node, "a job", JOB);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    let (file, ready) = (fields.written("file"), fields.written("ready"));
+    let (written, is_file) = match (file, ready) {
+        (Some(file), None) => (file, true),
+        (None, Some(ready)) => (ready, false),
+        _ => {
+            let problem = reader.document.error(node.span, "a job has either `file` or `ready`");
+            reader.note(problem.help("write `- file: jobs/web.nomad.hcl`, or `- ready: fabio`"));
+            return None;
+        }
+    };
+    let source = reader.text(written, if is_file { "`file`" } else { "`ready`" })?;
+    let variables = match fields.written("variables") {
+        Some(node) if !matches!(node.kind, Kind::Map(_)) => {
+            reader.wrong_type(node, "`variables`", "a map of the job file's variables");
+            None
+        }
+        variables => variables.cloned(),
+    };
+    Some(DraftJob { source, is_file, variables })
 }
 
 fn missing(reader: &mut Reader<'_>, fields: &Fields<'_>, key: &str, wanted: &str) {

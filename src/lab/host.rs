@@ -22,6 +22,10 @@ use super::{Error, base, cgroup, mounts};
 /// How long a host may take to boot: seconds on a quiet machine, more when many boot at once.
 pub const BOOT_DEADLINE: Duration = Duration::from_secs(120);
 
+/// A folder of this machine's own file system in every host: what lies on overlayfs has no handles, so no NFS server in
+/// user space can export it.
+const DATA: &str = "data";
+
 /// Gives the host its root and identity, unless it has them. Nothing runs yet.
 pub fn prepare(host: LabHost, settings: &Settings, sources: &Sources) -> Result<(), Error> {
     let folder = host.folder();
@@ -31,7 +35,7 @@ pub fn prepare(host: LabHost, settings: &Settings, sources: &Sources) -> Result<
     if !ready.exists() {
         mounts::remove_folder(&folder)?;
     }
-    for part in ["upper", "work", "root"] {
+    for part in ["upper", "work", "root", DATA] {
         let path = folder.join(part);
         fs::create_dir_all(&path).map_err(Error::io("make", &path))?;
     }
@@ -161,6 +165,7 @@ pub fn launch(host: LabHost, unified_cgroups: bool) -> Error {
             "--capability=all",
             "--system-call-filter=@keyring bpf open_by_handle_at name_to_handle_at",
             "--bind=/dev/kmsg",
+            &format!("--bind={}:/{DATA}", host.folder().join(DATA).display()),
             // For the init: what a boot that hangs was at.
             "systemd.show_status=1",
         ],

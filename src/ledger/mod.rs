@@ -23,6 +23,6 @@ pub const PROBE: &str = "undo";
 
 /// Asks for what the ledger holds besides the things that these resources want.
 pub fn probe<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> (StepId, Call) {
-    let wanted = resources.into_iter().flat_map(things).map(|thing| Arg::lossy(&thing.entry()));
+    let wanted = resources.into_iter().flat_map(things).map(|thing| Arg::lossy(&thing.key()));
     (StepId(PROBE.to_owned()), Call::new("undo_probe", wanted))
 }

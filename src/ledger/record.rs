@@ -3,8 +3,11 @@
 use super::Thing;
 use crate::inventory::RoleName;
 use crate::plan::Change;
-use crate::resource::{Error, Resource};
+use crate::resource::{Error, Load, Resource, Unit};
 use crate::script::{Arg, Call, Fields};
+
+/// Before each word about what stops with a unit; a path has it not.
+const CARRIES: &str = "carries:";
 
 /// The change of a resource of a removable role, so that it can be put back.
 pub fn recorded(
@@ -60,11 +63,24 @@ pub fn units<'r>(
 fn unit(role: &RoleName, resource: &Resource, seen: &Fields<'_>) -> Result<Option<Call>, Error> {
     let Some(unit) = resource.unit() else { return Ok(None) };
     let before = ["UnitFileState", "ActiveState"].map(|key| seen.text(key).unwrap_or_default().to_owned());
-    let words: Vec<String> =
-        std::iter::once(unit.name.to_string()).chain(before).chain(unit.watched()).collect();
+    let words: Vec<String> = std::iter::once(unit.name.to_string())
+        .chain(before)
+        .chain(unit.watched())
+        .chain(load_words(&unit))
+        .collect();
     let entry = Thing::Unit(unit.name.to_string()).entry();
     let call = record(resource, "undo_unit", &words)?;
     Ok(Some(call.made_by("removable", [entry.as_str(), role.as_str(), "no"].map(Arg::lossy))))
+}
+
+/// What stops with a unit, so that its removal can say so too.
+fn load_words(unit: &Unit) -> Vec<String> {
+    let Some(Load { name, what, count }) = &unit.load else { return Vec::new() };
+    // The ledger keeps a word a line.
+    if count.iter().any(|word| word.contains('\n')) {
+        return Vec::new();
+    }
+    [name, what].into_iter().chain(count).map(|word| format!("{CARRIES}{word}")).collect()
 }
 
 /// A call that writes something down, by the function that prints it.
@@ -90,7 +106,11 @@ mod tests {
         let said = owned(said);
         let seen = Fields::new(&said);
         let planned = std::collections::BTreeSet::new();
-        let change = resource.decide(&seen, &facts("x86_64"), &crate::resource::Planned(&planned));
+        let change = resource.decide(
+            &seen,
+            &facts("x86_64"),
+            &crate::resource::Planned { steps: &planned, keys: &std::collections::BTreeMap::new() },
+        );
         let role = RoleName::parse("dns").unwrap();
         let change = recorded(&role, &resource, &seen, change.unwrap().unwrap()).unwrap();
         change.calls.iter().map(ToString::to_string).collect()

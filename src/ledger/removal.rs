@@ -6,7 +6,9 @@ use super::thing::plain_end;
 use super::{PROBE, Thing};
 use crate::inventory::RoleName;
 use crate::plan::{Change, Effect, Step, StepId};
-use crate::resource::{Error, Planned, Resource, State, Unit, can_be_shown, text_diff};
+use crate::resource::{
+    Error, Load, Planned, Resource, State, Unit, can_be_shown, digest, encode, text_diff, without_blocks,
+};
 use crate::roles::WantedHost;
 use crate::script::{Arg, Call, Fields, Observation};
 
@@ -94,9 +96,6 @@ struct Entry<'a> {
 impl<'a> Entry<'a> {
     fn parse(name: &'a str, said: Fields<'a>) -> Result<Self, Error> {
         let id = || format!("{PROBE} {name}");
-        if let Some(message) = said.text("error") {
-            return Err(Error::Probe { id: id(), message: message.trim().to_owned() });
-        }
         let word = |key| said.text(key).ok_or_else(|| Error::Unanswered { id: id(), key });
         let unknown = |key, text: &str| Error::Unknown { id: id(), key, text: text.to_owned() };
         let (role, kind, at) = (word("role")?, word("kind")?, word("at")?);
@@ -119,8 +118,16 @@ impl<'a> Entry<'a> {
 
     /// A call about this entry.
     fn call<T: AsRef<str>>(&self, function: &'static str, words: impl IntoIterator<Item = T>) -> Call {
-        let words = words.into_iter().map(|word| Arg::lossy(word.as_ref()));
+        // A short secret could be guessed from its digest.
+        let words = words.into_iter().map(|word| match Arg::secret(word.as_ref()) {
+            Ok(digest) if self.is_secret() && is_digest(word.as_ref()) => digest,
+            _ => Arg::lossy(word.as_ref()),
+        });
         Call::new(function, [Arg::lossy(self.name)].into_iter().chain(words))
+    }
+
+    fn is_secret(&self) -> bool {
+        self.said.text("secret") == Some("yes")
     }
 
     fn forget(&self) -> Call {
@@ -146,6 +153,9 @@ impl<'a> Entry<'a> {
         let quiet =
             |reason: String, calls: Vec<Call>| Change { reason, effect: Effect::Quiet, diff: None, calls };
         let role = &self.role;
+        if let Some(message) = self.said.text("error") {
+            return self.unseen(message.trim());
+        }
         Ok(match &self.thing {
             Thing::File(path) => {
                 let (id, mut change) = self.file(path)?;
@@ -179,6 +189,33 @@ impl<'a> Entry<'a> {
         })
     }
 
+    /// What cannot be looked at is not what the role made: a folder may be a file by now.
+    fn unseen(&self, message: &str) -> Result<(Turn, StepId, Change), Error> {
+        let call = match &self.thing {
+            Thing::File(path) => self.call("file_left", [self.copy(path)]),
+            Thing::Directory(_) => self.forget(),
+            _ => return Err(Error::Probe { id: self.id("restore").0, message: message.to_owned() }),
+        };
+        let kept = match &self.thing {
+            Thing::File(path) if self.said.text("before") == Some("file") => {
+                format!("; what it was before is kept in {LEFT}/{}", self.copy(path))
+            }
+            _ => String::new(),
+        };
+        let reason = format!("{message}{kept}");
+        Ok((
+            Turn::File,
+            self.id("leave"),
+            Change { reason, effect: Effect::Quiet, diff: None, calls: vec![call] },
+        ))
+    }
+
+    /// The name of the copy of an original that is not put back: the same for the same bytes only, unless they are secret.
+    fn copy(&self, path: &str) -> String {
+        let digest = self.said.text("digest").filter(|_| !self.is_secret());
+        format!("{}-{:.12}", plain_end(path), digest.unwrap_or(&self.thing.key()))
+    }
+
     fn file(&self, path: &str) -> Result<(StepId, Change), Error> {
         let role = &self.role;
         let before = self.word("before")?;
@@ -186,7 +223,10 @@ impl<'a> Entry<'a> {
         let now = match self.word("type")? {
             "absent" => "absent".to_owned(),
             "link" => format!("link {}", self.said.text("target").unwrap_or_default()),
-            "file" => self.word("sha256")?.to_owned(),
+            "file" => match self.said.bytes("body") {
+                Some(body) => digest(body),
+                None => self.word("sha256")?.to_owned(),
+            },
             other => other.to_owned(),
         };
         let original = match before {
@@ -226,7 +266,10 @@ impl<'a> Entry<'a> {
             // A run was ended between the change and its word for it, or somebody put it back.
             return Ok((self.id("restore"), quiet(format!("it is as before role {role}"), self.forget())));
         }
-        let copy = format!("{}-{original:.12}", plain_end(path));
+        if let Some(taken_out) = self.block(path, before, &now)? {
+            return Ok(taken_out);
+        }
+        let copy = self.copy(path);
         let reason = match before {
             "absent" => format!("changed since role {role} made it"),
             "link" => {
@@ -244,6 +287,28 @@ impl<'a> Entry<'a> {
             }
         };
         Ok((self.id("leave"), quiet(reason, self.call("file_left", [copy]))))
+    }
+
+    /// Of a file that others write too, what is certainly of this program: no role of the host has a block there.
+    fn block(&self, path: &str, before: &str, now: &str) -> Result<Option<(StepId, Change)>, Error> {
+        let body = self.said.bytes("body").and_then(|body| std::str::from_utf8(body).ok());
+        let Some((body, rest)) = body.and_then(|body| Some((body, without_blocks(body)?))) else {
+            return Ok(None);
+        };
+        let role = &self.role;
+        let diff = Some(text_diff(path, body, &rest));
+        let quiet = |reason, calls| Change { reason, effect: Effect::Quiet, diff, calls };
+        if rest.is_empty() && before == "absent" {
+            let change = quiet(format!("role {role} made it"), vec![self.call("file_gone", [path, now])]);
+            return Ok(Some((self.id("remove"), change)));
+        }
+        let stat = self.word("stat")?.split(' ').collect::<Vec<_>>();
+        let [mode, owner, group, ..] = stat.as_slice() else { return Ok(None) };
+        let (digest, content) = (digest(rest.as_bytes()), encode(rest.as_bytes()));
+        let words = [path, mode, owner, group, now, &digest, &content].map(Arg::lossy);
+        let calls = vec![Call::new("file_write", words), self.forget()];
+        let reason = format!("the block of role {role} is taken out; the rest was changed since, and stays");
+        Ok(Some((self.id("restore"), quiet(reason, calls))))
     }
 
     fn diff(&self, path: &str, before: &str) -> Option<String> {
@@ -289,16 +354,24 @@ impl<'a> Entry<'a> {
             };
             return Ok((Turn::Stop, self.id("leave"), change));
         }
-        let paths = |key| self.said.all(key).map(str::parse).collect::<Result<Vec<_>, _>>();
         let unknown = |text| Error::Unknown { id: id.0.clone(), key: "restart", text };
-        let unit = Unit {
-            name: name.parse().map_err(unknown)?,
-            enabled,
-            state: if running { State::Started } else { State::Stopped },
-            restart_on: paths("restart").map_err(unknown)?,
-            reload_on: paths("reload").map_err(unknown)?,
+        let load = match self.said.all("carries").collect::<Vec<_>>().as_slice() {
+            [name, what, count @ ..] => Some(Load {
+                name: (*name).to_owned(),
+                what: (*what).to_owned(),
+                count: count.iter().map(|word| (*word).to_owned()).collect(),
+            }),
+            _ => None,
         };
-        let reasons = unit.reasons(&id, &self.said, &Planned(planned))?;
+        let state = if running { State::Started } else { State::Stopped };
+        let (restart, reload) = (self.said.all("restart"), self.said.all("reload"));
+        let name = name.parse().map_err(unknown)?;
+        let unit = Unit::watching(name, (enabled, state), restart, reload, load).map_err(unknown)?;
+        let planned = Planned { steps: planned, keys: &BTreeMap::new() };
+        let mut reasons = unit.reasons(&id, &self.said, &planned)?;
+        let effect = if reasons.is_empty() { Effect::Quiet } else { unit.effect(&self.said, &reasons)? };
+        let (effect, loss) = unit.with_loss(&self.said, effect);
+        reasons.extend(loss);
         let was = match (enabled, running) {
             (true, true) => "enabled and running",
             (true, false) => "enabled and not running",
@@ -309,13 +382,16 @@ impl<'a> Entry<'a> {
             [] => format!("{was}, as before role {role}"),
             reasons => format!("{}; before role {role} it was {was}", reasons.join(", ")),
         };
-        let effect = if reasons.is_empty() { Effect::Quiet } else { unit.effect(&self.said, &reasons)? };
         let state = if running { "started" } else { "stopped" };
         let words = [unit.name.to_string(), enabled.to_string(), state.to_owned()];
         let calls = vec![self.call("unit_back", words.into_iter().chain(unit.watched()))];
         let turn = if running { Turn::Run } else { Turn::Stop };
         Ok((turn, id, Change { reason, effect, diff: None, calls }))
     }
+}
+
+fn is_digest(word: &str) -> bool {
+    word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The name of the stage that puts back, from the removals of all hosts: `remove dns, leftovers of nfs-client`.
@@ -330,4 +406,145 @@ pub fn stage_name<'r>(removals: impl IntoIterator<Item = &'r Removal>) -> String
     let names = gone.into_iter().map(|(role, _)| role.to_string());
     let leftovers = there.into_iter().map(|(role, _)| format!("leftovers of {role}"));
     format!("remove {}", names.chain(leftovers).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::testing::{Said, owned};
+
+    const FILE: [Said<'static>; 5] =
+        [("role", "dns"), ("kind", "file"), ("at", "/etc/x"), ("before", "file"), ("access", "4640 7 8")];
+
+    /// What is planned for one entry: its step's id and reason, and the calls.
+    fn put_back(usual: &[Said<'static>], more: &[Said<'_>], planned: &[&str]) -> Vec<String> {
+        let said = owned(&[usual, more].concat());
+        let entry = Entry::parse("e", Fields::new(&said)).unwrap();
+        let planned = planned.iter().map(|id| StepId((*id).to_owned())).collect();
+        let (_, id, change) = entry.put_back(&planned).unwrap();
+        let calls = change.calls.iter().map(ToString::to_string);
+        std::iter::once(format!("{id} ({})", change.reason)).chain(calls).collect()
+    }
+
+    #[test]
+    fn a_file_goes_back_while_it_is_what_was_written() {
+        let (ours, theirs) = (digest(b"ours"), digest(b"theirs"));
+        let with = |now| {
+            let more =
+                [("digest", theirs.as_str()), ("written", ours.as_str()), ("type", "file"), ("body", now)];
+            put_back(&FILE, &more, &[])
+        };
+        assert_eq!(
+            with("ours"),
+            [
+                "restore file /etc/x (as before role dns)".to_owned(),
+                format!("file_back 'e' '/etc/x' '{ours}' '4640' '7' '8' '{theirs}'")
+            ]
+        );
+        assert_eq!(with("theirs"), ["restore file /etc/x (it is as before role dns)", "undo_forget 'e'"]);
+        assert_eq!(
+            with("else"),
+            [
+                format!(
+                    "leave file /etc/x (changed since role dns wrote it; what it was before is kept in \
+                     /var/lib/bootstrap/left/x-{theirs:.12} (mode 4640, owner 7, group 8))"
+                ),
+                format!("file_left 'e' 'x-{theirs:.12}'")
+            ]
+        );
+        let gone = [("digest", theirs.as_str()), ("written", ours.as_str()), ("type", "absent")];
+        assert!(put_back(&FILE, &gone, &[])[0].starts_with("leave file /etc/x (changed since"));
+        let mode_only = [
+            ("digest", theirs.as_str()),
+            ("written", theirs.as_str()),
+            ("type", "file"),
+            ("sha256", theirs.as_str()),
+        ];
+        assert!(put_back(&FILE, &mode_only, &[])[1].starts_with("file_back 'e'"));
+        let made = [("before", "absent"), ("written", ours.as_str()), ("type", "file"), ("sha256", &ours)];
+        assert_eq!(
+            put_back(&FILE[..3], &made, &[]),
+            ["remove file /etc/x (role dns made it)".to_owned(), format!("file_gone 'e' '/etc/x' '{ours}'")]
+        );
+    }
+
+    #[test]
+    fn no_digest_of_a_secret_is_shown() {
+        let (ours, theirs) = (digest(b"ours"), digest(b"theirs"));
+        for now in [&ours, &digest(b"else")] {
+            let more = [
+                ("secret", "yes"),
+                ("digest", theirs.as_str()),
+                ("written", ours.as_str()),
+                ("type", "file"),
+                ("sha256", now.as_str()),
+            ];
+            let shown = put_back(&FILE, &more, &[]).join("\n");
+            assert!(!shown.contains(&theirs[..8]) && !shown.contains(&now[..8]), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_unit_becomes_what_it_was() {
+        let unit = |before: [&'static str; 2], now: [&'static str; 3], planned: &[&str]| {
+            let said = [
+                ("role", "dns"),
+                ("kind", "unit"),
+                ("at", "a.service"),
+                ("enabled", before[0]),
+                ("active", before[1]),
+                ("restart", "/etc/x"),
+                ("reload", "/etc/y"),
+                ("LoadState", now[0]),
+                ("UnitFileState", now[1]),
+                ("ActiveState", now[2]),
+                ("SubState", "running"),
+                ("NeedDaemonReload", "no"),
+                ("restart-saved", "a"),
+                ("restart-mark", "a"),
+                ("reload-saved", "b"),
+                ("reload-mark", "b"),
+            ];
+            put_back(&said, &[], planned)
+        };
+        let running = ["loaded", "enabled", "active"];
+        let was = "before role dns it was";
+        for (before, now, planned, wanted) in [
+            (
+                ["disabled", "inactive"],
+                running,
+                &[][..],
+                [
+                    format!("restore unit a.service (enabled, running; {was} neither enabled nor running)"),
+                    "unit_back 'e' 'a.service' 'false' 'stopped' '1' '/etc/x' '/etc/y'".to_owned(),
+                ],
+            ),
+            (
+                ["enabled", "active"],
+                running,
+                &["restore file /etc/x"],
+                [
+                    format!("restore unit a.service (restart: /etc/x changes; {was} enabled and running)"),
+                    "unit_back 'e' 'a.service' 'true' 'started' '1' '/etc/x' '/etc/y'".to_owned(),
+                ],
+            ),
+            (
+                ["static", "active"],
+                running,
+                &["remove file /etc/y"],
+                [
+                    format!("restore unit a.service (reload: /etc/y changes; {was} enabled and running)"),
+                    "unit_back 'e' 'a.service' 'true' 'started' '1' '/etc/x' '/etc/y'".to_owned(),
+                ],
+            ),
+            (
+                ["enabled", "active"],
+                ["not-found", "", "inactive"],
+                &[],
+                ["leave unit a.service (it is not-found)".to_owned(), "undo_forget 'e'".to_owned()],
+            ),
+        ] {
+            assert_eq!(unit(before, now, planned), wanted);
+        }
+    }
 }

@@ -63,9 +63,15 @@ impl Thing {
         Some(of(at.to_owned()))
     }
 
-    /// The name of its folder in the ledger: plain, short, and of no other thing.
+    /// The name of its folder in the ledger: plain, short, and of no other thing. It ends in the key.
     pub fn entry(&self) -> String {
-        format!("{}-{}-{}", self.kind(), plain_end(self.at()), short_digest(self.at()))
+        format!("{}-{}-{}", self.kind(), plain_end(self.at()), self.key())
+    }
+
+    /// What tells it from all others on its host. Every observe script carries those of all that is wanted.
+    pub(super) fn key(&self) -> String {
+        let digest = Sha256::digest(format!("{} {}", self.kind(), self.at()));
+        digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -74,10 +80,6 @@ pub(super) fn plain_end(at: &str) -> String {
     let end = at.rsplit('/').next().unwrap_or_default();
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-@".contains(c) { c } else { '_' };
     end.chars().take(60).map(plain).collect()
-}
-
-fn short_digest(text: &str) -> String {
-    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -89,7 +91,7 @@ mod tests {
     #[test]
     fn entries_are_plain_words_and_differ() {
         let entry = |thing: Thing| thing.entry();
-        assert_eq!(entry(Thing::File("/etc/motd".into())), "file-motd-a5017c23a9f6ed2d");
+        assert_eq!(entry(Thing::File("/etc/motd".into())), "file-motd-d438b948e2");
         assert!(entry(Thing::File("/etc/it's $(a) ü".into())).starts_with("file-it_s___a___-"));
         assert!(entry(Thing::Exec("x".repeat(500))).len() < 100);
         assert_ne!(entry(Thing::File("/a/x".into())), entry(Thing::File("/b/x".into())));

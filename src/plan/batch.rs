@@ -12,7 +12,8 @@ const ROLLING_SHARE: usize = 10;
 ///
 /// Voters of a living cluster go one at a time, the leader last; the voters of a new one start
 /// together, because none is ready before it has seen the others. Elsewhere what starts goes first
-/// and at once, and what is interrupted goes a tenth of the hosts at a time.
+/// and at once, and what is interrupted goes a tenth of the hosts at a time, or one by one where others
+/// stop with it.
 pub(super) fn batches(
     quorum: bool,
     situation: &Situation,
@@ -29,8 +30,9 @@ pub(super) fn batches(
             // A member that is down gives tolerance back when it starts; a new one comes after it.
             Effect::Start if !quorum || situation.members.contains(&host) => 1,
             Effect::Start => 2,
-            Effect::Restart if situation.leader.as_ref() == Some(&host) => 4,
+            Effect::Restart | Effect::Stop if situation.leader.as_ref() == Some(&host) => 5,
             Effect::Restart => 3,
+            Effect::Stop => 4,
         };
         groups.entry(rank).or_default().push((host, steps));
     }
@@ -38,6 +40,7 @@ pub(super) fn batches(
     for (rank, hosts) in groups {
         let size = match rank {
             0 | 1 => hosts.len(),
+            4 => 1,
             _ if quorum => 1,
             _ => hosts.len().div_ceil(ROLLING_SHARE),
         };
@@ -69,7 +72,7 @@ pub fn hold_back(
     if situation.members.is_empty() {
         return Some(format!("a first quorum needs all its servers, and {names} cannot take part"));
     }
-    let interrupts = batch.steps.values().flatten().any(|step| step.change.effect == Effect::Restart);
+    let interrupts = batch.steps.values().flatten().any(|step| step.change.effect >= Effect::Restart);
     interrupts.then(|| format!("{names} cannot take part, and the cluster must not lose another voter"))
 }
 
@@ -129,6 +132,16 @@ mod tests {
         let batches = batches(false, &Situation::default(), steps(&[Effect::Restart; 20]));
         assert_eq!(batches.len(), 10);
         assert!(batches.iter().all(|batch| batch.steps.len() == 2));
+    }
+
+    #[test]
+    fn where_others_stop_too_one_host_follows_another() {
+        let mut effects = vec![Effect::Restart; 10];
+        effects.extend([Effect::Stop, Effect::Stop, Effect::Reload]);
+        let batches = names(&batches(false, &Situation::default(), steps(&effects)));
+        assert_eq!(batches[0], "node-13");
+        assert_eq!(batches.len(), 1 + 10 + 2);
+        assert_eq!(batches[11..], ["node-11", "node-12"]);
     }
 
     #[test]

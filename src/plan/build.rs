@@ -128,7 +128,7 @@ impl Plan {
                 batches: batches(quorum, &situation, steps),
             });
         }
-        Ok(Self { stages })
+        Ok(Self { stages, jobs: Vec::new() })
     }
 }
 
@@ -153,6 +153,7 @@ fn host_steps(
     // What is put back may be watched by a unit that stays.
     let mut planned: BTreeSet<StepId> = removal.steps.iter().map(|step| step.id.clone()).collect();
     let mut steps = HostSteps { removal, prepare: Vec::new(), activate: Vec::new() };
+    let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut written: BTreeMap<String, StepId> = BTreeMap::new();
     for role in &host.roles {
         if steps.prepare.is_empty() && state.marker.as_deref() != Some(seen.marker.as_str()) {
@@ -181,7 +182,8 @@ fn host_steps(
                 step: id.clone(),
                 source,
             };
-            let change = resource.decide(&said, &state.facts, &Planned(&planned)).map_err(failed)?;
+            let so_far = Planned { steps: &planned, keys: &keys };
+            let change = resource.decide(&said, &state.facts, &so_far).map_err(failed)?;
             let Some(mut change) = change else { continue };
             if role.removable {
                 change = ledger::recorded(&role.name, &resource, &said, change).map_err(failed)?;
@@ -194,6 +196,11 @@ fn host_steps(
             if let Some(first) = resource.path().and_then(|path| written.insert(path.to_owned(), id.clone()))
             {
                 return Err(PlanError::SameFile { host: name(), first, second: id });
+            }
+            if let (Some(path), Some(changed)) =
+                (resource.path(), resource.changed_keys(&said).map_err(failed)?)
+            {
+                keys.insert(path.to_owned(), changed);
             }
             planned.insert(id.clone());
             let step = Step { id, role: role.name.clone(), change };

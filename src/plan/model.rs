@@ -6,17 +6,46 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::inventory::{HostName, RoleName};
+use crate::jobs::JobPlan;
 use crate::script::Call;
 
 /// Everything a run will change, in order.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Plan {
     pub stages: Vec<Stage>,
+    /// Every job of the inventory, also those that are as Nomad has them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<JobPlan>,
 }
 
 impl Plan {
     pub fn is_empty(&self) -> bool {
+        self.changes_no_host() && self.changed_jobs().next().is_none()
+    }
+
+    /// The jobs that are to be submitted.
+    pub fn changed_jobs(&self) -> impl Iterator<Item = &JobPlan> {
+        self.jobs.iter().filter(|job| job.is_change())
+    }
+
+    pub fn changes_no_host(&self) -> bool {
         self.stages.iter().all(|stage| stage.batches.iter().all(|batch| batch.steps.is_empty()))
+    }
+
+    /// What stops on which host, in the words of the step that stops it.
+    pub fn stops(&self) -> impl Iterator<Item = (&HostName, &Step)> {
+        self.steps().filter(|(_, step)| step.change.effect == Effect::Stop)
+    }
+
+    /// Files of removed roles that are left because somebody changed them.
+    pub fn left_files(&self) -> impl Iterator<Item = (&HostName, &Step)> {
+        self.steps().filter(|(_, step)| step.id.0.starts_with("leave file "))
+    }
+
+    fn steps(&self) -> impl Iterator<Item = (&HostName, &Step)> {
+        let batches = self.stages.iter().flat_map(|stage| &stage.batches);
+        let steps = batches.flat_map(|batch| &batch.steps);
+        steps.flat_map(|(host, steps)| steps.iter().map(move |step| (host, step)))
     }
 
     /// How many steps the plan has on each host that it changes.
@@ -104,6 +133,8 @@ pub enum Effect {
     Start,
     /// Something that serves is interrupted.
     Restart,
+    /// The same, and what runs in it stops with it: one host after another, whatever their number.
+    Stop,
 }
 
 /// What a plan must know of a cluster that may be alive already.

@@ -4,7 +4,9 @@
 //! of `check --connect`. Everything but [`peers`] is told by the one observe script.
 
 mod address;
+mod asks;
 mod clock;
+mod kernel;
 pub mod peers;
 
 mod places;
@@ -142,9 +144,13 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
     let mut findings = Vec::new();
     for subject in subjects {
         findings.extend(system::judge(&subject.name(), subject.facts));
+        findings.extend(kernel::judge(subject.wanted, subject.observation, &subject.facts.kernel));
+        findings.extend(refused(subject));
         findings.extend(places::judge(subject));
         let address = addresses.get(&subject.wanted.host.name).copied();
-        findings.extend(ports::judge(subject.wanted, address, &ports::sockets(subject.observation)));
+        let sockets = ports::sockets(subject.observation);
+        findings.extend(ports::judge(subject, address, &sockets));
+        findings.extend(asks::judge(subject.wanted, subject.facts, address, &sockets));
         findings.extend(identity(subject, marker));
     }
     let clocks = subjects.iter().map(|subject| (subject.name(), subject.clock));
@@ -162,7 +168,19 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
 
 /// What a host is asked for these checks, besides its facts. Depends on the inventory alone.
 pub fn probes(wanted: &WantedHost) -> Vec<(StepId, Call)> {
-    [places::probe(wanted), ports::probe(wanted)].into_iter().flatten().collect()
+    [places::probe(wanted), kernel::probe(wanted), ports::probe(wanted)].into_iter().flatten().collect()
+}
+
+/// What the host's roles themselves say against it.
+fn refused(subject: &Subject<'_>) -> Vec<Finding> {
+    let roles = subject.wanted.roles.iter();
+    let refused = roles.flat_map(|role| role.refused.iter().map(move |refused| (role, refused)));
+    refused
+        .map(|(role, refused)| {
+            let reason = format!("role `{}`: {}", role.name, refused.reason);
+            Finding::error(Check::System, vec![subject.name()], reason, refused.remedy.clone())
+        })
+        .collect()
 }
 
 fn identity(subject: &Subject<'_>, ours: &Marker) -> Option<Finding> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Check, Finding};
+use super::{Check, Finding, Subject};
 use crate::plan::StepId;
 use crate::resource::Resource;
 use crate::roles::{From, Protocol, WantedHost, WantedPort};
@@ -34,8 +34,9 @@ pub(super) enum Owner {
 }
 
 pub(super) fn probe(wanted: &WantedHost) -> Option<(StepId, Call)> {
-    let numbers: BTreeSet<u16> =
-        wanted.roles.iter().flat_map(|role| &role.ports).map(|port| port.number).collect();
+    let own = wanted.roles.iter().flat_map(|role| &role.ports).map(|port| port.number);
+    let asked = wanted.roles.iter().flat_map(|role| &role.asks).map(|ask| ask.number);
+    let numbers: BTreeSet<u16> = own.chain(asked).collect();
     if numbers.is_empty() {
         return None;
     }
@@ -95,15 +96,30 @@ fn kernel_address(hex: &str) -> Option<IpAddr> {
     }
 }
 
-pub(super) fn judge(wanted: &WantedHost, address: Option<IpAddr>, sockets: &[Socket]) -> Vec<Finding> {
-    let ports: Vec<&WantedPort> = wanted.roles.iter().flat_map(|role| &role.ports).collect();
+pub(super) fn judge(subject: &Subject<'_>, address: Option<IpAddr>, sockets: &[Socket]) -> Vec<Finding> {
+    let wanted = subject.wanted;
+    let ports = listening(wanted);
     let mut taken: BTreeMap<&Owner, BTreeSet<(u16, Protocol)>> = BTreeMap::new();
-    for socket in sockets.iter().filter(|socket| !is_own(&socket.owner, wanted)) {
+    for socket in sockets
+        .iter()
+        .filter(|socket| !is_own(&socket.owner, wanted) && !is_given_back(&socket.owner, subject))
+    {
         if ports.iter().any(|port| collides(port, address, socket)) {
             taken.entry(&socket.owner).or_default().insert((socket.port, socket.protocol));
         }
     }
-    taken.into_iter().map(|(owner, ports)| finding(wanted, owner, &ports)).collect()
+    let rivals = rivals(&ports, address).into_iter().map(|reason| {
+        let remedy = "give one of them another port or address".to_owned();
+        Finding::error(Check::Ports, vec![wanted.host.name.clone()], reason, remedy)
+    });
+    let mut findings: Vec<Finding> = rivals.collect();
+    findings.extend(taken.into_iter().map(|(owner, ports)| finding(wanted, owner, &ports)));
+    findings
+}
+
+/// The host's ports, but for those of which only facts decide whether anybody listens there.
+fn listening(wanted: &WantedHost) -> Vec<&WantedPort> {
+    wanted.roles.iter().flat_map(|role| &role.ports).filter(|port| port.when.is_none()).collect()
 }
 
 fn is_own(owner: &Owner, wanted: &WantedHost) -> bool {
@@ -115,16 +131,64 @@ fn is_own(owner: &Owner, wanted: &WantedHost) -> bool {
     }
 }
 
-fn collides(port: &WantedPort, address: Option<IpAddr>, socket: &Socket) -> bool {
-    let listens = match port.from {
+/// A unit of a removed role: it is put back before anything else starts.
+fn is_given_back(owner: &Owner, subject: &Subject<'_>) -> bool {
+    let Owner::Process { unit: Some(unit), .. } = owner else { return false };
+    let step = StepId(format!("restore unit {unit}"));
+    subject.changes.as_ref().is_some_and(|changes| changes.contains(&step))
+}
+
+/// Where a port listens; the cluster address may not be known.
+fn addresses(port: &WantedPort, address: Option<IpAddr>) -> Vec<IpAddr> {
+    if !port.at.is_empty() {
+        return port.at.clone();
+    }
+    let usual = match port.from {
         From::Host => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
         From::Role | From::Cluster => address,
     };
-    let mut listens = listens.iter().chain(&port.on);
+    usual.into_iter().chain(port.on.iter().copied()).collect()
+}
+
+pub(super) fn collides(port: &WantedPort, address: Option<IpAddr>, socket: &Socket) -> bool {
     port.number == socket.port
         && port.protocols.contains(&socket.protocol)
         && (socket.address.is_unspecified()
-            || listens.any(|own| own.is_unspecified() || *own == socket.address))
+            || addresses(port, address).iter().any(|own| own.is_unspecified() || *own == socket.address))
+}
+
+/// Roles of one host that want the same port.
+fn rivals(ports: &[&WantedPort], address: Option<IpAddr>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, first) in ports.iter().enumerate() {
+        for second in &ports[at + 1..] {
+            let both = first.protocols.iter().filter(|protocol| second.protocols.contains(protocol));
+            let both: Vec<_> = both.map(|protocol| format!("{}/{protocol}", first.number)).collect();
+            let is_late = first.when.is_some() || second.when.is_some();
+            if is_late
+                || first.number != second.number
+                || first.declared == second.declared
+                || both.is_empty()
+            {
+                continue;
+            }
+            let theirs = addresses(second, address);
+            let meets = |one: &IpAddr| {
+                theirs.iter().any(|two| one == two || one.is_unspecified() || two.is_unspecified())
+            };
+            let Some(same) = addresses(first, address).into_iter().find(meets) else { continue };
+            let doc = |port: &WantedPort| port.doc.trim_end_matches('.').to_owned();
+            found.push(format!(
+                "roles `{}` ({}) and `{}` ({}) both want port {} on {same}",
+                first.declared,
+                doc(first),
+                second.declared,
+                doc(second),
+                both.join(" and ")
+            ));
+        }
+    }
+    found
 }
 
 fn finding(wanted: &WantedHost, owner: &Owner, ports: &BTreeSet<(u16, Protocol)>) -> Finding {
@@ -160,7 +224,9 @@ mod tests {
             from,
             on: on.iter().map(|address| address.parse().unwrap()).collect(),
             declared: RoleName::parse("agent").unwrap(),
+            at: Vec::new(),
             doc: String::new(),
+            when: None,
         }
     }
 
@@ -235,6 +301,41 @@ mod tests {
                 taken,
                 "{socket:?} {port:?}"
             );
+        }
+    }
+
+    #[test]
+    fn roles_of_one_host_do_not_share_a_port() {
+        let both = [Protocol::Tcp, Protocol::Udp];
+        let role = |name: &str, port: WantedPort| WantedPort {
+            declared: RoleName::parse(name).unwrap(),
+            doc: format!("The {name}."),
+            ..port
+        };
+        let names = |from, on: &[&str]| role("agent", port(53, &both, from, on));
+        let forwarder = |at: &str| WantedPort {
+            at: vec![at.parse().unwrap()],
+            ..role("forwarder", port(53, &[Protocol::Udp], From::Host, &[]))
+        };
+        let waits = WantedPort { when: Some(crate::roles::Condition::default()), ..forwarder("127.0.0.1") };
+        for (ports, on) in [
+            ([names(From::Host, &[]), forwarder("127.0.0.1")], Some("127.0.0.1")),
+            ([names(From::Host, &[]), forwarder("127.0.0.2")], None),
+            ([names(From::Host, &["0.0.0.0"]), forwarder("127.0.0.2")], Some("0.0.0.0")),
+            ([names(From::Role, &[]), forwarder("10.0.0.1")], Some("10.0.0.1")),
+            ([names(From::Role, &[]), forwarder("127.0.0.1")], None),
+            ([names(From::Host, &[]), names(From::Host, &[])], None),
+            ([names(From::Host, &[]), waits], None),
+            ([role("web", port(54, &both, From::Host, &[])), forwarder("127.0.0.1")], None),
+        ] {
+            let ports: Vec<&WantedPort> = ports.iter().collect();
+            let found = rivals(&ports, Some("10.0.0.1".parse().unwrap()));
+            let wanted = on.map(|on| {
+                format!(
+                    "roles `agent` (The agent) and `forwarder` (The forwarder) both want port 53/udp on {on}"
+                )
+            });
+            assert_eq!(found, wanted.into_iter().collect::<Vec<_>>(), "{ports:?}");
         }
     }
 }

@@ -129,6 +129,7 @@ mod tests {
                 quorum: true,
                 batches: vec![Batch { steps }],
             }],
+            ..Plan::default()
         };
         let mut progress = Progress::default();
         let start = Event::RunStarted { command: "up".into(), cluster: "dc1".into(), hosts: names.clone() };

@@ -1,7 +1,7 @@
 //! Event -> lines for a terminal without bars, a CI log, a file: one for each finished step.
 
 use super::progress::Progress;
-use super::text::{Paint, count, fit, indented, millis, printable};
+use super::text::{Paint, and_jobs, count, fit, indented, millis, printable};
 use super::{Event, StepOutcome};
 
 /// Columns are as wide as the run's longest name, so they stand below each other from the first line.
@@ -37,11 +37,12 @@ impl Plain {
             }
             Event::PlanReady { plan } => {
                 let hosts = plan.steps_by_host();
+                let jobs = and_jobs(plan.changed_jobs().count());
                 match hosts.values().sum() {
-                    0 => vec!["plan: no changes".to_owned()],
+                    0 => vec![format!("plan: no changes{jobs}")],
                     steps => {
                         let (steps, hosts) = (count(steps, "change"), count(hosts.len(), "host"));
-                        vec![format!("plan: {steps} on {hosts}")]
+                        vec![format!("plan: {steps} on {hosts}{jobs}")]
                     }
                 }
             }

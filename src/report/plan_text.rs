@@ -3,7 +3,8 @@
 use similar::{ChangeTag, TextDiff};
 
 use super::summary::nothing_to_do;
-use super::text::{Paint, count, names, natural_key, printable};
+use super::text::{Paint, and_jobs, count, names, natural_key, printable};
+use crate::jobs::{Action, JobPlan};
 use crate::plan::{Batch, Plan, Stage, Step};
 
 /// A new file is shown to its 20th line: that is enough to know it again.
@@ -29,9 +30,11 @@ pub fn plan_text(plan: &Plan, options: &PlanTextOptions) -> String {
     for stage in &plan.stages {
         lines.extend(stage_lines(stage, paint, options.verbose));
     }
+    lines.extend(job_lines(plan, paint));
     let hosts = plan.steps_by_host();
     let (changes, hosts) = (count(hosts.values().sum(), "change"), count(hosts.len(), "host"));
-    lines.push(paint.bold(&format!("Plan: {changes} on {hosts}; nothing is changed until 'up'")));
+    let jobs = and_jobs(plan.changed_jobs().count());
+    lines.push(paint.bold(&format!("Plan: {changes} on {hosts}{jobs}; nothing is changed until 'up'")));
     lines.join("\n") + "\n"
 }
 
@@ -50,6 +53,25 @@ fn stage_lines(stage: &Stage, paint: Paint, verbose: bool) -> Vec<String> {
         }
         let indent = if last > 0 { "    " } else { "  " };
         lines.extend(batch_lines(batch, indent, paint, verbose));
+    }
+    lines.push(String::new());
+    lines
+}
+
+/// What Nomad says of the jobs that would be submitted.
+fn job_lines(plan: &Plan, paint: Paint) -> Vec<String> {
+    let changed: Vec<&JobPlan> = plan.changed_jobs().collect();
+    if changed.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![paint.bold("jobs")];
+    for job in changed {
+        lines.push(match job.action {
+            Action::Later => format!("  {}: planned and submitted when Nomad stands", job.source),
+            _ => format!("  {}:", job.source),
+        });
+        lines.extend(job.lines.iter().map(|line| format!("    {}", printable(line))));
+        lines.extend(job.warnings.iter().map(|line| format!("    warning: {}", printable(line))));
     }
     lines.push(String::new());
     lines
@@ -134,7 +156,13 @@ fn step_lines(
     verbose: bool,
 ) -> Vec<String> {
     let new = is_new(step);
-    let sign = if new { paint.green("+") } else { paint.yellow("~") };
+    let sign = match step.id.0.split(' ').next() {
+        _ if new => paint.green("+"),
+        Some("remove") => paint.red("-"),
+        // Of a removed role: nothing is done to it.
+        Some("leave") => "=".to_owned(),
+        _ => paint.yellow("~"),
+    };
     let reason = printable(&step.change.reason);
     let reason = match &likeness {
         Some(like) => format!("({reason}; as on {} except:)", like.host),

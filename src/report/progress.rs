@@ -24,6 +24,8 @@ pub(super) struct Progress {
     pub fetching: Option<String>,
     /// The plan's gates.
     pub gate_names: Vec<String>,
+    /// How many jobs the plan submits.
+    pub jobs: usize,
     /// The gate that is polled now.
     pub gate: Option<GateProgress>,
     pub gates: Vec<GateResult>,
@@ -176,6 +178,8 @@ impl Progress {
 
     fn plan(&mut self, plan: &Plan, now: Duration) {
         self.planned = true;
+        self.jobs = plan.changed_jobs().count();
+        self.gate_names.extend(plan.jobs.iter().map(|job| format!("job {}", job.name())));
         for stage in &plan.stages {
             self.gate_names.extend(stage.gate.clone());
             let known = self.stages.entry(stage.name.clone()).or_default();

@@ -70,6 +70,11 @@ fn headline(progress: &Progress, failed: bool, elapsed_ms: u64, paint: Paint) ->
             let stopped = paint.bold(&format!("{run}: stopped after"));
             Some(format!("{} {stopped} {steps} of {} in {took}", paint.yellow("!"), count(planned, "change")))
         }
+        (_, 0) if progress.jobs > 0 => Some(format!(
+            "{healthy} {} {} in {took}",
+            paint.bold(&format!("{run}: done,")),
+            count(progress.jobs, "job")
+        )),
         (_, 0) => Some(format!("{healthy} {} ({took})", paint.bold(&nothing_to_do(all)))),
         _ => Some(format!("{healthy} {} {changes} in {took}", paint.bold(&format!("{run}: done,")))),
     }
@@ -161,7 +166,15 @@ fn rows(progress: &Progress) -> Vec<Row> {
 
 /// `11 steps: 3 directories, 3 files, 1 unit`
 fn kinds(host: &HostProgress) -> String {
-    let kinds: Vec<String> = host.kinds.iter().map(|(kind, number)| count(*number, kind)).collect();
+    let kinds = host.kinds.iter().map(|(kind, number)| match kind.as_str() {
+        // Of a removed role: the verb says what was done, to whatever.
+        "restore" => format!("{number} restored"),
+        "remove" => format!("{number} removed"),
+        "leave" => format!("{number} left"),
+        "undo" => format!("{number} undone"),
+        kind => count(*number, kind),
+    });
+    let kinds: Vec<String> = kinds.collect();
     format!("{}: {}", count(host.done, "step"), kinds.join(", "))
 }
 

@@ -60,6 +60,11 @@ pub(super) fn millis(elapsed_ms: u64) -> String {
     human(Duration::from_millis(elapsed_ms))
 }
 
+/// What follows a count of changes: nothing, or `, 2 jobs`.
+pub(super) fn and_jobs(number: usize) -> String {
+    if number == 0 { String::new() } else { format!(", {}", count(number, "job")) }
+}
+
 /// `1 change`, `21 changes`.
 pub(super) fn count(number: usize, word: &str) -> String {
     let plural = match word.strip_suffix('y') {

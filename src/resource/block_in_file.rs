@@ -99,9 +99,38 @@ impl BlockInFile {
     }
 }
 
+/// A text without any of these blocks, whatever their names; `None` if it has none, or a broken one.
+pub(crate) fn without_blocks(text: &str) -> Option<String> {
+    let mut kept = String::new();
+    let (mut end, mut found) = (None, false);
+    for line in text.split_inclusive('\n') {
+        match &end {
+            Some(last) if line.trim_end() == *last => end = None,
+            Some(_) => {}
+            None => match line.trim_end().split_once(" >>> bootstrap: ") {
+                Some((comment, marker)) => {
+                    end = Some(format!("{comment} <<< bootstrap: {marker}"));
+                    found = true;
+                }
+                None => kept.push_str(line),
+            },
+        }
+    }
+    (found && end.is_none()).then_some(kept)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_blocks_are_taken_out() {
+        let block = |marker: &str| format!("# >>> bootstrap: {marker}\nx\n# <<< bootstrap: {marker}\n");
+        let text = format!("a\n{}b\n{}c", block("one"), block("two"));
+        assert_eq!(without_blocks(&text).as_deref(), Some("a\nb\nc"));
+        assert_eq!(without_blocks("a\n"), None);
+        assert_eq!(without_blocks("a\n# >>> bootstrap: one\nb\n"), None, "broken");
+    }
 
     fn merged(text: &str, content: &str) -> Result<String, Error> {
         let block = BlockInFile {

@@ -31,6 +31,8 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    #[error("{path} names a key twice, so nothing is merged into it; mend it on the host first")]
+    DoubleKey { path: String },
     #[error("what is to be merged into {path} is not a JSON object")]
     WantedJson {
         path: String,

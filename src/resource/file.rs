@@ -134,7 +134,7 @@ mod tests {
         let decided = resource(file("hi\n")).decide(
             &Fields::new(&binary),
             &facts("x86_64"),
-            &Planned(&std::collections::BTreeSet::new()),
+            &Planned { steps: &std::collections::BTreeSet::new(), keys: &std::collections::BTreeMap::new() },
         );
         let change = decided.unwrap().unwrap();
         assert!(

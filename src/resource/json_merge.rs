@@ -1,15 +1,20 @@
 //! `json-merge`: some keys of a JSON file that others write too.
 
-use serde::{Deserialize, Serialize as _};
+use std::collections::BTreeSet;
+
+use jsonc_parser::cst::{CstInputValue, CstObject, CstRootNode};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::seen::Access;
 use super::write::{self, FileWrite, SeenFile};
-use super::{AccountName, Content, Error, FileMode, HostPath, default_file_mode};
+use super::{AccountName, Content, Error, FileMode, HostPath, Phase, default_file_mode};
 use crate::plan::{Change, StepId};
 use crate::script::{Call, Fields};
 
-/// Keys that a JSON object should hold; all other keys, and their order, stay.
+type Object = Map<String, Value>;
+
+/// Keys that a JSON object should hold; all other keys stay as they are, in their order and as they are laid out.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JsonMerge {
@@ -28,6 +33,14 @@ pub struct JsonMerge {
     /// A program that may refuse the result before it replaces what is there; `%s` stands for the new file.
     #[serde(default)]
     pub validate: Vec<String>,
+    /// `activate`: written together with its role's units, host after host, so that a change that does harm does it
+    /// to one host.
+    #[serde(default = "in_prepare")]
+    pub phase: Phase,
+}
+
+fn in_prepare() -> Phase {
+    Phase::Prepare
 }
 
 impl JsonMerge {
@@ -56,27 +69,46 @@ impl JsonMerge {
         wanted.decide(&seen)
     }
 
+    /// The keys at the top whose values change.
+    pub(super) fn changed_keys(&self, seen: &Fields<'_>) -> Result<BTreeSet<String>, Error> {
+        let text = SeenFile::parse(&self.id(), &self.path, seen)?.text(&self.path)?;
+        let (found, merged) = self.objects(text)?;
+        let all = found.keys().chain(merged.keys());
+        Ok(all.filter(|key| found.get(*key) != merged.get(*key)).cloned().collect())
+    }
+
     /// The new text; `None` if the file says it all already, however it is laid out.
     fn merged(&self, text: &str) -> Result<Option<String>, Error> {
+        let (found, merged) = self.objects(text)?;
+        if text.trim().is_empty() {
+            return Ok(Some(pretty(&merged)));
+        }
+        if merged == found {
+            return Ok(None);
+        }
+        edited(text, &found, &merged)
+            .map(Some)
+            .ok_or_else(|| Error::DoubleKey { path: self.path.to_string() })
+    }
+
+    /// What the file says, and what it should say.
+    fn objects(&self, text: &str) -> Result<(Object, Object), Error> {
         let path = || self.path.to_string();
-        let wanted: Map<String, Value> = serde_json::from_str(self.content.as_str())
+        let wanted: Object = serde_json::from_str(self.content.as_str())
             .map_err(|source| Error::WantedJson { path: path(), source })?;
-        let found: Map<String, Value> = if text.trim().is_empty() {
+        let found: Object = if text.trim().is_empty() {
             Map::new()
         } else {
             serde_json::from_str(text).map_err(|source| Error::SeenJson { path: path(), source })?
         };
         let mut merged = found.clone();
         merge(&mut merged, wanted);
-        if merged == found && !text.trim().is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(pretty(&merged, &indentation(text))))
+        Ok((found, merged))
     }
 }
 
 /// RFC 7396, as far as it speaks of objects.
-fn merge(into: &mut Map<String, Value>, wanted: Map<String, Value>) {
+fn merge(into: &mut Object, wanted: Object) {
     for (key, value) in wanted {
         match value {
             Value::Null => {
@@ -99,23 +131,51 @@ fn merge(into: &mut Map<String, Value>, wanted: Map<String, Value>) {
     }
 }
 
-/// The white space before the first key, so that a file keeps its look; two spaces for a new one.
-fn indentation(text: &str) -> String {
-    let indented = text.lines().find_map(|line| {
-        let rest = line.trim_start();
-        rest.starts_with('"').then(|| &line[..line.len() - rest.len()]).filter(|space| !space.is_empty())
-    });
-    indented.unwrap_or("  ").to_owned()
+/// The text with only what differs written anew. `None` if the text names one of those keys twice: then there is no
+/// telling which of them is meant.
+fn edited(text: &str, found: &Object, merged: &Object) -> Option<String> {
+    let root = CstRootNode::parse(text, &jsonc_parser::ParseOptions::default()).ok()?;
+    edit(&root.object_value()?, found, merged)?;
+    let edited = root.to_string();
+    (serde_json::from_str::<Object>(&edited).ok()? == *merged).then_some(edited)
 }
 
-fn pretty(object: &Map<String, Value>, indent: &str) -> String {
-    let mut bytes = Vec::new();
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
-    // Writing a JSON value into memory has no way to fail, and writes UTF-8.
-    object.serialize(&mut serializer).expect("a JSON value is written into memory");
-    bytes.push(b'\n');
-    String::from_utf8(bytes).expect("JSON text is UTF-8")
+fn edit(object: &CstObject, found: &Object, merged: &Object) -> Option<()> {
+    for key in found.keys().filter(|key| !merged.contains_key(*key)) {
+        object.get(key)?.remove();
+    }
+    for (key, value) in merged {
+        match (found.get(key), value) {
+            (Some(old), new) if old == new => {}
+            (Some(Value::Object(found)), Value::Object(merged)) => {
+                edit(&object.object_value(key)?, found, merged)?;
+            }
+            (Some(_), new) => object.get(key)?.set_value(input(new)),
+            (None, new) => {
+                object.append(key, input(new));
+            }
+        }
+    }
+    Some(())
+}
+
+fn input(value: &Value) -> CstInputValue {
+    match value {
+        Value::Null => CstInputValue::Null,
+        Value::Bool(flag) => CstInputValue::Bool(*flag),
+        Value::Number(number) => CstInputValue::Number(number.to_string()),
+        Value::String(text) => CstInputValue::String(text.clone()),
+        Value::Array(items) => CstInputValue::Array(items.iter().map(input).collect()),
+        Value::Object(fields) => {
+            CstInputValue::Object(fields.iter().map(|(key, value)| (key.clone(), input(value))).collect())
+        }
+    }
+}
+
+/// The text of a new file.
+fn pretty(object: &Object) -> String {
+    // Writing a JSON value into memory has no way to fail.
+    serde_json::to_string_pretty(object).expect("a JSON value is written into memory") + "\n"
 }
 
 /// Mode and owner that were given, else those the file has.
@@ -153,6 +213,7 @@ impl KeptAccess {
 mod tests {
     use serde_json::json;
 
+    use super::super::Phase;
     use super::super::testing::{calls, reason};
 
     const OLD: &str =
@@ -173,12 +234,53 @@ mod tests {
             owner: None,
             group: None,
             validate: vec![],
+            phase: Phase::Prepare,
         };
         assert_eq!(
             merged.merged(OLD).unwrap().unwrap(),
-            "{\n    \"log-level\": \"warn\",\n    \"dns\": [\n        \"10.0.0.1\"\n    ],\n    \"a\": {\n        \
-             \"c\": 2,\n        \"d\": {\n            \"e\": 3\n        }\n    },\n    \"new\": true\n}\n"
+            "{\n    \"log-level\": \"warn\",\n    \"dns\": [\"10.0.0.1\"],\n    \"a\": {\n        \"c\": 2,\n        \
+             \"d\": {\n            \"e\": 3\n        }\n    },\n    \"new\": true\n}\n"
         );
+    }
+
+    fn merged(content: &str, text: &str) -> String {
+        let merge = super::JsonMerge {
+            path: "/x".parse().unwrap(),
+            content: super::Content::new(content),
+            mode: None,
+            owner: None,
+            group: None,
+            validate: vec![],
+            phase: Phase::Prepare,
+        };
+        match merge.merged(text) {
+            Ok(merged) => merged.unwrap_or_else(|| "-".to_owned()),
+            Err(error) => format!("error: {error}"),
+        }
+    }
+
+    #[test]
+    fn what_is_not_changed_keeps_its_layout() {
+        for (content, text, wanted) in [
+            (r#"{"a": 2}"#, r#"{"b":[1,  2],"a":1}"#, r#"{"b":[1,  2],"a":2}"#),
+            (r#"{"n": [1]}"#, "{\r\n\t\"b\": {\r\n\t}\r\n}", "{\r\n\t\"b\": {\r\n\t},\r\n\t\"n\": [1]\r\n}"),
+            (r#"{"a": null}"#, "{\n  \"a\": 1,\n  \"b\": 1.50\n}\n\n", "{\n  \"b\": 1.50\n}\n\n"),
+            (r#"{"n": 1}"#, "{}", "{\n  \"n\": 1\n}"),
+            (
+                r#"{"o": {"x": "\u00fc\n"}}"#,
+                r#"{"o": 1, "big": 123456789012345678901234567890}"#,
+                "{\"o\": {\n    \"x\": \"ü\\n\"\n  }, \"big\": 123456789012345678901234567890}",
+            ),
+            // Twice the same: only a key that is to be changed matters.
+            (
+                r#"{"a": 3}"#,
+                r#"{"a": 1, "a": 2}"#,
+                "error: /x names a key twice, so nothing is merged into it; mend it on the host first",
+            ),
+            (r#"{"n": 3}"#, r#"{"a": 1, "a": 2}"#, "{\n  \"a\": 1,\n  \"a\": 2,\n  \"n\": 3\n}"),
+        ] {
+            assert_eq!(merged(content, text), wanted, "{content} into {text}");
+        }
     }
 
     #[test]

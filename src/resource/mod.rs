@@ -26,11 +26,13 @@ mod user;
 mod values;
 mod write;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 pub use block_in_file::BlockInFile;
+pub(crate) use block_in_file::without_blocks;
 pub use directory::Directory;
 pub use download::{Download, Fingerprint, SignatureRule, SigningKey, Via};
 pub use error::Error;
@@ -39,17 +41,18 @@ pub use file::File;
 pub use json_merge::JsonMerge;
 pub use kernel_module::KernelModule;
 pub use mode::{FileMode, ModeError};
-pub use mount::Mount;
+pub use mount::{Mount, unit_name};
 pub use package::Package;
 pub use place::{Holds, Place};
 pub use planned::Planned;
 pub use release::{Release, Source, pushed_digest};
+pub(crate) use seen::{digest, encode};
 pub use sysctl::Sysctl;
-pub use unit::{State, Unit};
+pub use unit::{Load, State, Unit};
 pub use user::User;
-pub(crate) use write::{can_be_shown, text_diff};
-
+pub(crate) use values::optional_from_text;
 pub use values::{AccountName, Content, HostPath, PackageName, PartName, SysctlKey, UnitName, Url};
+pub(crate) use write::{can_be_shown, text_diff};
 
 use crate::facts::Facts;
 use crate::plan::{Change, StepId};
@@ -74,7 +77,7 @@ pub enum Resource {
 }
 
 /// When a resource is changed: with everything on all hosts at once, or with its role, member by member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     Prepare,
@@ -121,6 +124,7 @@ impl Resource {
     pub fn phase(&self) -> Phase {
         match self {
             Self::Unit(_) | Self::Mount(_) => Phase::Activate,
+            Self::JsonMerge(merge) => merge.phase,
             _ => Phase::Prepare,
         }
     }
@@ -159,6 +163,14 @@ impl Resource {
             Self::JsonMerge(merge) => Some(merge.path.as_str()),
             Self::BlockInFile(block) => Some(block.path.as_str()),
             _ => None,
+        }
+    }
+
+    /// The keys at the top of a JSON file that it changes.
+    pub fn changed_keys(&self, seen: &Fields<'_>) -> Result<Option<BTreeSet<String>>, Error> {
+        match self {
+            Self::JsonMerge(merge) => merge.changed_keys(seen).map(Some),
+            _ => Ok(None),
         }
     }
 

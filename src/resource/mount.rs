@@ -27,17 +27,8 @@ impl Mount {
         StepId(format!("mount {}", self.r#where))
     }
 
-    /// The name systemd insists on: the path, escaped.
     fn unit_name(&self) -> String {
-        let path = self.r#where.as_str().trim_start_matches('/');
-        let escaped: String =
-            path.bytes().enumerate().fold(String::new(), |name, (index, byte)| match byte {
-                b'/' => name + "-",
-                b'.' if index > 0 => name + ".",
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b':' | b'_' => name + &char::from(byte).to_string(),
-                _ => name + &format!("\\x{byte:02x}"),
-            });
-        format!("{escaped}.mount")
+        unit_name(self.r#where.as_str(), "mount")
     }
 
     pub(super) fn unit_file(&self) -> Result<HostPath, Error> {
@@ -52,6 +43,9 @@ impl Mount {
             state: State::Started,
             restart_on: vec![self.unit_file()?],
             reload_on: vec![],
+            reload_keys: Vec::new(),
+            load: None,
+            wait: None,
         })
     }
 
@@ -111,6 +105,18 @@ impl Mount {
         calls.push(unit.converge(&id)?);
         Ok(Some(Change { reason: all.join(", "), diff, effect: Effect::Start, calls }))
     }
+}
+
+/// The name systemd insists on for the unit of a path: `/srv/app-1` -> `srv-app\\x2d1.mount`.
+pub fn unit_name(path: &str, r#type: &str) -> String {
+    let path = path.trim_start_matches('/');
+    let escaped: String = path.bytes().enumerate().fold(String::new(), |name, (index, byte)| match byte {
+        b'/' => name + "-",
+        b'.' if index > 0 => name + ".",
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b':' | b'_' => name + &char::from(byte).to_string(),
+        _ => name + &format!("\\x{byte:02x}"),
+    });
+    format!("{escaped}.{type}", r#type = r#type)
 }
 
 #[cfg(test)]

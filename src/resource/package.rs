@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Error, PackageName, call_of, seen};
+use super::{Error, PackageName, PartName, call_of, seen};
 use crate::plan::{Change, Effect, StepId};
 use crate::script::{Call, Fields};
 
@@ -11,6 +11,12 @@ use crate::script::{Call, Fields};
 #[serde(deny_unknown_fields)]
 pub struct Package {
     pub names: Vec<PackageName>,
+    /// Installed with the others where the distribution has them: some split in two what others ship as one.
+    #[serde(default)]
+    pub where_known: Vec<PackageName>,
+    /// A program that does for all of them: who has it on the PATH, from wherever, keeps it.
+    #[serde(default)]
+    pub unless_program: Option<PartName>,
 }
 
 impl Package {
@@ -20,11 +26,20 @@ impl Package {
     }
 
     pub(super) fn probe(&self) -> Result<Call, Error> {
-        call_of(&self.id(), "package_probe", self.names.iter().map(PackageName::as_str))
+        let names = self.names.iter().map(PackageName::as_str);
+        match &self.unless_program {
+            None => call_of(&self.id(), "package_probe", names),
+            Some(program) => {
+                call_of(&self.id(), "package_program_probe", [program.as_str()].into_iter().chain(names))
+            }
+        }
     }
 
     pub(super) fn decide(&self, seen: &Fields<'_>) -> Result<Option<Change>, Error> {
         let id = self.id();
+        if self.unless_program.is_some() && seen::text(&id, seen, "program")? != "absent" {
+            return Ok(None);
+        }
         if seen::text(&id, seen, "manager")?.is_empty() {
             return Err(Error::NoPackageManager { id: id.0 });
         }
@@ -38,12 +53,14 @@ impl Package {
             return Ok(None);
         }
         let reason = format!("not installed: {}", missing.join(" "));
-        Ok(Some(Change {
-            reason,
-            diff: None,
-            effect: Effect::Quiet,
-            calls: vec![call_of(&id, "package_install", missing)?],
-        }))
+        let call = if self.where_known.is_empty() {
+            call_of(&id, "package_install", missing)?
+        } else {
+            let known: Vec<_> = self.where_known.iter().map(PackageName::as_str).collect();
+            let count = known.len().to_string();
+            call_of(&id, "package_install_known", [count.as_str()].into_iter().chain(known).chain(missing))?
+        };
+        Ok(Some(Change { reason, diff: None, effect: Effect::Quiet, calls: vec![call] }))
     }
 }
 
@@ -51,7 +68,7 @@ impl Package {
 mod tests {
     use serde_json::json;
 
-    use super::super::testing::{calls, reason};
+    use super::super::testing::{calls, reason, resource};
 
     #[test]
     fn what_is_missing_is_installed_by_one_call() {
@@ -61,6 +78,23 @@ mod tests {
         assert_eq!(reason(package(), &all), "-");
         assert_eq!(reason(package(), &some), "not installed: unzip jq");
         assert_eq!(calls(package(), &some), ["package_install 'unzip' 'jq'"]);
+    }
+
+    #[test]
+    fn a_program_that_is_there_is_left_alone() {
+        let engine = || json!({"package": {"names": ["docker.io"], "where_known": ["docker-cli"], "unless_program": "dockerd"}});
+        let absent = [("program", "absent"), ("manager", "apt"), ("missing", "docker.io")];
+        assert_eq!(
+            resource(engine()).probe().unwrap().to_string(),
+            "package_program_probe 'dockerd' 'docker.io'"
+        );
+        assert_eq!(reason(engine(), &[("program", "/opt/bin/dockerd")]), "-");
+        assert_eq!(reason(engine(), &absent), "not installed: docker.io");
+        assert_eq!(calls(engine(), &absent), ["package_install_known '1' 'docker-cli' 'docker.io'"]);
+        assert_eq!(
+            reason(engine(), &absent[1..]),
+            "error: the host said nothing about `program` of `package docker.io`"
+        );
     }
 
     #[test]

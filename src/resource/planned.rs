@@ -1,15 +1,24 @@
 //! What this run will already have changed on a host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::StepId;
 
 /// Ids already planned for this host in this run: a unit that watches `/etc/x` must restart when
 /// `file /etc/x` is planned.
 #[derive(Clone, Copy, Debug)]
-pub struct Planned<'a>(pub &'a BTreeSet<StepId>);
+pub struct Planned<'a> {
+    pub steps: &'a BTreeSet<StepId>,
+    /// The keys that change at the top of JSON files, by path.
+    pub keys: &'a BTreeMap<String, BTreeSet<String>>,
+}
 
 impl Planned<'_> {
+    /// Whether all that is planned for this file are changes of these keys.
+    pub fn only_changes(&self, path: &str, keys: &[String]) -> bool {
+        self.keys.get(path).is_some_and(|changed| changed.iter().all(|key| keys.contains(key)))
+    }
+
     /// Whether a planned step changes this path, or something in it if it is a folder.
     pub fn touches_path(&self, path: &str) -> bool {
         let below = |touched: &str| {
@@ -19,7 +28,7 @@ impl Planned<'_> {
         fn plain(id: &str) -> &str {
             ["restore ", "remove "].iter().find_map(|verb| id.strip_prefix(verb)).unwrap_or(id)
         }
-        self.0.iter().any(|id| match plain(&id.0).split_once(' ') {
+        self.steps.iter().any(|id| match plain(&id.0).split_once(' ') {
             Some(("file" | "json-merge", touched)) => below(touched),
             // `block-in-file /etc/hosts (MARKER)`
             Some(("block-in-file", rest)) => {
@@ -48,7 +57,12 @@ mod tests {
             "unit a.service",
         ];
         let ids: BTreeSet<_> = ids.map(|id| StepId(id.into())).into();
-        let planned = Planned(&ids);
+        let keys = BTreeMap::from([("/etc/d/x.json".to_owned(), BTreeSet::from(["a".to_owned()]))]);
+        let planned = Planned { steps: &ids, keys: &keys };
+        let of = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+        assert!(planned.only_changes("/etc/d/x.json", &of(&["b", "a"])));
+        assert!(!planned.only_changes("/etc/d/x.json", &of(&["b"])));
+        assert!(!planned.only_changes("/etc/a", &of(&["a"])));
         for path in
             ["/etc/a b", "/etc/d/x.json", "/etc/d", "/etc/hosts", "/bin/consul", "/etc/resolv.conf", "/etc/e"]
         {

@@ -1,6 +1,6 @@
 //! For the tables of the kinds: a resource as a role writes it, an answer, and what is decided.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -25,7 +25,7 @@ pub(crate) fn facts(arch: &str) -> Facts {
         ("user", "root"),
         ("package-manager", "apt"),
         ("init", "systemd"),
-        ("resolver", "plain"),
+        ("resolver-writers", ""),
         ("cgroup", "2"),
     ];
     Facts::parse(&Fields::new(&owned(&said))).unwrap()
@@ -47,7 +47,16 @@ pub(super) fn decide_with(
     planned: &[&str],
 ) -> Result<Option<Change>, Error> {
     let planned: BTreeSet<_> = planned.iter().map(|id| StepId((*id).to_owned())).collect();
-    resource.decide(&Fields::new(&owned(said)), facts, &Planned(&planned))
+    decide_planned(resource, said, facts, &Planned { steps: &planned, keys: &BTreeMap::new() })
+}
+
+pub(super) fn decide_planned(
+    resource: &Resource,
+    said: &[Said<'_>],
+    facts: &Facts,
+    planned: &Planned<'_>,
+) -> Result<Option<Change>, Error> {
+    resource.decide(&Fields::new(&owned(said)), facts, planned)
 }
 
 pub(super) fn decide(json: Value, said: &[Said<'_>]) -> Result<Option<Change>, Error> {

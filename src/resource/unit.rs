@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::values::from_text;
+use super::values::{from_text, optional_from_text};
 use super::{Error, HostPath, Planned, UnitName, call_of, default_true, seen};
 use crate::plan::{Change, Effect, StepId};
 use crate::script::{Call, Fields};
@@ -27,6 +27,41 @@ pub struct Unit {
     /// Files, links and folders whose change makes it reload, if nothing makes it restart.
     #[serde(default)]
     pub reload_on: Vec<HostPath>,
+    /// Keys of the JSON files (`….json`) among those that make it restart: it takes over a change of them alone by a
+    /// reload.
+    #[serde(default)]
+    pub reload_keys: Vec<String>,
+    /// What runs in it, and stops when it restarts.
+    #[serde(default)]
+    pub load: Option<Load>,
+    /// Seconds that a step waits until it is up. Default: no longer than it takes to see that it does not start.
+    #[serde(default, deserialize_with = "optional_from_text")]
+    pub wait: Option<u32>,
+}
+
+/// What stops when a unit restarts: then the plan says so, and one host is changed after another.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// The product, for people: `Docker`.
+    pub name: String,
+    /// What one of them is called: `container`.
+    pub what: String,
+    /// A command that prints their number while the unit runs. It only reads.
+    pub count: Vec<String>,
+}
+
+impl Load {
+    /// What a restart does to it; `None` if nothing stops.
+    fn loss(&self, count: Option<usize>) -> Option<String> {
+        let Self { name, what, .. } = self;
+        match count {
+            Some(0) => None,
+            Some(1) => Some(format!("restarts {name}: 1 {what} stops")),
+            Some(count) => Some(format!("restarts {name}: {count} {what}s stop")),
+            None => Some(format!("restarts {name}: it does not say how many {what}s stop")),
+        }
+    }
 }
 
 /// Whether a unit runs.
@@ -44,27 +79,93 @@ impl Unit {
     }
 
     pub(super) fn probe(&self) -> Result<Call, Error> {
-        call_of(&self.id(), "unit_probe", [self.name.to_string()].into_iter().chain(self.watched()))
+        let unit = [self.name.to_string()].into_iter().chain(self.watched());
+        match &self.load {
+            None => call_of(&self.id(), "unit_probe", unit),
+            Some(Load { count, .. }) => {
+                let command = std::iter::once(count.len().to_string()).chain(count.iter().cloned());
+                call_of(&self.id(), "unit_load_probe", command.chain(unit))
+            }
+        }
     }
 
-    /// How many paths make it restart, those, then the others.
+    /// How many paths make it restart, those, then the others. Of a JSON file the keys that need no restart are told
+    /// apart from all others.
     pub(crate) fn watched(&self) -> impl Iterator<Item = String> {
-        let paths = self.restart_on.iter().chain(&self.reload_on).map(HostPath::to_string);
-        std::iter::once(self.restart_on.len().to_string()).chain(paths)
+        let restart = self.restart_on.iter().map(|path| match self.takes_over_keys(path) {
+            true => format!("json:{}:{path}", self.reload_keys.join(",")),
+            false => path.to_string(),
+        });
+        let reload = self.reloading().map(HostPath::to_string);
+        std::iter::once(self.restart_on.len().to_string()).chain(restart).chain(reload)
+    }
+
+    fn takes_over_keys(&self, path: &HostPath) -> bool {
+        !self.reload_keys.is_empty() && path.as_str().ends_with(".json")
+    }
+
+    /// What makes it reload.
+    fn reloading(&self) -> impl Iterator<Item = &HostPath> {
+        self.restart_on.iter().filter(|path| self.takes_over_keys(path)).chain(&self.reload_on)
     }
 
     pub(super) fn decide(&self, seen: &Fields<'_>, planned: &Planned<'_>) -> Result<Option<Change>, Error> {
         let id = self.id();
-        let reasons = self.reasons(&id, seen, planned)?;
+        let mut reasons = self.reasons(&id, seen, planned)?;
         if reasons.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Change {
-            reason: reasons.join(", "),
-            diff: None,
-            effect: self.effect(seen, &reasons)?,
-            calls: vec![self.converge(&id)?],
-        }))
+        let effect = self.effect(seen, &reasons)?;
+        let (effect, loss) = self.with_loss(seen, effect);
+        reasons.extend(loss);
+        let mut calls = vec![self.converge(&id)?];
+        if let (Some(seconds), State::Started) = (self.wait, self.state) {
+            calls.push(call_of(&id, "unit_await", [self.name.as_str(), &seconds.to_string()])?);
+        }
+        Ok(Some(Change { reason: reasons.join(", "), diff: None, effect, calls }))
+    }
+
+    /// What a restart does to what runs in it, in words, and that it does.
+    pub(crate) fn with_loss(&self, seen: &Fields<'_>, effect: Effect) -> (Effect, Option<String>) {
+        let count = seen.text("load").and_then(|count| count.trim().parse().ok());
+        let loss = self.load.as_ref().filter(|_| effect == Effect::Restart).and_then(|load| load.loss(count));
+        (if loss.is_some() { Effect::Stop } else { effect }, loss)
+    }
+
+    /// A unit that runs or not, from what [`Self::watched`] gave, those that make it restart first.
+    pub(crate) fn watching<'w>(
+        name: UnitName,
+        (enabled, state): (bool, State),
+        restart: impl Iterator<Item = &'w str>,
+        reload: impl Iterator<Item = &'w str>,
+        load: Option<Load>,
+    ) -> Result<Self, String> {
+        let mut reload_keys: Vec<String> = Vec::new();
+        let mut paths = Vec::new();
+        for word in restart {
+            let path = match word.strip_prefix("json:").and_then(|rest| rest.split_once(':')) {
+                Some((keys, path)) => {
+                    reload_keys = keys.split(',').map(str::to_owned).collect();
+                    path
+                }
+                None => word,
+            };
+            paths.push(path.parse()?);
+        }
+        let reload = reload.map(str::parse).collect::<Result<Vec<HostPath>, _>>()?;
+        let mut unit = Self {
+            name,
+            enabled,
+            state,
+            restart_on: paths,
+            reload_on: Vec::new(),
+            reload_keys,
+            load,
+            wait: None,
+        };
+        let known: Vec<HostPath> = unit.reloading().cloned().collect();
+        unit.reload_on = reload.into_iter().filter(|path| !known.contains(path)).collect();
+        Ok(unit)
     }
 
     /// The call that looks at the unit again on the host and does what it then needs.
@@ -141,17 +242,29 @@ impl Unit {
         seen: &Fields<'_>,
         planned: &Planned<'_>,
     ) -> Result<Option<String>, Error> {
-        let watches = [
-            ("restart", &self.restart_on, "restart-mark", "restart-saved"),
-            ("reload", &self.reload_on, "reload-mark", "reload-saved"),
-        ];
-        for (verb, paths, mark, saved) in watches {
+        let by_keys = |path: &HostPath| {
+            self.takes_over_keys(path) && planned.only_changes(path.as_str(), &self.reload_keys)
+        };
+        let touched = |path: &&&HostPath| planned.touches_path(path.as_str());
+        let restart: Vec<&HostPath> = self.restart_on.iter().collect();
+        let reload: Vec<&HostPath> = self.reloading().collect();
+        for (verb, paths, mark, saved) in [
+            ("restart", restart, "restart-mark", "restart-saved"),
+            ("reload", reload, "reload-mark", "reload-saved"),
+        ] {
             if paths.is_empty() {
                 continue;
             }
             let (mark, saved) = (seen::text(id, seen, mark)?, seen::text(id, seen, saved)?);
-            if let Some(path) = paths.iter().find(|path| planned.touches_path(path.as_str())) {
+            let mut planned = paths.iter().filter(touched);
+            let fits = |path: &&&HostPath| verb == "reload" || !by_keys(path);
+            if let Some(path) = planned.clone().find(fits) {
                 return Ok(Some(format!("{verb}: {path} changes")));
+            }
+            // Somebody else started it since. When one of its files is written again, the host cannot tell that any
+            // more, and restarts it.
+            if seen.all("fresh").any(|fresh| fresh == verb) && planned.next().is_none() {
+                continue;
             }
             if saved == "none" {
                 return Ok(Some(format!("{verb}: what it runs with is not known yet")));
@@ -166,9 +279,13 @@ impl Unit {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use serde_json::json;
 
-    use super::super::testing::{Said, calls, decide_with, facts, reason_of, resource};
+    use super::super::Planned;
+    use super::super::testing::{Said, calls, decide_planned, decide_with, facts, reason_of, resource};
+    use crate::plan::{Effect, StepId};
 
     const RUNNING: [Said<'static>; 9] = [
         ("LoadState", "loaded"),
@@ -181,11 +298,14 @@ mod tests {
         ("reload-saved", "bb"),
         ("reload-mark", "bb"),
     ];
+    /// Said of some units only.
+    const OPTIONAL: [&str; 2] = ["load", "fresh"];
 
     /// A running unit that is as wanted, but for these values.
     fn but(changes: &[Said<'static>]) -> Vec<Said<'static>> {
         let value = |key| changes.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
-        RUNNING.iter().map(|(key, usual)| (*key, value(*key).unwrap_or(usual))).collect()
+        let more = changes.iter().filter(|(key, _)| OPTIONAL.contains(key)).copied();
+        RUNNING.iter().map(|(key, usual)| (*key, value(*key).unwrap_or(usual))).chain(more).collect()
     }
 
     fn unit() -> serde_json::Value {
@@ -232,11 +352,91 @@ mod tests {
         assert_eq!(planned("file /etc/b.json"), "-");
     }
 
+    fn docker() -> serde_json::Value {
+        json!({"unit": {
+            "name": "a.service",
+            "restart_on": ["/etc/d.json"],
+            "reload_keys": ["debug", "labels"],
+            "load": {"name": "Docker", "what": "container", "count": ["count", "-q"]},
+            "wait": 60,
+        }})
+    }
+
+    #[test]
+    fn some_keys_of_a_file_need_no_restart() {
+        let planned = |keys: &[&str], changes: &[Said<'static>]| {
+            let steps = BTreeSet::from([StepId("json-merge /etc/d.json".to_owned())]);
+            let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+            let planned =
+                Planned { steps: &steps, keys: &BTreeMap::from([("/etc/d.json".to_owned(), keys)]) };
+            let change = decide_planned(&resource(docker()), &but(changes), &facts("x86_64"), &planned);
+            let change = change.unwrap().unwrap();
+            (change.reason, change.effect)
+        };
+        let (reload, restart) = ("reload: /etc/d.json changes", "restart: /etc/d.json changes");
+        let loss = "restarts Docker: 3 containers stop";
+        let stale = ("restart-mark", "cc");
+        for (keys, changes, reason, effect) in [
+            (&["debug"][..], &[][..], reload.to_owned(), Effect::Reload),
+            (&["debug", "dns"], &[("load", "0")], restart.to_owned(), Effect::Restart),
+            (&["dns"], &[("load", "3\n")], format!("{restart}, {loss}"), Effect::Stop),
+            (
+                &["dns"],
+                &[("load", "1")],
+                format!("{restart}, restarts Docker: 1 container stops"),
+                Effect::Stop,
+            ),
+            (
+                &["dns"],
+                &[("load", "")],
+                format!("{restart}, restarts Docker: it does not say how many containers stop"),
+                Effect::Stop,
+            ),
+            (&["dns"], &[("load", ""), ("ActiveState", "inactive")], "not running".to_owned(), Effect::Start),
+            // The host will find that the file is younger than the daemon, and restart it.
+            (
+                &["debug"],
+                &[stale, ("load", "0"), ("fresh", "restart")],
+                "restart: what it watches changed since its last start".to_owned(),
+                Effect::Restart,
+            ),
+        ] {
+            assert_eq!(planned(keys, changes), (reason, effect), "{keys:?} {changes:?}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_else_started_since_the_last_change_is_left_running() {
+        let decided = |changes: &[Said<'static>]| {
+            reason_of(decide_with(&resource(docker()), &but(changes), &facts("x86_64"), &[]))
+        };
+        assert_eq!(
+            decided(&[("restart-saved", "none"), ("reload-saved", "none"), ("load", "0")]),
+            "restart: what it runs with is not known yet"
+        );
+        let unknown = [("restart-saved", "none"), ("reload-saved", "none"), ("fresh", "restart")];
+        assert_eq!(decided(&unknown), "reload: what it runs with is not known yet");
+        assert_eq!(decided(&[unknown.as_slice(), &[("fresh", "reload")]].concat()), "-");
+        assert_eq!(decided(&[("restart-mark", "cc"), ("fresh", "restart")]), "-");
+    }
+
     #[test]
     fn the_host_is_told_what_to_watch_not_what_to_do() {
         assert_eq!(
             calls(unit(), &but(&[("restart-mark", "cc")])),
             ["unit_converge 'a.service' 'true' 'started' '1' '/etc/a.json' '/etc/a.d'"]
+        );
+        let watched = "'1' 'json:debug,labels:/etc/d.json' '/etc/d.json'";
+        assert_eq!(
+            resource(docker()).probe().unwrap().to_string(),
+            format!("unit_load_probe '2' 'count' '-q' 'a.service' {watched}")
+        );
+        assert_eq!(
+            calls(docker(), &but(&[("restart-mark", "cc")])),
+            [
+                format!("unit_converge 'a.service' 'true' 'started' {watched}"),
+                "unit_await 'a.service' '60'".to_owned()
+            ]
         );
     }
 

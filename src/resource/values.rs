@@ -45,10 +45,11 @@ macro_rules! word {
 }
 
 word!(
-    /// An absolute path on a host, without `.`, `..`, empty parts or a slash at its end.
+    /// An absolute path on a host, without `.`, `..`, empty parts, a slash at its end or control characters.
     HostPath,
     "absolute path (no `.` or `..`, no slash at the end)",
-    |text| text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(|part| !["", ".", ".."].contains(&part)))
+    |text| !text.contains(char::is_control)
+        && text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(|part| !["", ".", ".."].contains(&part)))
 );
 word!(
     /// The name or number of a user or group.
@@ -159,7 +160,7 @@ pub(super) fn from_text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>
 }
 
 /// Like [`from_text`], for a field that may be left out; null and an empty text leave it out too.
-pub(super) fn optional_from_text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
+pub(crate) fn optional_from_text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     let value = serde_json::Value::deserialize(deserializer)?;
@@ -178,7 +179,7 @@ mod tests {
         for text in ["/etc/motd", "/a b/ü", "/-rf"] {
             assert!(text.parse::<HostPath>().is_ok(), "{text}");
         }
-        for text in ["", "/", "etc", "/etc/", "/etc//x", "/etc/../x", "/./x", "~/x"] {
+        for text in ["", "/", "etc", "/etc/", "/etc//x", "/etc/../x", "/./x", "~/x", "/a\nb"] {
             assert!(text.parse::<HostPath>().is_err(), "{text}");
         }
         assert_eq!("/etc/motd".parse::<HostPath>().unwrap().folder(), "/etc");

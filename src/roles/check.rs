@@ -10,6 +10,9 @@ use crate::inventory::yaml;
 use crate::inventory::{self, Draft, HostName, Inventory, RoleName};
 use crate::report::{Diagnostic, diagnostic};
 
+/// The role whose hosts take jobs.
+const NOMAD_SERVER: &str = "nomad-server";
+
 /// Loads an inventory and checks it against the roles: the inventory with its warnings, or
 /// everything that is wrong with it, in the order of the file.
 ///
@@ -39,12 +42,64 @@ pub fn parse_inventory(
     if problems.iter().any(Diagnostic::is_error) {
         return Err(problems);
     }
-    match draft.and_then(|draft| draft.inventory(home)) {
-        Some(inventory) => Ok((inventory, problems)),
+    match draft.and_then(|draft| Some((draft.inventory(home)?, draft))) {
+        Some((mut inventory, draft)) => {
+            problems.extend(unmet(&inventory, &draft, roles));
+            problems.extend(nowhere_to_run(&inventory, &draft));
+            inventory.jobs = inventory::read_jobs(&draft, &mut problems);
+            diagnostic::sort(&mut problems);
+            if problems.iter().any(Diagnostic::is_error) { Err(problems) } else { Ok((inventory, problems)) }
+        }
         // A draft without a document or a cluster name has an error, so this cannot be reached; an
         // empty list of reasons would still be a refusal.
         None => Err(problems),
     }
+}
+
+/// Jobs in a cluster without Nomad.
+fn nowhere_to_run(inventory: &Inventory, draft: &Draft) -> Option<Diagnostic> {
+    let job = draft.jobs.first()?;
+    let servers = |host: &inventory::Host| host.roles.iter().any(|role| role.as_str() == NOMAD_SERVER);
+    (!inventory.hosts.iter().any(servers)).then(|| {
+        draft
+            .document
+            .error(job.source.span, format!("jobs need `{NOMAD_SERVER}`, which no host has"))
+            .label("no Nomad to run it")
+            .help(format!("give the role to a group or a host: `roles: [{NOMAD_SERVER}]`"))
+    })
+}
+
+/// What roles require of the hosts that have them, each condition told once for all hosts that fail it.
+fn unmet(inventory: &Inventory, draft: &Draft, roles: &RoleSet) -> Vec<Diagnostic> {
+    let found = match super::unmet(inventory, roles) {
+        Ok(found) => found,
+        Err(error) => return vec![Diagnostic::error(format!("{error}: {}", chain(&error)))],
+    };
+    let check = Check::new(draft, roles);
+    let mut problems: Vec<(&super::Unmet<'_>, Vec<usize>)> = Vec::new();
+    for one in &found {
+        let Some(host) = draft.hosts.iter().position(|host| host.name.value == *one.host) else { continue };
+        match problems.iter_mut().find(|(known, _)| known.require == one.require) {
+            Some((_, hosts)) => hosts.push(host),
+            None => problems.push((one, vec![host])),
+        }
+    }
+    let tell = |(one, hosts): (&super::Unmet<'_>, Vec<usize>)| {
+        let message = format!("role `{}` on {}: {}", one.role, check.these(&hosts), one.require.message);
+        let problem = match check.having(one.role.as_str()).into_iter().find(|(host, _)| *host == hosts[0]) {
+            Some((_, span)) => draft.document.error(span, message).label("not possible here"),
+            None => Diagnostic::error(message),
+        };
+        problem.help(one.require.help.clone())
+    };
+    problems.into_iter().map(tell).collect()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 /// Everything that is wrong between a draft and the roles.
@@ -61,6 +116,7 @@ pub fn check(draft: &Draft, roles: &RoleSet) -> Vec<Diagnostic> {
         check.values_needed(&misnamed, &mut problems);
         check.roles_needed(&mut problems);
         check.quorums(&mut problems);
+        check.rules(&mut problems);
         check.idle(&mut problems);
     }
     diagnostic::sort(&mut problems);
@@ -96,9 +152,12 @@ impl<'c> Check<'c> {
     }
 
     /// The hosts that have a role, written or included, with the place that gives it.
-    fn having(&self, role: &RoleName) -> Vec<(usize, Span)> {
+    pub fn having(&self, role: &str) -> Vec<(usize, Span)> {
         let with = |(host, roles): (usize, &Vec<(&Role, &Located<RoleName>)>)| {
-            roles.iter().find(|(known, _)| known.name == *role).map(|(_, written)| (host, written.span))
+            roles
+                .iter()
+                .find(|(known, _)| known.name.as_str() == role)
+                .map(|(_, written)| (host, written.span))
         };
         self.effective.iter().enumerate().filter_map(with).collect()
     }
@@ -162,7 +221,9 @@ impl<'c> Check<'c> {
         for (_, written) in self.mentions() {
             for role in self.roles.closure([&written.value]) {
                 for needed in &role.needs {
-                    if !self.having(needed).is_empty() || !seen.insert((role.name.clone(), needed.clone())) {
+                    if !self.having(needed.as_str()).is_empty()
+                        || !seen.insert((role.name.clone(), needed.clone()))
+                    {
                         continue;
                     }
                     problems.push(
@@ -219,7 +280,7 @@ impl<'c> Check<'c> {
 
     fn quorums(&self, problems: &mut Vec<Diagnostic>) {
         for role in self.roles.roles.values().filter(|role| role.quorum) {
-            let hosts = self.having(&role.name);
+            let hosts = self.having(role.name.as_str());
             let Some((_, span)) = hosts.last() else { continue };
             let (count, name) = (hosts.len(), &role.name);
             let (message, help) = match count {
@@ -248,6 +309,15 @@ impl<'c> Check<'c> {
             };
             let label = if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") };
             problems.push(self.draft.document.warning(*span, message).label(label).help(help));
+        }
+    }
+
+    /// What the roles in use say of their variables beyond their types.
+    fn rules(&self, problems: &mut Vec<Diagnostic>) {
+        for role in self.roles.roles.values() {
+            let hosts: Vec<usize> =
+                self.having(role.name.as_str()).into_iter().map(|(host, _)| host).collect();
+            problems.extend(role.rules.iter().flat_map(|rule| rule.judge(self, &hosts)));
         }
     }
 

@@ -3,8 +3,11 @@
 mod check;
 mod load;
 mod model;
+mod nfs;
 mod parse;
+mod proof;
 mod render;
+mod rules;
 mod schema;
 mod types;
 mod values;
@@ -12,12 +15,16 @@ mod variables;
 mod wanted;
 
 pub use check::{check, load_inventory, parse_inventory, shown};
-pub use model::{From, Generate, Port, Protocol, Role, RoleSet, Variable, VariableType};
+pub use model::{
+    Ask, Filesystem, From, Generate, Port, Protocol, Refusal, Require, Role, RoleSet, Variable, VariableType,
+};
+pub use proof::{Asked, Lookup, Proof, Proven, RecordType};
 pub use render::{RenderError, Renderer, merge};
+pub use rules::Rule;
 pub use schema::schema;
 pub use types::Fault;
 pub use variables::variables;
 pub use wanted::{
-    ClusterAddresses, Wanted, WantedError, WantedHost, WantedPort, WantedRole, declared_address,
-    variables_to_generate,
+    ClusterAddresses, Condition, Refused, Unmet, Wanted, WantedAsk, WantedError, WantedFilesystem,
+    WantedHost, WantedPort, WantedProof, WantedRole, declared_address, unmet, variables_to_generate,
 };

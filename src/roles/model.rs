@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::Rule;
 use crate::inventory::RoleName;
 
 /// All roles of a run: the embedded ones, with those of `--roles DIR` over them.
@@ -27,15 +28,27 @@ pub struct Role {
     pub after: Vec<RoleName>,
     /// By dotted name: `consul.version`.
     pub variables: IndexMap<String, Variable>,
+    /// What its variables must be beyond their types.
+    pub rules: Vec<Rule>,
     /// Names for expressions that the role's resources and templates use more than once.
     pub define: IndexMap<String, String>,
     /// As written: `{file: {path: "{{ consul.data_dir }}", template: consul.json}}`. Rendered for each host.
     ///
-    /// Beside its kind a resource may have `when`, an expression that must hold, and `for_each`, an expression that
+    /// Beside its kind a resource may have `when`, an expression that must hold and may use facts, and `for_each`, an expression that
     /// gives a list: then it is made once for each element, which its other expressions and its content call `item`.
     pub resources: Vec<Value>,
     /// Ports on which its programs listen.
     pub ports: Vec<Port>,
+    /// What must hold on every host that has it, beyond what the types of variables say.
+    pub require: Vec<Require>,
+    /// File systems that the host's kernel must have.
+    pub filesystems: Vec<Filesystem>,
+    /// Ports at which its programs ask others of their host.
+    pub asks: Vec<Ask>,
+    /// What it cannot be set up on.
+    pub refuse: Vec<Refusal>,
+    /// Real uses of what it sets up, as written: `{name: …, lookup: {…}}`. Rendered for each host.
+    pub verify: Vec<Value>,
     /// The gate that closes its activation, by name.
     pub gate: Option<String>,
     /// A host that has the role no more gets back what the role changed there: files, folders, links, units, and by `undo`
@@ -47,6 +60,36 @@ pub struct Role {
     pub templates: IndexMap<String, String>,
 }
 
+/// A file system that the kernel must know or be able to load, as a role writes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Filesystem {
+    /// As /proc/filesystems has it; also the name of its module.
+    pub name: String,
+    /// An expression that must hold for it to be needed.
+    pub when: Option<String>,
+    /// What to do on a host without it.
+    pub remedy: String,
+}
+
+/// A host that a role cannot be set up on, told before anything is changed. All three may use facts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// An expression.
+    pub when: String,
+    pub reason: String,
+    pub remedy: String,
+}
+
+/// A condition on the variables and roles of a host, checked before any host is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Require {
+    /// An expression that must hold.
+    pub that: String,
+    /// What is wrong where it does not; follows the names of role and host.
+    pub message: String,
+    pub help: String,
+}
+
 /// A port on which a program of a role listens, as written: number and addresses may be expressions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Port {
@@ -56,7 +99,26 @@ pub struct Port {
     pub from: From,
     /// More addresses on which it listens: a list or an expression.
     pub on: Option<Value>,
+    /// The only addresses on which it listens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<Value>,
+    /// An expression that must hold for it to listen at all; it may use facts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
     pub doc: String,
+}
+
+/// A port at which somebody must answer programs of a role that have a loopback of their own, as containers do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ask {
+    pub port: u16,
+    pub protocol: Protocol,
+    /// A list of addresses or an expression; null among them is the host's cluster address.
+    pub at: Value,
+    /// What is asked there.
+    pub doc: String,
+    /// What an operator can do when nobody answers.
+    pub help: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -104,7 +166,7 @@ impl std::fmt::Display for Protocol {
 }
 
 /// A value an inventory may set.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Variable {
     pub r#type: VariableType,
     /// `None`: the inventory must set it, or it is null when `optional`.
@@ -115,6 +177,13 @@ pub struct Variable {
     /// How the value is made, once per cluster, where the inventory does not set it.
     pub generate: Option<Generate>,
     pub doc: String,
+}
+
+impl Variable {
+    /// Whether there is nothing else that it could be.
+    pub fn is_required(&self) -> bool {
+        self.default.is_none() && !self.optional && self.generate.is_none()
+    }
 }
 
 /// A secret that is made on the operator's side and kept in the cluster's secrets.
@@ -147,9 +216,15 @@ pub enum VariableType {
     Choice(Vec<String>),
     /// `release`, `package`, `{ mirror: URL }` or `{ file: PATH }`.
     Source,
+    /// The name of a user or group, or its number.
+    Account,
+    /// `"0755"`.
+    Mode,
     /// A list of the inner type.
     List(Box<VariableType>),
     /// Keys to values of any kind.
     Map,
+    /// A map with these keys: what is not written is the field's default, or null when it is optional.
+    Record(IndexMap<String, Variable>),
     Any,
 }

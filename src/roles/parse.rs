@@ -4,7 +4,10 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::load::Folder;
-use super::{From, Generate, Port, Protocol, Renderer, Role, Variable, VariableType};
+use super::{
+    Ask, Filesystem, From, Generate, Port, Protocol, Refusal, Renderer, Require, Role, Rule, Variable,
+    VariableType,
+};
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
 use crate::inventory::{RoleName, yaml};
@@ -17,17 +20,29 @@ const KEYS: &[&str] = &[
     "conflicts",
     "after",
     "variables",
+    "rules",
     "define",
     "resources",
     "ports",
+    "require",
+    "filesystems",
+    "asks",
+    "refuse",
+    "verify",
     "gate",
     "removable",
     "quorum",
 ];
 /// Keys of a resource that are no kind.
 const BESIDE_KIND: [&str; 2] = ["when", "for_each"];
-const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "doc"];
-const VARIABLE_KEYS: &[&str] = &["type", "default", "optional", "secret", "generate", "doc", "choices", "of"];
+const REQUIRE_KEYS: &[&str] = &["that", "message", "help"];
+const FILESYSTEM_KEYS: &[&str] = &["name", "when", "remedy"];
+const VARIABLE_KEYS: &[&str] =
+    &["type", "default", "optional", "secret", "generate", "doc", "choices", "of", "fields"];
+const FIELD_KEYS: &[&str] = &["type", "default", "optional", "doc", "choices", "of", "fields"];
+const ASK_KEYS: &[&str] = &["port", "protocol", "at", "doc", "help"];
+const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "at", "when", "doc"];
+const REFUSAL_KEYS: &[&str] = &["when", "reason", "remedy"];
 
 /// Reads one role; `None` if nothing can be made of its folder. What is wrong goes to `problems`.
 pub fn parse(folder: &Folder, problems: &mut Vec<Diagnostic>) -> Option<(Role, Document)> {
@@ -102,6 +117,12 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             }
         }
     }
+    let mut rules = Vec::new();
+    if let Some(node) = fields.written("rules") {
+        for item in reader.items(node, "`rules`", "a list of rules by name") {
+            rules.extend(reader.choice(item, "a rule", &Rule::WORDS));
+        }
+    }
     let mut define = IndexMap::new();
     if let Some(node) = fields.written("define") {
         for entry in reader.entries(node, "`define`", "a map of names to expressions") {
@@ -123,6 +144,37 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             ports.extend(port(reader, item));
         }
     }
+    let mut require = Vec::new();
+    if let Some(node) = fields.written("require") {
+        for item in reader.items(node, "`require`", "a list of conditions") {
+            require.extend(condition(reader, item));
+        }
+    }
+    let mut filesystems = Vec::new();
+    if let Some(node) = fields.written("filesystems") {
+        for item in reader.items(node, "`filesystems`", "a list of file systems") {
+            filesystems.extend(filesystem(reader, item));
+        }
+    }
+    let mut asks = Vec::new();
+    if let Some(node) = fields.written("asks") {
+        for item in reader.items(node, "`asks`", "a list of ports that are asked") {
+            asks.extend(ask(reader, item));
+        }
+    }
+    let mut refuse = Vec::new();
+    if let Some(node) = fields.written("refuse") {
+        for item in reader.items(node, "`refuse`", "a list of refusals") {
+            refuse.extend(refusal(reader, item));
+        }
+    }
+    let mut verify = Vec::new();
+    if let Some(node) = fields.written("verify") {
+        for item in reader.items(node, "`verify`", "a list of uses") {
+            let when = item.get("when").map_or(Some(()), |when| expression(reader, when, "when"));
+            verify.extend(when.map(|()| item.to_json()));
+        }
+    }
     Role {
         name,
         doc: doc.unwrap_or_default(),
@@ -131,9 +183,15 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         conflicts,
         after,
         variables,
+        rules,
         define,
         resources,
         ports,
+        require,
+        filesystems,
+        asks,
+        refuse,
+        verify,
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
         removable: fields
             .written("removable")
@@ -142,6 +200,51 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
         templates,
     }
+}
+
+/// `{ name: nfsd, remedy: … }`.
+fn filesystem<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Filesystem> {
+    let fields = reader.fields(node, "a file system", FILESYSTEM_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    let mut needed = |key: &str, help: &str| match fields.written(key) {
+        Some(value) => Some(reader.text(value, &format!("`{key}`"))?.value),
+        None => {
+            let problem =
+                reader.document.error(node.span, format!("a file system has no `{key}`")).help(help);
+            reader.note(problem);
+            None
+        }
+    };
+    let name = needed("name", "as /proc/filesystems has it: `nfsd`")?;
+    let remedy = needed("remedy", "what to do on a host whose kernel lacks it")?;
+    let when = match fields.written("when") {
+        Some(when) => {
+            expression(reader, when, "when")?;
+            reader.text(when, "`when`").map(|text| text.value)
+        }
+        None => None,
+    };
+    Some(Filesystem { name, when, remedy })
+}
+
+/// `{ that: "{{ nfs.exports }}", message: …, help: … }`.
+fn condition<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Require> {
+    let document = reader.document;
+    let fields = reader.fields(node, "a condition", REQUIRE_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    let mut text = |key: &str, help: &str| match fields.written(key) {
+        Some(node) => reader.text(node, &format!("`{key}`")).map(|text| text.value),
+        None => {
+            reader.note(document.error(node.span, format!("a condition has no `{key}`")).help(help));
+            None
+        }
+    };
+    let that = text("that", "an expression that must hold: `\"{{ nomad.retry_join }}\"`");
+    let message = text("message", "what is wrong where it does not hold");
+    let help = text("help", "what the operator can do about it");
+    Some(Require { that: that?, message: message?, help: help? })
 }
 
 /// `{ port: 8301, protocol: tcp+udp, from: cluster, doc: … }`.
@@ -168,8 +271,8 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
     };
     let doc = reader.text(doc, "`doc`")?.value;
     let written = number.to_json();
-    let expression = matches!(&written, Value::String(text) if text.contains("{{"));
-    if !expression && !written.as_u64().is_some_and(|port| (1..=65535).contains(&port)) {
+    let is_expression = matches!(&written, Value::String(text) if text.contains("{{"));
+    if !is_expression && !written.as_u64().is_some_and(|port| (1..=65535).contains(&port)) {
         reader.wrong_type(number, "`port`", "a port from 1 to 65535");
         return None;
     }
@@ -186,28 +289,106 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
     };
     let from = [("host", From::Host), ("role", From::Role), ("cluster", From::Cluster)];
     let from = reader.choice(source, "`from`", &from)?;
-    Some(Port { port: written, protocols, from, on: fields.written("on").map(Node::to_json), doc })
+    let when = match fields.written("when") {
+        None => None,
+        Some(node) => {
+            expression(reader, node, "when")?;
+            reader.text(node, "`when`").map(|text| text.value)
+        }
+    };
+    let (on, at) = (fields.written("on").map(Node::to_json), fields.written("at").map(Node::to_json));
+    Some(Port { port: written, protocols, from, on, at, when, doc })
+}
+
+/// `{ when: …, reason: …, remedy: … }`.
+fn refusal<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Refusal> {
+    let document = reader.document;
+    let fields = reader.fields(node, "a refusal", REFUSAL_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    let mut text = |key: &str, help: &str| {
+        let Some(written) = fields.written(key) else {
+            let problem = document.error(node.span, format!("a refusal has no `{key}`")).help(help);
+            reader.note(problem);
+            return None;
+        };
+        if key == "when" {
+            expression(reader, written, key)?;
+        }
+        reader.text(written, &format!("`{key}`")).map(|text| text.value)
+    };
+    let when = text("when", "the expression that makes the role impossible on a host");
+    let reason = text("reason", "what was seen");
+    let remedy = text("remedy", "what the operator can do");
+    Some(Refusal { when: when?, reason: reason?, remedy: remedy? })
+}
+
+/// `{ port: 53, protocol: udp, at: [10.0.0.1], doc: …, help: … }`.
+fn ask<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Ask> {
+    let fields = reader.fields(node, "a port that is asked", ASK_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    if let Some(missing) = ASK_KEYS.iter().find(|key| fields.written(key).is_none()) {
+        let problem = reader.document.error(node.span, format!("a port that is asked has no `{missing}`"));
+        reader.note(problem.help("which port and protocol, at which addresses, for what, and what helps"));
+        return None;
+    }
+    let number = fields.written("port")?;
+    let port = number.to_json().as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+    if port.is_none() {
+        reader.wrong_type(number, "`port`", "a port from 1 to 65535");
+    }
+    let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+    Some(Ask {
+        port: port?,
+        protocol: reader.choice(fields.written("protocol")?, "`protocol`", &protocols)?,
+        at: fields.written("at")?.to_json(),
+        doc: reader.text(fields.written("doc")?, "`doc`")?.value.trim().to_owned(),
+        help: reader.text(fields.written("help")?, "`help`")?.value.trim().to_owned(),
+    })
 }
 
 fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {
-    let document = reader.document;
     let name = &entry.key.value;
-    let what = format!("variable `{name}`");
-    let word = |word: &str| {
-        word.starts_with(|c: char| c.is_ascii_lowercase())
-            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-    };
-    if !name.contains('.') || !name.split('.').all(word) {
-        let problem = document.error(entry.key.span, format!("`{name}` is no name of a variable"));
+    if !name.contains('.') || !name.split('.').all(is_word) {
+        let problem = reader.document.error(entry.key.span, format!("`{name}` is no name of a variable"));
         reader.note(problem.help("a namespace and a name, of a-z, 0-9 and `_`: `consul.data_dir`"));
         return None;
     }
-    let fields = reader.fields(&entry.value, &what, VARIABLE_KEYS);
+    typed(reader, entry, &format!("variable `{name}`"), VARIABLE_KEYS)
+}
+
+fn is_word(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_lowercase())
+        && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// The fields of a map: variables within a variable.
+fn record<'d>(reader: &mut Reader<'d>, node: &'d Node) -> IndexMap<String, Variable> {
+    let mut fields = IndexMap::new();
+    for entry in reader.entries(node, "`fields`", "a map of fields by name") {
+        let name = &entry.key.value;
+        if !is_word(name) {
+            let problem = reader.document.error(entry.key.span, format!("`{name}` is no name of a field"));
+            reader.note(problem.help("it is made of a-z, 0-9 and `_`"));
+        } else if let Some(field) = typed(reader, entry, &format!("field `{name}`"), FIELD_KEYS) {
+            fields.insert(name.clone(), field);
+        }
+    }
+    fields
+}
+
+/// A variable or field: `{ type: …, doc: … }`.
+fn typed<'d>(reader: &mut Reader<'d>, entry: &'d Entry, what: &str, keys: &[&str]) -> Option<Variable> {
+    let document = reader.document;
+    let name = &entry.key.value;
+    let fields = reader.fields(&entry.value, what, keys);
     let choices = fields.written("choices").map(|node| reader.texts(node, "`choices`", "a list of words"));
     let choices: Option<Vec<String>> =
         choices.map(|texts| texts.into_iter().map(|text| text.value).collect());
+    let inner = fields.written("fields").map(|node| record(reader, node));
     let r#type = match fields.written("type") {
-        Some(node) => variable_type(reader, node, fields.written("of"), choices)?,
+        Some(node) => variable_type(reader, node, fields.written("of"), choices, inner)?,
         None => {
             let problem = document.error(entry.key.span, format!("{what} has no `type`"));
             reader.note(problem.help(format!("one of {}", list(TYPES))));
@@ -227,7 +408,7 @@ fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {
         reader.note(problem.help("a sentence for `bootstrap roles`: what it is, and what to choose"));
     }
     let default = fields.written("default");
-    if let Some(fault) = default.and_then(|node| r#type.fault(node, document)) {
+    for fault in default.into_iter().flat_map(|node| r#type.faults(node, document)) {
         let problem = document
             .error(
                 fault.span,
@@ -248,7 +429,7 @@ fn variable<'d>(reader: &mut Reader<'d>, entry: &'d Entry) -> Option<Variable> {
 
 const TYPES: &[&str] = &[
     "string", "bool", "integer", "port", "path", "address", "duration", "version", "choice", "source",
-    "list", "map", "any",
+    "account", "mode", "list", "map", "any",
 ];
 
 fn variable_type<'d>(
@@ -256,6 +437,7 @@ fn variable_type<'d>(
     node: &'d Node,
     of: Option<&'d Node>,
     choices: Option<Vec<String>>,
+    fields: Option<IndexMap<String, Variable>>,
 ) -> Option<VariableType> {
     let words: Vec<(&str, &str)> = TYPES.iter().map(|word| (*word, *word)).collect();
     let missing = |reader: &mut Reader<'_>, key: &str, help: &str| {
@@ -272,7 +454,9 @@ fn variable_type<'d>(
         "duration" => VariableType::Duration,
         "version" => VariableType::Version,
         "source" => VariableType::Source,
-        "map" => VariableType::Map,
+        "account" => VariableType::Account,
+        "mode" => VariableType::Mode,
+        "map" => fields.map_or(VariableType::Map, VariableType::Record),
         "choice" => match choices.filter(|words| !words.is_empty()) {
             Some(words) => VariableType::Choice(words),
             None => {
@@ -281,7 +465,7 @@ fn variable_type<'d>(
             }
         },
         "list" => match of {
-            Some(of) => VariableType::List(Box::new(variable_type(reader, of, None, choices)?)),
+            Some(of) => VariableType::List(Box::new(variable_type(reader, of, None, choices, fields)?)),
             None => VariableType::List(Box::new(VariableType::Any)),
         },
         // `choice` takes only the words above, so this is `any`.

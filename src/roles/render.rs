@@ -1,15 +1,21 @@
 //! Templates and expressions of roles -> text and values. Pure: what they may use is in the scope.
 
+use std::collections::BTreeSet;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Error as JinjaError, ErrorKind, UndefinedBehavior, Value as Jinja};
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::resource::unit_name;
 
 /// Renders what role files write in `{{ … }}`.
 ///
 /// Undefined names are errors, nothing is escaped, a trailing newline stays. Beyond minijinja's own
-/// filters there are `json` (indented), `merge` (deep, the argument wins), `with_role` and the
-/// function `version_at_least(version, least)`.
+/// filters there are `json` (indented), `merge` (deep, the argument wins), `with_role`,
+/// `stable_number(most)` (1 to `most`, always the same for a text), `unit_name(type)` (of the systemd
+/// unit for a path) and the function `version_at_least(version, least)`.
 pub struct Renderer {
     environment: Environment<'static>,
 }
@@ -44,6 +50,8 @@ impl Default for Renderer {
             let has = |host: &Value| host["roles"].as_array().is_some_and(|r| r.iter().any(|r| r == role));
             Ok(Jinja::from(Serde(hosts.into_iter().filter(has).collect::<Vec<_>>())))
         });
+        environment.add_filter("stable_number", |text: &str, most: u64| stable_number(text, most));
+        environment.add_filter("unit_name", |path: &str, r#type: &str| unit_name(path, r#type));
         environment.add_function("version_at_least", |version: &str, least: &str| {
             let parse = |text: &str| {
                 semver::Version::parse(text).map_err(|error| {
@@ -60,6 +68,20 @@ impl Renderer {
     /// A template's text.
     pub fn text(&self, place: &str, source: &str, scope: &Map<String, Value>) -> Result<String, RenderError> {
         self.environment.render_str(source, Jinja::from(Serde(scope))).map_err(|error| at(place, &error))
+    }
+
+    /// The names that a text with `{{ … }}` takes from the scope; none if it cannot be read.
+    pub fn names(&self, source: &str) -> Option<BTreeSet<String>> {
+        let template = self.environment.template_from_str(source).ok()?;
+        Some(template.undeclared_variables(false).into_iter().collect())
+    }
+
+    /// Whether an expression takes one of these names from the scope.
+    pub fn waits(&self, source: &str, late: &BTreeSet<String>) -> bool {
+        let compiled = self.environment.compile_expression(source);
+        compiled.is_ok_and(|expression| {
+            expression.undeclared_variables(false).iter().any(|name| late.contains(name))
+        })
     }
 
     /// Whether a text can be an expression at all; what it names is looked at when it is evaluated.
@@ -158,6 +180,13 @@ fn plain(value: &Jinja) -> Result<Value, JinjaError> {
         .map_err(|error| JinjaError::new(ErrorKind::BadSerialization, error.to_string()))
 }
 
+/// A number from 1 to `most` that a text has for ever.
+pub fn stable_number(text: &str, most: u64) -> u64 {
+    let digest = Sha256::digest(text.as_bytes());
+    let number = digest.iter().take(8).fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+    number % most.max(1) + 1
+}
+
 fn lone_expression(source: &str) -> Option<&str> {
     let inner = source.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     (!inner.contains("{{") && !inner.contains("}}")).then_some(inner.trim())
@@ -217,5 +246,8 @@ mod tests {
         assert_eq!(text("{{ 'new' if version_at_least(consul.version, '1.9.0') else 'old' }}"), "old");
         assert_eq!(text("{{ (['127.0.0.1'] + ['10.0.0.1']) | unique | join(' ') }}"), "127.0.0.1 10.0.0.1");
         assert_eq!(text("{{ [2, 3] | min }}"), "2");
+        assert_eq!(text("{{ '/data/app1' | unit_name('automount') }}"), "data-app1.automount");
+        // For ever: clients know an export by it.
+        assert_eq!(text("{{ '/data/app1' | stable_number(65535) }}"), "48198");
     }
 }

@@ -86,7 +86,18 @@ fn of_type(r#type: &VariableType) -> Value {
             ]
         }),
         VariableType::List(inner) => json!({ "type": "array", "items": of_type(inner) }),
+        VariableType::Account => json!({ "type": ["string", "integer"] }),
+        VariableType::Mode => json!({ "type": "string", "pattern": "^[0-7]{4}$" }),
         VariableType::Map => json!({ "type": ["object", "null"] }),
+        VariableType::Record(fields) => {
+            let properties: Map<String, Value> =
+                fields.iter().map(|(name, field)| (name.clone(), of_variable(field))).collect();
+            let required = fields.iter().filter(|(_, field)| field.is_required()).map(|(name, _)| name);
+            json!({
+                "type": "object", "properties": properties, "required": required.collect::<Vec<_>>(),
+                "additionalProperties": false
+            })
+        }
         VariableType::Any => json!({}),
     }
 }

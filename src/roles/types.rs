@@ -2,17 +2,20 @@
 
 use std::net::IpAddr;
 
-use super::VariableType;
-use crate::inventory::node::{Document, Kind, Node, Span};
-use crate::inventory::reader::{any_of, duration, nearest};
+use indexmap::IndexMap;
+
+use super::{Variable, VariableType};
+use crate::inventory::node::{Document, Entry, Kind, Node, Span};
+use crate::inventory::reader::{any_of, duration, list, missing_colon, nearest};
+use crate::resource::{AccountName, FileMode};
 
 /// Where a value is not of its type, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The value itself, or the item or key inside it.
     pub span: Span,
-    /// What the span is of the value: empty, or `an item of `.
-    pub part: &'static str,
+    /// What the span is of the value: empty, or a way into it, like `an item of `.
+    pub part: String,
     pub wanted: String,
     pub got: String,
     pub help: Option<String>,
@@ -32,9 +35,16 @@ impl VariableType {
             Self::Version => "a version such as `1.21.4`".to_owned(),
             Self::Choice(words) => any_of(words),
             Self::Source => "`release`, `package`, `{ mirror: URL }` or `{ file: PATH }`".to_owned(),
+            Self::Account => "the name or number of an account".to_owned(),
+            Self::Mode => "a mode of four octal digits in quotes, such as \"0755\"".to_owned(),
             Self::List(inner) if **inner == Self::Any => "a list".to_owned(),
             Self::List(inner) => format!("a list whose items are each {}", inner.describe()),
             Self::Map => "a map".to_owned(),
+            Self::Record(fields) => {
+                let needed: Vec<&String> =
+                    fields.iter().filter(|(_, field)| field.is_required()).map(|(name, _)| name).collect();
+                if needed.is_empty() { "a map".to_owned() } else { format!("a map with {}", list(&needed)) }
+            }
             Self::Any => "a value".to_owned(),
         }
     }
@@ -52,18 +62,42 @@ impl VariableType {
             Self::Version => "version".to_owned(),
             Self::Choice(words) => words.join("|"),
             Self::Source => "source".to_owned(),
+            Self::Account => "account".to_owned(),
+            Self::Mode => "mode".to_owned(),
             Self::List(inner) => format!("list of {}", inner.short()),
-            Self::Map => "map".to_owned(),
+            Self::Map | Self::Record(_) => "map".to_owned(),
             Self::Any => "any".to_owned(),
         }
     }
 
-    /// The first fault of a value, `None` if it has this type.
-    pub fn fault(&self, node: &Node, document: &Document) -> Option<Fault> {
+    /// The fields of a record, or of each record in a list.
+    pub fn fields(&self) -> Option<&IndexMap<String, Variable>> {
+        match self {
+            Self::Record(fields) => Some(fields),
+            Self::List(inner) => inner.fields(),
+            _ => None,
+        }
+    }
+
+    /// All faults of a value; none if it has this type.
+    pub fn faults(&self, node: &Node, document: &Document) -> Vec<Fault> {
+        match (self, &node.kind) {
+            (Self::List(inner), Kind::List(items)) => items
+                .iter()
+                .flat_map(|item| inner.faults(item, document))
+                .map(|fault| Fault { part: fault.part + "an item of ", ..fault })
+                .collect(),
+            (Self::Record(fields), Kind::Map(entries)) => record(self, fields, node, entries, document),
+            _ => self.fault(node, document).into_iter().collect(),
+        }
+    }
+
+    /// The fault of a value that is not made of others.
+    fn fault(&self, node: &Node, document: &Document) -> Option<Fault> {
         let written = document.written(node);
         let fault = |help: Option<String>| Fault {
             span: node.span,
-            part: "",
+            part: String::new(),
             wanted: self.describe(),
             got: match node.kind {
                 // As written: 1.20 is not 1.2.
@@ -122,10 +156,15 @@ impl VariableType {
                 true
             }
             (Self::Source, _) => return source(node, fault),
-            (Self::List(inner), Kind::List(items)) => {
-                let first = items.iter().find_map(|item| inner.fault(item, document));
-                return first.map(|fault| Fault { part: "an item of ", ..fault });
+            (Self::Account, Kind::Number(number)) => {
+                number.as_u64().is_some_and(|number| u32::try_from(number).is_ok())
             }
+            (Self::Account, Kind::Text(text)) => text.parse::<AccountName>().is_ok(),
+            // 0755 is the number 755 for one reader of YAML and 493 for another.
+            (Self::Mode, Kind::Number(_)) => {
+                return Some(fault(Some(format!("put quotes around it: \"{written:0>4}\""))));
+            }
+            (Self::Mode, Kind::Text(text)) => FileMode::try_from(text.clone()).is_ok(),
             (Self::List(_), Kind::Text(text)) => {
                 return Some(fault(Some(format!("a list of one is written [{text}]"))));
             }
@@ -133,6 +172,58 @@ impl VariableType {
         };
         if right { None } else { Some(fault(None)) }
     }
+}
+
+/// The faults of a map with fixed keys.
+fn record(
+    r#type: &VariableType,
+    fields: &IndexMap<String, Variable>,
+    node: &Node,
+    entries: &[Entry],
+    document: &Document,
+) -> Vec<Fault> {
+    let names = || fields.keys().map(String::as_str);
+    let mut faults = Vec::new();
+    let mut meant = Vec::new();
+    for entry in entries {
+        let name = &entry.key.value;
+        let Some(field) = fields.get(name) else {
+            let near = nearest(name, names());
+            meant.extend(near);
+            faults.push(Fault {
+                span: entry.key.span,
+                part: "a key of ".to_owned(),
+                wanted: any_of(&names().collect::<Vec<_>>()),
+                got: format!("`{name}`"),
+                help: missing_colon(entry, names())
+                    .or_else(|| near.map(|near| format!("did you mean `{near}`?"))),
+            });
+            continue;
+        };
+        // A field of which nothing is written is as good as absent.
+        if entry.value.is_null() && !field.is_required() {
+            continue;
+        }
+        let inner = field.r#type.faults(&entry.value, document);
+        faults.extend(inner.into_iter().map(|fault| Fault {
+            part: format!("{}`{name}` of ", fault.part),
+            help: fault.help.or_else(|| Some(format!("`{name}`: {}", field.doc))),
+            ..fault
+        }));
+    }
+    // A misspelt key is one fault, not also a missing one.
+    let missing = fields.iter().filter(|(name, field)| {
+        field.is_required() && node.get(name).is_none() && !meant.contains(&name.as_str())
+    });
+    faults.extend(missing.map(|(name, field)| Fault {
+        // The map itself may be many lines: its first key stands for it.
+        span: entries.first().map_or(node.span, |entry| entry.key.span),
+        part: String::new(),
+        wanted: r#type.describe(),
+        got: format!("one without `{name}`"),
+        help: Some(format!("`{name}`: {}", field.doc)),
+    }));
+    faults
 }
 
 /// What YAML 1.1 took for a boolean.
@@ -180,9 +271,9 @@ fn source(node: &Node, fault: impl Fn(Option<String>) -> Fault) -> Option<Fault>
             }
             let [entry] = entries.as_slice() else { return Some(fault(None)) };
             let value = &entry.value;
-            let inner = |part: &'static str, wanted: &str| Fault {
+            let inner = |part: &str, wanted: &str| Fault {
                 span: value.span,
-                part,
+                part: part.to_owned(),
                 wanted: wanted.to_owned(),
                 got: value.describe(),
                 help: None,
@@ -250,20 +341,30 @@ mod tests {
                 vec!["mirror", "{ mirror: a }", "{ file: \"\" }", "{ url: x }", "{}", "[release]"],
             ),
             (list(VariableType::Port), vec!["[]", "[80, 443]"], vec!["80", "[80, x]", "{ a: 80 }", "~"]),
+            (
+                VariableType::Account,
+                vec!["www", "2020", "www-data", "_apt"],
+                vec!["-1", "4294967296", "1.5", "a b", "\"\"", "-x", "[www]"],
+            ),
+            (
+                VariableType::Mode,
+                vec!["\"0755\"", "\"2775\""],
+                vec!["0755", "755", "\"755\"", "\"0855\"", "rwx"],
+            ),
             (VariableType::Map, vec!["{}", "{ a: [1] }"], vec!["[]", "a", "~"]),
             (VariableType::Any, vec!["a", "[]", "{}", "1", "true"], vec!["~"]),
         ] {
-            let fault = |text: &str| {
+            let faults = |text: &str| {
                 let (document, problems) = yaml::parse(text, Path::new("value.yaml"));
                 assert_eq!(problems, [], "{text}");
                 let document = document.unwrap();
-                r#type.fault(&document.root, &document)
+                r#type.faults(&document.root, &document)
             };
             for text in right {
-                assert_eq!(fault(text), None, "{text} as {type:?}");
+                assert_eq!(faults(text), [], "{text} as {type:?}");
             }
             for text in wrong {
-                assert!(fault(text).is_some(), "{text} as {type:?}");
+                assert!(!faults(text).is_empty(), "{text} as {type:?}");
             }
         }
     }

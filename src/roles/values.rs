@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::check::{Check, shown};
-use super::{Role, Variable, VariableType};
+use super::{Fault, Role, Variable, VariableType};
 use crate::inventory::node::{Entry, Kind, Located, Node};
 use crate::inventory::reader::{list, missing_colon, nearest};
 use crate::inventory::{self, RoleName};
@@ -196,11 +196,11 @@ impl<'c> Check<'c> {
             .help(help)
     }
 
-    fn wrong_value(&self, node: &Node, dotted: &str, variable: &Variable) -> Option<Diagnostic> {
+    fn wrong_value(&self, node: &Node, dotted: &str, variable: &Variable) -> Vec<Diagnostic> {
         if node.is_null() {
             // A map whose lines are all commented out is an empty one.
             if variable.optional || (variable.r#type == VariableType::Map && variable.default.is_some()) {
-                return None;
+                return Vec::new();
             }
             let help = match &variable.default {
                 Some(default) if !variable.secret => {
@@ -210,9 +210,13 @@ impl<'c> Check<'c> {
                 None => format!("it needs {}: {}", variable.r#type.describe(), variable.doc),
             };
             let problem = self.draft.document.error(node.span, format!("`{dotted}` has no value"));
-            return Some(problem.label("nothing follows").help(help));
+            return vec![problem.label("nothing follows").help(help)];
         }
-        let fault = variable.r#type.fault(node, &self.draft.document)?;
+        let faults = variable.r#type.faults(node, &self.draft.document);
+        faults.into_iter().map(|fault| self.faulty(fault, dotted, variable)).collect()
+    }
+
+    fn faulty(&self, fault: Fault, dotted: &str, variable: &Variable) -> Diagnostic {
         let part = fault.part;
         let message = if variable.secret {
             format!("{part}`{dotted}` must be {}", fault.wanted)
@@ -226,13 +230,13 @@ impl<'c> Check<'c> {
             .help(fault.help.unwrap_or_else(|| format!("`{dotted}`: {}", variable.doc)));
         if variable.secret {
             let help = problem.help.clone().unwrap_or_default();
-            return Some(
-                problem.without_excerpt().help(format!("{help}\nthe line is not shown: its value is secret")),
-            );
+            return problem
+                .without_excerpt()
+                .help(format!("{help}\nthe line is not shown: its value is secret"));
         }
         // A long list of what is possible stands in the message alone.
         let short = fault.wanted.chars().count() <= 40;
-        Some(if short { problem.label(format!("expected {}", fault.wanted)) } else { problem })
+        if short { problem.label(format!("expected {}", fault.wanted)) } else { problem }
     }
 
     /// Variables without a default that a host's roles read and its inventory does not set.
@@ -242,10 +246,7 @@ impl<'c> Check<'c> {
             let vars = self.draft.vars_of(host);
             for (role, written) in roles {
                 for (name, variable) in &role.variables {
-                    let needed = variable.default.is_none()
-                        && !variable.optional
-                        && variable.generate.is_none()
-                        && !misnamed.contains(first(name));
+                    let needed = variable.is_required() && !misnamed.contains(first(name));
                     // A null is reported where it stands.
                     if needed && name.split('.').try_fold(&vars, |node, step| node.get(step)).is_none() {
                         let entry = wanting.entry(name).or_insert((variable, *written, Vec::new()));

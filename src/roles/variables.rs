@@ -49,7 +49,35 @@ pub fn variables(roles: &RoleSet, host: &Host) -> Map<String, Value> {
         }
     }
     merge(&mut values, &host.vars, "", &roles.whole());
+    for (name, variable) in roles.closure(&host.roles).into_iter().flat_map(|role| &role.variables) {
+        let Some((first, rest)) = name.split_once('.') else { continue };
+        let found = values.get_mut(first);
+        if let Some(value) =
+            rest.split('.').try_fold(found, |value, step| Some(value?.get_mut(step))).flatten()
+        {
+            fill(&variable.r#type, value);
+        }
+    }
     values
+}
+
+/// Gives the records in a value the fields that are not written, so that templates can name all of them.
+fn fill(r#type: &VariableType, value: &mut Value) {
+    match (r#type, value) {
+        (VariableType::List(inner), Value::Array(items)) => {
+            items.iter_mut().for_each(|item| fill(inner, item));
+        }
+        (VariableType::Record(fields), Value::Object(written)) => {
+            for (name, field) in fields {
+                let value = written.entry(name).or_insert(Value::Null);
+                if value.is_null() {
+                    *value = field.default.clone().unwrap_or(Value::Null);
+                }
+                fill(&field.r#type, value);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn set(values: &mut Map<String, Value>, dotted: &str, value: Value) {

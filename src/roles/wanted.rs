@@ -5,14 +5,22 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::{From, Port, Protocol, RenderError, Renderer, Role, RoleSet, variables};
+use super::proof::{Asked, Proof};
+use super::{Ask, From, Port, Protocol, Refusal, RenderError, Renderer, Require, Role, RoleSet, variables};
 use crate::facts::Facts;
 use crate::inventory::{ClusterName, Host, HostName, Inventory, RoleName};
+use crate::jobs::Job;
 use crate::plan::StepId;
 use crate::resource::Resource;
 
 /// Keys of a resource that may use facts; they are rendered when the hosts have answered.
 const LATE: [&str; 1] = ["content"];
+
+/// What a verification expects may use facts too.
+const ANSWER: &str = "answer";
+
+/// What a host says of itself, in expressions.
+const FACTS: &str = "facts";
 
 /// The element of `for_each` in a resource's expressions.
 const ITEM: &str = "item";
@@ -23,10 +31,13 @@ pub struct Wanted {
     pub hosts: Vec<WantedHost>,
     /// Every role that some host has, those that others wait for first.
     pub order: Vec<RoleName>,
+    /// What Nomad is to run, in order of submission.
+    pub jobs: Vec<Job>,
     renderer: Renderer,
 }
 
 /// One host with its roles in order of activation.
+#[derive(Clone)]
 pub struct WantedHost {
     pub host: Host,
     /// Role defaults under what the inventory says, by namespace; secrets included.
@@ -35,6 +46,7 @@ pub struct WantedHost {
 }
 
 /// A role on one host, with what it includes.
+#[derive(Clone)]
 pub struct WantedRole {
     pub name: RoleName,
     pub gate: Option<String>,
@@ -45,11 +57,53 @@ pub struct WantedRole {
     /// Identity is rendered; `content` still is a template.
     pub resources: Vec<Resource>,
     pub ports: Vec<WantedPort>,
+    pub filesystems: Vec<WantedFilesystem>,
+    pub asks: Vec<WantedAsk>,
+    /// Real uses of what it sets up.
+    pub proofs: Vec<WantedProof>,
+    /// Why it cannot be set up here; known once the host is [`Wanted::settled`].
+    pub refused: Vec<Refused>,
+    refusals: Vec<(String, Refusal)>,
     /// This role and those it includes.
     pub parts: Vec<RoleName>,
     defined: Map<String, Value>,
     /// What `item` is in the content of a resource that was made by `for_each`.
     items: BTreeMap<StepId, Value>,
+    /// Conditions that only the host's facts decide. [`Wanted::settled`] leaves none.
+    conditions: BTreeMap<StepId, Condition>,
+    /// Every `define`, with its place, for the time when facts are known.
+    define: Vec<(String, String, String)>,
+}
+
+/// A real use on one host.
+#[derive(Clone, Debug)]
+pub struct WantedProof {
+    pub proof: Proof,
+    when: Option<Condition>,
+    place: String,
+}
+
+/// Why a role cannot be set up on a host, and what the operator can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub reason: String,
+    pub remedy: String,
+}
+
+/// An expression of a role that waits for facts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    place: String,
+    expression: String,
+}
+
+/// A file system that the kernel of one host must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedFilesystem {
+    pub name: String,
+    /// The role that needs it.
+    pub role: RoleName,
+    pub remedy: String,
 }
 
 /// A port on which a role's program listens on one host.
@@ -60,9 +114,24 @@ pub struct WantedPort {
     pub from: From,
     /// Addresses besides the loopback or the cluster address.
     pub on: Vec<IpAddr>,
+    /// Addresses instead of these.
+    pub at: Vec<IpAddr>,
     /// The role that declares it.
     pub declared: RoleName,
     pub doc: String,
+    /// Whether it listens at all, where only facts decide that.
+    pub when: Option<Condition>,
+}
+
+/// A port at which somebody on the host must answer a role's programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedAsk {
+    pub number: u16,
+    pub protocol: Protocol,
+    /// `None`: the host's cluster address.
+    pub at: Vec<Option<IpAddr>>,
+    pub doc: String,
+    pub help: String,
 }
 
 /// Why an inventory cannot be turned into wanted states.
@@ -78,6 +147,8 @@ pub enum WantedError {
     Twice { host: HostName, place: String, other: String, id: StepId },
     #[error("host `{host}`: {place} is not a usable port: {value}")]
     Port { host: HostName, place: String, value: Value },
+    #[error("host `{host}`: {place} is not a usable verification: {reason}")]
+    Proof { host: HostName, place: String, reason: String },
     #[error("the roles {} wait for each other (`after`)", .roles.join(", "))]
     Circle { roles: Vec<String> },
 }
@@ -105,7 +176,7 @@ impl Wanted {
             }
             hosts.push(WantedHost { host: host.clone(), variables, roles: of_host });
         }
-        Ok(Self { cluster: inventory.cluster.clone(), hosts, order, renderer })
+        Ok(Self { cluster: inventory.cluster.clone(), hosts, order, jobs: inventory.jobs.clone(), renderer })
     }
 
     /// Gives every resource that is pushed from this machine the digest of its file.
@@ -141,10 +212,8 @@ impl Wanted {
         addresses: &ClusterAddresses,
     ) -> Result<Resource, WantedError> {
         let Some(template) = resource.content() else { return Ok(resource.clone()) };
-        let everyone: Vec<&Host> = self.hosts.iter().map(|wanted| &wanted.host).collect();
-        let mut scope = scope(&self.cluster, &everyone, &wanted.host, &wanted.variables, addresses);
+        let mut scope = self.late_scope(wanted, facts, addresses);
         scope.extend(role.defined.clone());
-        scope.insert("facts".to_owned(), json!(facts));
         if let Some(item) = role.items.get(&resource.id()) {
             scope.insert(ITEM.to_owned(), item.clone());
         }
@@ -157,6 +226,104 @@ impl Wanted {
     }
 }
 
+impl Wanted {
+    /// The same for the hosts that have said their facts: what these do not let a role want is gone. Other hosts
+    /// stay as they are.
+    ///
+    /// # Errors
+    /// Every expression that cannot be evaluated.
+    pub fn settled<'f>(
+        &self,
+        facts: impl Fn(&HostName) -> Option<&'f Facts>,
+        addresses: &ClusterAddresses,
+    ) -> Result<Self, Vec<WantedError>> {
+        let mut errors = Vec::new();
+        let mut hosts = Vec::with_capacity(self.hosts.len());
+        for wanted in &self.hosts {
+            let mut wanted = wanted.clone();
+            if let Some(facts) = facts(&wanted.host.name) {
+                let scope = self.late_scope(&wanted, facts, addresses);
+                for role in &mut wanted.roles {
+                    let settled = settle(&self.renderer, role, &scope);
+                    errors.extend(
+                        settled
+                            .err()
+                            .map(|source| WantedError::Render { host: wanted.host.name.clone(), source }),
+                    );
+                }
+            }
+            hosts.push(wanted);
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let (cluster, order, jobs) = (self.cluster.clone(), self.order.clone(), self.jobs.clone());
+        Ok(Self { cluster, hosts, order, jobs, renderer: Renderer::default() })
+    }
+
+    /// What templates may name when a host has said its facts, but for what the role defines.
+    fn late_scope(
+        &self,
+        wanted: &WantedHost,
+        facts: &Facts,
+        addresses: &ClusterAddresses,
+    ) -> Map<String, Value> {
+        let everyone: Vec<&Host> = self.hosts.iter().map(|other| &other.host).collect();
+        let mut scope = scope(&self.cluster, &everyone, &wanted.host, &wanted.variables, addresses);
+        scope.insert(FACTS.to_owned(), json!(facts));
+        scope
+    }
+}
+
+/// Decides what waited for facts.
+fn settle(renderer: &Renderer, role: &mut WantedRole, scope: &Map<String, Value>) -> Result<(), RenderError> {
+    let mut scope = scope.clone();
+    for (place, name, source) in &role.define {
+        let value = renderer.value(place, &Value::String(source.clone()), &scope, &[])?;
+        scope.insert(name.clone(), value.clone());
+        role.defined.insert(name.clone(), value);
+    }
+    let holds = |condition: &Condition, item: Option<&Value>| {
+        let mut scope = scope.clone();
+        scope.extend(item.map(|item| (ITEM.to_owned(), item.clone())));
+        renderer.expression(&condition.place, &condition.expression, &scope).map(|value| is_true(&value))
+    };
+    let mut left_out = BTreeSet::new();
+    for (id, condition) in std::mem::take(&mut role.conditions) {
+        if !holds(&condition, role.items.get(&id))? {
+            left_out.insert(id);
+        }
+    }
+    role.resources.retain(|resource| !left_out.contains(&resource.id()));
+    let mut proofs = Vec::new();
+    for mut wanted in std::mem::take(&mut role.proofs) {
+        if !wanted.when.take().map_or(Ok(true), |condition| holds(&condition, None))? {
+            continue;
+        }
+        if let Asked::Lookup(lookup) = &mut wanted.proof.asked
+            && let Some(answer) = &mut lookup.answer
+        {
+            *answer = renderer.text(&wanted.place, answer, &scope)?;
+        }
+        proofs.push(wanted);
+    }
+    role.proofs = proofs;
+    for (place, refusal) in &role.refusals {
+        if is_true(&renderer.expression(place, &refusal.when, &scope)?) {
+            let reason = renderer.text(place, &refusal.reason, &scope)?;
+            let remedy = renderer.text(place, &refusal.remedy, &scope)?;
+            role.refused.push(Refused { reason, remedy });
+        }
+    }
+    let mut ports = Vec::new();
+    for mut port in std::mem::take(&mut role.ports) {
+        let listens = port.when.take().map_or(Ok(true), |condition| holds(&condition, None))?;
+        ports.extend(listens.then_some(port));
+    }
+    role.ports = ports;
+    Ok(())
+}
+
 /// Names of the variables that must be made because no inventory value sets them, with how.
 pub fn variables_to_generate(inventory: &Inventory, roles: &RoleSet) -> BTreeMap<String, super::Generate> {
     let used: BTreeSet<&RoleName> = inventory.hosts.iter().flat_map(|host| &host.roles).collect();
@@ -165,6 +332,60 @@ pub fn variables_to_generate(inventory: &Inventory, roles: &RoleSet) -> BTreeMap
         .flat_map(|role| &role.variables)
         .filter_map(|(name, variable)| Some((name.clone(), variable.generate?)))
         .collect()
+}
+
+/// A condition of a role that does not hold on a host. It sees that host alone, also in `hosts`.
+pub struct Unmet<'a> {
+    pub host: &'a HostName,
+    /// The role as the inventory writes it; the condition may be one of a role that it includes.
+    pub role: &'a RoleName,
+    pub require: &'a Require,
+}
+
+/// Every condition that does not hold, host by host.
+pub fn unmet<'a>(inventory: &'a Inventory, roles: &'a RoleSet) -> Result<Vec<Unmet<'a>>, WantedError> {
+    let renderer = Renderer::default();
+    let mut found: Vec<Unmet> = Vec::new();
+    for host in &inventory.hosts {
+        let conditioned =
+            |role: &&RoleName| roles.closure([*role]).iter().any(|part| !part.require.is_empty());
+        for role in host.roles.iter().filter(conditioned) {
+            // Of the host alone: with all of them in each, scopes grow with the square of their number.
+            let variables = variables(roles, host);
+            let mut scope = scope(&inventory.cluster, &[host], host, &variables, &ClusterAddresses::new());
+            for part in roles.closure([role]) {
+                let render = |source| WantedError::Render { host: host.name.clone(), source };
+                define(&renderer, part, &mut scope).map_err(render)?;
+                for (index, require) in part.require.iter().enumerate() {
+                    let place = format!("role `{}`, require[{index}]", part.name);
+                    let raw = Value::String(require.that.clone());
+                    let holds = is_true(&renderer.value(&place, &raw, &scope, &[]).map_err(render)?);
+                    // Two roles may include the one that says so.
+                    let told = found.iter().any(|known| *known.host == host.name && known.require == require);
+                    if !holds && !told {
+                        found.push(Unmet { host: &host.name, role, require });
+                    }
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Adds what a role defines to the scope; returns the same by name.
+fn define(
+    renderer: &Renderer,
+    part: &Role,
+    scope: &mut Map<String, Value>,
+) -> Result<Map<String, Value>, RenderError> {
+    let mut defined = Map::new();
+    for (name, source) in &part.define {
+        let place = format!("role `{}`, define `{name}`", part.name);
+        let value = renderer.value(&place, &Value::String(source.clone()), scope, &[])?;
+        scope.insert(name.clone(), value.clone());
+        defined.insert(name.clone(), value);
+    }
+    Ok(defined)
 }
 
 fn wanted_role(
@@ -177,12 +398,22 @@ fn wanted_role(
 ) -> Result<WantedRole, WantedError> {
     let everyone: Vec<&Host> = inventory.hosts.iter().collect();
     let mut scope = scope(&inventory.cluster, &everyone, host, variables, &ClusterAddresses::new());
-    let mut defined = Map::new();
+    let (mut defined, mut define) = (Map::new(), Vec::new());
+    let (mut proofs, mut refusals) = (Vec::new(), Vec::new());
+    // Names that mean nothing before the host has said its facts.
+    let mut late = BTreeSet::from([FACTS.to_owned()]);
     let (mut made, mut ports, mut parts) = (Made::default(), Vec::new(), Vec::new());
+    let mut filesystems = Vec::new();
     let render = |source| WantedError::Render { host: host.name.clone(), source };
+    let mut asks = Vec::new();
     for part in roles.closure([&role.name]) {
         for (name, source) in &part.define {
             let place = format!("role `{}`, define `{name}`", part.name);
+            define.push((place.clone(), name.clone(), source.clone()));
+            if renderer.names(source).is_some_and(|names| !names.is_disjoint(&late)) {
+                late.insert(name.clone());
+                continue;
+            }
             let value =
                 renderer.value(&place, &Value::String(source.clone()), &scope, &[]).map_err(render)?;
             scope.insert(name.clone(), value.clone());
@@ -190,11 +421,52 @@ fn wanted_role(
         }
         for (index, raw) in part.resources.iter().enumerate() {
             let place = format!("role `{}`, resources[{index}]", part.name);
-            made.add(renderer, &host.name, &place, raw, &scope)?;
+            made.add(renderer, &host.name, &place, raw, &scope, &late)?;
         }
         for (index, raw) in part.ports.iter().enumerate() {
             let place = format!("role `{}`, ports[{index}]", part.name);
-            ports.extend(wanted_port(renderer, &place, &host.name, &part.name, raw, &scope)?);
+            let Some(when) =
+                condition(renderer, &place, raw.when.as_deref(), &scope, &late).map_err(render)?
+            else {
+                continue;
+            };
+            let port = wanted_port(renderer, &place, &host.name, &part.name, raw, &scope)?;
+            ports.extend(port.map(|port| WantedPort { when, ..port }));
+        }
+        for (index, raw) in part.verify.iter().enumerate() {
+            let place = format!("role `{}`, verify[{index}]", part.name);
+            let mut fields = raw.clone();
+            let when = fields.as_object_mut().and_then(|fields| fields.shift_remove("when"));
+            let when = when.as_ref().and_then(Value::as_str);
+            let Some(when) = condition(renderer, &place, when, &scope, &late).map_err(render)? else {
+                continue;
+            };
+            let value = renderer.value(&place, &fields, &scope, &[ANSWER]).map_err(render)?;
+            let proof = serde_json::from_value(value).map_err(|error| WantedError::Proof {
+                host: host.name.clone(),
+                place: place.clone(),
+                reason: error.to_string(),
+            })?;
+            proofs.push(WantedProof { proof, when, place });
+        }
+        for (index, refusal) in part.refuse.iter().enumerate() {
+            refusals.push((format!("role `{}`, refuse[{index}]", part.name), refusal.clone()));
+        }
+        for (index, filesystem) in part.filesystems.iter().enumerate() {
+            let place = format!("role `{}`, filesystems[{index}]", part.name);
+            let needed = match &filesystem.when {
+                Some(when) => is_true(&renderer.expression(&place, when, &scope).map_err(render)?),
+                None => true,
+            };
+            filesystems.extend(needed.then(|| WantedFilesystem {
+                name: filesystem.name.clone(),
+                role: part.name.clone(),
+                remedy: filesystem.remedy.clone(),
+            }));
+        }
+        for (index, raw) in part.asks.iter().enumerate() {
+            let place = format!("role `{}`, asks[{index}]", part.name);
+            asks.push(wanted_ask(renderer, place, &host.name, raw, &scope)?);
         }
         parts.push(part.name.clone());
     }
@@ -205,10 +477,34 @@ fn wanted_role(
         quorum: role.quorum,
         resources: made.resources,
         ports,
+        filesystems,
+        asks,
+        proofs,
+        refused: Vec::new(),
+        refusals,
         parts,
         defined,
         items: made.items,
+        conditions: made.conditions,
+        define,
     })
+}
+
+/// What is left of a `when`: nothing if it does not hold, the expression itself if it waits for facts.
+fn condition(
+    renderer: &Renderer,
+    place: &str,
+    when: Option<&str>,
+    scope: &Map<String, Value>,
+    late: &BTreeSet<String>,
+) -> Result<Option<Option<Condition>>, RenderError> {
+    let Some(expression) = when else { return Ok(Some(None)) };
+    if renderer.waits(expression, late) {
+        let (place, expression) = (place.to_owned(), expression.to_owned());
+        return Ok(Some(Some(Condition { place, expression })));
+    }
+    let holds = is_true(&renderer.expression(place, expression, scope)?);
+    Ok(holds.then_some(None))
 }
 
 /// The resources of one role on one host, as they are made.
@@ -216,6 +512,7 @@ fn wanted_role(
 struct Made {
     resources: Vec<Resource>,
     items: BTreeMap<StepId, Value>,
+    conditions: BTreeMap<StepId, Condition>,
     /// Where each was made, and from what.
     origins: BTreeMap<StepId, (String, Value)>,
 }
@@ -229,13 +526,14 @@ impl Made {
         place: &str,
         raw: &Value,
         scope: &Map<String, Value>,
+        late: &BTreeSet<String>,
     ) -> Result<(), WantedError> {
         let Value::Object(fields) = raw else { return Ok(()) };
         let mut fields = fields.clone();
         let (when, each) = (fields.shift_remove("when"), fields.shift_remove("for_each"));
         let fields = Value::Object(fields);
         let Some(Value::String(each)) = each else {
-            return self.add_one(renderer, host, place, &fields, when.as_ref(), None, scope);
+            return self.add_one(renderer, host, place, &fields, when.as_ref(), None, scope, late);
         };
         let render = |source| WantedError::Render { host: host.clone(), source };
         let list = renderer.expression(&format!("{place}, for_each"), &each, scope).map_err(render)?;
@@ -246,7 +544,7 @@ impl Made {
         for (index, item) in items.iter().enumerate() {
             scope.insert(ITEM.to_owned(), item.clone());
             let place = format!("{place}, for_each[{index}]");
-            self.add_one(renderer, host, &place, &fields, when.as_ref(), Some(item), &scope)?;
+            self.add_one(renderer, host, &place, &fields, when.as_ref(), Some(item), &scope, late)?;
         }
         Ok(())
     }
@@ -261,13 +559,13 @@ impl Made {
         when: Option<&Value>,
         item: Option<&Value>,
         scope: &Map<String, Value>,
+        late: &BTreeSet<String>,
     ) -> Result<(), WantedError> {
         let render = |source| WantedError::Render { host: host.clone(), source };
-        if let Some(Value::String(condition)) = when
-            && !is_true(&renderer.expression(place, condition, scope).map_err(render)?)
-        {
+        let when = when.and_then(Value::as_str);
+        let Some(waits) = condition(renderer, place, when, scope, late).map_err(render)? else {
             return Ok(());
-        }
+        };
         let value = renderer.value(place, fields, scope, &LATE).map_err(render)?;
         let resource = Resource::from_value(value.clone()).map_err(|source| WantedError::Resource {
             host: host.clone(),
@@ -275,16 +573,17 @@ impl Made {
             source,
         })?;
         let id = resource.id();
-        // Content is not rendered yet: it is the same if the item is.
-        let item = item.filter(|_| resource.content().is_some());
+        // Content is not rendered yet: it is the same if the item is. So it is with a condition that waits.
+        let item = item.filter(|_| resource.content().is_some() || waits.is_some());
         if let Some((other, known)) = self.origins.get(&id) {
-            if *known == value && self.items.get(&id) == item {
+            if *known == value && self.items.get(&id) == item && self.conditions.get(&id) == waits.as_ref() {
                 return Ok(());
             }
             let (host, place, other) = (host.clone(), place.to_owned(), other.clone());
             return Err(WantedError::Twice { host, place, other, id });
         }
         self.items.extend(item.map(|item| (id.clone(), item.clone())));
+        self.conditions.extend(waits.map(|condition| (id.clone(), condition)));
         self.origins.insert(id, (place.to_owned(), value));
         self.resources.push(resource);
         Ok(())
@@ -317,21 +616,45 @@ fn wanted_port(
         return Ok(None);
     }
     let number = u16::try_from(number).map_err(|_| unusable(&value))?;
-    let on = match port.on.as_ref().map(render).transpose()? {
-        None => Vec::new(),
+    let addresses = |raw: Option<&Value>| match raw.map(render).transpose()? {
+        None => Ok(Vec::new()),
         Some(value) => value
             .as_array()
             .and_then(|list| list.iter().map(|text| text.as_str()?.parse().ok()).collect())
-            .ok_or_else(|| unusable(&value))?,
+            .ok_or_else(|| unusable(&value)),
     };
+    let (on, at) = (addresses(port.on.as_ref())?, addresses(port.at.as_ref())?);
     Ok(Some(WantedPort {
         number,
         protocols: port.protocols.clone(),
         from: port.from,
         on,
+        at,
         declared: declared.clone(),
         doc: port.doc.clone(),
+        when: None,
     }))
+}
+
+fn wanted_ask(
+    renderer: &Renderer,
+    place: String,
+    host: &HostName,
+    ask: &Ask,
+    scope: &Map<String, Value>,
+) -> Result<WantedAsk, WantedError> {
+    let at = renderer
+        .value(&place, &ask.at, scope, &[])
+        .map_err(|source| WantedError::Render { host: host.clone(), source })?;
+    let address = |item: &Value| match item {
+        Value::Null => Some(None),
+        item => item.as_str()?.parse().ok().map(Some),
+    };
+    let Some(at) = at.as_array().and_then(|items| items.iter().map(address).collect()) else {
+        return Err(WantedError::Port { host: host.clone(), place, value: at });
+    };
+    let (number, protocol) = (ask.port, ask.protocol);
+    Ok(WantedAsk { number, protocol, at, doc: ask.doc.clone(), help: ask.help.clone() })
 }
 
 /// What templates and expressions may name.
@@ -485,6 +808,52 @@ mod tests {
             })
             .collect();
         assert_eq!(contents, ["/x on node-1", "/y on node-1", "/z on node-1"]);
+    }
+
+    /// The same when host `a` has said its facts.
+    fn settled(wanted: &Wanted) -> Result<Wanted, Vec<WantedError>> {
+        let facts = crate::resource::testing::facts("x86_64");
+        wanted.settled(|_| Some(&facts), &ClusterAddresses::new())
+    }
+
+    #[test]
+    fn what_facts_decide_is_asked_first_and_decided_later() {
+        let wanted = wanted(
+            "  - directory: { path: /always }\n  - directory: { path: /amd }\n    when: facts.arch == 'x86_64'\n  \
+             - directory: { path: /arm }\n    when: is_arm\n  \
+             - directory: { path: \"/each{{ item.path }}\" }\n    for_each: n.exports\n    when: item.create and not is_arm\n\
+             define:\n  arch: \"{{ facts.arch }}\"\n  is_arm: \"{{ arch == 'aarch64' }}\"\n\
+             ports:\n  - { port: 1, from: host, when: is_arm, doc: d }\n  - { port: 2, from: host, when: not is_arm, doc: d }\n\
+             verify:\n  - { name: \"n\", lookup: { name: x, type: A, answer: \"{{ arch }}\" } }\n  \
+             - { name: o, command: [y], when: is_arm }\n\
+             refuse:\n  - { when: is_arm, reason: r, remedy: s }\n  - { when: arch, reason: \"is {{ arch }}\", remedy: s }\n",
+        )
+        .unwrap();
+        let asked = ["/always", "/amd", "/arm", "/each/x", "/each/y", "/each/z"];
+        assert_eq!(ids(&wanted), asked.map(|path| format!("directory {path}")));
+        let settled = settled(&wanted).unwrap();
+        let role = &settled.hosts[0].roles[0];
+        assert_eq!(
+            ids(&settled),
+            ["/always", "/amd", "/each/x", "/each/z"].map(|path| format!("directory {path}"))
+        );
+        assert_eq!(role.ports.iter().map(|port| (port.number, &port.when)).collect::<Vec<_>>(), [(2, &None)]);
+        let refused = Refused { reason: "is x86_64".into(), remedy: "s".into() };
+        assert_eq!(role.refused, [refused]);
+        let [WantedProof { proof, .. }] = role.proofs.as_slice() else { panic!("{:?}", role.proofs) };
+        let Asked::Lookup(lookup) = &proof.asked else { panic!("{proof:?}") };
+        assert_eq!(lookup.answer.as_deref(), Some("x86_64"));
+        // Hosts that said nothing stay as they are.
+        let silent = wanted.settled(|_| None, &ClusterAddresses::new()).unwrap();
+        assert_eq!(ids(&silent), ids(&wanted));
+    }
+
+    #[test]
+    fn a_mistake_that_only_facts_bring_out_is_told_with_its_place() {
+        let wanted = wanted("  - directory: { path: /x }\n    when: facts.colour == 'red'\n").unwrap();
+        let errors = settled(&wanted).err().unwrap();
+        let [WantedError::Render { source, .. }] = errors.as_slice() else { panic!("{errors:?}") };
+        assert!(source.to_string().starts_with("in role `r`, resources[0]: undefined value"), "{source}");
     }
 
     #[test]

@@ -256,7 +256,7 @@ facts() {
   say user "$(id -un)"
   say package-manager "$(package_manager)"
   if systemd_runs; then say init systemd; else say init other; fi
-  say resolver "$(resolver)"
+  resolver_facts ''
   if [ -f /sys/fs/cgroup/cgroup.controllers ]; then say cgroup 2; else say cgroup 1; fi
 }
 
@@ -276,13 +276,57 @@ package_manager() {
   done
 }
 
-# Prints who writes /etc/resolv.conf: systemd-resolved, resolvconf, or nobody (plain).
-resolver() {
-  case $(readlink -f /etc/resolv.conf) in
-    /run/systemd/resolve/*) printf systemd-resolved ;;
-    /run/resolvconf/* | /etc/resolvconf/*) printf resolvconf ;;
-    *) printf plain ;;
-  esac
+# Says what /etc/resolv.conf is, who else may write it, and what systemd-resolved knows: ROOT, empty but in tests.
+resolver_facts() {
+  [ ! -r "$state_dir/resolver" ] || say_file resolver-before "$state_dir/resolver"
+  conf=$1/etc/resolv.conf
+  if [ -L "$conf" ]; then
+    # Where it leads, also when nothing is there.
+    say resolver-link "$(readlink -m "$conf" 2>/dev/null || readlink "$conf")"
+  elif [ -e "$conf" ] && [ ! -f "$conf" ]; then
+    say resolver-link ''
+  elif [ -f "$conf" ]; then
+    resolver_fixed "$conf"
+  fi
+  if [ -f "$conf" ] && [ -r "$conf" ]; then say_file resolv-conf "$conf"; fi
+  found=''
+  [ ! -d "$1/run/NetworkManager" ] || found="$found network-manager"
+  [ ! -d "$1/etc/dhcp/dhclient-enter-hooks.d" ] || found="$found dhclient"
+  [ ! -f "$1/etc/dhcpcd.conf" ] || found="$found dhcpcd"
+  [ ! -f "$1/etc/resolvconf.conf" ] || found="$found openresolv"
+  say resolver-writers "${found# }"
+  [ ! -d "$1/run/systemd/resolve" ] || resolved_facts "$1"
+}
+
+# Says why a file cannot be replaced, if that is so.
+resolver_fixed() {
+  while read -r _ place _; do
+    [ "$place" != "$1" ] || say resolver-fixed mounted
+  done </proc/self/mounts
+  if command -v lsattr >/dev/null; then
+    flags=$(lsattr -d "$1" 2>/dev/null)
+    case ${flags%% *} in *i*) say resolver-fixed immutable ;; esac
+  fi
+}
+
+# Says what decides whether systemd-resolved can be given servers for one domain: ROOT.
+resolved_facts() {
+  version=$(systemctl --version 2>/dev/null)
+  version=${version#systemd }
+  say resolved-version "${version%%[!0-9]*}"
+  grep -q '^ *[0-9]*: 3500007F:0035 ' /proc/net/udp && say resolved-stub yes
+  [ ! -r "$1/run/systemd/resolve/resolv.conf" ] || say_file resolved-servers "$1/run/systemd/resolve/resolv.conf"
+  for file in "$1"/etc/systemd/resolved.conf "$1"/etc/systemd/resolved.conf.d/*.conf \
+    "$1"/run/systemd/resolved.conf.d/*.conf "$1"/usr/lib/systemd/resolved.conf.d/*.conf; do
+    [ -r "$file" ] || continue
+    while read -r line || [ -n "$line" ]; do
+      case $line in DNS=?*) say resolved-global "$line" ;; esac
+    done <"$file"
+  done
+  while read -r line || [ -n "$line" ]; do
+    case "$line " in hosts:*" resolve "*) say resolved-nss yes ;; esac
+  done 2>/dev/null <"$1/etc/nsswitch.conf"
+  return 0
 }
 
 # ---- fitness ----
@@ -306,6 +350,13 @@ places_probe() {
   for line in $room; do say room "$line"; done
   unset IFS
   say mounts "$(cut -d ' ' -f 2,4 /proc/self/mounts)"
+}
+
+# Probe: NAME...: which of these file systems the kernel neither has nor can load.
+filesystems_probe() {
+  for name in "$@"; do
+    grep -qw -e "$name" /proc/filesystems || modprobe -n -q "$name" 2>/dev/null || say missing "$name"
+  done
 }
 
 # Probe: PORTS UNIT...: who listens on the ports, in hex and parted by `|`: protocol, local address, and the owner,
@@ -517,9 +568,11 @@ link_place() {
 # ---- ledger ----
 
 # What removable roles changed, so that it can be put back. Each thing has a folder, named by the caller, with
-#   what  what it is, and how it was before: written before the first change, and never again;
-#   now   whose it is and what was made of it: written before each change;
-#   body  the bytes of a file, as they were.
+#   what   what it is, and how it was before: written before the first change, and never again;
+#   now    whose it is and what was made of it: written before each change;
+#   ask    the probe that looks at it, a word a line;
+#   body   the bytes of a file, as they were;
+#   shown  the same, where a plan may show them.
 # The lines of the first two are keys and values as records have them, so that a probe says them as they stand. A folder
 # counts from the rename on that gives it its name: a run that was killed leaves none that is half.
 undo_entry='' undo_role='' undo_secret=''
@@ -531,7 +584,7 @@ removable() {
   "$@"
 }
 
-# Writes a thing down before it is changed: FUNCTION ARG...; the function prints `what` or `now`, by its first argument.
+# Writes a thing down before it is changed: FUNCTION ARG...; the function prints `what`, `now` or `ask`, its first argument.
 undo_record() {
   [ -n "$undo_entry" ] || return 0
   fresh=${undo_entry%/*}/.${undo_entry##*/}.new
@@ -540,13 +593,14 @@ undo_record() {
     record=$1
     shift
     if [ -d "$undo_entry" ]; then
-      "$record" now "$@" >"$undo_entry/.now"
-      mv -f "$undo_entry/.now" "$undo_entry/now"
+      for part in ask now; do
+        "$record" "$part" "$@" >"$undo_entry/.$part"
+        mv -f "$undo_entry/.$part" "$undo_entry/$part"
+      done
     else
       rm -rf "$fresh"
       mkdir -p "$fresh"
-      "$record" what "$@" >"$fresh/what"
-      "$record" now "$@" >"$fresh/now"
+      for part in what now ask; do "$record" "$part" "$@" >"$fresh/$part"; done
       # Soon these may be the only bytes of what was there. An old busybox knows no names here.
       sync "$fresh"/* 2>/dev/null || sync
       mv "$fresh" "$undo_entry"
@@ -560,159 +614,175 @@ undo_line() {
   printf '%s %s\n' "$1" "$encoded"
 }
 
-# Prints a file's part: what|now PATH WANTED-DIGEST.
+# Prints a part of a file's entry: what|now|ask PATH WANTED-DIGEST.
 undo_file() {
-  if [ "$1" = now ]; then
-    undo_line role "$undo_role"
-    undo_line secret "$undo_secret"
-    # What this program wrote before counts until the change is made.
-    digest_value "$2"
-    if [ "$sum" != "$3" ] && [ -e "$undo_entry/now" ] && grep -qx "written =$sum" "$undo_entry/now"; then
-      undo_line written "$sum"
-    fi
-    undo_line written "$3"
-    return 0
-  fi
+  case $1 in
+    what) undo_file_before "$2" ;;
+    ask)
+      if [ "$undo_secret" = yes ]; then
+        rm -f "$undo_entry/shown" "$fresh/shown"
+        printf '%s\n' file_probe "$2" digest
+      else
+        printf '%s\n' file_probe "$2" 'read'
+      fi
+      ;;
+    now)
+      undo_line role "$undo_role"
+      undo_line secret "$undo_secret"
+      # What this program wrote before counts until the change is made.
+      digest_value "$2"
+      if [ "$sum" != "$3" ] && [ -e "$undo_entry/now" ] && grep -qx "written =$sum" "$undo_entry/now"; then
+        undo_line written "$sum"
+      fi
+      undo_line written "$3"
+      ;;
+  esac
+}
+
+# Prints what stands at a path, and keeps the bytes of a file.
+undo_file_before() {
   undo_line kind 'file'
-  undo_line at "$2"
-  if [ -L "$2" ]; then
+  undo_line at "$1"
+  if [ -L "$1" ]; then
     undo_line before link
-    undo_line link "$(readlink "$2")"
-    undo_line access "$(stat -c '%a %u %g' "$2")"
-  elif [ -e "$2" ]; then
-    cat "$2" >"$fresh/body"
+    undo_line link "$(readlink "$1")"
+    undo_line access "$(stat -c '%a %u %g' "$1")"
+  elif [ -e "$1" ]; then
+    cat "$1" >"$fresh/body"
+    if [ "$(stat -c %s "$fresh/body")" -le 262144 ]; then ln "$fresh/body" "$fresh/shown"; fi
     undo_line before 'file'
-    undo_line access "$(stat -c '%a %u %g' "$2")"
+    undo_line access "$(stat -c '%a %u %g' "$1")"
     undo_line digest "$(digest "$fresh/body")"
   else
     undo_line before absent
   fi
 }
 
-# Prints a folder's part, with the folders above it that will be made too, the deepest first: what|now PATH.
+# Prints a part of a folder's entry: what|now|ask PATH.
 undo_directory() {
-  if [ "$1" = now ]; then
-    undo_line role "$undo_role"
-    return 0
-  fi
-  undo_line kind directory
-  undo_line at "$2"
-  if [ -d "$2" ]; then
-    undo_line before directory
-    undo_line access "$(stat -L -c '%a %u %g' "$2")"
-    return 0
-  fi
-  undo_line before absent
-  above=${2%/*}
-  while [ -n "$above" ] && [ ! -e "$above" ]; do
-    undo_line made "$above"
-    above=${above%/*}
+  case $1 in
+    now) undo_line role "$undo_role" ;;
+    ask) printf '%s\n' directory_probe "$2" ;;
+    what)
+      undo_line kind directory
+      undo_line at "$2"
+      if [ -d "$2" ]; then
+        undo_line before directory
+        undo_line access "$(stat -L -c '%a %u %g' "$2")"
+        return 0
+      fi
+      undo_line before absent
+      # Those above that will be made too, the deepest first.
+      above=${2%/*}
+      while [ -n "$above" ] && [ ! -e "$above" ]; do
+        undo_line made "$above"
+        above=${above%/*}
+      done
+      ;;
+  esac
+}
+
+# Prints the words of the probe of $unit, a line each: RESTART-COUNT PATH... [carries:WORD...].
+undo_unit_ask() {
+  asking=unit_probe words=-2
+  for word in "$@"; do
+    case $word in carries:*) asking=unit_load_probe words=$((words + 1)) ;; esac
+  done
+  printf '%s\n' "$asking"
+  # The first two are for people.
+  left=2
+  [ "$words" -lt 0 ] || printf '%s\n' "$words"
+  for word in "$@"; do
+    case $word in
+      carries:*)
+        [ "$left" -gt 0 ] || printf '%s\n' "${word#carries:}"
+        left=$((left - 1))
+        ;;
+    esac
+  done
+  printf '%s\n' "$unit"
+  for word in "$@"; do
+    case $word in carries:*) ;; *) printf '%s\n' "$word" ;; esac
   done
 }
 
-# Prints a unit's part, before as it was observed: what|now UNIT UNIT-FILE-STATE ACTIVE-STATE RESTART-COUNT PATH...
+# Prints a part of a unit's entry, before as it was observed: what|now|ask UNIT UNIT-FILE-STATE ACTIVE-STATE RESTART-COUNT PATH...
+# [carries:NAME carries:WHAT carries:WORD...], what stops with it and the command that counts it.
 undo_unit() {
-  if [ "$1" = what ]; then
-    undo_line kind unit
-    undo_line at "$2"
-    undo_line enabled "$3"
-    undo_line active "$4"
-    return 0
-  fi
-  undo_line role "$undo_role"
-  count=$5
-  shift 5
-  for path in "$@"; do
-    if [ "$count" -gt 0 ]; then undo_line restart "$path"; else undo_line reload "$path"; fi
-    count=$((count - 1))
-  done
+  part=$1 unit=$2 enabled=$3 active=$4
+  shift 4
+  case $part in
+    ask) undo_unit_ask "$@" ;;
+    what)
+      undo_line kind unit
+      undo_line at "$unit"
+      undo_line enabled "$enabled"
+      undo_line active "$active"
+      ;;
+    now)
+      undo_line role "$undo_role"
+      count=$1
+      shift
+      for path in "$@"; do
+        case $path in
+          carries:*) undo_line carries "${path#carries:}" ;;
+          *) if [ "$count" -gt 0 ]; then undo_line restart "$path"; else undo_line reload "$path"; fi ;;
+        esac
+        count=$((count - 1))
+      done
+      ;;
+  esac
 }
 
-# Prints a command's part: what|now NAME WORD..., the words of the command that takes back what it did.
+# Prints a part of a command's entry: what|now|ask NAME WORD..., the words of the command that takes back what it did.
 undo_exec() {
-  if [ "$1" = what ]; then
-    undo_line kind 'exec'
-    undo_line at "$2"
-    return 0
-  fi
-  undo_line role "$undo_role"
+  part=$1 name=$2
   shift 2
-  for word in "$@"; do undo_line word "$word"; done
+  case $part in
+    what)
+      undo_line kind 'exec'
+      undo_line at "$name"
+      ;;
+    now)
+      undo_line role "$undo_role"
+      for word in "$@"; do undo_line word "$word"; done
+      ;;
+  esac
 }
 
-# Prints the part of what stays when its role is removed: what|now NAME.
+# Prints a part of the entry of what stays when its role is removed: what|now|ask NAME.
 undo_left() {
-  if [ "$1" = what ]; then
-    undo_line kind left
-    undo_line at "$2"
-  else
-    undo_line role "$undo_role"
-  fi
+  case $1 in
+    what)
+      undo_line kind left
+      undo_line at "$2"
+      ;;
+    now) undo_line role "$undo_role" ;;
+  esac
 }
 
-# Probe: ENTRY...: what the ledger holds besides these things, and how that is now; each under an id of its own.
+# Probe: KEY...: what the ledger holds besides the entries that end so, and how that is now; each under its own id.
 undo_probe() {
-  known=" $* "
   for entry in "$state_dir/undo"/*; do
-    case $known in *" ${entry##*/} "*) continue ;; esac
-    [ ! -e "$entry/what" ] || probe "undo+${entry##*/}" undo_seen "$entry"
+    case " $* " in *" ${entry##*-} "*) continue ;; esac
+    [ ! -d "$entry" ] || probe "undo+${entry##*/}" undo_seen "$entry"
   done
 }
 
 # Probe: a thing of the ledger.
 undo_seen() {
-  entry=$1 at='' secret=no count=0
+  sed "s/^/$nonce seen $probe /" "$1/what" "$1/now"
+  [ ! -e "$1/shown" ] || say_file original "$1/shown"
+  entry=$1
   shift
-  for part in what now; do
-    while IFS= read -r line; do
-      printf '%s seen %s %s\n' "$nonce" "$probe" "$line"
-      case $line in
-        'at '*)
-          decode "${line#* }"
-          at=$decoded
-          ;;
-        'secret =yes') secret=yes ;;
-        # Those for a restart come first.
-        'restart '* | 'reload '*)
-          decode "${line#* }"
-          set -- "$@" "$decoded"
-          case $line in 'restart '*) count=$((count + 1)) ;; esac
-          ;;
-      esac
-    done <"$entry/$part"
-  done
-  case ${entry##*/} in
-    file-*) undo_seen_file ;;
-    directory-*) directory_probe "$at" ;;
-    unit-*) unit_probe "$at" "$count" "$@" ;;
-  esac
-}
-
-# Says what a file of the ledger is now, and both bodies unless they are secret or large.
-undo_seen_file() {
-  path_seen "$at" || return 1
-  [ -L "$at" ] || [ ! -f "$at" ] || say sha256 "$(digest "$at")"
-  [ "$secret" = no ] || return 0
-  if [ -f "$at" ] && [ ! -L "$at" ] && [ "${stat##* }" -le 262144 ]; then say_file body "$at"; fi
-  if [ -e "$entry/body" ] && [ "$(stat -c %s "$entry/body")" -le 262144 ]; then say_file original "$entry/body"; fi
-}
-
-# Sets $decoded, the text of a record's value.
-decode() {
-  case $1 in
-    =*) decoded=${1#=} ;;
-    *)
-      # The dot keeps newlines at its end.
-      decoded=$(printf %s "${1#?}" | base64 -d && printf .)
-      decoded=${decoded%.}
-      ;;
-  esac
+  while IFS= read -r word; do set -- "$@" "$word"; done <"$entry/ask"
+  case ${1:-} in file_probe | directory_probe | unit_probe | unit_load_probe) "$@" ;; esac
 }
 
 # Step: forgets a thing of the ledger.
 undo_forget() {
   # What a killed run did not get to is private too.
-  rm -rf "$state_dir"/undo/.*.gone
+  rm -rf "$state_dir"/undo/.*.gone "$state_dir"/undo/.*.new
   [ ! -d "$state_dir/undo/$1" ] || mv "$state_dir/undo/$1" "$state_dir/undo/.$1.gone"
   rm -rf "$state_dir"/undo/.*.gone
 }
@@ -800,6 +870,14 @@ package_probe() {
   done
 }
 
+# Probe: PROGRAM NAME...: where the program is; if nowhere, which of the packages are installed.
+package_program_probe() {
+  found=$(command -v "$1") || found=absent
+  say program "$found"
+  shift
+  [ "$found" != absent ] || package_probe "$@"
+}
+
 # Whether one package is installed, by $manager and what it $listed.
 package_installed() {
   case $manager in
@@ -824,6 +902,30 @@ package_install() {
     dnf) dnf -q -y install "$@" ;;
     apk) apk add --no-progress "$@" ;;
     *) fail "no package manager found: apt-get, dnf or apk" ;;
+  esac
+}
+
+# Step: COUNT KNOWN... NAME...: installs packages, and those of the first COUNT that the distribution has.
+package_install_known() {
+  left=$1
+  shift
+  manager=$(package_manager)
+  if [ "$manager" = apt ] && ! apt_listed; then apt-get -q update || true; fi
+  for name in "$@"; do
+    shift
+    if [ "$left" -le 0 ] || package_known "$name"; then set -- "$@" "$name"; fi
+    left=$((left - 1))
+  done
+  package_install "$@"
+}
+
+# Whether the distribution has a package, by $manager.
+package_known() {
+  case $manager in
+    apt) apt-cache show --no-all-versions "$1" >/dev/null 2>&1 ;;
+    dnf) dnf -q list "$1" >/dev/null 2>&1 ;;
+    apk) apk search -q -x "$1" 2>/dev/null | grep -q . ;;
+    *) return 1 ;;
   esac
 }
 
@@ -1172,13 +1274,17 @@ property() {
 
 # Prints a digest of what the first COUNT paths hold, and then what sha256sum adds to it: COUNT PATH...
 # Of a link it takes where it leads, and size and time of what is there: a program of 100 MB is not read on each run.
+# Of `json:KEY,KEY:PATH` it takes all but these keys.
 fingerprint() {
   left=$1
   shift
   for path in "$@"; do
     [ "$left" -gt 0 ] || break
     left=$((left - 1))
-    if [ -L "$path" ]; then
+    if [ "$path" != "${path#json:}" ]; then
+      path=${path#json:}
+      json_without "${path%%:*}" "${path#*:}"
+    elif [ -L "$path" ]; then
       printf 'link %s %s %s\n' "$path" "$(readlink "$path")" "$(stat -L -c '%s %Y' "$path" 2>/dev/null)"
     elif [ -d "$path" ]; then
       find "$path" -type f | sort | while IFS= read -r file; do printf 'file %s %s\n' "$file" "$(digest "$file")"; done
@@ -1187,6 +1293,65 @@ fingerprint() {
       printf 'file %s %s\n' "$path" "$sum"
     fi
   done | sha256sum
+}
+
+# Prints the members of a JSON object, one a line, without those whose keys are listed and without white space, so
+# that layout makes no difference: KEY,KEY FILE
+json_without() {
+  [ -e "$2" ] || return 0
+  tr -d '\n\r\t' <"$2" | awk -v keys=",$1," '
+    function member() {
+      key = part
+      sub(/":.*/, "", key)
+      if (part != "" && !index(keys, "," substr(key, 2) ",")) print part
+      part = ""
+    }
+    {
+      for (i = 1; i <= length($0); i++) {
+        c = substr($0, i, 1)
+        if (quoted) {
+          if (c == "\\") c = c substr($0, ++i, 1)
+          else if (c == "\"") quoted = 0
+        } else if (c == " ") continue
+        else if (c == "\"") quoted = 1
+        else if (c == "{" || c == "[") { if (++depth == 1) continue }
+        else if (c == "}" || c == "]") { if (--depth == 0) continue }
+        else if (c == "," && depth == 1) { member(); continue }
+        part = part c
+      }
+    }
+    END { member() }'
+}
+
+# Whether a unit started after what makes it restart was last changed: then it runs with what is there, whoever
+# started it. UNIT RESTART-COUNT PATH...
+unit_is_fresh() {
+  started=$(
+    export TZ=UTC0
+    unit_state "$1" ExecMainStartTimestamp
+    property ExecMainStartTimestamp
+  )
+  # `Sat 2026-11-21 03:42:09 UTC`; a date of busybox knows no days of the week.
+  started=${started#* }
+  started=$(date -u -d "${started% UTC}" +%s 2>/dev/null) || return 1
+  left=$2
+  shift 2
+  for path in "$@"; do
+    [ "$left" -gt 0 ] || break
+    left=$((left - 1))
+    [ "$path" = "${path#json:}" ] || path=${path#json:*:}
+    [ -e "$path" ] || return 1
+    for changed in $(find "$path" -exec stat -c %Z {} +) "$(stat -L -c %Z "$path")"; do
+      [ "$changed" -lt "$started" ] || return 1
+    done
+  done
+}
+
+# The same for all that it watches.
+unit_is_all_fresh() {
+  name=$1
+  shift 2
+  unit_is_fresh "$name" "$#" "$@"
 }
 
 # Sets $restart_mark and $reload_mark, the fingerprints of what a unit watches: RESTART-COUNT PATH...
@@ -1227,24 +1392,51 @@ unit_probe() {
     say "$name" "$value"
   done
   unit_saved "$1"
+  unit=$1
   shift
   unit_marks "$@"
+  if [ "$restart_mark" != "$restart_saved" ] && unit_is_fresh "$unit" "$@"; then say fresh restart; fi
+  if [ "$reload_mark" != "$reload_saved" ] && unit_is_all_fresh "$unit" "$@"; then say fresh reload; fi
   say restart-saved "$restart_saved"
   say restart-mark "$restart_mark"
   say reload-saved "$reload_saved"
   say reload-mark "$reload_mark"
 }
 
-# Prints what a unit needs, from what this host shows now: start, restart, reload or nothing.
+# Probe: the same, and the number that a command prints, of those who stop when the unit does: WORDS COMMAND... UNIT
+# RESTART-COUNT PATH...
+unit_load_probe() {
+  words=$1
+  shift
+  load=$(unit_load "$words" "$@") || load=''
+  shift "$words"
+  unit_probe "$@"
+  say load "$load"
+}
+
+# Runs its first WORDS arguments after the number itself.
+unit_load() {
+  words=$1 all=$#
+  shift
+  for word in "$@"; do
+    [ "$words" -gt 0 ] || break
+    words=$((words - 1))
+    set -- "$@" "$word"
+  done
+  shift "$((all - 1))"
+  command "$@" 2>/dev/null 3>&-
+}
+
+# Prints what a unit needs, from what this host shows now: start, restart, reload or nothing: UNIT RESTART-COUNT PATH...
 # Uses $active, $sub, and the marks, saved and current.
 unit_action() {
   case $active/$sub in
     inactive/* | failed/* | deactivating/*) printf start ;;
     */auto-restart*) printf restart ;;
     *)
-      if [ "$restart_mark" != none ] && [ "$restart_mark" != "$restart_saved" ]; then
+      if [ "$restart_mark" != none ] && [ "$restart_mark" != "$restart_saved" ] && ! unit_is_fresh "$@"; then
         printf restart
-      elif [ "$reload_mark" != none ] && [ "$reload_mark" != "$reload_saved" ]; then
+      elif [ "$reload_mark" != none ] && [ "$reload_mark" != "$reload_saved" ] && ! unit_is_all_fresh "$@"; then
         printf reload
       fi
       ;;
@@ -1265,7 +1457,7 @@ unit_converge() {
     unit_order -q enable -- "$unit"
   elif [ "$set_up" = yes ]; then
     unit_order -q disable -- "$unit"
-  elif [ "$(property NeedDaemonReload)" = yes ] || [ "$(property LoadState)" = not-found ]; then
+  elif [ "$(property NeedDaemonReload)" = yes ] || [ "$(property LoadState)" = not-found ] || watches_unit_files "$@"; then
     unit_order daemon-reload
   fi
   if [ "$wanted" = stopped ]; then
@@ -1277,7 +1469,7 @@ unit_converge() {
   active=$(property ActiveState) sub=$(property SubState)
   unit_saved "$unit"
   unit_marks "$@"
-  action=$(unit_action)
+  action=$(unit_action "$unit" "$@")
   case $action in
     start | restart)
       unit_order reset-failed -- "$unit" 2>/dev/null || true
@@ -1290,12 +1482,25 @@ unit_converge() {
   if [ -n "$action" ]; then unit_watch "$unit"; fi
 }
 
+# Whether a unit watches unit files besides its own: RESTART-COUNT PATH... Of its own systemd says that it changed, but
+# not of its first drop-in, nor of the mount of an automount.
+watches_unit_files() {
+  shift
+  for watched in "$@"; do
+    case $watched in
+      */systemd/system/"$unit") ;;
+      */systemd/system/*) return 0 ;;
+    esac
+  done
+  return 1
+}
+
 # Watches a queued start: until the old process is gone, then for up to 3 s. An agent that is still activating then waits
 # for its peers: a gate judges it.
 unit_watch() {
   looks=30 steady=0 stopping=1000
   while [ "$looks" -gt 0 ]; do
-    unit_state "$1" ActiveState SubState Job Type Result
+    unit_state "$1" ActiveState SubState Job Type Result RemainAfterExit
     case $(property ActiveState)/$(property SubState)/$(property Job) in
       deactivating/*)
         # The old process still answers, and a gate would praise it. An agent that was told to stop while it was
@@ -1310,7 +1515,11 @@ unit_watch() {
         [ "$steady" -le 3 ] || return 0
         ;;
       inactive/*/ | inactive/*/0)
-        if [ "$(property Type)" = oneshot ] && [ "$(property Result)" = success ]; then return 0; fi
+        # One that remains is gone because something that it requires failed.
+        case $(property Type)/$(property Result)/$(property RemainAfterExit) in
+          oneshot/success/yes) ;;
+          oneshot/success/*) return 0 ;;
+        esac
         unit_trouble "$1"
         ;;
     esac
@@ -1318,6 +1527,22 @@ unit_watch() {
     sleep 0.1 2>/dev/null || sleep 1
     looks=$((looks - 1))
   done
+}
+
+# Step: UNIT SECONDS: waits until a unit that was started is there for others.
+unit_await() {
+  looks=$(($2 * 5))
+  while [ "$looks" -gt 0 ]; do
+    unit_state "$1" ActiveState SubState Job
+    case $(property ActiveState)/$(property Job) in
+      active/ | active/0 | inactive/ | inactive/0) return 0 ;;
+      failed/ | failed/0) break ;;
+    esac
+    # As above.
+    sleep 0.2 2>/dev/null || sleep 1
+    looks=$((looks - 1))
+  done
+  unit_trouble "$1"
 }
 
 # Ends the step with why a unit does not run and the end of its journal. Its fingerprints are forgotten: whatever was
@@ -1506,3 +1731,137 @@ my $peer = $host =~ /:\d+$/ ? $host : "$host:80";
 my $socket = IO::Socket::INET->new(PeerAddr => $peer, Timeout => 2) or die "cannot connect to $peer: $@\n";
 print $socket "GET ", $path || "/", " HTTP/1.0\r\nHost: $host\r\nConnection: close\r\n\r\n";
 local $/; print <$socket>;'
+
+# ---- real uses ----
+
+# Probe: GUARD FUNCTION ARG...: uses what was set up, unless there is a guard that does not exist.
+use_probe() {
+  [ -z "$1" ] || [ -e "$1" ] || return 0
+  shift
+  "$@"
+}
+
+# Says whether a command ends well: COMMAND ARG...
+command_ask() {
+  if output=$(timeout 20 "$@" 2>&1 3>&-); then
+    say right yes
+  else
+    say trouble "$(printf %s "$output" | tail -n 3)"
+  fi
+}
+
+# Says what a name is to this host, in 5 s or not at all: NAME A|SRV [SERVER...], the servers for tests.
+lookup_ask() {
+  name=$1 kind=$2
+  shift 2
+  if [ "$kind" = A ]; then
+    if answers=$(timeout 5 getent ahostsv4 "$name" 3>&-); then
+      # Once for every kind of socket.
+      for answer in $(printf '%s\n' "$answers" | cut -d ' ' -f 1 | sort -u); do say answer "$answer"; done
+    elif [ "$?" -ge 124 ]; then
+      say trouble 'no answer within 5 s'
+    else
+      say trouble ''
+    fi
+    return 0
+  fi
+  if command -v perl >/dev/null; then
+    answers=$(timeout 5 perl -e "$srv_perl" "$name" "$@" 3>&-)
+  elif command -v python3 >/dev/null; then
+    answers=$(timeout 5 python3 -c "$srv_python" "$name" "$@" 3>&-)
+  elif command -v dig >/dev/null; then
+    # Its lines are PRIORITY WEIGHT PORT TARGET.
+    answers=$(timeout 5 dig +short +time=2 +tries=1 SRV "$name" 3>&- | cut -d ' ' -f 3-)
+  else
+    fail 'cannot ask for a service record: install perl, python3 or dig'
+  fi
+  IFS=$nl
+  for answer in $answers; do
+    case $answer in '!'*) say trouble "${answer#!}" ;; *) say answer "${answer%.}" ;; esac
+  done
+  unset IFS
+}
+
+# Asks the name servers of /etc/resolv.conf in turn, as the C library does, and prints PORT TARGET, or !TROUBLE. A test
+# names other servers as ADDRESS#PORT.
+# shellcheck disable=SC2016 # the variables are perl's
+srv_perl='
+use IO::Socket::INET; use Socket qw(inet_aton);
+my ($name, @servers) = @ARGV;
+if (!@servers && open my $conf, "<", "/etc/resolv.conf") { /^\s*nameserver\s+(\d[\d.]+)\s*$/ && push @servers, $1 while <$conf>; }
+@servers = ("127.0.0.1") unless @servers;
+my $query = pack("n6", $$ & 65535, 256, 1, 0, 0, 0) . join("", map { pack("C/a", $_) } split /\./, $name) . pack("Cnn", 0, 33, 1);
+sub text { my ($m, $at, $jumps) = @_; my @parts; my $end;
+  for (1 .. 128) { my $n = ord substr($m, $at, 1);
+    if ($n >= 192) { $end = $at + 2 unless defined $end; $at = unpack("n", substr($m, $at, 2)) & 16383; next }
+    if ($n == 0) { $end = $at + 1 unless defined $end; last }
+    push @parts, substr($m, $at + 1, $n); $at += $n + 1 }
+  return (join(".", @parts), $end) }
+my @codes = ("no such record", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED");
+my $trouble = "no answer";
+for my $server (@servers) {
+  my ($address, $port) = split /#/, $server;
+  my $socket = IO::Socket::INET->new(PeerAddr => $address, PeerPort => $port || 53, Proto => "udp") or next;
+  $socket->send($query); my $set = ""; vec($set, fileno $socket, 1) = 1; my $m;
+  unless (select($set, undef, undef, 2) && defined $socket->recv($m, 4096) && length $m > 12) { $trouble = "no answer from $address"; next }
+  my ($id, $flags, $questions, $answers) = unpack "n4", $m; my $code = $flags & 15;
+  if ($code != 0 && $code != 3) { $trouble = "$address says $codes[$code]"; next }
+  my $at = 12; my $found = 0;
+  for (1 .. $questions) { (undef, $at) = text($m, $at); $at += 4 }
+  for (1 .. $answers) { (undef, $at) = text($m, $at); my ($type, undef, undef, $length) = unpack "nnNn", substr($m, $at, 10); $at += 10;
+    if ($type == 33) { my $port = unpack "n", substr($m, $at + 4, 2); my ($target) = text($m, $at + 6); print "$port $target\n"; $found = 1 }
+    $at += $length }
+  exit 0 if $found; print "!$address says ", $codes[$code] || $code, "\n"; exit 0
+}
+print "!$trouble\n";'
+
+# The same by python.
+srv_python='
+import os, re, select, socket, struct, sys
+name, servers = sys.argv[1], sys.argv[2:]
+try: servers = servers or re.findall(r"(?m)^\s*nameserver\s+(\d[\d.]+)\s*$", open("/etc/resolv.conf").read())
+except OSError: pass
+labels = b"".join(struct.pack("B", len(part)) + part.encode() for part in name.split(".") if part)
+query = struct.pack(">6H", os.getpid() & 65535, 256, 1, 0, 0, 0) + labels + struct.pack(">BHH", 0, 33, 1)
+def text(m, at):
+    parts, end = [], None
+    for _ in range(128):
+        n = m[at]
+        if n >= 192:
+            end = end or at + 2
+            at = struct.unpack(">H", m[at:at + 2])[0] & 16383
+        elif n == 0:
+            return ".".join(parts), end or at + 1
+        else:
+            parts.append(m[at + 1:at + 1 + n].decode("ascii", "replace"))
+            at += n + 1
+    return "", end or at
+codes = ["no such record", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"]
+trouble = "no answer"
+for server in servers or ["127.0.0.1"]:
+    address, _, port = server.partition("#")
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        s.connect((address, int(port or 53))); s.send(query)
+        if not select.select([s], [], [], 2)[0]: raise OSError
+        m = s.recv(4096)
+        _, flags, questions, answers = struct.unpack(">4H", m[:8])
+    except (OSError, struct.error):
+        trouble = "no answer from " + address
+        continue
+    code = flags & 15
+    if code not in (0, 3):
+        trouble = address + " says " + (codes[code] if code < 6 else str(code))
+        continue
+    at, found = 12, False
+    for _ in range(questions): at = text(m, at)[1] + 4
+    for _ in range(answers):
+        at = text(m, at)[1]
+        kind, _, _, length = struct.unpack(">HHIH", m[at:at + 10])
+        at += 10
+        if kind == 33:
+            print(struct.unpack(">H", m[at + 4:at + 6])[0], text(m, at + 6)[0]); found = True
+        at += length
+    if not found: print("!" + address + " says " + codes[code])
+    sys.exit()
+print("!" + trouble)'

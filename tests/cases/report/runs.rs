@@ -110,7 +110,7 @@ pub fn plan(count: usize) -> Plan {
             });
         }
     }
-    Plan { stages }
+    Plan { stages, ..Plan::default() }
 }
 
 /// One server restarted after the other: a plan of batches.
@@ -120,7 +120,32 @@ pub fn rolling_plan() -> Plan {
         steps: BTreeMap::from([(host(n), vec![step("consul-server", "unit consul.service", reason, None)])]),
     };
     let (name, gate) = (StageName("consul-server".into()), Some("consul-raft".into()));
-    Plan { stages: vec![Stage { name, gate, quorum: true, batches: vec![batch(2), batch(3), batch(1)] }] }
+    Plan {
+        stages: vec![Stage { name, gate, quorum: true, batches: vec![batch(2), batch(3), batch(1)] }],
+        ..Plan::default()
+    }
+}
+
+/// A role that two hosts have no more.
+pub fn removal_plan() -> Plan {
+    let diff = "--- a/etc/hosts\n+++ b/etc/hosts\n@@ -1,2 +1 @@\n localhost\n-10.0.0.1 a\n".to_owned();
+    let steps = vec![
+        step("dns", "restore file /etc/hosts", "as before role dns", Some(diff)),
+        step("dns", "remove file /etc/dns.conf", "role dns made it", None),
+        step(
+            "dns",
+            "restore unit dns.service",
+            "running; before role dns it was neither enabled nor running",
+            None,
+        ),
+        step("dns", "undo exec tell resolvconf", "role dns ran it", None),
+        step("dns", "leave package dnsmasq", "packages stay installed", None),
+    ];
+    let batches = vec![Batch { steps: [1, 2].map(|n| (host(n), steps.clone())).into() }];
+    Plan {
+        stages: vec![Stage { name: StageName("remove dns".into()), gate: None, quorum: false, batches }],
+        ..Plan::default()
+    }
 }
 
 /// Some spread between hosts, the same in every run.

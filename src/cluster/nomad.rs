@@ -1,0 +1,320 @@
+//! Nomad: what its agents, and the Consul agents beside them, are asked and what the answers mean.
+//!
+//! Shapes of the answers: Nomad's HTTP API, `/agent` and `/nodes`, the same from 1.1 to 2.0; Consul's
+//! `/agent/health/service`, since 1.3.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{Answer, Answers, Expected, Response, Verdict, raft};
+use crate::inventory::RoleName;
+
+const SELF: &str = "/v1/agent/self";
+/// Answered by the leader, so this is a use of quorum.
+const NODES: &str = "/v1/nodes";
+/// The status says it: 200 passing, 429 warning, 503 critical, 404 not registered.
+const SERVER_SERVICE: &str = "/v1/agent/health/service/name/nomad";
+const CLIENT_SERVICE: &str = "/v1/agent/health/service/name/nomad-client";
+
+pub(super) const SERVER_PATHS: [&str; 3] = [SELF, raft::CONFIGURATION, raft::AUTOPILOT];
+pub(super) const CLIENT_PATHS: [&str; 2] = [SELF, NODES];
+/// What the Consul agent of the host is asked, where Nomad registers there.
+pub(super) const SERVER_CONSUL_PATHS: [&str; 1] = [SERVER_SERVICE];
+pub(super) const CLIENT_CONSUL_PATHS: [&str; 1] = [CLIENT_SERVICE];
+
+#[derive(Deserialize)]
+struct AgentSelf {
+    config: AgentConfig,
+    stats: AgentStats,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AgentConfig {
+    region: String,
+    datacenter: String,
+    node_name: String,
+}
+
+#[derive(Deserialize)]
+struct AgentStats {
+    /// Servers alone have it.
+    raft: Option<raft::Stats>,
+    /// Clients alone have it.
+    client: Option<ClientStats>,
+}
+
+#[derive(Deserialize)]
+struct ClientStats {
+    node_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Node {
+    #[serde(rename = "ID")]
+    id: String,
+    status: String,
+    #[serde(default)]
+    status_description: String,
+    scheduling_eligibility: String,
+    drain: bool,
+}
+
+pub(super) fn http_port(variables: &Map<String, Value>) -> u16 {
+    variables
+        .get("nomad")
+        .and_then(|nomad| nomad["http_port"].as_u64())
+        .and_then(|port| u16::try_from(port).ok())
+        .unwrap_or(4646)
+}
+
+/// Raft data and the node's id lie in the server's part of the data directory.
+pub(super) fn data_dir(variables: &Map<String, Value>) -> String {
+    let folder = variables.get("nomad").and_then(|nomad| nomad["data_dir"].as_str());
+    format!("{}/server", folder.unwrap_or("/opt/nomad/data").trim_end_matches('/'))
+}
+
+/// Whether Nomad registers with a Consul agent of this program's making on the same host; the role's templates decide
+/// in the same way.
+pub(super) fn registers(variables: &Map<String, Value>, roles: &[RoleName]) -> bool {
+    let agent = |role: &RoleName| matches!(role.as_str(), "consul-server" | "consul-client");
+    variables.get("nomad").is_none_or(|nomad| nomad["consul"] != false) && roles.iter().any(agent)
+}
+
+pub(super) fn judge_servers(expected: &Expected, answers: &Answers) -> Verdict {
+    Verdict::of(raft::agree(expected, answers, |_, answer| {
+        let agent: AgentSelf = answer.get(SELF).ok_or("the agent was not asked about itself")?.json()?;
+        raft::follows(agent.stats.raft.as_ref())?;
+        passes(answer, SERVER_SERVICE, "nomad")
+    }))
+}
+
+pub(super) fn judge_clients(expected: &Expected, answers: &Answers) -> Verdict {
+    Verdict::count(expected, answers, "clients ready", |_, answer| is_ready(answer))
+}
+
+fn is_ready(answer: &BTreeMap<&'static str, Response>) -> Result<(), String> {
+    let agent: AgentSelf = answer.get(SELF).ok_or("the agent was not asked about itself")?.json()?;
+    let client = agent.stats.client.ok_or("the agent is no client")?;
+    let response = answer.get(NODES).ok_or("the servers were not asked for their nodes")?;
+    if response.status != 200 {
+        return Err(format!("its agent reaches no server: {}", response.start()));
+    }
+    let nodes: Vec<Node> = response.json()?;
+    let node = nodes.iter().find(|node| node.id == client.node_id).ok_or("not registered yet")?;
+    match node.status.as_str() {
+        "ready" => {}
+        status if node.status_description.is_empty() => return Err(format!("its node is {status}")),
+        status => return Err(format!("its node is {status}: {}", node.status_description)),
+    }
+    if node.drain {
+        return Err("its node is being drained; `nomad node drain -disable` ends that".to_owned());
+    }
+    if node.scheduling_eligibility != "eligible" {
+        return Err("its node is not eligible; `nomad node eligibility -enable` makes it so".to_owned());
+    }
+    passes(answer, CLIENT_SERVICE, "nomad-client")
+}
+
+/// The service passes its checks on the host's Consul agent, if that was asked.
+fn passes(
+    answer: &BTreeMap<&'static str, Response>,
+    path: &'static str,
+    service: &str,
+) -> Result<(), String> {
+    match answer.get(path) {
+        None => Ok(()),
+        Some(response) => match response.status {
+            200 => Ok(()),
+            404 => Err(format!("the service `{service}` is not in Consul yet")),
+            429 => Err(format!("the service `{service}` has warnings in Consul")),
+            503 => Err(format!("the service `{service}` is not passing in Consul yet")),
+            status => Err(format!("Consul says {status} of the service `{service}`: {}", response.start())),
+        },
+    }
+}
+
+pub(super) fn is_ready_client(answer: &Answer) -> bool {
+    answer.as_ref().is_ok_and(|answer| is_ready(answer).is_ok())
+}
+
+/// Region, node and peers of a running agent, for a message.
+pub(super) fn describe(answer: &Answer) -> Option<String> {
+    let agent: AgentSelf = answer.as_ref().ok()?.get(SELF)?.json().ok()?;
+    Some(format!(
+        "a running Nomad agent `{}` of region `{}`, datacenter `{}`, peers: {}",
+        agent.config.node_name,
+        agent.config.region,
+        agent.config.datacenter,
+        raft::list(answer)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use serde_json::json;
+
+    use super::super::Gate;
+    use super::*;
+    use crate::inventory::HostName;
+
+    fn host(number: u8) -> HostName {
+        HostName::parse(format!("node-{number}")).unwrap()
+    }
+
+    fn response(status: u16, body: &Value) -> Response {
+        Response { status, body: body.to_string().into_bytes() }
+    }
+
+    fn expected() -> Expected {
+        Expected {
+            members: (1..=3).map(|n| (host(n), IpAddr::from([10, 0, 0, n]))).collect(),
+            asked: (1..=3).map(host).collect(),
+            missing: 0,
+        }
+    }
+
+    /// A server as Nomad 1.1 describes it; the second leads.
+    fn server(number: u8) -> BTreeMap<&'static str, Response> {
+        let address = |n: u8| format!("10.0.0.{n}:4647");
+        let peer = |n: u8| {
+            json!({"ID": format!("id-{n}"), "Node": format!("node-{n}.global"), "Address": address(n),
+                   "Leader": n == 2, "Voter": true, "RaftProtocol": "3"})
+        };
+        let health = |n: u8| {
+            json!({"ID": format!("id-{n}"), "Name": format!("node-{n}.global"), "Address": address(n),
+                   "SerfStatus": "alive", "Healthy": true, "Voter": true, "Leader": n == 2})
+        };
+        let state = if number == 2 { "Leader" } else { "Follower" };
+        BTreeMap::from([
+            (
+                SELF,
+                response(
+                    200,
+                    &json!({
+                        "config": {"Region": "global", "Datacenter": "dc1", "NodeName": format!("node-{number}")},
+                        "stats": {"raft": {"state": state, "applied_index": "40", "commit_index": "40", "last_contact": "12ms"}},
+                    }),
+                ),
+            ),
+            (
+                raft::CONFIGURATION,
+                response(200, &json!({"Index": 0, "Servers": [peer(1), peer(2), peer(3)]})),
+            ),
+            (
+                raft::AUTOPILOT,
+                response(
+                    200,
+                    &json!({
+                        "Healthy": true, "FailureTolerance": 1, "Servers": [health(1), health(2), health(3)],
+                    }),
+                ),
+            ),
+            (SERVER_SERVICE, response(200, &json!([]))),
+        ])
+    }
+
+    /// The verdict when node-1 answers otherwise at one path.
+    fn judged(path: &'static str, other: Option<Response>) -> Verdict {
+        let mut answers: Answers = (1..=3).map(|n| (host(n), Ok(server(n)))).collect();
+        let first = answers.get_mut(&host(1)).unwrap().as_mut().unwrap();
+        match other {
+            Some(other) => drop(first.insert(path, other)),
+            None => drop(first.remove(path)),
+        }
+        judge_servers(&expected(), &answers)
+    }
+
+    fn not_yet(reason: &str) -> Verdict {
+        Verdict::NotYet { reason: reason.to_owned() }
+    }
+
+    #[test]
+    fn servers_and_every_way_they_are_not_there_yet() {
+        let met = Verdict::Met { detail: "3 of 3 voters, leader node-2.global".to_owned() };
+        assert_eq!(judged(SERVER_SERVICE, Some(response(200, &json!([])))), met);
+        // Where Nomad does not register, nobody is asked.
+        assert_eq!(judged(SERVER_SERVICE, None), met);
+        let alone = json!({"Servers": null, "Index": 0});
+        for (path, other, reason) in [
+            (
+                SERVER_SERVICE,
+                response(503, &json!([])),
+                "node-1: the service `nomad` is not passing in Consul yet",
+            ),
+            (SERVER_SERVICE, response(404, &json!([])), "node-1: the service `nomad` is not in Consul yet"),
+            (
+                raft::AUTOPILOT,
+                response(429, &json!({"Healthy": false, "FailureTolerance": 0, "Servers": null})),
+                "node-1: autopilot has not looked yet",
+            ),
+            (
+                raft::CONFIGURATION,
+                response(200, &alone),
+                "node-1 and node-2 see different peers: none and 10.0.0.1:4647 10.0.0.2:4647 10.0.0.3:4647",
+            ),
+        ] {
+            assert_eq!(judged(path, Some(other)), not_yet(reason));
+        }
+    }
+
+    #[test]
+    fn clients_are_ready_eligible_and_registered() {
+        let node = |changes: &[(&str, Value)]| {
+            let mut node = json!({"ID": "n1", "Name": "node-1", "Status": "ready", "StatusDescription": "",
+                "SchedulingEligibility": "eligible", "Drain": false});
+            for (key, value) in changes {
+                node[*key] = value.clone();
+            }
+            node
+        };
+        let judge = |nodes: Value, service: u16| {
+            let answer = BTreeMap::from([
+                (
+                    SELF,
+                    response(
+                        200,
+                        &json!({
+                            "config": {"Region": "global", "Datacenter": "dc1", "NodeName": "node-1"},
+                            "stats": {"client": {"node_id": "n1"}},
+                        }),
+                    ),
+                ),
+                (NODES, response(200, &nodes)),
+                (CLIENT_SERVICE, response(service, &json!([]))),
+            ]);
+            is_ready(&answer)
+        };
+        assert_eq!(judge(json!([node(&[])]), 200), Ok(()));
+        for (nodes, service, reason) in [
+            (json!([]), 200, "not registered yet"),
+            (json!([node(&[("ID", json!("n2"))])]), 200, "not registered yet"),
+            (json!([node(&[("Status", json!("initializing"))])]), 200, "its node is initializing"),
+            (json!([node(&[("Drain", json!(true))])]), 200, "drained"),
+            (json!([node(&[("SchedulingEligibility", json!("ineligible"))])]), 200, "not eligible"),
+            (json!([node(&[])]), 503, "`nomad-client` is not passing"),
+        ] {
+            let said = judge(nodes, service).unwrap_err();
+            assert!(said.contains(reason), "`{reason}` is not in `{said}`");
+        }
+    }
+
+    #[test]
+    fn consul_is_asked_on_its_own_port_where_it_runs() {
+        let Value::Object(variables) = json!({"nomad": {"http_port": 14646}, "consul": {"http_port": 18500}})
+        else {
+            unreachable!("an object literal")
+        };
+        let ports = |roles: &[&str]| -> Vec<u16> {
+            let roles: Vec<RoleName> = roles.iter().map(|role| RoleName::parse(*role).unwrap()).collect();
+            Gate::NomadServers.questions(&variables, &roles).iter().map(|question| question.port).collect()
+        };
+        assert_eq!(ports(&["nomad-server", "consul-client"]), [14646, 14646, 14646, 18500]);
+        assert_eq!(ports(&["nomad-server"]), [14646; 3]);
+    }
+}

@@ -1,0 +1,208 @@
+//! Servers that elect one of them: what Consul and Nomad say of raft in the same words.
+//!
+//! Shapes of the answers: `/v1/operator/raft/configuration` and `/v1/operator/autopilot/health` of either HTTP API;
+//! the same in Consul from 1.8 and in Nomad from 1.1. A server is known by its address, for the products give it
+//! different names.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+
+use super::quorum::{self, Peer};
+use super::{Answer, Answers, Expected, Response};
+use crate::inventory::HostName;
+use crate::plan::Situation;
+
+/// `stale`: each server answers from its own state instead of passing the question to the leader.
+pub(super) const CONFIGURATION: &str = "/v1/operator/raft/configuration?stale";
+/// 200 when healthy, 429 when not, the same JSON both times; 500 without a leader.
+pub(super) const AUTOPILOT: &str = "/v1/operator/autopilot/health";
+
+/// Autopilot's own measure of a healthy server, `max_trailing_logs`.
+const MAX_BEHIND: u64 = 250;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Configuration {
+    /// Null on a Nomad server that knows nobody yet.
+    servers: Option<Vec<Server>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Server {
+    #[serde(rename = "ID")]
+    id: String,
+    node: String,
+    address: String,
+    leader: bool,
+    voter: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Autopilot {
+    healthy: bool,
+    failure_tolerance: usize,
+    /// Null until autopilot has looked for the first time.
+    servers: Option<Vec<AutopilotServer>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AutopilotServer {
+    address: String,
+    serf_status: String,
+    healthy: bool,
+}
+
+/// Raft as one server lives it, out of what its agent says of itself. All values are texts.
+#[derive(Deserialize)]
+pub(super) struct Stats {
+    /// `Leader`, `Follower` or `Candidate`.
+    state: String,
+    applied_index: String,
+    commit_index: String,
+    /// `never` on a follower that has heard no leader yet; `0` on the leader.
+    last_contact: String,
+}
+
+/// The raft configuration that all servers agree on, with every host that was asked content with it. `special` is
+/// what a product asks of one server's answer besides.
+pub(super) fn agree(
+    expected: &Expected,
+    answers: &Answers,
+    special: impl Fn(&HostName, &BTreeMap<&'static str, Response>) -> Result<(), String>,
+) -> Result<String, String> {
+    let mut views = BTreeMap::new();
+    for host in &expected.asked {
+        let answer = answers.get(host).ok_or_else(|| format!("{host} was not asked"))?;
+        views.insert(host.clone(), peers(answer).map_err(|reason| format!("{host}: {reason}"))?);
+    }
+    let peers = quorum::agree(&expected.members, &views)?;
+    let voters = peers.iter().filter(|peer| peer.voter).count();
+    // Every server relays autopilot's question to the leader; asking all of them shows that each can.
+    for host in views.keys() {
+        let answer = answers[host].as_ref().map_err(Clone::clone)?;
+        autopilot_is_content(expected, answer).map_err(|reason| format!("{host}: {reason}"))?;
+        special(host, answer).map_err(|reason| format!("{host}: {reason}"))?;
+    }
+    let leader = peers.iter().find(|peer| peer.leader).map_or("none", |peer| peer.node.as_str());
+    Ok(format!("{voters} of {} voters, leader {leader}", expected.members.len()))
+}
+
+/// The server itself takes part in raft and keeps up. Autopilot looks every two seconds only, so it
+/// still praises a server that was restarted a moment ago.
+pub(super) fn follows(stats: Option<&Stats>) -> Result<(), String> {
+    let raft = stats.ok_or("the agent is no server")?;
+    let index = |text: &str| text.parse::<u64>().unwrap_or(0);
+    let behind = index(&raft.commit_index).saturating_sub(index(&raft.applied_index));
+    match raft.state.as_str() {
+        "Leader" | "Follower" if behind > MAX_BEHIND => {
+            Err(format!("{behind} log entries behind what it knows to be committed"))
+        }
+        "Leader" => Ok(()),
+        "Follower" if raft.last_contact == "never" => Err("it has not heard from the leader yet".to_owned()),
+        "Follower" => Ok(()),
+        state => Err(format!("it is a {}", state.to_lowercase())),
+    }
+}
+
+fn autopilot_is_content(
+    expected: &Expected,
+    answer: &BTreeMap<&'static str, Response>,
+) -> Result<(), String> {
+    let response = answer.get(AUTOPILOT).ok_or("autopilot was not asked")?;
+    let autopilot: Autopilot = response.json().map_err(|error| format!("autopilot: {error}"))?;
+    let servers = autopilot.servers.ok_or("autopilot has not looked yet")?;
+    for (host, ip) in expected.members.iter().filter(|(host, _)| expected.asked.contains(*host)) {
+        let is_it = |server: &&AutopilotServer| {
+            server.address.parse::<SocketAddr>().is_ok_and(|address| address.ip() == *ip)
+        };
+        match servers.iter().find(is_it) {
+            Some(server) if server.healthy => {}
+            Some(server) => {
+                return Err(format!("autopilot calls {host} unhealthy (gossip says {})", server.serf_status));
+            }
+            None => return Err(format!("autopilot does not know {host} yet")),
+        }
+    }
+    let wanted = quorum::tolerance(expected.members.len()).saturating_sub(expected.missing);
+    if autopilot.failure_tolerance < wanted {
+        return Err(format!("failure tolerance {}, {wanted} expected", autopilot.failure_tolerance));
+    }
+    if !autopilot.healthy && expected.missing == 0 {
+        return Err("autopilot is not healthy".to_owned());
+    }
+    Ok(())
+}
+
+pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
+    let answer = answer.as_ref().map_err(Clone::clone)?;
+    let response = answer.get(CONFIGURATION).ok_or("the raft configuration was not asked")?;
+    let configuration: Configuration =
+        response.json().map_err(|error| format!("no raft configuration: {error}"))?;
+    configuration
+        .servers
+        .unwrap_or_default()
+        .into_iter()
+        .map(|server| {
+            let address = server
+                .address
+                .parse()
+                .map_err(|_| format!("peer {} has the address `{}`", server.node, server.address))?;
+            Ok(Peer { id: server.id, node: server.node, address, leader: server.leader, voter: server.voter })
+        })
+        .collect()
+}
+
+pub(super) fn situation(expected: &Expected, answers: &Answers) -> Situation {
+    let led = answers.iter().find_map(|(host, answer)| {
+        let peers = peers(answer).ok()?;
+        peers.iter().any(|peer| peer.leader).then_some((host, peers))
+    });
+    let Some((host, peers)) = led else { return Situation::default() };
+    let named = |peer: &Peer| {
+        expected.members.iter().find(|(_, ip)| **ip == peer.address.ip()).map(|(host, _)| host.clone())
+    };
+    let tolerance = answers[host]
+        .as_ref()
+        .ok()
+        .and_then(|answer| answer.get(AUTOPILOT)?.json::<Autopilot>().ok())
+        .map_or(0, |autopilot| autopilot.failure_tolerance);
+    Situation {
+        members: peers.iter().filter_map(named).collect(),
+        leader: peers.iter().find(|peer| peer.leader).and_then(named),
+        failure_tolerance: tolerance,
+    }
+}
+
+/// The peers as a table, under the label of the product, and the command that shows them on a host.
+pub(super) fn notes(label: &str, command: &str, expected: &Expected, answers: &Answers) -> Vec<String> {
+    let found = answers.values().find_map(|answer| peers(answer).ok().filter(|peers| !peers.is_empty()));
+    let Some(mut peers) = found else { return Vec::new() };
+    peers.sort_by(|one, other| one.node.cmp(&other.node));
+    let width = peers.iter().map(|peer| peer.node.len()).max().unwrap_or(0);
+    let mut notes: Vec<String> = peers
+        .iter()
+        .enumerate()
+        .map(|(index, peer)| {
+            let label = if index == 0 { format!("{label}: ") } else { String::new() };
+            let state = if peer.leader { "leader" } else { "follower" };
+            let voter = if peer.voter { "voter" } else { "non-voter" };
+            format!("{label}{:width$}  {:21}  {state:8}  {voter}", peer.node, peer.address)
+        })
+        .collect();
+    if let Some(host) = expected.members.keys().next() {
+        notes.push(format!("see: `{command}` on any server, for example {host}"));
+    }
+    notes
+}
+
+/// The peers in one line, for a message.
+pub(super) fn list(answer: &Answer) -> String {
+    let peers = peers(answer).unwrap_or_default();
+    let list: Vec<String> = peers.iter().map(|peer| format!("{} ({})", peer.node, peer.address)).collect();
+    if list.is_empty() { "none".to_owned() } else { list.join(", ") }
+}

@@ -1,0 +1,338 @@
+//! The jobs of the inventory: parsed and planned by Nomad itself, submitted with the index that the plan saw, and waited
+//! for.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, Url};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::api::Socket;
+use super::members::members;
+use super::{EngineError, Fleet, Options, Outcome, Stop, elapsed_ms};
+use crate::cluster::Gate;
+use crate::inventory::HostName;
+use crate::jobs::{Action, Body, Job, JobPlan, Progress, Status, Trouble};
+use crate::plan::{Seen, StageName};
+use crate::report::{Event, Events};
+use crate::roles::Wanted;
+
+/// How long one request may take: the scheduler plans before it answers.
+const REQUEST: Duration = Duration::from_secs(30);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes at the end of a task's log that are read, and lines of them that are shown.
+const LOG_BYTES: &str = "4000";
+const LOG_LINES: usize = 10;
+
+/// What Nomad says of the jobs before anything is changed.
+pub(super) struct Jobs {
+    pub plans: Vec<JobPlan>,
+    /// The first job that Nomad has as wanted and that is not well.
+    pub unwell: Option<String>,
+}
+
+/// A server's API.
+struct Nomad {
+    host: HostName,
+    socket: Socket,
+}
+
+/// Asks a server of the living cluster what submitting each job would do. Where none leads yet, that is for later.
+///
+/// # Errors
+/// Every job that Nomad cannot parse or plan, in its own words.
+pub(super) async fn plan(
+    fleet: &Fleet,
+    wanted: &Wanted,
+    seen: &Seen,
+    options: &Options,
+) -> Result<Jobs, EngineError> {
+    let mut jobs = Jobs { plans: Vec::new(), unwell: None };
+    if wanted.jobs.is_empty() || !concerns_servers(wanted, options) {
+        return Ok(jobs);
+    }
+    let stands = seen.situations.get(Gate::NomadServers.name()).is_some_and(|now| now.leader.is_some());
+    let nomad = if stands { Nomad::open(fleet, wanted, seen).await } else { None };
+    let Some(nomad) = nomad else {
+        jobs.plans = wanted.jobs.iter().map(JobPlan::later).collect();
+        return Ok(jobs);
+    };
+    let mut errors = Vec::new();
+    for job in &wanted.jobs {
+        match nomad.plan(job).await {
+            Ok(plan) => {
+                if plan.action == Action::None
+                    && let Some(reason) = nomad.trouble(&plan).await
+                {
+                    jobs.unwell = jobs.unwell.or(Some(format!("job {}: {reason}", plan.name())));
+                }
+                jobs.plans.push(plan);
+            }
+            Err(message) => errors.push((job.source.clone(), message)),
+        }
+    }
+    if errors.is_empty() { Ok(jobs) } else { Err(EngineError::Jobs(errors)) }
+}
+
+/// With `--limit` and no server among its hosts, jobs are left alone.
+fn concerns_servers(wanted: &Wanted, options: &Options) -> bool {
+    let mut gates = members(wanted).into_iter();
+    let servers = gates.find(|members| members.gate == Gate::NomadServers);
+    servers.is_some_and(|servers| servers.names().iter().any(|host| options.hosts.contains(host)))
+}
+
+/// Submits what differs and waits until every job is well.
+#[allow(clippy::too_many_arguments, reason = "each is a different thing, and one caller has them all")]
+pub(super) async fn run(
+    fleet: &Fleet,
+    wanted: &Wanted,
+    seen: &Seen,
+    plans: Vec<JobPlan>,
+    options: &Options,
+    events: &Events,
+    stop: &Stop,
+    outcome: &mut Outcome,
+) {
+    let started = Instant::now();
+    let stage = StageName("jobs".to_owned());
+    let Some(nomad) = Nomad::open(fleet, wanted, seen).await else {
+        outcome.unhealthy =
+            Some("jobs: no Nomad server can be asked; does its sshd forbid forwarding?".to_owned());
+        return;
+    };
+    let hosts = vec![nomad.host.clone()];
+    events.send(Event::StageStarted { stage: stage.clone(), hosts, steps: 0 });
+    let mut submitted = Vec::new();
+    for (plan, job) in plans.into_iter().zip(&wanted.jobs) {
+        let result = match plan.action {
+            Action::Later => nomad.plan(job).await,
+            _ => Ok(plan),
+        };
+        let result = match result {
+            Ok(plan) => nomad.submit(&plan).await.map(|()| plan),
+            Err(message) => Err(message),
+        };
+        match result {
+            Ok(plan) => submitted.push(plan),
+            Err(reason) => {
+                let gate = format!("job {}", job.source);
+                outcome.unhealthy.get_or_insert(format!("{gate}: {reason}"));
+                let elapsed_ms = elapsed_ms(started);
+                events.send(Event::GateFailed { gate, reason, output: String::new(), elapsed_ms });
+            }
+        }
+    }
+    for plan in &submitted {
+        for message in &plan.warnings {
+            let message = format!("job {}: {message}", plan.name());
+            events.send(Event::Warning { host: None, message });
+        }
+        if let Err(reason) = nomad.wait(plan, options, events, stop).await {
+            outcome.unhealthy.get_or_insert(format!("job {}: {reason}", plan.name()));
+        }
+    }
+    events.send(Event::StageFinished { stage, elapsed_ms: elapsed_ms(started) });
+}
+
+impl Nomad {
+    /// The leader's host before others.
+    async fn open(fleet: &Fleet, wanted: &Wanted, seen: &Seen) -> Option<Self> {
+        let servers = members(wanted).into_iter().find(|members| members.gate == Gate::NomadServers)?;
+        let leader = seen.situations.get(Gate::NomadServers.name()).and_then(|now| now.leader.as_ref());
+        let mut hosts: Vec<_> = servers.hosts.iter().map(|(host, _)| *host).collect();
+        hosts.sort_by_key(|host| Some(&host.host.name) != leader);
+        for host in hosts {
+            let name = &host.host.name;
+            let Some(connection) = fleet.connections.get(name) else { continue };
+            let port = Gate::NomadServers.questions(&host.variables, &host.host.roles).first()?.port;
+            if let Some(socket) = Socket::open(connection, port, REQUEST).await {
+                return Some(Self { host: name.clone(), socket });
+            }
+        }
+        None
+    }
+
+    fn http(&self) -> &Client {
+        &self.socket.http
+    }
+
+    /// The job as Nomad understands it, and what submitting it would do.
+    async fn plan(&self, job: &Job) -> Result<JobPlan, String> {
+        let parsed: Value = match &job.body {
+            Body::Json(job) => job.clone(),
+            Body::Hcl(text) => {
+                let request = json!({ "JobHCL": text, "Canonicalize": true });
+                let parsed = self.post(url(&["jobs", "parse"], None), &request).await;
+                parsed.map_err(|reason| format!("Nomad cannot parse it: {reason}"))?
+            }
+        };
+        let id = parsed["ID"].as_str().ok_or("it has no `ID`")?;
+        let address = url(&["job", id, "plan"], parsed["Namespace"].as_str());
+        let planned = self.post(address, &json!({ "Job": parsed, "Diff": true })).await;
+        let planned = planned.map_err(|reason| format!("Nomad cannot plan it: {reason}"))?;
+        Ok(JobPlan::of(job, parsed, &planned))
+    }
+
+    async fn submit(&self, plan: &JobPlan) -> Result<(), String> {
+        let Some(submission) = plan.submission.as_ref().filter(|_| plan.is_change()) else { return Ok(()) };
+        let request = json!({
+            "Job": submission.job, "EnforceIndex": true, "JobModifyIndex": submission.index,
+        });
+        let address = url(&["jobs"], submission.job["Namespace"].as_str());
+        match self.post::<Value>(address, &request).await {
+            Ok(_) => Ok(()),
+            // Nomad has no code for it.
+            Err(reason) if reason.contains("Enforcing job modify index") => Err(format!(
+                "somebody changed it since it was planned ({reason}); nothing was submitted, plan again"
+            )),
+            Err(reason) => Err(format!("Nomad refuses it: {reason}")),
+        }
+    }
+
+    async fn status(&self, plan: &JobPlan) -> Result<Status, String> {
+        let namespace = plan.submission.as_ref().and_then(|submission| submission.job["Namespace"].as_str());
+        let of = |part: &'static str| {
+            let words = ["job", plan.name(), part];
+            url(if part.is_empty() { &words[..2] } else { &words }, namespace)
+        };
+        Ok(Status {
+            job: self.get(of("")).await?,
+            evaluations: self.get::<Option<_>>(of("evaluations")).await?.unwrap_or_default(),
+            deployment: self.get(of("deployment")).await?,
+            allocations: self.get::<Option<_>>(of("allocations")).await?.unwrap_or_default(),
+        })
+    }
+
+    /// Why a job that should be well is not.
+    async fn trouble(&self, plan: &JobPlan) -> Option<String> {
+        match self.status(plan).await.map(|status| status.progress()) {
+            Ok(Progress::Done(_)) => None,
+            Ok(Progress::Waiting(reason) | Progress::Failed(reason)) | Err(reason) => Some(reason),
+        }
+    }
+
+    async fn wait(
+        &self,
+        plan: &JobPlan,
+        options: &Options,
+        events: &Events,
+        stop: &Stop,
+    ) -> Result<(), String> {
+        let started = Instant::now();
+        let gate = format!("job {}", plan.name());
+        let mut last = String::new();
+        // Of the newest task in trouble. Read at once: a node that is short of space soon removes what has ended.
+        let mut words = Ok(String::new());
+        let mut heard = Vec::new();
+        loop {
+            let status = self.status(plan).await;
+            let troubled = status.as_ref().map_or_else(|_| Vec::new(), Status::troubled);
+            if !troubled.is_empty() && (words.is_err() || troubled != heard) {
+                match self.last_words(&troubled).await {
+                    // What was heard of one before says more than that there is nothing to hear.
+                    Err(_) if words.as_ref().is_ok_and(|words| !words.is_empty()) => {}
+                    now => words = now,
+                }
+                heard = troubled;
+            }
+            let (reason, over) = match status.as_ref().map(Status::progress) {
+                Ok(Progress::Done(detail)) => {
+                    events.send(Event::GateMet { gate, detail, elapsed_ms: elapsed_ms(started) });
+                    return Ok(());
+                }
+                Ok(Progress::Waiting(reason)) => (reason, false),
+                Ok(Progress::Failed(reason)) => (reason, true),
+                Err(reason) => (reason.clone(), false),
+            };
+            let late = started.elapsed() > options.timeout;
+            if over || late || stop.requested() {
+                let why = if late && !over {
+                    format!(" after {}s", options.timeout.as_secs())
+                } else {
+                    String::new()
+                };
+                let (Ok(output) | Err(output)) = words;
+                let (reason, elapsed_ms) = (format!("{reason}{why}"), elapsed_ms(started));
+                events.send(Event::GateFailed { gate, reason: reason.clone(), output, elapsed_ms });
+                return Err(reason);
+            }
+            if reason != last {
+                events.send(Event::GateWaiting { gate: gate.clone(), reason: reason.clone() });
+                last = reason;
+            }
+            tokio::time::sleep((started.elapsed() / 8).clamp(FIRST_PAUSE, LONGEST_PAUSE)).await;
+        }
+    }
+
+    /// The newest of these tasks that has written a log, with the log's last lines; otherwise why there is none.
+    async fn last_words(&self, troubled: &[Trouble]) -> Result<String, String> {
+        let mut why = "it has written no log".to_owned();
+        for trouble in troubled {
+            for kind in ["stderr", "stdout"] {
+                match self.log(trouble, kind).await {
+                    Ok(text) if text.trim().is_empty() => {}
+                    Ok(text) => {
+                        let lines: Vec<&str> = text.trim_end().lines().collect();
+                        let shown = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+                        let allocation = trouble.allocation.get(..8).unwrap_or(&trouble.allocation);
+                        return Ok(format!(
+                            "{}\n{kind} of allocation {allocation}:\n{shown}",
+                            trouble.reason
+                        ));
+                    }
+                    Err(reason) => why = format!("its log cannot be read: {reason}"),
+                }
+            }
+        }
+        Err(troubled.first().map_or(String::new(), |newest| format!("{}\n{why}", newest.reason)))
+    }
+
+    /// The end of what a task has written.
+    async fn log(&self, trouble: &Trouble, kind: &str) -> Result<String, String> {
+        let mut address = url(&["client", "fs", "logs", &trouble.allocation], None);
+        address
+            .query_pairs_mut()
+            .append_pair("task", &trouble.task)
+            .append_pair("type", kind)
+            .append_pair("plain", "true")
+            .append_pair("origin", "end")
+            .append_pair("offset", LOG_BYTES);
+        text(self.http().get(address).send().await).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, address: Url) -> Result<T, String> {
+        answer(self.http().get(address).send().await).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, address: Url, body: &Value) -> Result<T, String> {
+        answer(self.http().post(address).json(body).send().await).await
+    }
+}
+
+/// The answer's JSON, or what Nomad says instead.
+async fn answer<T: DeserializeOwned>(response: reqwest::Result<reqwest::Response>) -> Result<T, String> {
+    serde_json::from_str(&text(response).await?)
+        .map_err(|error| format!("its answer is not understood: {error}"))
+}
+
+async fn text(response: reqwest::Result<reqwest::Response>) -> Result<String, String> {
+    let silent = |error: reqwest::Error| match error.is_timeout() {
+        true => "its server does not answer in time".to_owned(),
+        false => "its server does not answer".to_owned(),
+    };
+    let response = response.map_err(silent)?;
+    let status = response.status();
+    let body = response.text().await.map_err(silent)?;
+    if status.is_success() { Ok(body) } else { Err(body.trim().to_owned()) }
+}
+
+/// The name is not looked up: the socket decides where this goes.
+fn url(words: &[&str], namespace: Option<&str>) -> Url {
+    let mut url = Url::parse("http://localhost/v1").expect("a literal address");
+    url.path_segments_mut().expect("http has a path").extend(words);
+    if let Some(namespace) = namespace.filter(|name| !name.is_empty()) {
+        url.query_pairs_mut().append_pair("namespace", namespace);
+    }
+    url
+}

@@ -1,0 +1,146 @@
+//! Real uses of what the roles set up: judged from the observe script, and asked after changes until they are right.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+
+use super::{Fleet, Options, Stop, elapsed_ms};
+use crate::inventory::HostName;
+use crate::plan::{Seen, StepId};
+use crate::report::{Event, Events};
+use crate::roles::{Proof, Proven, Wanted};
+use crate::script::{Nonce, Observation, Script};
+use crate::ssh::Connection;
+
+/// Each round is a script on every host that is not right yet.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The uses of one role on one host.
+struct Asked<'w> {
+    host: &'w HostName,
+    proofs: Vec<(StepId, &'w Proof)>,
+}
+
+impl Asked<'_> {
+    /// The first that is not right, named with its host.
+    fn wrong(&self, said: &Observation) -> Option<String> {
+        self.proofs.iter().find_map(|(id, proof)| match proof.judge(&said.of(&id.0)) {
+            Proven::Wrong(reason) => Some(format!("{}: {reason}", self.host)),
+            Proven::Right | Proven::NotAsked => None,
+        })
+    }
+}
+
+/// By role in order of activation, for the hosts that `take` lets through.
+fn asked<'w>(
+    wanted: &'w Wanted,
+    take: impl Fn(&HostName, &StepId, &Proof) -> bool,
+) -> Vec<(&'w str, Vec<Asked<'w>>)> {
+    let of_role = |name: &'w str| {
+        let of_host = wanted.hosts.iter().filter_map(|host| {
+            let role = host.roles.iter().find(|role| role.name.as_str() == name)?;
+            let host = &host.host.name;
+            let proofs = role.proofs.iter().map(|wanted| (wanted.proof.id(name), &wanted.proof));
+            let proofs: Vec<_> = proofs.filter(|(id, proof)| take(host, id, proof)).collect();
+            (!proofs.is_empty()).then_some(Asked { host, proofs })
+        });
+        (name, of_host.collect::<Vec<_>>())
+    };
+    let roles = wanted.order.iter().map(|name| of_role(name.as_str()));
+    roles.filter(|(_, hosts)| !hosts.is_empty()).collect()
+}
+
+/// The first use that the observe script found wrong on a host that had been set up.
+pub(super) fn unproven(wanted: &Wanted, seen: &Seen) -> Option<String> {
+    let here = |host: &HostName, _: &StepId, proof: &Proof| seen.hosts.contains_key(host) && !proof.as_before;
+    asked(wanted, here).into_iter().find_map(|(role, hosts)| {
+        let wrong = hosts.iter().find_map(|asked| asked.wrong(&seen.hosts[asked.host].observation))?;
+        Some(format!("{role}: {wrong}"))
+    })
+}
+
+/// Asks all hosts that take part until everything is right or the time is over: one session a host and round.
+///
+/// # Errors
+/// The role and the first thing that is not right.
+pub(super) async fn verify(
+    fleet: &Fleet,
+    wanted: &Wanted,
+    seen: &Seen,
+    options: &Options,
+    events: &Events,
+    stop: &Stop,
+) -> Result<(), String> {
+    let take = |host: &HostName, id: &StepId, proof: &Proof| {
+        let before = seen.hosts.get(host).map(|seen| proof.judge(&seen.observation.of(&id.0)));
+        let skip = proof.as_before && !matches!(before, Some(Proven::Right));
+        fleet.connections.contains_key(host) && !skip
+    };
+    for (role, hosts) in asked(wanted, take) {
+        wait(fleet, role, &hosts, options, events, stop).await?;
+    }
+    Ok(())
+}
+
+async fn wait(
+    fleet: &Fleet,
+    role: &str,
+    hosts: &[Asked<'_>],
+    options: &Options,
+    events: &Events,
+    stop: &Stop,
+) -> Result<(), String> {
+    let started = Instant::now();
+    let gate = format!("{role} in use");
+    let mut left: BTreeSet<usize> = (0..hosts.len()).collect();
+    let mut last = String::new();
+    loop {
+        let asking = left.iter().filter_map(|at| {
+            let asked = &hosts[*at];
+            let connection = fleet.connections.get(asked.host)?;
+            Some(async move { (*at, ask(connection, asked, options).await) })
+        });
+        let wrong: BTreeMap<usize, String> =
+            join_all(asking).await.into_iter().filter_map(|(at, answer)| Some((at, answer.err()?))).collect();
+        left = wrong.keys().copied().collect();
+        let Some(reason) = wrong.into_values().next() else {
+            let (uses, count) = (hosts.iter().map(|asked| asked.proofs.len()).sum::<usize>(), hosts.len());
+            let plural = if count == 1 { "host" } else { "hosts" };
+            let detail = format!("{uses} uses on {count} {plural}");
+            events.send(Event::GateMet { gate, detail, elapsed_ms: elapsed_ms(started) });
+            return Ok(());
+        };
+        if reason != last {
+            events.send(Event::GateWaiting { gate: gate.clone(), reason: reason.clone() });
+            last = reason;
+        }
+        let pause = (started.elapsed() / 8).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        let over = started.elapsed() + pause > options.timeout;
+        if over || stop.requested() {
+            let why = if over { format!(" after {}s", options.timeout.as_secs()) } else { String::new() };
+            events.send(Event::GateFailed {
+                gate: gate.clone(),
+                reason: format!("{last}{why}"),
+                output: String::new(),
+                elapsed_ms: elapsed_ms(started),
+            });
+            return Err(format!("{role}: {last}"));
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// One session: the first thing that is not right.
+async fn ask(connection: &Connection, asked: &Asked<'_>, options: &Options) -> Result<(), String> {
+    let probes = asked.proofs.iter().map(|(id, proof)| Ok((id.clone(), proof.probe(true)?)));
+    let probes: Result<Vec<_>, crate::script::NulInArgument> = probes.collect();
+    let probes = probes.map_err(|error| format!("{}: {error}", asked.host))?;
+    let script = Script::ask(&Nonce::random(), &probes);
+    let records = connection
+        .run(&script, options.timeout, |_| ())
+        .await
+        .map_err(|error| format!("{}: {error}", asked.host))?;
+    asked.wrong(&Observation::new(&records)).map_or(Ok(()), Err)
+}

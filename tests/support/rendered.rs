@@ -1,0 +1,72 @@
+//! What the roles of an inventory's host render, without any host.
+
+use std::collections::BTreeMap;
+
+use bootstrap::facts::{Facts, Init, Resolver};
+use bootstrap::inventory::HostName;
+use bootstrap::roles::{ClusterAddresses, RoleSet, Wanted, load_inventory};
+
+pub fn facts() -> Facts {
+    Facts {
+        os_id: "debian".into(),
+        os_version: "12".into(),
+        os_name: "Debian GNU/Linux 12".into(),
+        arch: "x86_64".into(),
+        hostname: "node-1".into(),
+        machine_id: "0123456789abcdef0123456789abcdef".into(),
+        kernel: "6.1.0".into(),
+        addresses: vec![("eth0".into(), "10.0.0.11".parse().unwrap())],
+        ssh_server_address: None,
+        epoch: 1_700_000_000,
+        epoch_ms: 1_700_000_000_000,
+        clock_step_ms: 1,
+        disk_free_kib: BTreeMap::new(),
+        package_manager: None,
+        init: Init::Systemd,
+        user: "root".into(),
+        resolver: Resolver::default(),
+        resolv_conf_fixed: None,
+        resolver_writers: Vec::new(),
+        cgroup_version: 2,
+    }
+}
+
+/// Every file that a host's roles want, by path.
+pub fn files(inventory: &str, host: &str) -> BTreeMap<String, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("inventory.yaml");
+    std::fs::write(&path, inventory).unwrap();
+    let roles = RoleSet::embedded().unwrap();
+    let (inventory, _) = load_inventory(&path, &roles, None).unwrap_or_else(|problems| {
+        panic!("{}", problems.iter().map(|problem| problem.render(false)).collect::<String>())
+    });
+    let key = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=".to_owned();
+    let names = ["consul.gossip_key", "nomad.gossip_key"];
+    let generated = names.map(|name| (name.to_owned(), key.clone())).into();
+    let wanted = Wanted::new(&inventory, &roles, &generated).unwrap();
+    let addresses: ClusterAddresses =
+        inventory.hosts.iter().map(|host| (host.name.clone(), host.address.parse().unwrap())).collect();
+    let of_host = wanted.host(&HostName::parse(host).unwrap()).unwrap();
+    let mut files = BTreeMap::new();
+    for role in &of_host.roles {
+        for resource in &role.resources {
+            let resolved = wanted.resolved(of_host, role, resource, &facts(), &addresses).unwrap();
+            if let Some(content) = resolved.content() {
+                files.insert(resolved.id().0.replace("file ", ""), content.to_owned());
+            }
+        }
+    }
+    files
+}
+
+pub fn snapshots(folder: &str) -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(format!("cases/{folder}"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings
+}
+
+pub fn shown(files: &BTreeMap<String, String>) -> String {
+    files.iter().map(|(path, content)| format!("==> {path}\n{content}\n")).collect()
+}
