@@ -16,6 +16,7 @@ pub mod cli;
 pub mod cluster;
 pub mod engine;
 pub mod facts;
+pub mod health;
 pub mod http;
 pub mod inventory;
 pub mod jobs;

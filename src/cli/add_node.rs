@@ -83,8 +83,8 @@ fn refuse_unfit(setup: &run::Setup, global: &Global) -> anyhow::Result<()> {
     init_tracing(global.verbose, global.color_on_stderr(), None);
     let runtime = tokio::runtime::Runtime::new()?;
     let (events, _) = events();
-    let preflight = runtime.block_on(engine::check(&setup.wanted, &setup.marker, &setup.options, &events))?;
-    let errors: Vec<_> = preflight.findings.into_iter().filter(|finding| finding.is_error()).collect();
+    let survey = runtime.block_on(engine::check(&setup.wanted, &setup.marker, &setup.options, &events))?;
+    let errors: Vec<_> = survey.findings.into_iter().filter(|finding| finding.is_error()).collect();
     if errors.is_empty() { Ok(()) } else { Err(EngineError::Unfit(errors).into()) }
 }
 

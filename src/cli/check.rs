@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{Exit, Global, OutputFormat, Reach, load, problems, run};
+use super::{Exit, Global, Reach, load, problems, run};
 use crate::engine;
 use crate::preflight::Check;
-use crate::report::{Diagnostic, events, init_tracing, preflight_summary, preflight_table};
+use crate::report::{Diagnostic, events, init_tracing, survey_summary, survey_table};
 use crate::roles;
 
 /// Check an inventory; with `--connect`, its hosts too. Changes nothing.
@@ -45,18 +45,18 @@ pub fn run(args: &CheckArgs, global: &Global, password: Option<String>) -> anyho
         let roles = inventory.hosts.iter().flat_map(|host| &host.roles);
         roles.collect::<std::collections::BTreeSet<_>>().len()
     });
-    match (global.output, &inventory) {
-        (OutputFormat::Json, _) => problems::print(&format!(
+    match (global.json(), &inventory) {
+        (true, _) => problems::print(&format!(
             "{}\n",
             json!({ "event": "checked", "ok": errors == 0, "hosts": hosts, "roles": used,
                     "errors": errors, "warnings": warnings })
         ))?,
-        (OutputFormat::Text, Some(_)) => {
+        (false, Some(_)) => {
             let warned =
                 if warnings == 0 { String::new() } else { format!(", {}", count(warnings, "warning")) };
             problems::print(&format!("{}, {}: ok{warned}\n", count(hosts, "host"), count(used, "role")))?;
         }
-        (OutputFormat::Text, None) if found.iter().any(|problem| problem.place.is_some()) => {
+        (false, None) if found.iter().any(|problem| problem.place.is_some()) => {
             let warned =
                 if warnings == 0 { String::new() } else { format!(" and {}", count(warnings, "warning")) };
             let total = Diagnostic::error(format!(
@@ -66,7 +66,7 @@ pub fn run(args: &CheckArgs, global: &Global, password: Option<String>) -> anyho
             ));
             eprint!("{}", total.render(global.color_on_stderr()));
         }
-        (OutputFormat::Text, None) => {}
+        (false, None) => {}
     }
     Ok(if inventory.is_some() { ExitCode::SUCCESS } else { Exit::Usage.into() })
 }
@@ -80,29 +80,29 @@ fn connect(args: &CheckArgs, global: &Global, password: Option<String>) -> anyho
     let runtime = tokio::runtime::Runtime::new()?;
     // Every failure ends up in the table.
     let (events, _) = events();
-    let preflight = runtime.block_on(engine::check(&setup.wanted, &setup.marker, &setup.options, &events))?;
-    let errors = || preflight.findings.iter().filter(|finding| finding.is_error());
+    let survey = runtime.block_on(engine::check(&setup.wanted, &setup.marker, &setup.options, &events))?;
+    let errors = || survey.errors();
     let exit = match errors().count() {
         0 => Exit::Done,
         _ if errors().all(|finding| finding.check == Check::Ssh) => Exit::Unreachable,
         _ => Exit::HostFailed,
     };
     if global.json() {
-        problems::show_findings(&preflight.findings, global)?;
+        problems::show_findings(&survey.findings, global)?;
         let errors = errors().count();
         problems::print(&format!(
             "{}\n",
-            json!({ "event": "checked", "ok": errors == 0, "hosts": preflight.hosts.len(), "errors": errors,
-                    "warnings": preflight.findings.len() - errors, "checks": preflight.marks() })
+            json!({ "event": "checked", "ok": errors == 0, "hosts": survey.hosts.len(), "errors": errors,
+                    "warnings": survey.findings.len() - errors, "checks": survey.marks() })
         ))?;
     } else {
         let width = console::Term::stdout().size_checked().map_or(80, |(_, columns)| usize::from(columns));
-        problems::print(&preflight_table(&preflight, width, global.color_on_stdout()))?;
-        if !preflight.findings.is_empty() {
+        problems::print(&survey_table(&survey, width, global.color_on_stdout()))?;
+        if !survey.findings.is_empty() {
             eprintln!();
-            problems::show_findings(&preflight.findings, global)?;
+            problems::show_findings(&survey.findings, global)?;
         }
-        problems::print(&format!("{}\n", preflight_summary(&preflight)))?;
+        problems::print(&format!("{}\n", survey_summary(&survey, "ready")))?;
     }
     Ok(exit.into())
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Global, OutputFormat, problems};
+use super::{Global, problems};
 use crate::engine::{EngineError, Outcome};
 
 /// The exit statuses of `bootstrap`.
@@ -74,7 +74,7 @@ pub fn report(error: &anyhow::Error, global: &Global) -> ExitCode {
             text = format!("{text}: {cause}");
         }
     }
-    if global.output == OutputFormat::Json {
+    if global.json() {
         println!("{}", serde_json::json!({"event": "error", "message": text}));
     }
     for line in text.lines() {

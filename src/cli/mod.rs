@@ -5,6 +5,7 @@ mod bundle;
 mod check;
 mod completions;
 mod exit;
+mod health;
 mod init;
 mod lab;
 mod load;
@@ -38,7 +39,7 @@ pub struct Cli {
 /// Options that every command takes.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
-    /// What to print: text for people, or JSON for machines.
+    /// What to print: text for people, JSON for machines; `health` has more.
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
     pub output: OutputFormat,
     /// Show the log instead of progress bars; twice for more.
@@ -56,6 +57,10 @@ pub struct Global {
 pub enum OutputFormat {
     Text,
     Json,
+    /// One line and an exit status for Nagios and its kin; `health` alone.
+    Nagios,
+    /// Prometheus' text format; `health` alone.
+    Prometheus,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -105,6 +110,8 @@ pub enum Command {
     Up(up::UpArgs),
     /// Add a host to an inventory and to its running cluster.
     AddNode(add_node::AddNodeArgs),
+    /// How well the clusters and their hosts are. Changes nothing.
+    Health(health::HealthArgs),
     /// Carry releases to places without a network, in one verified file.
     Bundle(bundle::BundleArgs),
     /// List the roles, or one role's variables.
@@ -124,12 +131,19 @@ pub fn main() -> ExitCode {
     unsafe { std::env::remove_var(run::PASSWORD_VARIABLE) };
     let cli = Cli::parse();
     let global = &cli.global;
+    if matches!(global.output, OutputFormat::Nagios | OutputFormat::Prometheus)
+        && !matches!(cli.command, Command::Health(_))
+    {
+        let error = exit::UsageError("only `bootstrap health` has an output for monitoring".to_owned());
+        return exit::report(&error.into(), global);
+    }
     let result = match cli.command {
         Command::Init(args) => init::run(args, global),
         Command::Check(args) => check::run(&args, global, password),
         Command::Plan(args) => plan::run(&args, global, password).map(ExitCode::from),
         Command::Up(args) => up::run(&args, global, password).map(ExitCode::from),
         Command::AddNode(args) => add_node::run(args, global, password).map(ExitCode::from),
+        Command::Health(args) => health::run(&args, global, password),
         Command::Bundle(args) => bundle::run(args, global),
         Command::Roles(args) => roles::run(args, global),
         Command::Schema(args) => schema::run(args, global),

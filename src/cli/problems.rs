@@ -2,34 +2,24 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::Global;
 use super::exit::Rejected;
-use super::{Global, OutputFormat};
 use crate::preflight::Finding;
 use crate::report::{self, Diagnostic};
 use crate::roles::RoleSet;
 
 /// Prints diagnostics: for people on stderr, one JSON event a line on stdout.
 pub fn show(problems: &[Diagnostic], global: &Global) -> io::Result<()> {
-    match global.output {
-        OutputFormat::Json => problems.iter().try_for_each(|problem| {
-            let mut event = json!({ "event": "diagnostic" });
-            if let (Some(event), Ok(Value::Object(fields))) =
-                (event.as_object_mut(), serde_json::to_value(problem))
-            {
-                event.extend(fields);
-            }
-            print(&format!("{event}\n"))
-        }),
-        OutputFormat::Text => {
-            let mut stderr = io::stderr().lock();
-            for problem in problems {
-                writeln!(stderr, "{}", problem.render(global.color_on_stderr()))?;
-            }
-            Ok(())
-        }
+    if !global.json() {
+        let mut stderr = io::stderr().lock();
+        return problems
+            .iter()
+            .try_for_each(|problem| writeln!(stderr, "{}", problem.render(global.color_on_stderr())));
     }
+    problems.iter().try_for_each(|problem| event("diagnostic", problem))
 }
 
 /// The same for what the preflight found.
@@ -44,15 +34,16 @@ pub fn show_findings(findings: &[Finding], global: &Global) -> io::Result<()> {
             writeln!(stderr, "{text}")
         });
     }
-    findings.iter().try_for_each(|finding| {
-        let mut event = json!({ "event": "finding" });
-        if let (Some(event), Ok(Value::Object(fields))) =
-            (event.as_object_mut(), serde_json::to_value(finding))
-        {
-            event.extend(fields);
-        }
-        print(&format!("{event}\n"))
-    })
+    findings.iter().try_for_each(|finding| event("finding", finding))
+}
+
+/// Its fields as an event of this name, on a line of its own.
+fn event(name: &str, of: &impl Serialize) -> io::Result<()> {
+    let mut event = json!({ "event": name });
+    if let (Some(event), Ok(Value::Object(fields))) = (event.as_object_mut(), serde_json::to_value(of)) {
+        event.extend(fields);
+    }
+    print(&format!("{event}\n"))
 }
 
 /// Shows one mistake; the error that is returned only carries the exit status.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use super::{Global, OutputFormat, problems};
+use super::{Global, problems};
 use crate::inventory::RoleName;
 use crate::inventory::reader::{list, nearest};
 use crate::report::Diagnostic;
@@ -20,20 +20,17 @@ pub struct RolesArgs {
 
 pub fn run(args: RolesArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let role_set = problems::role_set(global)?;
-    let text = match (&args.name, global.output) {
-        (None, OutputFormat::Text) => table(&role_set),
-        (None, OutputFormat::Json) => {
+    let text = match (&args.name, global.json()) {
+        (None, false) => table(&role_set),
+        (None, true) => {
             let roles: Vec<Value> = role_set.roles.values().map(|role| as_json(&role_set, role)).collect();
             format!("{}\n", Value::Array(roles))
         }
-        (Some(name), output) => {
+        (Some(name), json) => {
             let Some(role) = role_set.roles.get(name.as_str()) else {
                 return Err(problems::refuse(unknown(&role_set, name), global));
             };
-            match output {
-                OutputFormat::Text => describe(&role_set, role),
-                OutputFormat::Json => format!("{}\n", as_json(&role_set, role)),
-            }
+            if json { format!("{}\n", as_json(&role_set, role)) } else { describe(&role_set, role) }
         }
     };
     problems::print(&text)?;

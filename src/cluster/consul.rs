@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Answer, Answers, Expected, Response, Verdict, raft};
+use super::{Answer, Answers, Expected, Response, Review, raft};
 use crate::inventory::HostName;
 
 const SELF: &str = "/v1/agent/self";
@@ -38,6 +38,9 @@ struct AgentConfig {
     node_name: String,
     #[serde(rename = "NodeID")]
     node_id: String,
+    /// Without `v`, as in a release's name.
+    #[serde(default)]
+    version: String,
 }
 
 #[derive(Deserialize)]
@@ -58,16 +61,32 @@ pub(super) fn data_dir(variables: &Map<String, Value>) -> String {
     variables.get("consul").and_then(|consul| consul["data_dir"].as_str()).unwrap_or("/opt/consul").to_owned()
 }
 
-pub(super) fn judge_servers(expected: &Expected, answers: &Answers) -> Verdict {
-    Verdict::of(raft::agree(expected, answers, |host, answer| {
-        let agent: AgentSelf = answer.get(SELF).ok_or("the agent was not asked about itself")?.json()?;
-        raft::follows(agent.stats.and_then(|stats| stats.raft).as_ref())?;
+pub(super) fn review_servers(expected: &Expected, answers: &Answers) -> Review {
+    raft::review(expected, answers, |host, answer| {
+        raft::follows(own_raft(answer)?.as_ref())?;
         is_in_catalog(host, answer)
-    }))
+    })
 }
 
-pub(super) fn judge_clients(expected: &Expected, answers: &Answers) -> Verdict {
-    Verdict::count(expected, answers, "clients joined", is_in_catalog)
+fn agent(answer: &BTreeMap<&'static str, Response>) -> Result<AgentSelf, String> {
+    answer.get(SELF).ok_or("the agent was not asked about itself")?.json()
+}
+
+fn own_raft(answer: &BTreeMap<&'static str, Response>) -> Result<Option<raft::Stats>, String> {
+    Ok(agent(answer)?.stats.and_then(|stats| stats.raft))
+}
+
+pub(super) fn standing(answer: &Answer) -> Option<raft::Standing> {
+    let stats = own_raft(answer.as_ref().ok()?).ok()??;
+    Some((&stats).into())
+}
+
+pub(super) fn version(answer: &Answer) -> Option<String> {
+    Some(agent(answer.as_ref().ok()?).ok()?.config.version)
+}
+
+pub(super) fn review_clients(expected: &Expected, answers: &Answers) -> Review {
+    Review::count(expected, answers, "clients joined", is_in_catalog)
 }
 
 /// The leader lists the host, so the agent has joined and reaches a quorum.
@@ -91,8 +110,7 @@ pub(super) fn client_has_joined(answer: &Answer) -> bool {
 
 /// Datacenter, node and peers of a running agent, for a message.
 pub(super) fn describe(answer: &Answer) -> Option<String> {
-    let fields = answer.as_ref().ok()?;
-    let agent: AgentSelf = fields.get(SELF)?.json().ok()?;
+    let agent = agent(answer.as_ref().ok()?).ok()?;
     Some(format!(
         "a running agent `{}` of datacenter `{}`, node id {}, peers: {}",
         agent.config.node_name,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use super::{Answer, Answers, Question, Response, consul, nomad, raft};
+use super::{Answer, Answers, Question, Response, consul, nomad, raft, roster};
 use crate::inventory::{HostName, RoleName};
 use crate::plan::Situation;
 
@@ -40,38 +40,78 @@ pub enum Verdict {
     NotYet { reason: String },
 }
 
-impl Verdict {
-    pub(super) fn of(result: Result<String, String>) -> Self {
-        match result {
-            Ok(detail) => Self::Met { detail },
-            Err(reason) => Self::NotYet { reason },
-        }
+/// Everything that members say of themselves and of each other, against what is expected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Review {
+    /// What stands, such as `3 of 3 voters, leader node-2`; empty where nothing can be said to.
+    pub detail: String,
+    /// The gravest first.
+    pub complaints: Vec<Complaint>,
+}
+
+/// One thing that keeps a gate from being met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// Who says it; `None` when all of them have to be asked to know it.
+    pub host: Option<HostName>,
+    /// Whom it is about, mostly the same.
+    pub about: Option<HostName>,
+    pub kind: ComplaintKind,
+    pub reason: String,
+}
+
+/// What sort of trouble it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ComplaintKind {
+    /// The agent says nothing at all.
+    Silent,
+    /// Servers follow different leaders, or have different peers.
+    Split,
+    Other,
+}
+
+impl Complaint {
+    pub(super) fn of(host: &HostName, reason: String) -> Self {
+        Self { host: Some(host.clone()), about: Some(host.clone()), kind: ComplaintKind::Other, reason }
     }
 
-    /// Every asked member by itself: met when all are, else how many are, and why the first is not.
+    pub(super) fn silent(host: &HostName, reason: String) -> Self {
+        Self { kind: ComplaintKind::Silent, ..Self::of(host, reason) }
+    }
+}
+
+impl std::fmt::Display for Complaint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.host {
+            Some(host) => write!(f, "{host}: {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
+    }
+}
+
+impl Review {
+    /// Every asked member by itself, and how many of them have nothing against them.
     pub(super) fn count(
         expected: &Expected,
         answers: &Answers,
         what: &str,
         judge: impl Fn(&HostName, &BTreeMap<&'static str, Response>) -> Result<(), String>,
     ) -> Self {
-        let mut met = 0;
-        let mut first_reason = None;
-        for host in &expected.asked {
-            let result = match answers.get(host) {
-                None => Err("was not asked".to_owned()),
-                Some(Err(reason)) => Err(reason.clone()),
-                Some(Ok(answer)) => judge(host, answer),
-            };
-            match result {
-                Ok(()) => met += 1,
-                Err(reason) => first_reason = first_reason.or(Some(format!("{host}: {reason}"))),
-            }
-        }
-        let count = format!("{met} of {} {what}", expected.asked.len());
-        match first_reason {
-            None => Self::Met { detail: count },
-            Some(reason) => Self::NotYet { reason: format!("{count}; {reason}") },
+        let complaint = |host: &HostName| match answers.get(host) {
+            None => Some(Complaint::silent(host, "was not asked".to_owned())),
+            Some(Err(reason)) => Some(Complaint::silent(host, reason.clone())),
+            Some(Ok(answer)) => judge(host, answer).err().map(|reason| Complaint::of(host, reason)),
+        };
+        let complaints: Vec<Complaint> = expected.asked.iter().filter_map(complaint).collect();
+        let (met, all) = (expected.asked.len() - complaints.len(), expected.asked.len());
+        Self { detail: format!("{met} of {all} {what}"), complaints }
+    }
+
+    fn verdict(self) -> Verdict {
+        match self.complaints.first() {
+            None => Verdict::Met { detail: self.detail },
+            Some(first) if self.detail.is_empty() => Verdict::NotYet { reason: first.to_string() },
+            Some(first) => Verdict::NotYet { reason: format!("{}; {first}", self.detail) },
         }
     }
 }
@@ -131,11 +171,60 @@ impl Gate {
     }
 
     pub fn judge(self, expected: &Expected, answers: &Answers) -> Verdict {
+        self.review(expected, answers).verdict()
+    }
+
+    /// The same with everything that is not as expected, not only the first.
+    pub fn review(self, expected: &Expected, answers: &Answers) -> Review {
         match self {
-            Self::ConsulServers => consul::judge_servers(expected, answers),
-            Self::ConsulClients => consul::judge_clients(expected, answers),
-            Self::NomadServers => nomad::judge_servers(expected, answers),
-            Self::NomadClients => nomad::judge_clients(expected, answers),
+            Self::ConsulServers => consul::review_servers(expected, answers),
+            Self::ConsulClients => consul::review_clients(expected, answers),
+            Self::NomadServers => nomad::review_servers(expected, answers),
+            Self::NomadClients => nomad::review_clients(expected, answers),
+        }
+    }
+
+    /// What an agent's gossip knows: one more question to ask of one server.
+    pub fn roster_question(self, variables: &Map<String, Value>) -> Option<Question> {
+        let port = match self {
+            Self::ConsulServers => consul::http_port(variables),
+            Self::NomadServers => nomad::http_port(variables),
+            Self::ConsulClients | Self::NomadClients => return None,
+        };
+        Some(Question { port, path: roster::PATH })
+    }
+
+    /// The product of the agent, as its key in an inventory's variables.
+    pub fn product(self) -> &'static str {
+        match self {
+            Self::ConsulServers | Self::ConsulClients => "consul",
+            Self::NomadServers | Self::NomadClients => "nomad",
+        }
+    }
+
+    /// The command that shows the raft peers on a host; `None` of clients.
+    pub fn raft_command(self) -> Option<&'static str> {
+        match self {
+            Self::ConsulServers => Some("consul operator raft list-peers"),
+            Self::NomadServers => Some("nomad operator raft list-peers"),
+            Self::ConsulClients | Self::NomadClients => None,
+        }
+    }
+
+    /// The version of the agent that answered.
+    pub fn version(self, answer: &Answer) -> Option<String> {
+        match self {
+            Self::ConsulServers | Self::ConsulClients => consul::version(answer),
+            Self::NomadServers | Self::NomadClients => nomad::version(answer),
+        }
+    }
+
+    /// A server's own place in raft; `None` of clients.
+    pub fn standing(self, answer: &Answer) -> Option<raft::Standing> {
+        match self {
+            Self::ConsulServers => consul::standing(answer),
+            Self::NomadServers => nomad::standing(answer),
+            Self::ConsulClients | Self::NomadClients => None,
         }
     }
 
@@ -158,11 +247,9 @@ impl Gate {
 
     /// Lines for the closing summary: leader, peers, where to look next.
     pub fn notes(self, expected: &Expected, answers: &Answers) -> Vec<String> {
-        match self {
-            Self::ConsulServers => raft::notes("peers", "consul operator raft list-peers", expected, answers),
-            Self::NomadServers => raft::notes("nomad", "nomad operator raft list-peers", expected, answers),
-            Self::ConsulClients | Self::NomadClients => Vec::new(),
-        }
+        let Some(command) = self.raft_command() else { return Vec::new() };
+        let label = if self == Self::ConsulServers { "peers" } else { self.product() };
+        raft::notes(label, command, expected, answers)
     }
 
     /// How the members that an agent knows are named, for a message about a foreign cluster.

@@ -11,7 +11,11 @@ mod identity;
 mod nomad;
 mod quorum;
 mod raft;
+mod roster;
 
 pub use answer::{Answer, Answers, Question, Response};
-pub use gate::{Expected, Gate, Verdict};
+pub use gate::{Complaint, ComplaintKind, Expected, Gate, Review, Verdict};
 pub use identity::{Claim, IdentityError, Marker, check_identity};
+pub use quorum::tolerance;
+pub use raft::Standing;
+pub use roster::{Member, members as roster};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Answer, Answers, Expected, Response, Verdict, raft};
+use super::{Answer, Answers, Expected, Response, Review, raft};
 use crate::inventory::RoleName;
 
 const SELF: &str = "/v1/agent/self";
@@ -36,6 +36,13 @@ struct AgentConfig {
     region: String,
     datacenter: String,
     node_name: String,
+    version: Option<AgentVersion>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AgentVersion {
+    version: String,
 }
 
 #[derive(Deserialize)]
@@ -84,21 +91,32 @@ pub(super) fn registers(variables: &Map<String, Value>, roles: &[RoleName]) -> b
     variables.get("nomad").is_none_or(|nomad| nomad["consul"] != false) && roles.iter().any(agent)
 }
 
-pub(super) fn judge_servers(expected: &Expected, answers: &Answers) -> Verdict {
-    Verdict::of(raft::agree(expected, answers, |_, answer| {
-        let agent: AgentSelf = answer.get(SELF).ok_or("the agent was not asked about itself")?.json()?;
-        raft::follows(agent.stats.raft.as_ref())?;
+pub(super) fn review_servers(expected: &Expected, answers: &Answers) -> Review {
+    raft::review(expected, answers, |_, answer| {
+        raft::follows(agent(answer)?.stats.raft.as_ref())?;
         passes(answer, SERVER_SERVICE, "nomad")
-    }))
+    })
 }
 
-pub(super) fn judge_clients(expected: &Expected, answers: &Answers) -> Verdict {
-    Verdict::count(expected, answers, "clients ready", |_, answer| is_ready(answer))
+pub(super) fn review_clients(expected: &Expected, answers: &Answers) -> Review {
+    Review::count(expected, answers, "clients ready", |_, answer| is_ready(answer))
+}
+
+fn agent(answer: &BTreeMap<&'static str, Response>) -> Result<AgentSelf, String> {
+    answer.get(SELF).ok_or("the agent was not asked about itself")?.json()
+}
+
+pub(super) fn standing(answer: &Answer) -> Option<raft::Standing> {
+    let stats = agent(answer.as_ref().ok()?).ok()?.stats.raft?;
+    Some((&stats).into())
+}
+
+pub(super) fn version(answer: &Answer) -> Option<String> {
+    Some(agent(answer.as_ref().ok()?).ok()?.config.version?.version)
 }
 
 fn is_ready(answer: &BTreeMap<&'static str, Response>) -> Result<(), String> {
-    let agent: AgentSelf = answer.get(SELF).ok_or("the agent was not asked about itself")?.json()?;
-    let client = agent.stats.client.ok_or("the agent is no client")?;
+    let client = agent(answer)?.stats.client.ok_or("the agent is no client")?;
     let response = answer.get(NODES).ok_or("the servers were not asked for their nodes")?;
     if response.status != 200 {
         return Err(format!("its agent reaches no server: {}", response.start()));
@@ -143,7 +161,7 @@ pub(super) fn is_ready_client(answer: &Answer) -> bool {
 
 /// Region, node and peers of a running agent, for a message.
 pub(super) fn describe(answer: &Answer) -> Option<String> {
-    let agent: AgentSelf = answer.as_ref().ok()?.get(SELF)?.json().ok()?;
+    let agent = agent(answer.as_ref().ok()?).ok()?;
     Some(format!(
         "a running Nomad agent `{}` of region `{}`, datacenter `{}`, peers: {}",
         agent.config.node_name,
@@ -159,7 +177,7 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::Gate;
+    use super::super::{Gate, Verdict};
     use super::*;
     use crate::inventory::HostName;
 
@@ -227,7 +245,7 @@ mod tests {
             Some(other) => drop(first.insert(path, other)),
             None => drop(first.remove(path)),
         }
-        judge_servers(&expected(), &answers)
+        Gate::NomadServers.judge(&expected(), &answers)
     }
 
     fn not_yet(reason: &str) -> Verdict {

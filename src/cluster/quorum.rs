@@ -26,41 +26,58 @@ pub struct Peer {
     pub voter: bool,
 }
 
+/// Why the servers' views are not one, or not the expected one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discord {
+    pub reason: String,
+    /// They follow different leaders, or have different peers: two clusters, or on their way to be.
+    pub split: bool,
+}
+
+impl From<String> for Discord {
+    fn from(reason: String) -> Self {
+        Self { reason, split: false }
+    }
+}
+
 /// Compares the raft configuration as every asked server sees it with the expected members.
 ///
 /// `Ok` is the agreed configuration; `Err` says in one line what is missing still.
 pub fn agree(
     expected: &BTreeMap<HostName, IpAddr>,
     views: &BTreeMap<HostName, Vec<Peer>>,
-) -> Result<Vec<Peer>, String> {
+) -> Result<Vec<Peer>, Discord> {
     let Some((first_host, first)) = views.iter().next() else {
-        return Err("no server answers".to_owned());
+        return Err("no server answers".to_owned().into());
     };
     for (host, view) in views {
         if leaders(view).len() > 1 {
-            return Err(format!("{host} sees {} leaders", leaders(view).len()));
+            let reason = format!("{host} sees {} leaders", leaders(view).len());
+            return Err(Discord { reason, split: true });
         }
         if identities(view) != identities(first) {
-            return Err(format!(
-                "{first_host} and {host} see different peers: {} and {}",
-                addresses(first),
-                addresses(view)
-            ));
+            let (one, other) = (addresses(first), addresses(view));
+            return Err(Discord {
+                reason: format!("{first_host} and {host} see different peers: {one} and {other}"),
+                // One that has no peers yet is only late.
+                split: !first.is_empty() && !view.is_empty(),
+            });
         }
         if leaders(view) != leaders(first) {
             let name = |view| leaders(view).first().map_or("no leader".to_owned(), ToString::to_string);
-            return Err(format!(
-                "{first_host} and {host} disagree on the leader: {} and {}",
-                name(first),
-                name(view)
-            ));
+            let (one, other) = (name(first), name(view));
+            return Err(Discord {
+                reason: format!("{first_host} and {host} disagree on the leader: {one} and {other}"),
+                // One that follows nobody is only cut off.
+                split: !leaders(first).is_empty() && !leaders(view).is_empty(),
+            });
         }
     }
     let present: BTreeSet<IpAddr> = first.iter().map(|peer| peer.address.ip()).collect();
     let missing: Vec<&str> =
         expected.iter().filter(|(_, ip)| !present.contains(ip)).map(|(host, _)| host.as_str()).collect();
     if first.is_empty() {
-        return Err(format!("no peers yet, {} expected", expected.len()));
+        return Err(format!("no peers yet, {} expected", expected.len()).into());
     }
     if !missing.is_empty() {
         return Err(format!(
@@ -68,7 +85,8 @@ pub fn agree(
             expected.len() - missing.len(),
             expected.len(),
             missing.join(", ")
-        ));
+        )
+        .into());
     }
     let strangers: Vec<String> = first
         .iter()
@@ -76,14 +94,14 @@ pub fn agree(
         .map(|peer| format!("{} ({})", peer.node, peer.address))
         .collect();
     if !strangers.is_empty() {
-        return Err(format!("{} in the peer set but not in the inventory", strangers.join(", ")));
+        return Err(format!("{} in the peer set but not in the inventory", strangers.join(", ")).into());
     }
     let voters = first.iter().filter(|peer| peer.voter).count();
     if voters < expected.len() {
-        return Err(format!("{voters} of {} voters", expected.len()));
+        return Err(format!("{voters} of {} voters", expected.len()).into());
     }
     if leaders(first).is_empty() {
-        return Err(format!("{voters} of {} voters, no leader", expected.len()));
+        return Err(format!("{voters} of {} voters, no leader", expected.len()).into());
     }
     Ok(first.clone())
 }
@@ -134,7 +152,7 @@ mod tests {
 
     fn said(views: &[(&str, Vec<Peer>)]) -> Result<usize, String> {
         let views = views.iter().map(|(name, view)| (host(name), view.clone())).collect();
-        agree(&expected(3), &views).map(|peers| peers.len())
+        agree(&expected(3), &views).map(|peers| peers.len()).map_err(|discord| discord.reason)
     }
 
     #[test]

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::quorum::{self, Peer};
-use super::{Answer, Answers, Expected, Response};
+use super::{Answer, Answers, Complaint, ComplaintKind, Expected, Response, Review};
 use crate::inventory::HostName;
 use crate::plan::Situation;
 
@@ -68,28 +68,66 @@ pub(super) struct Stats {
     last_contact: String,
 }
 
-/// The raft configuration that all servers agree on, with every host that was asked content with it. `special` is
-/// what a product asks of one server's answer besides.
-pub(super) fn agree(
+/// Do all servers agree on the raft configuration, and is every host that was asked content with it? `special` is what
+/// a product asks of one server's answer besides.
+pub(super) fn review(
     expected: &Expected,
     answers: &Answers,
     special: impl Fn(&HostName, &BTreeMap<&'static str, Response>) -> Result<(), String>,
-) -> Result<String, String> {
+) -> Review {
+    let mut complaints = Vec::new();
     let mut views = BTreeMap::new();
     for host in &expected.asked {
-        let answer = answers.get(host).ok_or_else(|| format!("{host} was not asked"))?;
-        views.insert(host.clone(), peers(answer).map_err(|reason| format!("{host}: {reason}"))?);
+        match answers.get(host) {
+            None => complaints.push(Complaint::silent(host, "was not asked".to_owned())),
+            Some(Err(reason)) => complaints.push(Complaint::silent(host, reason.clone())),
+            Some(answer) => match peers(answer) {
+                Ok(view) => drop(views.insert(host.clone(), view)),
+                Err(reason) => complaints.push(Complaint::of(host, reason)),
+            },
+        }
     }
-    let peers = quorum::agree(&expected.members, &views)?;
-    let voters = peers.iter().filter(|peer| peer.voter).count();
+    let agreed = quorum::agree(&expected.members, &views);
+    let detail = match agreed {
+        Ok(peers) => {
+            let voters = peers.iter().filter(|peer| peer.voter).count();
+            let leader = peers.iter().find(|peer| peer.leader).map_or("none", |peer| peer.node.as_str());
+            format!("{voters} of {} voters, leader {leader}", expected.members.len())
+        }
+        Err(discord) => {
+            let kind = if discord.split { ComplaintKind::Split } else { ComplaintKind::Other };
+            complaints.push(Complaint { host: None, about: None, kind, reason: discord.reason });
+            String::new()
+        }
+    };
     // Every server relays autopilot's question to the leader; asking all of them shows that each can.
     for host in views.keys() {
-        let answer = answers[host].as_ref().map_err(Clone::clone)?;
-        autopilot_is_content(expected, answer).map_err(|reason| format!("{host}: {reason}"))?;
-        special(host, answer).map_err(|reason| format!("{host}: {reason}"))?;
+        let Ok(answer) = &answers[host] else { continue };
+        complaints.extend(match autopilot_is_content(expected, answer) {
+            Ok(()) => special(host, answer).err().map(|reason| Complaint::of(host, reason)),
+            Err((about, reason)) => {
+                let complaint = Complaint::of(host, reason);
+                Some(Complaint { about: about.cloned().or(complaint.about), ..complaint })
+            }
+        });
     }
-    let leader = peers.iter().find(|peer| peer.leader).map_or("none", |peer| peer.node.as_str());
-    Ok(format!("{voters} of {} voters, leader {leader}", expected.members.len()))
+    // With a complaint it is the complaint that counts.
+    Review { detail: if complaints.is_empty() { detail } else { String::new() }, complaints }
+}
+
+/// What one server says of its own part in raft.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// `leader`, `follower` or `candidate`.
+    pub state: String,
+    /// Since it last heard from the leader, in the product's words; `never`, or `0` on the leader.
+    pub last_contact: String,
+}
+
+impl From<&Stats> for Standing {
+    fn from(stats: &Stats) -> Self {
+        Self { state: stats.state.to_lowercase(), last_contact: stats.last_contact.clone() }
+    }
 }
 
 /// The server itself takes part in raft and keeps up. Autopilot looks every two seconds only, so it
@@ -109,13 +147,15 @@ pub(super) fn follows(stats: Option<&Stats>) -> Result<(), String> {
     }
 }
 
-fn autopilot_is_content(
-    expected: &Expected,
+/// The error says whom it is about, where that is another server than the one that was asked.
+fn autopilot_is_content<'e>(
+    expected: &'e Expected,
     answer: &BTreeMap<&'static str, Response>,
-) -> Result<(), String> {
-    let response = answer.get(AUTOPILOT).ok_or("autopilot was not asked")?;
-    let autopilot: Autopilot = response.json().map_err(|error| format!("autopilot: {error}"))?;
-    let servers = autopilot.servers.ok_or("autopilot has not looked yet")?;
+) -> Result<(), (Option<&'e HostName>, String)> {
+    let own = |reason: &str| (None, reason.to_owned());
+    let response = answer.get(AUTOPILOT).ok_or_else(|| own("autopilot was not asked"))?;
+    let autopilot: Autopilot = response.json().map_err(|error| (None, format!("autopilot: {error}")))?;
+    let servers = autopilot.servers.ok_or_else(|| own("autopilot has not looked yet"))?;
     for (host, ip) in expected.members.iter().filter(|(host, _)| expected.asked.contains(*host)) {
         let is_it = |server: &&AutopilotServer| {
             server.address.parse::<SocketAddr>().is_ok_and(|address| address.ip() == *ip)
@@ -123,17 +163,18 @@ fn autopilot_is_content(
         match servers.iter().find(is_it) {
             Some(server) if server.healthy => {}
             Some(server) => {
-                return Err(format!("autopilot calls {host} unhealthy (gossip says {})", server.serf_status));
+                let reason = format!("autopilot calls {host} unhealthy (gossip says {})", server.serf_status);
+                return Err((Some(host), reason));
             }
-            None => return Err(format!("autopilot does not know {host} yet")),
+            None => return Err((Some(host), format!("autopilot does not know {host} yet"))),
         }
     }
     let wanted = quorum::tolerance(expected.members.len()).saturating_sub(expected.missing);
     if autopilot.failure_tolerance < wanted {
-        return Err(format!("failure tolerance {}, {wanted} expected", autopilot.failure_tolerance));
+        return Err((None, format!("failure tolerance {}, {wanted} expected", autopilot.failure_tolerance)));
     }
     if !autopilot.healthy && expected.missing == 0 {
-        return Err("autopilot is not healthy".to_owned());
+        return Err(own("autopilot is not healthy"));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ mod api;
 mod apply;
 mod failure;
 mod gate;
+mod health;
 mod jobs;
 mod lock;
 mod members;
@@ -21,12 +22,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use failure::{EngineError, HostFailure};
+pub use health::health;
 pub use stop::Stop;
 
 use crate::cluster::Marker;
 use crate::inventory::HostName;
 use crate::plan::Plan;
-use crate::preflight::{Finding, Preflight};
+use crate::preflight::{Check, Finding, Survey};
 use crate::releases::Cache;
 use crate::report::{Event, Events, HostOutcome};
 use crate::roles::Wanted;
@@ -120,7 +122,7 @@ pub async fn check(
     marker: &Marker,
     options: &Options,
     events: &Events,
-) -> Result<Preflight, EngineError> {
+) -> Result<Survey, EngineError> {
     let (fleet, hosts) = observe::observe(wanted, options, events).await;
     let observed = match observe::assess(wanted, hosts, &fleet, marker, options, events).await {
         Ok(observed) => observed,
@@ -129,27 +131,29 @@ pub async fn check(
             return Err(error);
         }
     };
-    let mut preflight = Preflight {
-        hosts: wanted
-            .hosts
-            .iter()
-            .map(|host| host.host.name.clone())
-            .filter(|name| options.hosts.contains(name))
-            .collect(),
-        silent: fleet.failures.keys().cloned().collect(),
-        findings: fleet.failures.iter().map(|(host, failure)| failure.finding(host)).collect(),
-        ..Preflight::default()
-    };
-    preflight.findings.extend(observed.findings);
+    let mut survey = survey(Check::FITNESS, wanted, options, &fleet);
+    survey.findings.extend(observed.findings);
     for error in observed.plan.as_ref().err().into_iter().flatten() {
-        preflight.findings.extend(failure::plan_finding(error));
+        survey.findings.extend(failure::plan_finding(error));
     }
     let tried = peers::try_ports(&fleet, wanted, &observed.seen, options).await;
-    preflight.tried = tried.hosts;
-    preflight.findings.extend(tried.findings);
-    preflight.findings.sort_by_key(|finding| finding.check);
+    survey.tried = tried.hosts;
+    survey.findings.extend(tried.findings);
+    survey.findings.sort_by_key(|finding| finding.check);
     fleet.close().await;
-    Ok(preflight)
+    Ok(survey)
+}
+
+/// The hosts of a run, and what keeps some of them from saying anything.
+fn survey(checks: &'static [Check], wanted: &Wanted, options: &Options, fleet: &Fleet) -> Survey {
+    let hosts = wanted.hosts.iter().map(|host| host.host.name.clone());
+    Survey {
+        checks,
+        hosts: hosts.filter(|name| options.hosts.contains(name)).collect(),
+        silent: fleet.failures.keys().cloned().collect(),
+        tried: BTreeSet::new(),
+        findings: fleet.failures.iter().map(|(host, failure)| failure.finding(host)).collect(),
+    }
 }
 
 /// Brings every host to its wanted state and says whether the clusters stand.

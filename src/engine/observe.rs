@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, members};
 use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, lock, proof, releases};
-use crate::cluster::{Answer, Answers, Claim, Gate, Marker, Question, Response, Verdict};
+use crate::cluster::{Answer, Answers, Claim, Expected, Gate, Marker, Question, Response, Verdict};
 use crate::facts::{ClockOffset, Facts};
 use crate::inventory::HostName;
 use crate::ledger;
@@ -29,9 +29,18 @@ pub(super) struct Observed {
     pub plan: Result<Plan, Vec<PlanError>>,
     /// What stands in the way, or may.
     pub findings: Vec<Finding>,
+    /// What the members of each gate said.
+    pub heard: Vec<Heard>,
     /// The first gate that is not met, with its reason.
     pub unhealthy: Option<String>,
     pub notes: Vec<String>,
+}
+
+/// What the members of one gate said, and what is expected of them.
+pub(super) struct Heard {
+    pub gate: Gate,
+    pub expected: Expected,
+    pub answers: Answers,
 }
 
 /// Connects to every host of the run and lets each describe itself; those that do not answer are set
@@ -190,6 +199,7 @@ pub(super) async fn assess(
     let missing: BTreeSet<HostName> = fleet.failures.keys().cloned().collect();
     let asked: BTreeSet<HostName> = hosts.keys().cloned().collect();
     let mut situations = BTreeMap::new();
+    let mut heard = Vec::new();
     let mut unhealthy = None;
     let mut notes = Vec::new();
     for members in &gates {
@@ -214,6 +224,7 @@ pub(super) async fn assess(
                 unhealthy = unhealthy.or(Some(format!("{}: {reason}", members.gate.name())));
             }
         }
+        heard.push(Heard { gate: members.gate, expected, answers });
     }
     let text = serde_json::to_string(marker).expect("a marker is two strings");
     let mut seen = Seen { hosts, situations, addresses, marker: text, releases: BTreeMap::new() };
@@ -243,7 +254,7 @@ pub(super) async fn assess(
         .collect();
     findings.extend(preflight::judge(&subjects, &seen.addresses, marker));
     let plan = plan.unwrap_or_else(|| Ok(Plan::default()));
-    Ok(Observed { seen, wanted: settled, plan, findings, unhealthy, notes })
+    Ok(Observed { seen, wanted: settled, plan, findings, heard, unhealthy, notes })
 }
 
 /// The steps of each host.

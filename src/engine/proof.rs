@@ -26,8 +26,12 @@ struct Asked<'w> {
 impl Asked<'_> {
     /// The first that is not right, named with its host.
     fn wrong(&self, said: &Observation) -> Option<String> {
-        self.proofs.iter().find_map(|(id, proof)| match proof.judge(&said.of(&id.0)) {
-            Proven::Wrong(reason) => Some(format!("{}: {reason}", self.host)),
+        self.all_wrong(said).next().map(|reason| format!("{}: {reason}", self.host))
+    }
+
+    fn all_wrong(&self, said: &Observation) -> impl Iterator<Item = String> {
+        self.proofs.iter().filter_map(|(id, proof)| match proof.judge(&said.of(&id.0)) {
+            Proven::Wrong(reason) => Some(reason),
             Proven::Right | Proven::NotAsked => None,
         })
     }
@@ -59,6 +63,44 @@ pub(super) fn unproven(wanted: &Wanted, seen: &Seen) -> Option<String> {
         let wrong = hosts.iter().find_map(|asked| asked.wrong(&seen.hosts[asked.host].observation))?;
         Some(format!("{role}: {wrong}"))
     })
+}
+
+/// Every use that is wrong on a host that was set up: those that the observe script asked, and in one more session
+/// those that it leaves out because they take long.
+pub(super) async fn all_wrong(
+    fleet: &Fleet,
+    wanted: &Wanted,
+    seen: &Seen,
+    options: &Options,
+) -> Vec<(HostName, String)> {
+    let here = |host: &HostName, _: &StepId, proof: &Proof| seen.hosts.contains_key(host) && !proof.as_before;
+    let told = asked(wanted, here).into_iter().flat_map(|(role, hosts)| {
+        let of_host = hosts.into_iter().flat_map(move |asked| {
+            let reasons: Vec<_> = asked.all_wrong(&seen.hosts[asked.host].observation).collect();
+            let (role, host) = (role.to_owned(), asked.host.clone());
+            reasons.into_iter().map(move |reason| (host.clone(), format!("{role}: {reason}")))
+        });
+        of_host.collect::<Vec<_>>()
+    });
+    let mut wrong: Vec<(HostName, String)> = told.collect();
+    let late = |host: &HostName, _: &StepId, proof: &Proof| {
+        fleet.connections.contains_key(host) && proof.after_changes && !proof.as_before
+    };
+    for (role, hosts) in asked(wanted, late) {
+        let asking = hosts.iter().filter_map(|asked| {
+            let connection = fleet.connections.get(asked.host)?;
+            Some(async move {
+                let reasons = match answer(connection, asked, options, false).await {
+                    Ok(said) => asked.all_wrong(&said).collect(),
+                    Err(reason) => vec![reason],
+                };
+                let named = |reason| (asked.host.clone(), format!("{role}: {reason}"));
+                reasons.into_iter().map(named).collect::<Vec<_>>()
+            })
+        });
+        wrong.extend(join_all(asking).await.into_iter().flatten());
+    }
+    wrong
 }
 
 /// Asks all hosts that take part until everything is right or the time is over: one session a host and round.
@@ -134,13 +176,20 @@ async fn wait(
 
 /// One session: the first thing that is not right.
 async fn ask(connection: &Connection, asked: &Asked<'_>, options: &Options) -> Result<(), String> {
-    let probes = asked.proofs.iter().map(|(id, proof)| Ok((id.clone(), proof.probe(true)?)));
+    let said = answer(connection, asked, options, true).await;
+    asked.wrong(&said.map_err(|reason| format!("{}: {reason}", asked.host))?).map_or(Ok(()), Err)
+}
+
+async fn answer(
+    connection: &Connection,
+    asked: &Asked<'_>,
+    options: &Options,
+    is_set_up: bool,
+) -> Result<Observation, String> {
+    let probes = asked.proofs.iter().map(|(id, proof)| Ok((id.clone(), proof.probe(is_set_up)?)));
     let probes: Result<Vec<_>, crate::script::NulInArgument> = probes.collect();
-    let probes = probes.map_err(|error| format!("{}: {error}", asked.host))?;
-    let script = Script::ask(&Nonce::random(), &probes);
-    let records = connection
-        .run(&script, options.timeout, |_| ())
-        .await
-        .map_err(|error| format!("{}: {error}", asked.host))?;
-    asked.wrong(&Observation::new(&records)).map_or(Ok(()), Err)
+    let script = Script::ask(&Nonce::random(), &probes.map_err(|error| error.to_string())?);
+    let records =
+        connection.run(&script, options.timeout, |_| ()).await.map_err(|error| error.to_string())?;
+    Ok(Observation::new(&records))
 }

@@ -42,7 +42,8 @@ impl Plan {
         self.steps().filter(|(_, step)| step.id.0.starts_with("leave file "))
     }
 
-    fn steps(&self) -> impl Iterator<Item = (&HostName, &Step)> {
+    /// Every step of every host, in order of stages.
+    pub fn steps(&self) -> impl Iterator<Item = (&HostName, &Step)> {
         let batches = self.stages.iter().flat_map(|stage| &stage.batches);
         let steps = batches.flat_map(|batch| &batch.steps);
         steps.flat_map(|(host, steps)| steps.iter().map(move |step| (host, step)))

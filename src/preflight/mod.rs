@@ -8,17 +8,19 @@ mod asks;
 mod clock;
 mod kernel;
 pub mod peers;
-
 mod places;
 mod ports;
+mod survey;
 mod system;
 mod twins;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 pub use address::addresses;
+pub use places::low as low_on_space;
+pub use survey::{Mark, Survey};
 
 use crate::cluster::{Claim, Marker, check_identity};
 use crate::facts::{ClockOffset, Facts};
@@ -53,10 +55,19 @@ pub enum Check {
     Ports,
     /// It belongs to no other cluster.
     Data,
+    /// What is to run runs.
+    Units,
+    /// Its agents answer, and are members that their clusters count on.
+    Agent,
+    /// Real uses of what its roles set up: names resolve, containers find them, exports are there.
+    Uses,
+    /// It is as the inventory says.
+    Drift,
 }
 
 impl Check {
-    pub const ALL: [Self; 11] = [
+    /// Before a run: is the host fit for it?
+    pub const FITNESS: &'static [Self] = &[
         Self::Ssh,
         Self::Root,
         Self::System,
@@ -68,6 +79,21 @@ impl Check {
         Self::Ids,
         Self::Ports,
         Self::Data,
+    ];
+
+    /// Of a host that was set up: is it well?
+    pub const HEALTH: &'static [Self] = &[
+        Self::Ssh,
+        Self::Root,
+        Self::System,
+        Self::Address,
+        Self::Clock,
+        Self::Disk,
+        Self::Data,
+        Self::Units,
+        Self::Agent,
+        Self::Uses,
+        Self::Drift,
     ];
 
     /// One short word.
@@ -84,6 +110,10 @@ impl Check {
             Self::Ids => "ids",
             Self::Ports => "ports",
             Self::Data => "data",
+            Self::Units => "units",
+            Self::Agent => "agent",
+            Self::Uses => "uses",
+            Self::Drift => "drift",
         }
     }
 }
@@ -116,7 +146,8 @@ impl Finding {
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let hosts: Vec<&str> = self.hosts.iter().map(HostName::as_str).collect();
-        write!(f, "{}: {}; {}", hosts.join(", "), self.reason, self.remedy)
+        let about = if hosts.is_empty() { String::new() } else { hosts.join(", ") + ": " };
+        write!(f, "{about}{}; {}", self.reason, self.remedy)
     }
 }
 
@@ -188,55 +219,10 @@ fn identity(subject: &Subject<'_>, ours: &Marker) -> Option<Finding> {
     Some(Finding::error(Check::Data, vec![subject.name()], error.to_string(), error.remedy()))
 }
 
-/// All that was found, for the table: hosts in the inventory's order.
-#[derive(Clone, Debug, Default)]
-pub struct Preflight {
-    pub hosts: Vec<HostName>,
-    /// Hosts that said nothing: what could not be looked at is not called right.
-    pub silent: BTreeSet<HostName>,
-    /// Hosts whose ports were tried from others.
-    pub tried: BTreeSet<HostName>,
-    pub findings: Vec<Finding>,
-}
-
-/// What the table says of one host and one check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mark {
-    Ok,
-    Warning,
-    Error,
-    /// It was not or could not be looked at.
-    Unknown,
-}
-
-impl Preflight {
-    pub fn mark(&self, host: &HostName, check: Check) -> Mark {
-        let about = |finding: &&Finding| finding.check == check && finding.hosts.contains(host);
-        match self.findings.iter().filter(about).map(|finding| finding.severity).min() {
-            Some(Severity::Error) => Mark::Error,
-            Some(Severity::Warning) => Mark::Warning,
-            None if check == Check::Peers && !self.tried.contains(host) => Mark::Unknown,
-            // A host that was reached but let nobody become root is known that far.
-            None if self.silent.contains(host) && check > self.broke_at(host) => Mark::Unknown,
-            None => Mark::Ok,
-        }
-    }
-
-    /// The check at which a silent host fell silent.
-    fn broke_at(&self, host: &HostName) -> Check {
-        let of_host = self.findings.iter().filter(|finding| finding.hosts.contains(host));
-        of_host.map(|finding| finding.check).min().unwrap_or(Check::Ssh)
-    }
-
-    pub fn marks(&self) -> BTreeMap<&HostName, BTreeMap<Check, Mark>> {
-        let row = |host| Check::ALL.into_iter().map(|check| (check, self.mark(host, check))).collect();
-        self.hosts.iter().map(|host| (host, row(host))).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     /// Three servers and a client of the embedded roles.
@@ -326,25 +312,5 @@ mod tests {
         assert!(of_server.contains(&"listen tcp 10.0.0.11 8300 3".to_owned()), "{of_server:?}");
         assert!(of_server.contains(&"listen udp 10.0.0.11 8302 2".to_owned()), "{of_server:?}");
         assert!(!of_server.iter().any(|word| word.contains("8500")), "{of_server:?}");
-    }
-
-    #[test]
-    fn what_was_not_looked_at_is_not_called_right() {
-        let host = |name: &str| HostName::parse(name).unwrap();
-        let (a, b, c) = (host("a"), host("b"), host("c"));
-        let error =
-            |check, host: &HostName| Finding::error(check, vec![host.clone()], "r".into(), "d".into());
-        let warning = Finding::warning(Check::Clock, vec![c.clone()], "r".into(), "d".into());
-        let preflight = Preflight {
-            hosts: vec![a.clone(), b.clone(), c.clone()],
-            silent: [a.clone(), b.clone()].into(),
-            tried: [c.clone()].into(),
-            findings: vec![error(Check::Ssh, &a), error(Check::Root, &b), warning],
-        };
-        let row = |host| Check::ALL.map(|check| preflight.mark(host, check));
-        let (ok, no, not) = (Mark::Ok, Mark::Error, Mark::Unknown);
-        assert_eq!(row(&a), [no, not, not, not, not, not, not, not, not, not, not]);
-        assert_eq!(row(&b), [ok, no, not, not, not, not, not, not, not, not, not]);
-        assert_eq!(row(&c), [ok, ok, ok, ok, ok, Mark::Warning, ok, ok, ok, ok, ok]);
     }
 }

@@ -30,6 +30,12 @@ struct Room {
     inodes: Option<u64>,
 }
 
+impl Room {
+    fn is_below(&self, limit: &Self, of: impl Fn(&Self) -> Option<u64>) -> bool {
+        of(self).zip(of(limit)).is_some_and(|(own, limit)| own < limit)
+    }
+}
+
 /// A mount and its options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mount {
@@ -75,6 +81,39 @@ pub(super) fn judge(subject: &Subject<'_>) -> Vec<Finding> {
     let host = subject.name();
     let mut findings = unfit(&host, &needed, &seen, &mounts);
     findings.extend(full(&host, &needed, &seen));
+    findings
+}
+
+/// Below these a product that writes as it goes soon stops: raft logs and snapshots, the journal, container layers.
+const SOON_FULL: Room = Room { file_system: String::new(), kib: 500 << 10, inodes: Some(5000) };
+const FULL: Room = Room { file_system: String::new(), kib: 100 << 10, inodes: Some(1000) };
+
+/// File systems that are full or nearly, whatever is still to come.
+pub fn low(wanted: &WantedHost, observation: &Observation) -> Vec<Finding> {
+    let mut systems: BTreeMap<String, (Folder, BTreeSet<String>)> = BTreeMap::new();
+    for (name, folder) in seen(&folders(wanted), observation) {
+        if !folder.room.file_system.is_empty() {
+            let system = folder.room.file_system.clone();
+            systems.entry(system).or_insert_with(|| (folder, BTreeSet::new())).1.insert(name);
+        }
+    }
+    let mut findings = Vec::new();
+    for (Folder { path, room, .. }, folders) in systems.into_values() {
+        let left = if room.is_below(&SOON_FULL, |room| Some(room.kib)) {
+            format!("{} free", size(room.kib))
+        } else if room.is_below(&SOON_FULL, |room| room.inodes) {
+            format!("{} inodes free", room.inodes.unwrap_or_default())
+        } else {
+            continue;
+        };
+        let folders: Vec<&str> = folders.iter().take(3).map(String::as_str).collect();
+        let reason = format!("{left} where {} lie", folders.join(", "));
+        let inside = path.trim_end_matches('/');
+        let remedy = format!("make room: `df -h {path}`, `df -i {path}`, `du -xsh {inside}/*`");
+        let full = room.is_below(&FULL, |room| Some(room.kib)) || room.is_below(&FULL, |room| room.inodes);
+        let finding = if full { Finding::error } else { Finding::warning };
+        findings.push(finding(Check::Disk, vec![wanted.host.name.clone()], reason, remedy));
+    }
     findings
 }
 

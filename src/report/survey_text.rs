@@ -1,9 +1,9 @@
-//! Preflight -> the table of hosts and checks, and its findings one by one.
+//! Survey -> the table of hosts and checks, and its findings one by one.
 
 use super::text::{Paint, count, fit, names};
 use super::{Diagnostic, Severity};
 use crate::inventory::HostName;
-use crate::preflight::{Check, Finding, Mark, Preflight};
+use crate::preflight::{Finding, Mark, Survey};
 
 /// More hosts than these share a line with those that are marked alike.
 const SINGLE_LINES: usize = 10;
@@ -11,17 +11,18 @@ const SINGLE_LINES: usize = 10;
 const GAP: &str = " ";
 
 /// The table, in lines of `width` columns as far as the names of hosts may be cut for it.
-pub fn preflight_table(preflight: &Preflight, width: usize, color: bool) -> String {
+pub fn survey_table(survey: &Survey, width: usize, color: bool) -> String {
     let paint = Paint(color);
-    let rows = rows(preflight);
-    let columns: Vec<usize> = Check::ALL.iter().map(|check| check.heading().len().max(4)).collect();
+    let rows = rows(survey);
+    let columns: Vec<usize> = survey.checks.iter().map(|check| check.heading().len().max(4)).collect();
     let taken: usize = columns.iter().map(|column| column + GAP.len()).sum();
     let longest = rows.iter().map(|(label, _)| label.chars().count()).max().unwrap_or_default().max(4);
     let first = longest.min(width.saturating_sub(taken).max(12));
     let cells = |words: Vec<(String, usize)>| -> String {
         words.into_iter().map(|(word, column)| format!("{GAP}{word}{:column$}", "")).collect()
     };
-    let heading = Check::ALL
+    let heading = survey
+        .checks
         .iter()
         .zip(&columns)
         .map(|(check, column)| (paint.bold(check.heading()), column - check.heading().len()));
@@ -55,11 +56,11 @@ fn word(mark: Mark) -> &'static str {
 }
 
 /// A line for each host, or for all hosts that are marked alike where there are many.
-fn rows(preflight: &Preflight) -> Vec<(String, Vec<Mark>)> {
+fn rows(survey: &Survey) -> Vec<(String, Vec<Mark>)> {
     let mut rows: Vec<(Vec<&str>, Vec<Mark>)> = Vec::new();
-    let together = preflight.hosts.len() > SINGLE_LINES;
-    for host in &preflight.hosts {
-        let marks: Vec<Mark> = Check::ALL.into_iter().map(|check| preflight.mark(host, check)).collect();
+    let together = survey.hosts.len() > SINGLE_LINES;
+    for host in &survey.hosts {
+        let marks = survey.row(host);
         match rows.iter_mut().find(|(_, known)| together && *known == marks) {
             Some((hosts, _)) => hosts.push(host.as_str()),
             None => rows.push((vec![host.as_str()], marks)),
@@ -70,7 +71,10 @@ fn rows(preflight: &Preflight) -> Vec<(String, Vec<Mark>)> {
 
 /// One finding as a person reads it: hosts, reason, and what to do.
 pub fn finding(finding: &Finding) -> Diagnostic {
-    let message = format!("{}: {}", names(finding.hosts.iter().map(HostName::as_str)), finding.reason);
+    let hosts = names(finding.hosts.iter().map(HostName::as_str));
+    // Some are about a cluster as a whole.
+    let message =
+        if hosts.is_empty() { finding.reason.clone() } else { format!("{hosts}: {}", finding.reason) };
     let diagnostic = match finding.severity {
         Severity::Error => Diagnostic::error(message),
         Severity::Warning => Diagnostic::warning(message),
@@ -101,12 +105,12 @@ pub fn wrapped(text: &str, width: usize) -> String {
     wrapped
 }
 
-/// `3 hosts: ready`, or how much is in the way.
-pub fn preflight_summary(preflight: &Preflight) -> String {
-    let errors = preflight.findings.iter().filter(|finding| finding.is_error()).count();
-    let warnings = preflight.findings.len() - errors;
-    let mut text = format!("{}: ", count(preflight.hosts.len(), "host"));
-    text += &if errors == 0 { "ready".to_owned() } else { count(errors, "failure") };
+/// `3 hosts: ready`, or how much is in the way; `good` is the word when nothing is.
+pub fn survey_summary(survey: &Survey, good: &str) -> String {
+    let errors = survey.errors().count();
+    let warnings = survey.findings.len() - errors;
+    let mut text = format!("{}: ", count(survey.hosts.len(), "host"));
+    text += &if errors == 0 { good.to_owned() } else { count(errors, "failure") };
     if warnings > 0 {
         text += &format!(", {}", count(warnings, "warning"));
     }
@@ -116,6 +120,7 @@ pub fn preflight_summary(preflight: &Preflight) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::preflight::Check;
 
     fn host(name: &str) -> HostName {
         HostName::parse(name).unwrap()
@@ -124,16 +129,17 @@ mod tests {
     #[test]
     fn three_hosts_fit_a_terminal() {
         let hosts = vec![host("node-1"), host("node-2"), host("a-host-with-quite-a-long-name-3")];
-        let preflight = Preflight {
+        let survey = Survey {
+            checks: Check::FITNESS,
             tried: hosts.iter().cloned().collect(),
             findings: vec![
                 Finding::warning(Check::Clock, vec![host("node-2")], "slow".into(), "mend it".into()),
                 Finding::error(Check::Ids, hosts[1..].to_vec(), "twins".into(), "part them".into()),
             ],
             hosts,
-            ..Preflight::default()
+            ..Survey::default()
         };
-        let table = preflight_table(&preflight, 80, false);
+        let table = survey_table(&survey, 80, false);
         assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
         insta::assert_snapshot!(table, @r"
         host                  ssh  root os   addr peers clock disk paths ids  ports data
@@ -141,9 +147,9 @@ mod tests {
         node-2                ok   ok   ok   ok   ok    warn  ok   ok    FAIL ok    ok
         a-host-with-quite-a-… ok   ok   ok   ok   ok    ok    ok   ok    FAIL ok    ok
         ");
-        assert_eq!(preflight_summary(&preflight), "3 hosts: 1 failure, 1 warning");
+        assert_eq!(survey_summary(&survey, "ready"), "3 hosts: 1 failure, 1 warning");
         assert_eq!(
-            finding(&preflight.findings[1]).render(false),
+            finding(&survey.findings[1]).render(false),
             "error: node-2, a-host-with-quite-a-long-name-3: twins\n help: part them\n"
         );
     }
@@ -169,13 +175,14 @@ mod tests {
     fn many_hosts_share_lines() {
         let hosts: Vec<HostName> = (1..=100).map(|number| host(&format!("node-{number}"))).collect();
         let error = Finding::error(Check::Ssh, vec![host("node-7")], "no answer".into(), "look".into());
-        let preflight = Preflight {
+        let survey = Survey {
+            checks: Check::FITNESS,
             silent: [host("node-7")].into(),
             findings: vec![error],
             hosts,
-            ..Preflight::default()
+            ..Survey::default()
         };
-        insta::assert_snapshot!(preflight_table(&preflight, 80, false), @r"
+        insta::assert_snapshot!(survey_table(&survey, 80, false), @r"
         host                  ssh  root os   addr peers clock disk paths ids  ports data
         node-[1-6], node-[8-… ok   ok   ok   ok   -     ok    ok   ok    ok   ok    ok
         node-7                FAIL -    -    -    -     -     -    -     -    -     -

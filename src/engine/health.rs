@@ -1,0 +1,80 @@
+//! How well clusters and hosts are: one look at each host, and a question to a server of each product.
+
+use futures_util::future::join_all;
+
+use super::api::Api;
+use super::observe::{self, Heard};
+use super::{EngineError, Fleet, Options, failure, proof, survey};
+use crate::cluster::{Marker, Member, roster};
+use crate::health::{self, Health};
+use crate::inventory::HostName;
+use crate::plan::Situation;
+use crate::preflight::{Check, low_on_space};
+use crate::report::Events;
+use crate::roles::Wanted;
+
+/// Looks at every host and asks the clusters; changes nothing.
+///
+/// # Errors
+/// A release that some host lacks and that cannot be verified.
+pub async fn health(
+    wanted: &Wanted,
+    marker: &Marker,
+    options: &Options,
+    events: &Events,
+) -> Result<Health, EngineError> {
+    let (fleet, hosts) = observe::observe(wanted, options, events).await;
+    let observed = match observe::assess(wanted, hosts, &fleet, marker, options, events).await {
+        Ok(observed) => observed,
+        Err(error) => {
+            fleet.close().await;
+            return Err(error);
+        }
+    };
+    let mut survey = survey(Check::HEALTH, wanted, options, &fleet);
+    survey.findings.extend(observed.findings);
+    let (rosters, wrong) = {
+        let wanted = observed.wanted.as_ref().unwrap_or(wanted);
+        let rosters = join_all(observed.heard.iter().map(|heard| ask_roster(&fleet, wanted, heard)));
+        tokio::join!(rosters, proof::all_wrong(&fleet, wanted, &observed.seen, options))
+    };
+    let nobody = Situation::default();
+    let mut clusters = Vec::new();
+    for (heard, roster) in observed.heard.iter().zip(rosters) {
+        let (cluster, findings) = health::of_cluster(
+            &health::Heard {
+                gate: heard.gate,
+                expected: &heard.expected,
+                answers: &heard.answers,
+                situation: observed.seen.situations.get(heard.gate.name()).unwrap_or(&nobody),
+                roster,
+            },
+            &wanted.hosts,
+        );
+        clusters.push(cluster);
+        survey.findings.extend(findings);
+    }
+    match &observed.plan {
+        Ok(plan) => survey.findings.extend(health::of_plan(plan)),
+        Err(errors) => survey.findings.extend(errors.iter().filter_map(failure::plan_finding)),
+    }
+    survey.findings.extend(health::of_uses(wrong));
+    for host in &wanted.hosts {
+        if let Some(seen) = observed.seen.hosts.get(&host.host.name) {
+            survey.findings.extend(low_on_space(host, &seen.observation));
+        }
+    }
+    fleet.close().await;
+    survey.findings.sort_by_key(|finding| (finding.severity, finding.check));
+    Ok(Health { clusters, survey })
+}
+
+/// The first member that answers tells whom its gossip knows.
+async fn ask_roster(fleet: &Fleet, wanted: &Wanted, heard: &Heard) -> Option<(HostName, Vec<Member>)> {
+    let host = heard.answers.iter().find(|(_, answer)| answer.is_ok()).map(|(host, _)| host)?;
+    let connection = fleet.connections.get(host)?;
+    let wanted = wanted.hosts.iter().find(|wanted| wanted.host.name == *host)?;
+    let question = heard.gate.roster_question(&wanted.variables)?;
+    let answer = Api::new(connection, heard.gate, vec![question]).ask().await;
+    Some((host.clone(), roster(&answer).ok()?))
+}

@@ -1,0 +1,230 @@
+//! What hosts and clusters say of themselves -> how well they are. Pure.
+//!
+//! The engine asks, this judges, the report shows. Everything that is wrong has a reason and a remedy of one line.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::cluster::{
+    Answers, Complaint, ComplaintKind, Expected, Gate, Member, Review, Standing, tolerance,
+};
+use crate::inventory::HostName;
+use crate::plan::{Effect, Plan, Situation, Step};
+use crate::preflight::{Check, Finding, Survey};
+use crate::roles::WantedHost;
+
+/// How well everything is at one moment.
+#[derive(Clone, Debug)]
+pub struct Health {
+    pub clusters: Vec<ClusterHealth>,
+    pub survey: Survey,
+}
+
+/// The members of one gate, such as all Consul servers.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClusterHealth {
+    /// The gate's name.
+    pub name: &'static str,
+    pub stands: bool,
+    /// `3 of 3 voters, leader node-2`, or what is in the way.
+    pub detail: String,
+    /// How many voters may fail before quorum is lost, as the product counts; `None` of clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_tolerance: Option<usize>,
+    pub members: Vec<MemberHealth>,
+}
+
+/// One member, as its own agent tells it.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemberHealth {
+    pub host: HostName,
+    pub answers: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(flatten)]
+    pub standing: Option<Standing>,
+}
+
+/// What the members of one gate said.
+pub struct Heard<'a> {
+    pub gate: Gate,
+    pub expected: &'a Expected,
+    pub answers: &'a Answers,
+    pub situation: &'a Situation,
+    /// Whom the gossip of one member knows, and which member was asked.
+    pub roster: Option<(HostName, Vec<Member>)>,
+}
+
+/// How a cluster is, and what is wrong with it.
+pub fn of_cluster(heard: &Heard<'_>, hosts: &[WantedHost]) -> (ClusterHealth, Vec<Finding>) {
+    let Heard { gate, expected, answers, situation, .. } = heard;
+    let review = gate.review(expected, answers);
+    let member = |host: &HostName| {
+        let answer = answers.get(host);
+        MemberHealth {
+            host: host.clone(),
+            answers: answer.is_some_and(Result::is_ok),
+            version: answer.and_then(|answer| gate.version(answer)),
+            standing: answer.and_then(|answer| gate.standing(answer)),
+        }
+    };
+    let members: Vec<MemberHealth> = expected.members.keys().map(member).collect();
+    let mut findings = complaints(*gate, &review);
+    findings.extend(versions(*gate, &members, hosts));
+    findings.extend(gossip(heard));
+    if gate.has_raft() && expected.missing > 0 && situation.leader.is_some() {
+        let lost = tolerance(expected.members.len()).saturating_sub(situation.failure_tolerance);
+        let left = situation.failure_tolerance;
+        findings.push(Finding::warning(
+            Check::Agent,
+            Vec::new(),
+            format!("{}: {left} more may fail, {lost} fewer than with all servers", gate.name()),
+            "bring the missing servers back, or `bootstrap replace-node`".to_owned(),
+        ));
+    }
+    let cluster = ClusterHealth {
+        name: gate.name(),
+        stands: review.complaints.is_empty(),
+        detail: match review.complaints.first() {
+            None => review.detail,
+            Some(first) => first.to_string(),
+        },
+        failure_tolerance: gate.has_raft().then_some(situation.failure_tolerance),
+        members,
+    };
+    (cluster, findings)
+}
+
+/// The same complaint of several members is one finding.
+fn complaints(gate: Gate, review: &Review) -> Vec<Finding> {
+    let mut found: Vec<(&Complaint, Finding)> = Vec::new();
+    for complaint in &review.complaints {
+        match found.iter_mut().find(|(known, _)| known.reason == complaint.reason) {
+            Some((_, finding)) => {
+                finding.hosts.extend(complaint.about.clone());
+                finding.hosts.sort();
+                finding.hosts.dedup();
+            }
+            None => {
+                let reason = format!("{}: {}", gate.name(), complaint.reason);
+                let hosts = complaint.about.iter().cloned().collect();
+                found.push((complaint, Finding::error(Check::Agent, hosts, reason, remedy(gate, complaint))));
+            }
+        }
+    }
+    found.into_iter().map(|(_, finding)| finding).collect()
+}
+
+fn remedy(gate: Gate, complaint: &Complaint) -> String {
+    let unit = gate.unit();
+    match (complaint.kind, gate.raft_command()) {
+        (ComplaintKind::Silent, _) => {
+            format!(
+                "`systemctl status {unit}`, `journalctl -u {unit} -e` on it; `bootstrap up` starts what is stopped"
+            )
+        }
+        (ComplaintKind::Split, Some(command)) => format!(
+            "split brain: stop clients from writing, restart nothing; `{command} -stale` on each server tells which \
+             side has the majority"
+        ),
+        (_, Some(command)) => {
+            format!("`{command}` and `journalctl -u {unit} -e` on it, and the network between servers")
+        }
+        (_, None) => format!("`journalctl -u {unit} -e` on it, and the network to the servers"),
+    }
+}
+
+/// Agents of another version than the inventory asks for.
+fn versions(gate: Gate, members: &[MemberHealth], hosts: &[WantedHost]) -> Vec<Finding> {
+    let mut found: BTreeMap<(String, String), Vec<HostName>> = BTreeMap::new();
+    for member in members {
+        let host = hosts.iter().find(|wanted| wanted.host.name == member.host);
+        let wanted = host.and_then(|wanted| wanted.variables.get(gate.product())?.get("version")?.as_str());
+        if let (Some(runs), Some(wanted)) = (&member.version, wanted)
+            && runs.trim_start_matches('v') != wanted
+        {
+            found.entry((runs.clone(), wanted.to_owned())).or_default().push(member.host.clone());
+        }
+    }
+    let finding = |((runs, wanted), hosts): ((String, String), Vec<HostName>)| {
+        let reason = format!("{} {runs} runs, the inventory says {wanted}", gate.product());
+        Finding::warning(
+            Check::Agent,
+            hosts,
+            reason,
+            "`bootstrap up` rolls it out, one server at a time".to_owned(),
+        )
+    };
+    found.into_iter().map(finding).collect()
+}
+
+/// Members that gossip has as gone, or that the inventory does not have.
+fn gossip(heard: &Heard<'_>) -> Vec<Finding> {
+    let Some((asked, members)) = &heard.roster else { return Vec::new() };
+    let product = heard.gate.product();
+    let gone = members.iter().filter(|member| member.status != "alive");
+    let finding = |member: &Member| {
+        let at = member.address.map_or(String::new(), |address| format!(" ({address})"));
+        let known =
+            heard.expected.members.iter().find(|(_, ip)| Some(**ip) == member.address).map(|(host, _)| host);
+        let reason = format!("{product}: gossip of {asked} has `{}`{at} as {}", member.name, member.status);
+        let name = member.name.split_once('.').map_or(member.name.as_str(), |(name, _)| name);
+        let remedy = match (known, product) {
+            (Some(_), _) => {
+                "start its agent, or take the host out of the cluster with `bootstrap remove-node`".to_owned()
+            }
+            (None, "nomad") => format!("if it is gone for good: `nomad server force-leave {}`", member.name),
+            (None, _) => format!("if it is gone for good: `consul force-leave {name}`"),
+        };
+        Finding::warning(Check::Agent, known.into_iter().cloned().collect(), reason, remedy)
+    };
+    gone.map(finding).collect()
+}
+
+/// Units that do not run, and how much else is not as the inventory says.
+pub fn of_plan(plan: &Plan) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut drift: BTreeMap<&HostName, Vec<&Step>> = BTreeMap::new();
+    for (host, step) in plan.steps() {
+        match step.id.0.strip_prefix("unit ") {
+            Some(unit) if step.change.effect == Effect::Start => {
+                let remedy = format!(
+                    "`systemctl status {unit}`, `journalctl -u {unit} -e` on it; `bootstrap up` starts it"
+                );
+                let reason = format!("{unit}: {}", step.change.reason);
+                findings.push(Finding::error(Check::Units, vec![host.clone()], reason, remedy));
+            }
+            _ => drift.entry(host).or_default().push(step),
+        }
+    }
+    for (host, steps) in drift {
+        let first = steps.iter().take(2).map(|step| format!("{} ({})", step.id, step.change.reason));
+        let more = match steps.len() {
+            0..=2 => String::new(),
+            number => format!(" and {} more", number - 2),
+        };
+        let differs = if steps.len() == 1 {
+            "1 thing differs".to_owned()
+        } else {
+            format!("{} things differ", steps.len())
+        };
+        let reason = format!("{differs}: {}{more}", first.collect::<Vec<_>>().join(", "));
+        let remedy = format!("`bootstrap plan --limit {host}` shows it, `bootstrap up` mends it");
+        findings.push(Finding::warning(Check::Drift, vec![host.clone()], reason, remedy));
+    }
+    findings
+}
+
+/// Real uses that do not work.
+pub fn of_uses(wrong: Vec<(HostName, String)>) -> Vec<Finding> {
+    let mut found: BTreeMap<String, Vec<HostName>> = BTreeMap::new();
+    for (host, reason) in wrong {
+        found.entry(reason).or_default().push(host);
+    }
+    let finding = |(reason, hosts)| {
+        let remedy = "`bootstrap up` sets the role up again and says what stands in the way".to_owned();
+        Finding::error(Check::Uses, hosts, reason, remedy)
+    };
+    found.into_iter().map(finding).collect()
+}
