@@ -4,8 +4,9 @@
 mod support;
 
 use std::fs;
+use std::time::Duration;
 
-use support::Lab;
+use support::{Lab, poll};
 
 const THREE: [&str; 3] = ["node-1", "node-2", "node-3"];
 
@@ -68,4 +69,93 @@ fn lab_two_more_servers_join_and_nobody_else_notices() {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
     lab.run("up", &[]).exits(0).says("Nothing to do");
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_health_finds_what_is_wrong() {
+    let lab = Lab::up(&["--hosts", "4"]);
+    lab.edit("[consul-client]", "[consul-client, dns]");
+    // A file system that can be filled without harm.
+    lab.asks("node-4", "mkdir -p /opt/consul && mount -t tmpfs -o size=700m none /opt/consul");
+    lab.run("up", &[]).exits(0);
+    let well = lab.run("health", &[]).exits(0);
+    assert!(well.stdout.contains("3 of 3 voters"), "{}", well.stdout);
+    assert!(well.stdout.contains("1 may fail"), "{}", well.stdout);
+    assert!(well.stdout.ends_with("4 hosts: well\n"), "{}\n{}", well.stdout, well.stderr);
+
+    /// What is done to a host, how `health` ends, what it says, and what undoes it.
+    struct Fault {
+        host: &'static str,
+        make: &'static str,
+        exits: i32,
+        says: &'static [&'static str],
+        mend: &'static str,
+    }
+    for Fault { host, make, exits, says, mend } in [
+        Fault {
+            host: "node-2",
+            make: "systemctl stop consul",
+            exits: 4,
+            says: &["node-2: consul.service: ", "node-2: consul-servers: its agent does not answer"],
+            mend: "systemctl start consul",
+        },
+        Fault {
+            host: "node-1",
+            make: "cp -p /etc/consul.d/consul.json /root/; echo >>/etc/consul.d/consul.json",
+            exits: 0,
+            says: &["warning: node-1: ", "file /etc/consul.d/consul.json"],
+            mend: "cp -p /root/consul.json /etc/consul.d/",
+        },
+        Fault {
+            host: "node-4",
+            make: "cp /etc/resolv.conf /root/; echo nameserver 127.0.0.9 >/etc/resolv.conf",
+            exits: 1,
+            says: &["node-4: dns: `consul.service.consul` has no address here"],
+            mend: "cat /root/resolv.conf >/etc/resolv.conf",
+        },
+        Fault {
+            host: "node-4",
+            make: "fallocate -l 650M /opt/consul/filler",
+            exits: 1,
+            says: &["error: node-4: ", " MiB free where /opt/consul"],
+            mend: "rm /opt/consul/filler",
+        },
+        Fault {
+            host: "node-3",
+            make: "printf '#!/bin/sh\nexec /bin/date -d \"+60 seconds\" \"$@\"\n' >/usr/local/bin/date; chmod 755 /usr/local/bin/date",
+            exits: 1,
+            says: &["node-3: its clock is"],
+            mend: "rm /usr/local/bin/date",
+        },
+    ] {
+        lab.asks(host, make);
+        let found = lab.run("health", &[]).exits(exits);
+        for text in says {
+            assert!(
+                found.stderr.contains(text),
+                "{make}: `{text}` is not in\n{}{}",
+                found.stdout,
+                found.stderr
+            );
+        }
+        lab.asks(host, mend);
+        poll(mend, Duration::from_secs(60), || {
+            (lab.run("health", &[]).stdout.ends_with("hosts: well\n")).then_some(())
+        });
+    }
+
+    lab.lab(&["partition", "node-3"]);
+    poll("node-3 is missed", Duration::from_secs(60), || {
+        let found = lab.run("health", &[]);
+        (found.status == 4 && found.stderr.contains("node-3")).then_some(())
+    });
+    let nagios = lab.run("health", &["--output", "nagios"]).exits(2);
+    assert!(nagios.stdout.starts_with("BOOTSTRAP CRITICAL - dc1: 4 hosts, "), "{}", nagios.stdout);
+    let prometheus = lab.run("health", &["--output", "prometheus"]).exits(4).stdout;
+    assert!(
+        prometheus.contains("bootstrap_gate_met{cluster=\"dc1\",gate=\"consul-servers\"} 0"),
+        "{prometheus}"
+    );
+    lab.run("plan", &["--output", "nagios"]).exits(2).says("only `bootstrap health`");
 }
