@@ -1,7 +1,5 @@
 //! `bootstrap add-node`: one host more, in the inventory and in its running cluster.
 
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -10,7 +8,7 @@ use clap::Args;
 use super::exit::{Exit, Rejected};
 use super::load;
 use super::up::{self, UpArgs};
-use super::{Global, Reach, problems, run};
+use super::{Global, Reach, node, problems, run};
 use crate::engine::{self, EngineError};
 use crate::inventory::edit::{self, EditError, NewHost};
 use crate::inventory::{HostName, RoleName, yaml};
@@ -60,7 +58,7 @@ pub fn run(args: AddNodeArgs, global: &Global, password: Option<String>) -> anyh
     let setup = run::Setup::new(&loaded, &args.reach, password)?;
     if let Some(edited) = &edited {
         refuse_unfit(&setup, global)?;
-        replace(file, edited).with_context(|| format!("cannot write {}", file.display()))?;
+        node::replace(file, edited).with_context(|| format!("cannot write {}", file.display()))?;
     }
     let up = UpArgs { inventory: args.inventory, timings: None, reach: args.reach };
     up::bring_up("add-node", &up, global, &setup)
@@ -86,16 +84,4 @@ fn refuse_unfit(setup: &run::Setup, global: &Global) -> anyhow::Result<()> {
     let survey = runtime.block_on(engine::check(&setup.wanted, &setup.marker, &setup.options, &events))?;
     let errors: Vec<_> = survey.findings.into_iter().filter(|finding| finding.is_error()).collect();
     if errors.is_empty() { Ok(()) } else { Err(EngineError::Unfit(errors).into()) }
-}
-
-/// Writes a file whole or not at all; its mode stays, and what a link leads to is what is replaced.
-fn replace(file: &Path, text: &str) -> std::io::Result<()> {
-    let file = fs::canonicalize(file)?;
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
-    fresh.write_all(text.as_bytes())?;
-    fresh.as_file().set_permissions(fs::metadata(&file)?.permissions())?;
-    fresh.as_file().sync_all()?;
-    fresh.persist(&file)?;
-    Ok(())
 }

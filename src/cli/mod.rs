@@ -9,6 +9,7 @@ mod health;
 mod init;
 mod lab;
 mod load;
+mod node;
 mod plan;
 mod problems;
 mod roles;
@@ -110,6 +111,10 @@ pub enum Command {
     Up(up::UpArgs),
     /// Add a host to an inventory and to its running cluster.
     AddNode(add_node::AddNodeArgs),
+    /// Take a host out of its clusters and of the inventory.
+    RemoveNode(node::RemoveNodeArgs),
+    /// Let a new host take the place of a dead one.
+    ReplaceNode(node::ReplaceNodeArgs),
     /// How well the clusters and their hosts are. Changes nothing.
     Health(health::HealthArgs),
     /// Carry releases to places without a network, in one verified file.
@@ -143,6 +148,8 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::run(&args, global, password).map(ExitCode::from),
         Command::Up(args) => up::run(&args, global, password).map(ExitCode::from),
         Command::AddNode(args) => add_node::run(args, global, password).map(ExitCode::from),
+        Command::RemoveNode(args) => node::remove(args, global, password).map(ExitCode::from),
+        Command::ReplaceNode(args) => node::replace_node(args, global, password).map(ExitCode::from),
         Command::Health(args) => health::run(&args, global, password),
         Command::Bundle(args) => bundle::run(args, global),
         Command::Roles(args) => roles::run(args, global),

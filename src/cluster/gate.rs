@@ -202,6 +202,15 @@ impl Gate {
         }
     }
 
+    /// Where the agent's API is on the host's own loopback.
+    pub fn api(self, variables: &Map<String, Value>) -> String {
+        let port = match self.product() {
+            "nomad" => nomad::http_port(variables),
+            _ => consul::http_port(variables),
+        };
+        format!("http://127.0.0.1:{port}")
+    }
+
     /// The command that shows the raft peers on a host; `None` of clients.
     pub fn raft_command(self) -> Option<&'static str> {
         match self {

@@ -47,7 +47,7 @@ pub(super) async fn apply(
     }
 }
 
-fn announce(stage: &Stage, events: &Events) {
+pub(super) fn announce(stage: &Stage, events: &Events) {
     let hosts: BTreeSet<HostName> =
         stage.batches.iter().flat_map(|batch| batch.steps.keys().cloned()).collect();
     let steps = stage.batches.iter().flat_map(|batch| batch.steps.values()).map(Vec::len).sum();
@@ -147,7 +147,8 @@ fn expected(
     expected
 }
 
-async fn run_batch(
+/// One batch on its hosts at once; a host that fails is set aside.
+pub(super) async fn run_batch(
     fleet: &mut Fleet,
     stage: &StageName,
     batch: &Batch,

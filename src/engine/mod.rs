@@ -9,6 +9,7 @@ mod failure;
 mod gate;
 mod health;
 mod jobs;
+mod leave;
 mod lock;
 mod members;
 mod observe;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 pub use failure::{EngineError, HostFailure};
 pub use health::health;
+pub use leave::{Leaver, leave};
 pub use stop::Stop;
 
 use crate::cluster::Marker;

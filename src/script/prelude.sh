@@ -1597,6 +1597,18 @@ exec_run() {
   command "$@"
 }
 
+# Step: runs a command again until it succeeds: SECONDS COMMAND...; what has no leader for a moment refuses.
+exec_until() {
+  umask 022
+  left=$1
+  shift
+  until command "$@"; do
+    left=$((left - 1))
+    [ "$left" -gt 0 ] || return 1
+    sleep 1
+  done
+}
+
 # Prints the file that holds a sysctl; the dots and slashes of a key trade places.
 sysctl_file() {
   printf '/proc/sys/%s' "$(printf %s "$1" | tr ./ /.)"

@@ -1,0 +1,198 @@
+//! `bootstrap remove-node` and `replace-node`: a host leaves its clusters, and another may take its place.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::exit::{Exit, Rejected, UsageError};
+use super::up::{self, UpArgs};
+use super::{Global, Reach, load, problems, run};
+use crate::engine::{self, Leaver, Outcome, Stop};
+use crate::inventory::edit::{self, EditError, NewHost};
+use crate::inventory::{HostName, yaml};
+use crate::report::{Diagnostic, Event, Output, RenderOptions, RunLog, events, init_tracing, render};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example: bootstrap remove-node inventory.yaml node-4\n\nIts work moves to other nodes, it leaves the peer \
+sets, its agents stop; its data stays where it is. Then the inventory is written without it."
+)]
+pub struct RemoveNodeArgs {
+    /// The inventory.
+    inventory: PathBuf,
+    /// The host that leaves.
+    #[arg(value_name = "NAME", value_parser = |text: &str| HostName::parse(text))]
+    name: HostName,
+    /// Also when the servers that are left are no quorum: nothing can be written until some come back.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example: bootstrap replace-node inventory.yaml node-2 --address 192.168.56.22\n\nFor a dead host: its \
+place in the peer sets is taken away by its id, and the new host joins under the same name or --name."
+)]
+pub struct ReplaceNodeArgs {
+    /// The inventory.
+    inventory: PathBuf,
+    /// The dead host.
+    #[arg(value_name = "NAME", value_parser = |text: &str| HostName::parse(text))]
+    name: HostName,
+    /// The name of the new host; without this, the same.
+    #[arg(long = "name", id = "new_name", value_name = "NEW", value_parser = |text: &str| HostName::parse(text))]
+    new_name: Option<HostName>,
+    /// Where SSH reaches the new host; without this, where the old one was.
+    #[arg(long, value_name = "ADDRESS")]
+    address: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+pub fn remove(args: RemoveNodeArgs, global: &Global, password: Option<String>) -> anyhow::Result<Exit> {
+    let file = args.inventory.as_path();
+    let text = yaml::read(file).map_err(|problem| problems::refuse(*problem, global))?;
+    let edited = edit::remove(&text, file, &args.name).map_err(|error| refuse(error, file, global))?;
+    let change = Change { file, text: &text, without: &edited, with: &edited };
+    let leaving = Leaving { host: &args.name, force: args.force, must_be_dead: false };
+    leave("remove-node", &change, &leaving, args.reach, global, password)
+}
+
+pub fn replace_node(
+    args: ReplaceNodeArgs,
+    global: &Global,
+    password: Option<String>,
+) -> anyhow::Result<Exit> {
+    let file = args.inventory.as_path();
+    let text = yaml::read(file).map_err(|problem| problems::refuse(*problem, global))?;
+    let loaded = load::parse(&text, file, global)?;
+    let Some(old) = loaded.inventory.hosts.iter().find(|host| host.name == args.name) else {
+        return Err(refuse(EditError::Unknown(args.name.clone()), file, global));
+    };
+    let without = edit::remove(&text, file, &args.name).map_err(|error| refuse(error, file, global))?;
+    let address = args.address.as_deref().unwrap_or(&old.address);
+    let name = args.new_name.as_ref().unwrap_or(&args.name);
+    let new = NewHost { name, address: Some(address), roles: &old.roles };
+    let with = edit::add(&without, file, &new).map_err(|error| refuse(error, file, global))?;
+    let change = Change { file, text: &text, without: &without, with: &with };
+    let leaving = Leaving { host: &args.name, force: false, must_be_dead: true };
+    leave("replace-node", &change, &leaving, args.reach, global, password)
+}
+
+/// An inventory, without the host, and as it is to become.
+struct Change<'a> {
+    file: &'a Path,
+    text: &'a str,
+    without: &'a str,
+    with: &'a str,
+}
+
+struct Leaving<'a> {
+    host: &'a HostName,
+    force: bool,
+    must_be_dead: bool,
+}
+
+/// The host leaves; then the inventory is written, and the hosts are brought to what it says.
+fn leave(
+    command: &str,
+    change: &Change<'_>,
+    leaving: &Leaving<'_>,
+    reach: Reach,
+    global: &Global,
+    password: Option<String>,
+) -> anyhow::Result<Exit> {
+    if !reach.limit.is_empty() {
+        return Err(UsageError(format!("`{command}` asks every server: leave out --limit")).into());
+    }
+    let before = load::parse(change.text, change.file, global)?;
+    let without = load::parse(change.without, change.file, global)?;
+    let after = load::parse(change.with, change.file, global)?;
+    let password = run::become_password(&reach, password)?;
+    let setup = run::Setup::new(&before, &reach, password.clone())?;
+    let smaller = run::Setup::new(&without, &reach, password.clone())?;
+    let log = RunLog::create(&setup.folder.join("logs"), command)
+        .with_context(|| format!("cannot write a run log below {}", setup.folder.display()))?;
+    init_tracing(global.verbose, global.color_on_stderr(), Some(&log));
+    let leaver = Leaver {
+        host: leaving.host,
+        without: &smaller.wanted,
+        force: leaving.force,
+        must_be_dead: leaving.must_be_dead,
+    };
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome = runtime.block_on(depart(command, &setup, &leaver, global, log))?;
+    drop(runtime);
+    let exit = Exit::of(&outcome);
+    if exit != Exit::Done && !(leaving.force && exit == Exit::Unhealthy) {
+        return Ok(exit);
+    }
+    replace(change.file, change.with).with_context(|| format!("cannot write {}", change.file.display()))?;
+    let setup = run::Setup::new(&after, &reach, password)?;
+    let up = UpArgs { inventory: change.file.to_owned(), timings: None, reach };
+    up::bring_up(command, &up, global, &setup)
+}
+
+async fn depart(
+    command: &str,
+    setup: &run::Setup,
+    leaver: &Leaver<'_>,
+    global: &Global,
+    log: RunLog,
+) -> anyhow::Result<Outcome> {
+    let started = Instant::now();
+    let (events, receiver) = events();
+    let terminal = console::Term::stderr().is_term();
+    let mut options = RenderOptions::new(Output::choose(global.json(), global.verbose, terminal));
+    options.color = global.color_on_stderr();
+    options.verbose = global.verbose > 0;
+    options.log = Some(log);
+    let printing = tokio::spawn(render(receiver, options));
+    events.send(Event::RunStarted {
+        command: command.to_owned(),
+        cluster: setup.wanted.cluster.to_string(),
+        hosts: setup.options.hosts.iter().cloned().collect(),
+    });
+    let stop = Stop::default();
+    let result = engine::leave(&setup.wanted, leaver, &setup.marker, &setup.options, &events, &stop).await;
+    if let Ok(outcome) = &result {
+        events.send(Event::RunFinished {
+            outcome: outcome.hosts.clone(),
+            elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            notes: outcome.notes.clone(),
+        });
+    }
+    drop(events);
+    printing.await?;
+    Ok(result?)
+}
+
+/// What an operator can do about an inventory that was not edited.
+fn refuse(error: EditError, file: &Path, global: &Global) -> anyhow::Error {
+    if let EditError::Wrong(wrong) = error {
+        return match problems::show(&wrong, global) {
+            Ok(()) => Rejected.into(),
+            Err(error) => error.into(),
+        };
+    }
+    let help = format!("edit {} by hand, then `bootstrap up` it", file.display());
+    problems::refuse(Diagnostic::error(error.to_string()).help(help), global)
+}
+
+/// Writes a file whole or not at all; its mode stays, and what a link leads to is what is replaced.
+pub(super) fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+    let file = fs::canonicalize(file)?;
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
+    fresh.write_all(text.as_bytes())?;
+    fresh.as_file().set_permissions(fs::metadata(&file)?.permissions())?;
+    fresh.as_file().sync_all()?;
+    fresh.persist(&file)?;
+    Ok(())
+}

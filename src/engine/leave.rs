@@ -1,0 +1,296 @@
+//! Takes a host out of its clusters: drained, gone from the peer sets, its agents stopped.
+//!
+//! The products' own programs do it, on the host where it answers and on another server where it does not: what is
+//! done here an operator can repeat by hand.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::observe::{self, Heard};
+use super::{EngineError, Fleet, Options, Outcome, Stop, apply, elapsed_ms, gate, lock};
+use crate::cluster::{Departure, Gate, Marker, departure};
+use crate::inventory::{HostName, RoleName};
+use crate::plan::{Batch, Change, Effect, Plan, Stage, StageName, Step, StepId};
+use crate::preflight::{Check, Finding};
+use crate::report::{Event, Events, HostOutcome};
+use crate::roles::{Wanted, WantedHost};
+use crate::script::{Arg, Call, NulInArgument};
+
+/// How long allocations may take to move to other nodes.
+const DRAIN_DEADLINE: &str = "10m";
+/// An election takes seconds; until it is over nothing can be removed.
+const REMOVAL_SECONDS: &str = "30";
+
+/// Who leaves, and how.
+pub struct Leaver<'a> {
+    pub host: &'a HostName,
+    /// The cluster without it.
+    pub without: &'a Wanted,
+    /// Also when the others are no quorum.
+    pub force: bool,
+    /// Only if it does not answer: another host takes its place.
+    pub must_be_dead: bool,
+}
+
+/// Takes `leaver` out of every cluster that it is a member of, and waits until the others are without it.
+///
+/// # Errors
+/// Quorum would be lost, or it is unknown whether it would.
+pub async fn leave(
+    wanted: &Wanted,
+    leaver: &Leaver<'_>,
+    marker: &Marker,
+    options: &Options,
+    events: &Events,
+    stop: &Stop,
+) -> Result<Outcome, EngineError> {
+    let (mut fleet, hosts) = observe::observe(wanted, options, events).await;
+    let observed = observe::assess(wanted, hosts, &fleet, marker, options, events).await;
+    let result = match observed {
+        Ok(observed) => depart(&mut fleet, wanted, leaver, &observed, options, events, stop).await,
+        Err(error) => Err(error),
+    };
+    let mut failures = fleet.close().await;
+    // That it does not answer is why it goes.
+    failures.remove(leaver.host);
+    let mut outcome = result?;
+    for (host, failure) in &failures {
+        outcome.hosts.insert(host.clone(), HostOutcome::Failed { error: failure.to_string() });
+    }
+    outcome.failures = failures;
+    Ok(outcome)
+}
+
+async fn depart(
+    fleet: &mut Fleet,
+    wanted: &Wanted,
+    leaver: &Leaver<'_>,
+    observed: &observe::Observed,
+    options: &Options,
+    events: &Events,
+    stop: &Stop,
+) -> Result<Outcome, EngineError> {
+    let host = leaver.host;
+    if leaver.must_be_dead && fleet.connections.contains_key(host) {
+        let remedy = format!(
+            "`bootstrap remove-node` takes a living host out; `bootstrap lab kill` or its power makes {host} a dead one"
+        );
+        let finding = Finding::error(
+            Check::Agent,
+            vec![host.clone()],
+            "it answers: only a dead host is replaced".to_owned(),
+            remedy,
+        );
+        return Err(EngineError::Unfit(vec![finding]));
+    }
+    let departures = departures(leaver, observed, events)?;
+    let mut outcome = Outcome::default();
+    lock::refuse_others(fleet, &observed.seen, options).await?;
+    let plan =
+        Plan { stages: stages(fleet, wanted, host, &departures).map_err(|_| nul(host))?, ..Plan::default() };
+    events.send(Event::PlanReady { plan: plan.clone() });
+    for stage in &plan.stages {
+        let started = Instant::now();
+        apply::announce(stage, events);
+        for batch in &stage.batches {
+            apply::run_batch(fleet, &stage.name, batch, options, events, &mut outcome).await;
+        }
+        events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
+        if stage
+            .batches
+            .iter()
+            .flat_map(|batch| batch.steps.keys())
+            .any(|host| !fleet.connections.contains_key(host))
+        {
+            lock::release(fleet, &plan, options).await;
+            return Ok(outcome);
+        }
+    }
+    lock::release(fleet, &plan, options).await;
+    gate::verify(fleet, leaver.without, &observed.seen, options, events, stop, &mut outcome).await;
+    Ok(outcome)
+}
+
+/// What each cluster says to it. Forced or not, the operator is told what it means.
+fn departures<'o>(
+    leaver: &Leaver<'_>,
+    observed: &'o observe::Observed,
+    events: &Events,
+) -> Result<Vec<(&'o Heard, Departure)>, EngineError> {
+    let mut departures = Vec::new();
+    let mut refused = Vec::new();
+    let warn = |message: String| events.send(Event::Warning { host: Some(leaver.host.clone()), message });
+    for heard in observed.heard.iter().filter(|heard| heard.expected.members.contains_key(leaver.host)) {
+        match departure(heard.gate, &heard.expected, &heard.answers, leaver.host) {
+            Ok(departure) => {
+                departure.warning.iter().cloned().for_each(warn);
+                departures.push((heard, departure));
+            }
+            Err(stays) if leaver.force && stays.can_be_forced => {
+                warn(format!("{}, and is forced", stays.reason));
+                departures.push((heard, Departure::default()));
+            }
+            Err(stays) => {
+                refused.push(Finding::error(
+                    Check::Agent,
+                    vec![leaver.host.clone()],
+                    stays.reason,
+                    stays.remedy,
+                ));
+            }
+        }
+    }
+    if refused.is_empty() { Ok(departures) } else { Err(EngineError::Unfit(refused)) }
+}
+
+fn nul(host: &HostName) -> EngineError {
+    let reason = "a name has a NUL byte in it".to_owned();
+    EngineError::Unfit(vec![Finding::error(
+        Check::Agent,
+        vec![host.clone()],
+        reason,
+        "mend the inventory".to_owned(),
+    )])
+}
+
+/// First what the host does itself, in reverse order of activation; then what the others are told of it.
+fn stages(
+    fleet: &Fleet,
+    wanted: &Wanted,
+    host: &HostName,
+    departures: &[(&Heard, Departure)],
+) -> Result<Vec<Stage>, NulInArgument> {
+    let leaving = wanted.hosts.iter().find(|wanted| wanted.host.name == *host);
+    let mut own = Vec::new();
+    let mut told: BTreeMap<HostName, Vec<Step>> = BTreeMap::new();
+    for (heard, departure) in departures.iter().rev() {
+        let answers = heard.answers.get(host).is_some_and(Result::is_ok);
+        if let Some(leaving) = leaving.filter(|_| fleet.connections.contains_key(host)) {
+            own.extend(own_steps(heard.gate, leaving, answers)?);
+        }
+        let helper = heard
+            .answers
+            .iter()
+            .find(|(name, answer)| *name != host && answer.is_ok() && fleet.connections.contains_key(*name));
+        let helper =
+            helper.and_then(|(name, _)| wanted.hosts.iter().find(|wanted| wanted.host.name == *name));
+        if let Some(helper) = helper {
+            let steps = told_steps(heard.gate, helper, host, departure, answers)?;
+            told.entry(helper.host.name.clone()).or_default().extend(steps);
+        }
+    }
+    let stage = |name: &str, steps: BTreeMap<HostName, Vec<Step>>| Stage {
+        name: StageName(name.to_owned()),
+        gate: None,
+        quorum: false,
+        batches: vec![Batch { steps }],
+    };
+    let mut stages = vec![stage("leave", BTreeMap::from([(host.clone(), own)])), stage("forget", told)];
+    for batch in stages.iter_mut().flat_map(|stage| &mut stage.batches) {
+        batch.steps.retain(|_, steps| !steps.is_empty());
+    }
+    stages.retain(|stage| stage.batches.iter().any(|batch| !batch.steps.is_empty()));
+    Ok(stages)
+}
+
+fn step(
+    id: String,
+    role: &WantedHost,
+    reason: &str,
+    function: &'static str,
+    words: &[&str],
+) -> Result<Step, NulInArgument> {
+    let arguments: Result<Vec<Arg>, _> = words.iter().map(|word| Arg::new(*word)).collect();
+    let role = role.host.roles.first().cloned().unwrap_or_else(|| RoleName::parse("none").expect("a name"));
+    let change = Change {
+        reason: reason.to_owned(),
+        effect: Effect::Stop,
+        diff: None,
+        calls: vec![Call::new(function, arguments?)],
+    };
+    Ok(Step { id: StepId(id), role, change })
+}
+
+/// What the host does as a member of this gate's cluster.
+fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, NulInArgument> {
+    let api = gate.api(&host.variables);
+    let mut steps = Vec::new();
+    match gate {
+        Gate::NomadClients if answers => {
+            let address = format!("-address={api}");
+            let words =
+                ["nomad", "node", "drain", &address, "-self", "-enable", "-yes", "-deadline", DRAIN_DEADLINE];
+            steps.push(step(
+                "drain nomad".to_owned(),
+                host,
+                "its allocations move to other nodes",
+                "exec_run",
+                &words,
+            )?);
+        }
+        Gate::ConsulServers | Gate::ConsulClients if answers => {
+            let words = ["consul", "leave", &format!("-http-addr={api}")];
+            steps.push(step(
+                "leave consul".to_owned(),
+                host,
+                "it tells the others that it goes",
+                "exec_run",
+                &words,
+            )?);
+        }
+        _ => {}
+    }
+    let unit = gate.unit();
+    let words = ["systemctl", "disable", "--now", unit];
+    let id = format!("stop {unit} ({})", gate.name());
+    steps.push(step(id, host, "it is to stay stopped, also after a boot", "exec_run", &words)?);
+    Ok(steps)
+}
+
+/// What another member is told, where the host did not say it itself.
+fn told_steps(
+    gate: Gate,
+    helper: &WantedHost,
+    host: &HostName,
+    departure: &Departure,
+    said_itself: bool,
+) -> Result<Vec<Step>, NulInArgument> {
+    let api = gate.api(&helper.variables);
+    let mut steps = Vec::new();
+    let mut tell = |id: String, reason: &str, words: &[&str]| {
+        let words: Vec<&str> = [REMOVAL_SECONDS].iter().chain(words).copied().collect();
+        step(id, helper, reason, "exec_until", &words).map(|step| steps.push(step))
+    };
+    let peer = departure.peer.as_ref();
+    match gate {
+        // Gossip spreads what the host itself has said.
+        Gate::ConsulServers | Gate::ConsulClients if said_itself => {}
+        Gate::ConsulServers | Gate::ConsulClients => {
+            let address = format!("-http-addr={api}");
+            if let Some((id, _)) = peer {
+                let id = format!("-id={id}");
+                let words = ["consul", "operator", "raft", "remove-peer", &address, &id];
+                tell(format!("remove peer {host} from consul"), "it does not answer", &words)?;
+            }
+            let words = ["consul", "force-leave", &address, "-prune", host.as_str()];
+            tell(format!("forget {host} in consul"), "it does not answer", &words)?;
+        }
+        Gate::NomadServers => {
+            if let Some((id, name)) = peer {
+                let address = format!("-address={api}");
+                let id = format!("-peer-id={id}");
+                let words = ["nomad", "operator", "raft", "remove-peer", &address, &id];
+                tell(
+                    format!("remove peer {host} from nomad"),
+                    "Nomad's servers do not leave by themselves",
+                    &words,
+                )?;
+                let words = ["nomad", "server", "force-leave", &address, name];
+                tell(format!("forget {host} in nomad"), "the same for gossip", &words)?;
+            }
+        }
+        // Nomad forgets a node that is down by itself.
+        Gate::NomadClients => {}
+    }
+    Ok(steps)
+}
