@@ -71,15 +71,10 @@ pub fn replace_node(
 ) -> anyhow::Result<Exit> {
     let file = args.inventory.as_path();
     let text = yaml::read(file).map_err(|problem| problems::refuse(*problem, global))?;
-    let loaded = load::parse(&text, file, global)?;
-    let Some(old) = loaded.inventory.hosts.iter().find(|host| host.name == args.name) else {
-        return Err(refuse(EditError::Unknown(args.name.clone()), file, global));
-    };
     let without = edit::remove(&text, file, &args.name).map_err(|error| refuse(error, file, global))?;
-    let address = args.address.as_deref().unwrap_or(&old.address);
     let name = args.new_name.as_ref().unwrap_or(&args.name);
-    let new = NewHost { name, address: Some(address), roles: &old.roles };
-    let with = edit::add(&without, file, &new).map_err(|error| refuse(error, file, global))?;
+    let new = NewHost { name, address: args.address.as_deref(), roles: &[] };
+    let with = edit::replace(&text, file, &args.name, &new).map_err(|error| refuse(error, file, global))?;
     let change = Change { file, text: &text, without: &without, with: &with };
     let leaving = Leaving { host: &args.name, force: false, must_be_dead: true };
     leave("replace-node", &change, &leaving, args.reach, global, password)

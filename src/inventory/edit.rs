@@ -141,6 +141,69 @@ pub fn remove(text: &str, file: &Path, name: &HostName) -> Result<String, EditEr
     Ok(edited)
 }
 
+/// The inventory's text with another name and address in a host's place; all else that is said of the host stays.
+///
+/// # Errors
+/// An inventory that is wrong or lacks the host, or has one of the new name; a host in the middle of a range.
+pub fn replace(text: &str, file: &Path, old: &HostName, new: &NewHost<'_>) -> Result<String, EditError> {
+    let draft = read(text, file)?;
+    if !draft.hosts.iter().any(|known| known.name.value == *old) {
+        return Err(EditError::Unknown(old.clone()));
+    }
+    if old != new.name && draft.hosts.iter().any(|known| known.name.value == *new.name) {
+        return Err(EditError::Known(new.name.clone()));
+    }
+    let root = &draft.document.root;
+    let hosts = root.get("hosts").ok_or_else(|| unusual("hosts"))?;
+    let own = hosts.entries().iter().find(|entry| entry.key.value == old.as_str());
+    let mut edits = Vec::new();
+    let mut rename = |at: Range<usize>| {
+        let text = text[at.clone()].replacen(old.as_str(), new.name.as_str(), 1);
+        edits.push(Edit { at, text });
+    };
+    if old != new.name {
+        rename(own.ok_or_else(|| unusual("hosts"))?.key.span.range());
+        for group in &draft.groups {
+            let node = root.get("groups").and_then(|groups| groups.get(group.name.value.as_str()));
+            let Some(list) = node.and_then(|group| group.get("hosts")) else { continue };
+            let items = if let Kind::List(items) = &list.kind {
+                items.as_slice()
+            } else {
+                std::slice::from_ref(list)
+            };
+            for written in items {
+                match &written.kind {
+                    Kind::Text(name) if name == old.as_str() => rename(written.span.range()),
+                    Kind::Text(pattern) => {
+                        let holds = |name: &HostName| {
+                            range::matches(pattern, name.as_str())
+                                || runs_without(pattern, name.as_str()).is_some()
+                        };
+                        if holds(old) != holds(new.name) {
+                            return Err(unusual("groups"));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    let before = draft.hosts.iter().find(|known| known.name.value == *old);
+    let known = before.map_or(old.as_str(), |host| {
+        host.address.as_ref().map_or(old.as_str(), |address| address.value.as_str())
+    });
+    if let Some(address) = new.address.filter(|address| *address != known) {
+        let written = own.and_then(|entry| entry.value.get("address")).ok_or_else(|| unusual("hosts"))?;
+        edits.push(Edit { at: written.span.range(), text: quoted(address) });
+    }
+    Ok(apply(text, edits))
+}
+
+/// An IPv6 address has colons, which YAML takes for keys.
+fn quoted(address: &str) -> String {
+    if address.contains(':') { format!("\"{address}\"") } else { address.to_owned() }
+}
+
 fn read(text: &str, file: &Path) -> Result<Draft, EditError> {
     let (draft, problems) = parse(text, file);
     match draft.filter(|draft| draft.complete) {
@@ -160,11 +223,7 @@ fn same_roles(written: &[Located<RoleName>], roles: &[RoleName]) -> bool {
 /// `web-3: { address: 10.0.0.3 }`.
 fn line(host: &NewHost<'_>, roles: &[RoleName]) -> String {
     let mut fields = Vec::new();
-    // An IPv6 address has colons, which YAML takes for keys.
-    fields.extend(host.address.map(|address| match address.contains(':') {
-        true => format!("address: \"{address}\""),
-        false => format!("address: {address}"),
-    }));
+    fields.extend(host.address.map(|address| format!("address: {}", quoted(address))));
     if !roles.is_empty() {
         let roles: Vec<&str> = roles.iter().map(RoleName::as_str).collect();
         fields.push(format!("roles: [{}]", roles.join(", ")));
@@ -448,11 +507,33 @@ groups:
     }
 
     #[test]
+    fn another_host_takes_a_place_with_all_that_is_said_of_it() {
+        let replaced = |old: &str, name: &str, address| {
+            let (old, name) = (HostName::parse(old).unwrap(), HostName::parse(name).unwrap());
+            replace(INVENTORY, Path::new("i.yaml"), &old, &NewHost { name: &name, address, roles: &[] })
+        };
+        let after = replaced("web-1", "web-9", Some("10.0.0.9")).unwrap();
+        assert_eq!(
+            changed(INVENTORY, &after),
+            "-  web-1:\n-    address: web1.example.org\n+  web-9:\n+    address: 10.0.0.9\n\
+             -      - web-1 # the first\n+      - web-9 # the first\n"
+        );
+        // A new machine in the old one's place.
+        assert_eq!(replaced("node-2", "node-2", None).unwrap(), INVENTORY);
+        assert!(matches!(replaced("node-2", "node-9", None), Err(EditError::Unusual { .. })));
+        assert!(matches!(replaced("web-1", "node-1", None), Err(EditError::Known(_))));
+        assert!(matches!(replaced("web-7", "web-8", None), Err(EditError::Unknown(_))));
+    }
+
+    #[test]
     fn every_host_of_every_inventory_here_comes_and_goes() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("inventories");
         let mut hosts = 0;
         for file in std::fs::read_dir(folder).unwrap() {
             let file = file.unwrap().path();
+            if file.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
             let text = std::fs::read_to_string(&file).unwrap();
             let draft = read(&text, &file).unwrap();
             for host in &draft.hosts {
