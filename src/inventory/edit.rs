@@ -538,8 +538,12 @@ groups:
             let draft = read(&text, &file).unwrap();
             for host in &draft.hosts {
                 // `remove` itself compares what is said of all others.
-                let without = remove(&text, &file, &host.name.value)
-                    .unwrap_or_else(|error| panic!("{}: {}: {error}", file.display(), host.name.value));
+                let without = match remove(&text, &file, &host.name.value) {
+                    Ok(without) => without,
+                    // The only one of its group: a group without hosts is a mistake.
+                    Err(EditError::Wrong(_)) => continue,
+                    Err(error) => panic!("{}: {}: {error}", file.display(), host.name.value),
+                };
                 let roles = [RoleName::parse("consul-server").unwrap()];
                 let again = NewHost { name: &host.name.value, address: Some("10.9.9.9"), roles: &roles };
                 add(&without, &file, &again)
