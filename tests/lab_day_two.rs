@@ -159,3 +159,55 @@ fn lab_health_finds_what_is_wrong() {
     );
     lab.run("plan", &["--output", "nagios"]).exits(2).says("only `bootstrap health`");
 }
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_hosts_leave_and_a_dead_one_is_replaced() {
+    let lab = Lab::up(&["--hosts", "5"]);
+    // Three servers, a client, and a bare host that the inventory does not know.
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let text = text.replace("[node-4, node-5]", "[node-4]");
+    let ours: String =
+        text.lines().filter(|line| !line.contains("node-5")).map(|line| format!("{line}\n")).collect();
+    fs::write(lab.inventory(), ours).unwrap();
+    lab.run("up", &[]).exits(0).says("3 of 3 voters").says("1 of 1 clients joined");
+    lab.asks("node-1", "consul kv put kept yes");
+    let members = || lab.asks("node-1", "consul members");
+    let inventory = || fs::read_to_string(lab.inventory()).unwrap();
+
+    lab.run("remove-node", &["node-4"]).exits(0).says("3 of 3 voters");
+    assert!(!inventory().contains("node-4"), "{}", inventory());
+    assert!(
+        !members().lines().any(|line| line.starts_with("node-4") && line.contains("alive")),
+        "{}",
+        members()
+    );
+    let unit = "systemctl is-active consul; systemctl is-enabled consul; true";
+    assert_eq!(lab.asks("node-4", unit), "inactive\ndisabled\n");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    let before = inventory();
+    lab.run("replace-node", &["node-2"]).exits(1).says("it answers: only a dead host is replaced");
+    assert_eq!(inventory(), before);
+    lab.lab(&["kill", "node-2"]);
+    let new = ["node-2", "--name", "node-5", "--address", &lab.address("node-5"), "--timeout", "60s"];
+    lab.run("replace-node", &new).exits(0).says("3 of 3 voters");
+    assert!(!inventory().contains("node-2"), "{}", inventory());
+    assert_voters(&lab, 3);
+    let peers = lab.asks("node-1", "consul operator raft list-peers");
+    assert!(peers.contains("node-5") && !peers.contains("node-2"), "{peers}");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    lab.run("remove-node", &["node-5"]).exits(0).says("an odd number is better").says("2 of 2 voters");
+    assert_eq!(lab.asks("node-1", "consul kv get kept"), "yes\n");
+    // Two servers of which one is dead decide nothing.
+    lab.lab(&["kill", "node-3"]);
+    poll("quorum is lost", Duration::from_secs(30), || {
+        (lab.ssh("node-1", "consul kv get kept").status != 0).then_some(())
+    });
+    let before = inventory();
+    lab.run("remove-node", &["node-3", "--timeout", "5s"])
+        .exits(1)
+        .says("no other consul server has a leader");
+    assert_eq!(inventory(), before);
+}
