@@ -73,7 +73,7 @@ pub fn add(text: &str, file: &Path, host: &NewHost<'_>) -> Result<String, EditEr
     Ok(edited)
 }
 
-/// The inventory's text without a host: also where a range holds it.
+/// The inventory's text without a host: also where a range holds it, and without a group that has no other.
 ///
 /// # Errors
 /// An inventory that is wrong or lacks the host; a layout that cannot be kept.
@@ -108,9 +108,9 @@ pub fn remove(text: &str, file: &Path, name: &HostName) -> Result<String, EditEr
     for group in &draft.groups {
         let node = root.get("groups").and_then(|groups| groups.get(group.name.value.as_str()));
         let Some(list) = node.and_then(|group| group.get("hosts")) else { continue };
-        let Kind::List(items) = &list.kind else { continue };
-        for (index, written) in items.iter().enumerate() {
-            let Kind::Text(pattern) = &written.kind else { continue };
+        let items =
+            if let Kind::List(items) = &list.kind { items.as_slice() } else { std::slice::from_ref(list) };
+        let left = |pattern: &str| {
             let only_it = range::is_glob(pattern)
                 && draft
                     .hosts
@@ -118,8 +118,21 @@ pub fn remove(text: &str, file: &Path, name: &HostName) -> Result<String, EditEr
                     .filter(|host| range::matches(pattern, host.name.value.as_str()))
                     .all(|host| host.name.value == *name)
                 && range::matches(pattern, name.as_str());
-            let left = if only_it { Some(Vec::new()) } else { runs_without(pattern, name.as_str()) };
-            let Some(left) = left else { continue };
+            if only_it { Some(Vec::new()) } else { runs_without(pattern, name.as_str()) }
+        };
+        let goes = |item: &Node| matches!(&item.kind, Kind::Text(pattern) if left(pattern).is_some_and(|left| left.is_empty()));
+        if items.iter().all(goes) {
+            // A group without hosts is a mistake.
+            let groups = root.get("groups").ok_or_else(|| unusual("groups"))?;
+            let index =
+                groups.entries().iter().position(|entry| entry.key.value == group.name.value.as_str());
+            let index = index.ok_or_else(|| unusual("groups"))?;
+            edits.push(cut(text, groups, &entry_spans(text, groups), index));
+            continue;
+        }
+        for (index, written) in items.iter().enumerate() {
+            let Kind::Text(pattern) = &written.kind else { continue };
+            let Some(left) = left(pattern) else { continue };
             let at = written.span.range();
             if left.is_empty() {
                 let spans: Vec<_> = items.iter().map(|item| item.span.range()).collect();
@@ -538,12 +551,8 @@ groups:
             let draft = read(&text, &file).unwrap();
             for host in &draft.hosts {
                 // `remove` itself compares what is said of all others.
-                let without = match remove(&text, &file, &host.name.value) {
-                    Ok(without) => without,
-                    // The only one of its group: a group without hosts is a mistake.
-                    Err(EditError::Wrong(_)) => continue,
-                    Err(error) => panic!("{}: {}: {error}", file.display(), host.name.value),
-                };
+                let without = remove(&text, &file, &host.name.value)
+                    .unwrap_or_else(|error| panic!("{}: {}: {error}", file.display(), host.name.value));
                 let roles = [RoleName::parse("consul-server").unwrap()];
                 let again = NewHost { name: &host.name.value, address: Some("10.9.9.9"), roles: &roles };
                 add(&without, &file, &again)
