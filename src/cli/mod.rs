@@ -15,6 +15,7 @@ mod problems;
 mod roles;
 mod run;
 mod schema;
+mod snapshot;
 mod up;
 
 use std::path::PathBuf;
@@ -117,6 +118,8 @@ pub enum Command {
     ReplaceNode(node::ReplaceNodeArgs),
     /// How well the clusters and their hosts are. Changes nothing.
     Health(health::HealthArgs),
+    /// Save, list and restore the state of Consul and Nomad.
+    Snapshot(snapshot::SnapshotArgs),
     /// Carry releases to places without a network, in one verified file.
     Bundle(bundle::BundleArgs),
     /// List the roles, or one role's variables.
@@ -151,6 +154,7 @@ pub fn main() -> ExitCode {
         Command::RemoveNode(args) => node::remove(args, global, password).map(ExitCode::from),
         Command::ReplaceNode(args) => node::replace_node(args, global, password).map(ExitCode::from),
         Command::Health(args) => health::run(&args, global, password),
+        Command::Snapshot(args) => snapshot::run(args, global, password),
         Command::Bundle(args) => bundle::run(args, global),
         Command::Roles(args) => roles::run(args, global),
         Command::Schema(args) => schema::run(args, global),

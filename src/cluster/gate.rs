@@ -202,13 +202,26 @@ impl Gate {
         }
     }
 
+    /// Where the API saves and restores the state of raft; `None` of clients.
+    pub fn snapshot_path(self) -> Option<&'static str> {
+        match self {
+            Self::ConsulServers => Some("/v1/snapshot"),
+            Self::NomadServers => Some("/v1/operator/snapshot"),
+            Self::ConsulClients | Self::NomadClients => None,
+        }
+    }
+
+    /// The port of the agent's API.
+    pub fn api_port(self, variables: &Map<String, Value>) -> u16 {
+        match self {
+            Self::NomadServers | Self::NomadClients => nomad::http_port(variables),
+            Self::ConsulServers | Self::ConsulClients => consul::http_port(variables),
+        }
+    }
+
     /// Where the agent's API is on the host's own loopback.
     pub fn api(self, variables: &Map<String, Value>) -> String {
-        let port = match self.product() {
-            "nomad" => nomad::http_port(variables),
-            _ => consul::http_port(variables),
-        };
-        format!("http://127.0.0.1:{port}")
+        format!("http://127.0.0.1:{}", self.api_port(variables))
     }
 
     /// The command that shows the raft peers on a host; `None` of clients.

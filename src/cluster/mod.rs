@@ -13,6 +13,7 @@ mod nomad;
 mod quorum;
 mod raft;
 mod roster;
+pub mod snapshot;
 
 pub use answer::{Answer, Answers, Question, Response};
 pub use gate::{Complaint, ComplaintKind, Expected, Gate, Review, Verdict};

@@ -16,6 +16,7 @@ mod observe;
 mod peers;
 mod proof;
 mod releases;
+mod snapshot;
 mod stop;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 pub use failure::{EngineError, HostFailure};
 pub use health::health;
 pub use leave::{Leaver, leave};
+pub use snapshot::{Keeper, Kept, keeper};
 pub use stop::Stop;
 
 use crate::cluster::Marker;

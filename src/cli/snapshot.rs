@@ -1,0 +1,323 @@
+//! `bootstrap snapshot`: the state of Consul and Nomad, in files that are whole.
+
+use std::fs;
+use std::io::{BufReader, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::exit::{Exit, UsageError};
+use super::{Global, Reach, load, problems, run};
+use crate::cluster::snapshot::{self, Snapshot};
+use crate::engine::{self, Keeper, Kept, Stop};
+use crate::report::{events, init_tracing};
+
+#[derive(Debug, Args)]
+pub struct SnapshotArgs {
+    #[command(subcommand)]
+    command: SnapshotCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SnapshotCommand {
+    /// Save the state of every raft cluster, checked from end to end before it gets its name.
+    #[command(
+        after_help = "Example: bootstrap snapshot save inventory.yaml\n\nWhat is saved holds secrets: the files are for \
+their owner alone (0600)."
+    )]
+    Save {
+        /// The inventory.
+        inventory: PathBuf,
+        /// The folder; without this, `.bootstrap/CLUSTER/snapshots` beside the inventory.
+        #[arg(long, value_name = "FOLDER")]
+        to: Option<PathBuf>,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Put back the state of one product: all that was written since is lost.
+    #[command(
+        after_help = "Example: bootstrap snapshot restore inventory.yaml .bootstrap/dc1/snapshots/dc1-consul-….snap"
+    )]
+    Restore {
+        /// The inventory.
+        inventory: PathBuf,
+        /// What `snapshot save` wrote.
+        file: PathBuf,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+        /// Also what was saved from another cluster, or by another program.
+        #[arg(long)]
+        foreign: bool,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// List what was saved, and whether it is whole.
+    List {
+        /// The inventory.
+        inventory: PathBuf,
+        /// The folder; without this, `.bootstrap/CLUSTER/snapshots` beside the inventory.
+        #[arg(long, value_name = "FOLDER")]
+        to: Option<PathBuf>,
+    },
+}
+
+/// What stands in the file beside a snapshot.
+#[derive(Debug, Serialize, Deserialize)]
+struct Label {
+    cluster: String,
+    /// Tells this cluster from another of the same name.
+    cluster_id: String,
+    product: String,
+    #[serde(flatten)]
+    snapshot: Snapshot,
+    bytes: u64,
+    taken: Timestamp,
+    host: String,
+}
+
+pub fn run(args: SnapshotArgs, global: &Global, password: Option<String>) -> anyhow::Result<ExitCode> {
+    match args.command {
+        SnapshotCommand::Save { inventory, to, reach } => save(&inventory, to, &reach, global, password),
+        SnapshotCommand::Restore { inventory, file, yes, foreign, reach } => {
+            restore(&inventory, &file, yes, foreign, &reach, global, password)
+        }
+        SnapshotCommand::List { inventory, to } => list(&inventory, to, global),
+    }
+}
+
+fn save(
+    inventory: &Path,
+    to: Option<PathBuf>,
+    reach: &Reach,
+    global: &Global,
+    password: Option<String>,
+) -> anyhow::Result<ExitCode> {
+    let setup = setup(inventory, reach, global, password)?;
+    let folder = to.unwrap_or_else(|| setup.folder.join("snapshots"));
+    make_private(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    init_tracing(global.verbose, global.color_on_stderr(), None);
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let (events, _) = events();
+        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events).await?;
+        let result = save_all(&keeper, &setup, &folder, global).await;
+        keeper.close().await;
+        result
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn save_all(keeper: &Keeper, setup: &run::Setup, folder: &Path, global: &Global) -> anyhow::Result<()> {
+    let clusters = keeper.clusters(&setup.wanted).await?;
+    if clusters.is_empty() {
+        bail!("the inventory has no raft cluster to save");
+    }
+    for kept in &clusters {
+        let (file, label) = save_one(kept, setup, folder).await?;
+        if global.json() {
+            problems::print(&format!(
+                "{}\n",
+                json!({ "event": "snapshot-saved", "file": file, "snapshot": label })
+            ))?;
+        } else {
+            problems::print(&format!("{}\n", describe(&file, &label)))?;
+        }
+    }
+    Ok(())
+}
+
+async fn save_one(kept: &Kept, setup: &run::Setup, folder: &Path) -> anyhow::Result<(PathBuf, Label)> {
+    let product = kept.gate.product();
+    // For its owner alone from the first byte on.
+    let mut file = tempfile::Builder::new().prefix(".unfinished-").tempfile_in(folder)?;
+    let bytes = kept
+        .save(&mut file)
+        .await
+        .map_err(|reason| anyhow::anyhow!("{product} on {}: {reason}", kept.host))?;
+    file.as_file().sync_all()?;
+    let snapshot = snapshot::read(BufReader::new(fs::File::open(file.path())?))
+        .with_context(|| format!("what {product} on {} sent is no whole snapshot", kept.host))?;
+    let taken = Timestamp::now();
+    let label = Label {
+        cluster: setup.marker.cluster.to_string(),
+        cluster_id: setup.marker.id.clone(),
+        product: product.to_owned(),
+        snapshot,
+        bytes,
+        taken,
+        host: kept.host.to_string(),
+    };
+    let name = format!("{}-{product}-{}.snap", label.cluster, taken.strftime("%Y%m%dT%H%M%SZ"));
+    let path = folder.join(name);
+    write_label(&path, &label)?;
+    file.persist_noclobber(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok((path, label))
+}
+
+fn label_of(file: &Path) -> PathBuf {
+    file.with_extension("snap.json")
+}
+
+fn write_label(file: &Path, label: &Label) -> anyhow::Result<()> {
+    let path = label_of(file);
+    let mut out = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
+    out.write_all(serde_json::to_string_pretty(label)?.as_bytes())?;
+    out.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(())
+}
+
+fn read_label(file: &Path) -> Option<Label> {
+    serde_json::from_slice(&fs::read(label_of(file)).ok()?).ok()
+}
+
+fn describe(file: &Path, label: &Label) -> String {
+    format!(
+        "{:7} {} index {}, {} KiB, {}",
+        label.product,
+        label.taken.strftime("%Y-%m-%d %H:%M:%SZ"),
+        label.snapshot.index,
+        label.bytes.div_ceil(1024),
+        file.display()
+    )
+}
+
+fn restore(
+    inventory: &Path,
+    file: &Path,
+    yes: bool,
+    foreign: bool,
+    reach: &Reach,
+    global: &Global,
+    password: Option<String>,
+) -> anyhow::Result<ExitCode> {
+    let setup = setup(inventory, reach, global, password)?;
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let snapshot = snapshot::read(bytes.as_slice())
+        .with_context(|| format!("{} is no whole snapshot", file.display()))?;
+    let label = read_label(file);
+    let ours = label.as_ref().is_some_and(|label| label.cluster_id == setup.marker.id);
+    if !ours && !foreign {
+        let whose = label.as_ref().map_or("of a cluster that it does not name".to_owned(), |label| {
+            format!("of cluster `{}` (id {})", label.cluster, label.cluster_id)
+        });
+        return Err(UsageError(format!(
+            "{} is {whose}, not of `{}` (id {}); `--foreign` restores it all the same",
+            file.display(),
+            setup.marker.cluster,
+            setup.marker.id
+        ))
+        .into());
+    }
+    let product = label.as_ref().map(|label| label.product.clone());
+    let question = format!(
+        "The state of {} in cluster `{}` becomes that of {} (index {}). All that was written since is lost.",
+        product.as_deref().unwrap_or("the product"),
+        setup.marker.cluster,
+        label.as_ref().map_or("the file".to_owned(), |label| label.taken.to_string()),
+        snapshot.index
+    );
+    if !yes && !confirmed(&question, setup.marker.cluster.as_str())? {
+        return Err(UsageError("nothing was restored".to_owned()).into());
+    }
+    init_tracing(global.verbose, global.color_on_stderr(), None);
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome = runtime.block_on(async {
+        let (events, _) = events();
+        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events).await?;
+        let result = async {
+            let clusters = keeper.clusters(&setup.wanted).await?;
+            let fits = |kept: &&Kept| product.as_deref().is_none_or(|product| kept.gate.product() == product);
+            let mut fitting = clusters.iter().filter(fits);
+            let (Some(kept), None) = (fitting.next(), fitting.next()) else {
+                bail!(
+                    "it is not known which product's state this is: its file {} is missing",
+                    label_of(file).display()
+                );
+            };
+            kept.restore(bytes)
+                .await
+                .map_err(|reason| anyhow::anyhow!("{} on {}: {reason}", kept.gate.product(), kept.host))?;
+            Ok(keeper.verify(&setup.wanted, kept.gate, &setup.options, &events, &Stop::default()).await)
+        }
+        .await;
+        keeper.close().await;
+        result
+    })?;
+    if let Some(reason) = &outcome.unhealthy {
+        eprintln!("error: it was restored, but: {reason}");
+        return Ok(Exit::Unhealthy.into());
+    }
+    problems::print(&format!("restored index {}\n{}\n", snapshot.index, outcome.notes.join("\n")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks on the terminal for the cluster's name. Without one nobody can have read the question.
+pub fn confirmed(question: &str, cluster: &str) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(UsageError(
+            "this asks before it goes on: run it in a terminal, or with --yes".to_owned(),
+        )
+        .into());
+    }
+    eprint!("{question}\nType the cluster's name to go on: ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim() == cluster)
+}
+
+fn list(inventory: &Path, to: Option<PathBuf>, global: &Global) -> anyhow::Result<ExitCode> {
+    let loaded = load::load(inventory, global)?;
+    let folder = to.unwrap_or_else(|| run::folder(&loaded.inventory).join("snapshots"));
+    let mut files: Vec<PathBuf> = match fs::read_dir(&folder) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", folder.display())),
+    };
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "snap"));
+    files.sort();
+    let mut damaged = 0;
+    for file in &files {
+        let whole =
+            fs::File::open(file).map_err(Into::into).and_then(|file| snapshot::read(BufReader::new(file)));
+        damaged += usize::from(whole.is_err());
+        let label = read_label(file);
+        let line = if global.json() {
+            let error = whole.as_ref().err().map(ToString::to_string);
+            json!({ "event": "snapshot", "file": file, "snapshot": label, "whole": whole.is_ok(), "error": error }).to_string()
+        } else {
+            let said =
+                label.as_ref().map_or_else(|| file.display().to_string(), |label| describe(file, label));
+            match whole {
+                Ok(_) => said,
+                Err(error) => format!("{said}: {error}"),
+            }
+        };
+        problems::print(&format!("{line}\n"))?;
+    }
+    if files.is_empty() && !global.json() {
+        eprintln!("No snapshot in {}; `bootstrap snapshot save` makes some.", folder.display());
+    }
+    Ok(if damaged == 0 { ExitCode::SUCCESS } else { Exit::HostFailed.into() })
+}
+
+fn setup(
+    inventory: &Path,
+    reach: &Reach,
+    global: &Global,
+    password: Option<String>,
+) -> anyhow::Result<run::Setup> {
+    let loaded = load::load(inventory, global)?;
+    let password = run::become_password(reach, password)?;
+    run::Setup::new(&loaded, reach, password)
+}
+
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}

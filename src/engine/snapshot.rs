@@ -1,0 +1,170 @@
+//! Saves and restores the state of raft through the API of a server.
+
+use std::io::Write;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use reqwest::Response;
+use reqwest::header::CONTENT_TYPE;
+
+use super::api::Socket;
+use super::members::members;
+use super::observe::{self, Heard};
+use super::{EngineError, Fleet, Options, Outcome, Stop, gate};
+use crate::cluster::{Gate, Marker};
+use crate::inventory::HostName;
+use crate::preflight::{Check, Finding};
+use crate::report::Events;
+use crate::roles::Wanted;
+
+/// A large state takes long to write.
+const TRANSFER: Duration = Duration::from_secs(30 * 60);
+
+/// A living cluster, looked at once, with a way to one of its servers' API.
+pub struct Keeper {
+    fleet: Fleet,
+    observed: observe::Observed,
+}
+
+/// A raft cluster of the inventory that has a leader.
+pub struct Kept {
+    pub gate: Gate,
+    /// The server that is asked: the leader where it can be.
+    pub host: HostName,
+    socket: Socket,
+    path: &'static str,
+}
+
+/// Looks at every host.
+///
+/// # Errors
+/// As for a plan.
+pub async fn keeper(
+    wanted: &Wanted,
+    marker: &Marker,
+    options: &Options,
+    events: &Events,
+) -> Result<Keeper, EngineError> {
+    let (fleet, hosts) = observe::observe(wanted, options, events).await;
+    let observed = observe::assess(wanted, hosts, &fleet, marker, options, events).await;
+    match observed {
+        Ok(observed) => Ok(Keeper { fleet, observed }),
+        Err(error) => {
+            fleet.close().await;
+            Err(error)
+        }
+    }
+}
+
+impl Keeper {
+    /// Every raft cluster of the inventory.
+    ///
+    /// # Errors
+    /// One has no leader, or its API is out of reach.
+    pub async fn clusters(&self, wanted: &Wanted) -> Result<Vec<Kept>, EngineError> {
+        let mut kept = Vec::new();
+        let mut refused = Vec::new();
+        for heard in self.observed.heard.iter().filter(|heard| heard.gate.has_raft()) {
+            match self.open(wanted, heard).await {
+                Ok(cluster) => kept.push(cluster),
+                Err(finding) => refused.push(finding),
+            }
+        }
+        if refused.is_empty() { Ok(kept) } else { Err(EngineError::Unfit(refused)) }
+    }
+
+    async fn open(&self, wanted: &Wanted, heard: &Heard) -> Result<Kept, Finding> {
+        let gate = heard.gate;
+        let refuse = |reason: String, remedy: &str| {
+            Finding::error(Check::Agent, Vec::new(), format!("{}: {reason}", gate.name()), remedy.to_owned())
+        };
+        let leader = self.observed.seen.situations.get(gate.name()).and_then(|now| now.leader.clone());
+        let Some(leader) = leader else {
+            return Err(refuse(
+                "nobody leads".to_owned(),
+                "`bootstrap health` says why; `bootstrap up` starts what is stopped",
+            ));
+        };
+        let mut hosts: Vec<&HostName> =
+            heard.answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(host, _)| host).collect();
+        hosts.sort_by_key(|host| **host != leader);
+        for name in hosts {
+            let host = wanted.hosts.iter().find(|wanted| wanted.host.name == *name);
+            let (Some(host), Some(connection)) = (host, self.fleet.connections.get(name)) else { continue };
+            let Some(path) = gate.snapshot_path() else { continue };
+            if let Some(socket) = Socket::open(connection, gate.api_port(&host.variables), TRANSFER).await {
+                return Ok(Kept { gate, host: name.clone(), socket, path });
+            }
+        }
+        Err(refuse(
+            "no server's API can be reached".to_owned(),
+            "snapshots go through a forwarded socket: allow `AllowStreamLocalForwarding` in one server's sshd",
+        ))
+    }
+
+    /// Waits until the clusters stand again.
+    pub async fn verify(
+        &self,
+        wanted: &Wanted,
+        gate: Gate,
+        options: &Options,
+        events: &Events,
+        stop: &Stop,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        let asked = self.fleet.connections.keys().cloned().collect();
+        let missing = self.fleet.failures.keys().cloned().collect();
+        let gates = members(wanted);
+        if let Some(members) = gates.iter().find(|members| members.gate == gate) {
+            let expected = members.expected(&self.observed.seen.addresses, &asked, &missing);
+            match gate::wait(&self.fleet, members, &expected, options, events, stop).await {
+                Ok(met) => outcome.notes.extend(gate.notes(&expected, &met.answers)),
+                Err(reason) => outcome.unhealthy = Some(reason),
+            }
+        }
+        outcome
+    }
+
+    pub async fn close(self) {
+        self.fleet.close().await;
+    }
+}
+
+impl Kept {
+    /// Writes a snapshot of the state to `file`, byte by byte as it comes: how many. Nothing is checked yet.
+    ///
+    /// # Errors
+    /// The API's own words, or why it cannot be written.
+    pub async fn save(&self, file: &mut impl Write) -> Result<u64, String> {
+        let response = self.socket.http.get(format!("http://localhost{}", self.path)).send().await;
+        let mut stream = said(response).await?.bytes_stream();
+        let mut bytes = 0;
+        while let Some(chunk) = stream.next().await {
+            let chunk =
+                chunk.map_err(|error| format!("the transfer broke off after {bytes} bytes: {error}"))?;
+            file.write_all(&chunk).map_err(|error| format!("cannot write it: {error}"))?;
+            bytes += chunk.len() as u64;
+        }
+        Ok(bytes)
+    }
+
+    /// Replaces the whole state with that of a snapshot.
+    ///
+    /// # Errors
+    /// The API's own words.
+    pub async fn restore(&self, snapshot: Vec<u8>) -> Result<(), String> {
+        let request = self.socket.http.put(format!("http://localhost{}", self.path));
+        let response = request.header(CONTENT_TYPE, "application/octet-stream").body(snapshot).send().await;
+        said(response).await.map(drop)
+    }
+}
+
+async fn said(response: reqwest::Result<Response>) -> Result<Response, String> {
+    let response = response.map_err(|error| format!("its API does not answer: {error}"))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let text: String = response.text().await.unwrap_or_default().chars().take(300).collect();
+    Err(format!("its API says {status}: {}", text.trim()))
+}
