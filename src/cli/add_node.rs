@@ -60,7 +60,7 @@ pub fn run(args: AddNodeArgs, global: &Global, password: Option<String>) -> anyh
         refuse_unfit(&setup, global)?;
         node::replace(file, edited).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    let up = UpArgs { inventory: args.inventory, timings: None, reach: args.reach };
+    let up = UpArgs::of(args.inventory, args.reach);
     up::bring_up("add-node", &up, global, &setup)
 }
 

@@ -173,7 +173,7 @@ fn up(args: UpArgs, global: &Global) -> anyhow::Result<ExitCode> {
         )),
     }
     if args.converge {
-        let args = super::up::UpArgs { inventory: report.inventory, timings: None, reach: Reach::default() };
+        let args = super::up::UpArgs::of(report.inventory, Reach::default());
         return super::up::run(&args, global, report.settings.sudo_password).map(ExitCode::from);
     }
     let ask = if report.settings.sudo_password.is_some() { " --ask-become-pass" } else { "" };

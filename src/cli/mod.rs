@@ -1,17 +1,22 @@
 //! The command line: arguments in, exit code out. The only home of anyhow and of the environment.
 
 mod add_node;
+mod ask;
 mod bundle;
 mod check;
 mod completions;
+mod down;
+mod drill;
 mod exit;
 mod health;
+mod history;
 mod init;
 mod lab;
 mod load;
 mod node;
 mod plan;
 mod problems;
+mod recover;
 mod roles;
 mod run;
 mod schema;
@@ -118,8 +123,14 @@ pub enum Command {
     ReplaceNode(node::ReplaceNodeArgs),
     /// How well the clusters and their hosts are. Changes nothing.
     Health(health::HealthArgs),
+    /// When quorum is lost for good: let the servers that are left be the cluster.
+    Recover(recover::RecoverArgs),
     /// Save, list and restore the state of Consul and Nomad.
     Snapshot(snapshot::SnapshotArgs),
+    /// Kill a server or a host, and measure what clients notice.
+    Drill(drill::DrillArgs),
+    /// Stop every agent of a cluster.
+    Down(down::DownArgs),
     /// Carry releases to places without a network, in one verified file.
     Bundle(bundle::BundleArgs),
     /// List the roles, or one role's variables.
@@ -154,6 +165,9 @@ pub fn main() -> ExitCode {
         Command::RemoveNode(args) => node::remove(args, global, password).map(ExitCode::from),
         Command::ReplaceNode(args) => node::replace_node(args, global, password).map(ExitCode::from),
         Command::Health(args) => health::run(&args, global, password),
+        Command::Recover(args) => recover::run(&args, global, password).map(ExitCode::from),
+        Command::Drill(args) => drill::run(&args, global, password).map(ExitCode::from),
+        Command::Down(args) => down::run(&args, global, password).map(ExitCode::from),
         Command::Snapshot(args) => snapshot::run(args, global, password),
         Command::Bundle(args) => bundle::run(args, global),
         Command::Roles(args) => roles::run(args, global),

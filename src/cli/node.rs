@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
@@ -11,10 +10,10 @@ use clap::Args;
 use super::exit::{Exit, Rejected, UsageError};
 use super::up::{self, UpArgs};
 use super::{Global, Reach, load, problems, run};
-use crate::engine::{self, Leaver, Outcome, Stop};
+use crate::engine::{self, Leaver, Stop};
 use crate::inventory::edit::{self, EditError, NewHost};
 use crate::inventory::{HostName, yaml};
-use crate::report::{Diagnostic, Event, Output, RenderOptions, RunLog, events, init_tracing, render};
+use crate::report::{Diagnostic, Events};
 
 #[derive(Debug, Args)]
 #[command(
@@ -112,60 +111,24 @@ fn leave(
     let password = run::become_password(&reach, password)?;
     let setup = run::Setup::new(&before, &reach, password.clone())?;
     let smaller = run::Setup::new(&without, &reach, password.clone())?;
-    let log = RunLog::create(&setup.folder.join("logs"), command)
-        .with_context(|| format!("cannot write a run log below {}", setup.folder.display()))?;
-    init_tracing(global.verbose, global.color_on_stderr(), Some(&log));
     let leaver = Leaver {
         host: leaving.host,
         without: &smaller.wanted,
         force: leaving.force,
         must_be_dead: leaving.must_be_dead,
     };
-    let runtime = tokio::runtime::Runtime::new()?;
-    let outcome = runtime.block_on(depart(command, &setup, &leaver, global, log))?;
-    drop(runtime);
+    let work = async |events: &Events, stop: &Stop| {
+        engine::leave(&setup.wanted, &leaver, &setup.marker, &setup.options, events, stop).await
+    };
+    let outcome = up::reported(command, change.file, None, global, &setup, work)?;
     let exit = Exit::of(&outcome);
     if exit != Exit::Done && !(leaving.force && exit == Exit::Unhealthy) {
         return Ok(exit);
     }
     replace(change.file, change.with).with_context(|| format!("cannot write {}", change.file.display()))?;
     let setup = run::Setup::new(&after, &reach, password)?;
-    let up = UpArgs { inventory: change.file.to_owned(), timings: None, reach };
+    let up = UpArgs::of(change.file.to_owned(), reach);
     up::bring_up(command, &up, global, &setup)
-}
-
-async fn depart(
-    command: &str,
-    setup: &run::Setup,
-    leaver: &Leaver<'_>,
-    global: &Global,
-    log: RunLog,
-) -> anyhow::Result<Outcome> {
-    let started = Instant::now();
-    let (events, receiver) = events();
-    let terminal = console::Term::stderr().is_term();
-    let mut options = RenderOptions::new(Output::choose(global.json(), global.verbose, terminal));
-    options.color = global.color_on_stderr();
-    options.verbose = global.verbose > 0;
-    options.log = Some(log);
-    let printing = tokio::spawn(render(receiver, options));
-    events.send(Event::RunStarted {
-        command: command.to_owned(),
-        cluster: setup.wanted.cluster.to_string(),
-        hosts: setup.options.hosts.iter().cloned().collect(),
-    });
-    let stop = Stop::default();
-    let result = engine::leave(&setup.wanted, leaver, &setup.marker, &setup.options, &events, &stop).await;
-    if let Ok(outcome) = &result {
-        events.send(Event::RunFinished {
-            outcome: outcome.hosts.clone(),
-            elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            notes: outcome.notes.clone(),
-        });
-    }
-    drop(events);
-    printing.await?;
-    Ok(result?)
 }
 
 /// What an operator can do about an inventory that was not edited.

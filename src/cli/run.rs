@@ -14,6 +14,7 @@ use super::{Global, OutputFormat, Reach};
 use crate::cluster::Marker;
 use crate::engine::{EngineError, Options};
 use crate::inventory::{HostName, Inventory, range};
+use crate::plan::Share;
 use crate::releases::{Cache, file_digest};
 use crate::report::{Closing, Timings};
 use crate::roles::{Wanted, variables_to_generate};
@@ -55,6 +56,7 @@ impl Setup {
         let options = Options {
             hosts: limit(inventory, &reach.limit)?,
             parallel: usize::from(reach.parallel),
+            share: Share::default(),
             timeout: reach.timeout,
             connect_timeout: CONNECT.min(reach.timeout),
             script_timeout: SCRIPT,

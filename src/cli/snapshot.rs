@@ -1,7 +1,7 @@
 //! `bootstrap snapshot`: the state of Consul and Nomad, in files that are whole.
 
 use std::fs;
-use std::io::{BufReader, IsTerminal, Write};
+use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::exit::{Exit, UsageError};
-use super::{Global, Reach, load, problems, run};
+use super::{Global, Reach, ask, load, problems, run};
 use crate::cluster::snapshot::{self, Snapshot};
 use crate::engine::{self, Keeper, Kept, Stop};
 use crate::report::{events, init_tracing};
@@ -222,7 +222,7 @@ fn restore(
         label.as_ref().map_or("the file".to_owned(), |label| label.taken.to_string()),
         snapshot.index
     );
-    if !yes && !confirmed(&question, setup.marker.cluster.as_str())? {
+    if !yes && !ask::confirmed(&question, setup.marker.cluster.as_str())? {
         return Err(UsageError("nothing was restored".to_owned()).into());
     }
     init_tracing(global.verbose, global.color_on_stderr(), None);
@@ -255,20 +255,6 @@ fn restore(
     }
     problems::print(&format!("restored index {}\n{}\n", snapshot.index, outcome.notes.join("\n")))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Asks on the terminal for the cluster's name. Without one nobody can have read the question.
-pub fn confirmed(question: &str, cluster: &str) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Err(UsageError(
-            "this asks before it goes on: run it in a terminal, or with --yes".to_owned(),
-        )
-        .into());
-    }
-    eprint!("{question}\nType the cluster's name to go on: ");
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(answer.trim() == cluster)
 }
 
 fn list(inventory: &Path, to: Option<PathBuf>, global: &Global) -> anyhow::Result<ExitCode> {

@@ -12,6 +12,7 @@ mod leave;
 mod nomad;
 mod quorum;
 mod raft;
+mod recovery;
 mod roster;
 pub mod snapshot;
 
@@ -21,4 +22,5 @@ pub use identity::{Claim, IdentityError, Marker, check_identity};
 pub use leave::{Departure, Stays, departure};
 pub use quorum::tolerance;
 pub use raft::Standing;
+pub use recovery::{Recovery, recovery};
 pub use roster::{Member, members as roster};

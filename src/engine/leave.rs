@@ -6,15 +6,16 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::by_hand::{is_empty, stage, step};
 use super::observe::{self, Heard};
 use super::{EngineError, Fleet, Options, Outcome, Stop, apply, elapsed_ms, gate, lock};
 use crate::cluster::{Departure, Gate, Marker, departure};
-use crate::inventory::{HostName, RoleName};
-use crate::plan::{Batch, Change, Effect, Plan, Stage, StageName, Step, StepId};
+use crate::inventory::HostName;
+use crate::plan::{Plan, Stage, Step};
 use crate::preflight::{Check, Finding};
 use crate::report::{Event, Events, HostOutcome};
 use crate::roles::{Wanted, WantedHost};
-use crate::script::{Arg, Call, NulInArgument};
+use crate::script::NulInArgument;
 
 /// How long allocations may take to move to other nodes.
 const DRAIN_DEADLINE: &str = "10m";
@@ -179,36 +180,9 @@ fn stages(
             told.entry(helper.host.name.clone()).or_default().extend(steps);
         }
     }
-    let stage = |name: &str, steps: BTreeMap<HostName, Vec<Step>>| Stage {
-        name: StageName(name.to_owned()),
-        gate: None,
-        quorum: false,
-        batches: vec![Batch { steps }],
-    };
     let mut stages = vec![stage("leave", BTreeMap::from([(host.clone(), own)])), stage("forget", told)];
-    for batch in stages.iter_mut().flat_map(|stage| &mut stage.batches) {
-        batch.steps.retain(|_, steps| !steps.is_empty());
-    }
-    stages.retain(|stage| stage.batches.iter().any(|batch| !batch.steps.is_empty()));
+    stages.retain(|stage| !is_empty(stage));
     Ok(stages)
-}
-
-fn step(
-    id: String,
-    role: &WantedHost,
-    reason: &str,
-    function: &'static str,
-    words: &[&str],
-) -> Result<Step, NulInArgument> {
-    let arguments: Result<Vec<Arg>, _> = words.iter().map(|word| Arg::new(*word)).collect();
-    let role = role.host.roles.first().cloned().unwrap_or_else(|| RoleName::parse("none").expect("a name"));
-    let change = Change {
-        reason: reason.to_owned(),
-        effect: Effect::Stop,
-        diff: None,
-        calls: vec![Call::new(function, arguments?)],
-    };
-    Ok(Step { id: StepId(id), role, change })
 }
 
 /// What the host does as a member of this gate's cluster.
@@ -221,8 +195,8 @@ fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, 
             let words =
                 ["nomad", "node", "drain", &address, "-self", "-enable", "-yes", "-deadline", DRAIN_DEADLINE];
             steps.push(step(
-                "drain nomad".to_owned(),
                 host,
+                "drain nomad".to_owned(),
                 "its allocations move to other nodes",
                 "exec_run",
                 &words,
@@ -231,8 +205,8 @@ fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, 
         Gate::ConsulServers | Gate::ConsulClients if answers => {
             let words = ["consul", "leave", &format!("-http-addr={api}")];
             steps.push(step(
-                "leave consul".to_owned(),
                 host,
+                "leave consul".to_owned(),
                 "it tells the others that it goes",
                 "exec_run",
                 &words,
@@ -243,7 +217,7 @@ fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, 
     let unit = gate.unit();
     let words = ["systemctl", "disable", "--now", unit];
     let id = format!("stop {unit} ({})", gate.name());
-    steps.push(step(id, host, "it is to stay stopped, also after a boot", "exec_run", &words)?);
+    steps.push(step(host, id, "it is to stay stopped, also after a boot", "exec_run", &words)?);
     Ok(steps)
 }
 
@@ -259,7 +233,7 @@ fn told_steps(
     let mut steps = Vec::new();
     let mut tell = |id: String, reason: &str, words: &[&str]| {
         let words: Vec<&str> = [REMOVAL_SECONDS].iter().chain(words).copied().collect();
-        step(id, helper, reason, "exec_until", &words).map(|step| steps.push(step))
+        step(helper, id, reason, "exec_until", &words).map(|step| steps.push(step))
     };
     let peer = departure.peer.as_ref();
     match gate {

@@ -5,6 +5,9 @@
 
 mod api;
 mod apply;
+mod by_hand;
+mod down;
+mod drill;
 mod failure;
 mod gate;
 mod health;
@@ -15,6 +18,7 @@ mod members;
 mod observe;
 mod peers;
 mod proof;
+mod recover;
 mod releases;
 mod snapshot;
 mod stop;
@@ -23,6 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+pub use drill::{Drill, Drilled, Victim};
 pub use failure::{EngineError, HostFailure};
 pub use health::health;
 pub use leave::{Leaver, leave};
@@ -31,7 +36,7 @@ pub use stop::Stop;
 
 use crate::cluster::Marker;
 use crate::inventory::HostName;
-use crate::plan::Plan;
+use crate::plan::{Plan, Share};
 use crate::preflight::{Check, Finding, Survey};
 use crate::releases::Cache;
 use crate::report::{Event, Events, HostOutcome};
@@ -46,6 +51,8 @@ pub struct Options {
     pub hosts: BTreeSet<HostName>,
     /// Hosts worked on at once.
     pub parallel: usize,
+    /// How many hosts that are no voters are interrupted at once.
+    pub share: Share,
     /// For each gate.
     pub timeout: Duration,
     /// For connecting to a host, all attempts together.

@@ -234,7 +234,7 @@ pub(super) async fn assess(
         match wanted.settled(|host| seen.hosts.get(host).map(|seen| &seen.facts), &seen.addresses) {
             Ok(wanted) => {
                 seen = releases::verify(&wanted, seen, options, events).await?;
-                let plan = Plan::new(&wanted, &seen);
+                let plan = Plan::new(&wanted, &seen, options.share);
                 unhealthy = unhealthy.or_else(|| proof::unproven(&wanted, &seen));
                 settled = Some(wanted);
                 Some(plan)

@@ -1,5 +1,6 @@
 //! Saves and restores the state of raft through the API of a server.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use reqwest::header::CONTENT_TYPE;
 use super::api::Socket;
 use super::members::members;
 use super::observe::{self, Heard};
-use super::{EngineError, Fleet, Options, Outcome, Stop, gate};
+use super::{EngineError, Fleet, HostFailure, Options, Outcome, Stop, gate};
 use crate::cluster::{Gate, Marker};
 use crate::inventory::HostName;
 use crate::preflight::{Check, Finding};
@@ -22,16 +23,16 @@ const TRANSFER: Duration = Duration::from_secs(30 * 60);
 
 /// A living cluster, looked at once, with a way to one of its servers' API.
 pub struct Keeper {
-    fleet: Fleet,
-    observed: observe::Observed,
+    pub(super) fleet: Fleet,
+    pub(super) observed: observe::Observed,
 }
 
-/// A raft cluster of the inventory that has a leader.
+/// A raft cluster of the inventory that has a leader, and a way to one of its servers.
 pub struct Kept {
     pub gate: Gate,
     /// The server that is asked: the leader where it can be.
     pub host: HostName,
-    socket: Socket,
+    pub(super) socket: Socket,
     path: &'static str,
 }
 
@@ -125,8 +126,9 @@ impl Keeper {
         outcome
     }
 
-    pub async fn close(self) {
-        self.fleet.close().await;
+    /// Closes the connections: the hosts that were set aside.
+    pub async fn close(self) -> BTreeMap<HostName, HostFailure> {
+        self.fleet.close().await
     }
 }
 

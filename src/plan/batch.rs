@@ -5,18 +5,56 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Batch, Effect, Situation, Stage, Step};
 use crate::inventory::HostName;
 
-/// Part of the members that are not voters which may be interrupted at once.
-const ROLLING_SHARE: usize = 10;
+/// How many of the members that are not voters may be interrupted at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// At least 1.
+    Hosts(usize),
+    /// Of those that are interrupted at all, rounded up.
+    Percent(u8),
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self::Percent(10)
+    }
+}
+
+impl Share {
+    fn of(self, hosts: usize) -> usize {
+        match self {
+            Self::Hosts(number) => number.max(1),
+            Self::Percent(percent) => (hosts * usize::from(percent)).div_ceil(100).max(1),
+        }
+    }
+}
+
+impl std::str::FromStr for Share {
+    type Err = String;
+
+    /// `3`, or `25%`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no batch: write a number of hosts, `3`, or a part of them, `25%`");
+        match text.strip_suffix('%') {
+            Some(percent) => {
+                let percent = percent.parse().ok().filter(|percent| (1..=100).contains(percent));
+                percent.map(Self::Percent).ok_or_else(wrong)
+            }
+            None => text.parse().ok().filter(|number| *number > 0).map(Self::Hosts).ok_or_else(wrong),
+        }
+    }
+}
 
 /// Splits the steps of a stage into batches.
 ///
 /// Voters of a living cluster go one at a time, the leader last; the voters of a new one start
 /// together, because none is ready before it has seen the others. Elsewhere what starts goes first
-/// and at once, and what is interrupted goes a tenth of the hosts at a time, or one by one where others
+/// and at once, and what is interrupted goes a `share` of the hosts at a time, or one by one where others
 /// stop with it.
 pub(super) fn batches(
     quorum: bool,
     situation: &Situation,
+    share: Share,
     steps: BTreeMap<HostName, Vec<Step>>,
 ) -> Vec<Batch> {
     if quorum && situation.members.is_empty() {
@@ -42,7 +80,7 @@ pub(super) fn batches(
             0 | 1 => hosts.len(),
             4 => 1,
             _ if quorum => 1,
-            _ => hosts.len().div_ceil(ROLLING_SHARE),
+            _ => share.of(hosts.len()),
         };
         for chunk in hosts.chunks(size.max(1)) {
             batches.extend(one_batch(chunk.iter().cloned().collect()));
@@ -110,26 +148,26 @@ mod tests {
 
     #[test]
     fn voters_of_a_new_cluster_start_together() {
-        let batches = batches(true, &Situation::default(), steps(&[Effect::Start; 3]));
+        let batches = batches(true, &Situation::default(), Share::default(), steps(&[Effect::Start; 3]));
         assert_eq!(names(&batches), ["node-1+node-2+node-3"]);
     }
 
     #[test]
     fn a_living_cluster_goes_one_voter_at_a_time_and_the_leader_last() {
-        let batches = batches(true, &living(&[1, 2, 3], 1), steps(&[Effect::Restart; 3]));
+        let batches = batches(true, &living(&[1, 2, 3], 1), Share::default(), steps(&[Effect::Restart; 3]));
         assert_eq!(names(&batches), ["node-2", "node-3", "node-1"]);
     }
 
     #[test]
     fn a_stopped_member_starts_before_new_ones_join_and_before_restarts() {
         let effects = [Effect::Restart, Effect::Start, Effect::Restart, Effect::Start, Effect::Start];
-        let batches = batches(true, &living(&[1, 2, 3], 3), steps(&effects));
+        let batches = batches(true, &living(&[1, 2, 3], 3), Share::default(), steps(&effects));
         assert_eq!(names(&batches), ["node-2", "node-4", "node-5", "node-1", "node-3"]);
     }
 
     #[test]
     fn clients_are_interrupted_a_tenth_at_a_time() {
-        let batches = batches(false, &Situation::default(), steps(&[Effect::Restart; 20]));
+        let batches = batches(false, &Situation::default(), Share::default(), steps(&[Effect::Restart; 20]));
         assert_eq!(batches.len(), 10);
         assert!(batches.iter().all(|batch| batch.steps.len() == 2));
     }
@@ -138,7 +176,7 @@ mod tests {
     fn where_others_stop_too_one_host_follows_another() {
         let mut effects = vec![Effect::Restart; 10];
         effects.extend([Effect::Stop, Effect::Stop, Effect::Reload]);
-        let batches = names(&batches(false, &Situation::default(), steps(&effects)));
+        let batches = names(&batches(false, &Situation::default(), Share::default(), steps(&effects)));
         assert_eq!(batches[0], "node-13");
         assert_eq!(batches.len(), 1 + 10 + 2);
         assert_eq!(batches[11..], ["node-11", "node-12"]);
@@ -161,5 +199,20 @@ mod tests {
         assert_eq!(held(Effect::Start, &Situation::default(), &BTreeSet::new()), None);
         assert!(held(Effect::Restart, &living(&[1, 2, 3], 1), &absent).is_some());
         assert_eq!(held(Effect::Start, &living(&[1, 2, 3], 1), &absent), None);
+    }
+
+    #[test]
+    fn the_operator_says_how_many_at_once() {
+        let sizes = |share: &str| -> Vec<usize> {
+            let batches = batches(false, &Situation::default(), share.parse().unwrap(), steps(&[Effect::Restart; 8]));
+            batches.iter().map(|batch| batch.steps.len()).collect()
+        };
+        assert_eq!(sizes("3"), [3, 3, 2]);
+        assert_eq!(sizes("25%"), [2, 2, 2, 2]);
+        assert_eq!(sizes("1%"), [1; 8]);
+        assert_eq!(sizes("100"), [8]);
+        for wrong in ["0", "0%", "101%", "-1", "all", ""] {
+            assert!(wrong.parse::<Share>().is_err(), "{wrong}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::batch::batches;
+use super::batch::{Share, batches};
 use super::{Change, Effect, Plan, Situation, Stage, StageName, Step, StepId};
 use crate::facts::{ClockOffset, Facts};
 use crate::inventory::{HostName, RoleName};
@@ -75,7 +75,7 @@ impl Plan {
     ///
     /// # Errors
     /// All that is wrong on all hosts, not only the first.
-    pub fn new(wanted: &Wanted, seen: &Seen) -> Result<Self, Vec<PlanError>> {
+    pub fn new(wanted: &Wanted, seen: &Seen, share: Share) -> Result<Self, Vec<PlanError>> {
         let mut removals = BTreeMap::new();
         let mut prepare = BTreeMap::new();
         let mut activate: BTreeMap<RoleName, BTreeMap<HostName, Vec<Step>>> = BTreeMap::new();
@@ -105,7 +105,7 @@ impl Plan {
         if !removals.is_empty() {
             let name = StageName(ledger::stage_name(removals.values()));
             let steps = removals.into_iter().map(|(host, removal)| (host, removal.steps)).collect();
-            let batches = batches(false, &Situation::default(), steps);
+            let batches = batches(false, &Situation::default(), share, steps);
             stages.push(Stage { name, gate: None, quorum: false, batches });
         }
         if !prepare.is_empty() {
@@ -125,7 +125,7 @@ impl Plan {
                 name: StageName(role.to_string()),
                 gate,
                 quorum,
-                batches: batches(quorum, &situation, steps),
+                batches: batches(quorum, &situation, share, steps),
             });
         }
         Ok(Self { stages, jobs: Vec::new() })

@@ -4,6 +4,6 @@ mod batch;
 mod build;
 mod model;
 
-pub use batch::hold_back;
+pub use batch::{Share, hold_back};
 pub use build::{HostSeen, PlanError, Seen, Verified, downloads};
 pub use model::{Batch, Change, Effect, Plan, Situation, Stage, StageName, Step, StepId};

@@ -1,0 +1,83 @@
+//! Takes a whole cluster down: every agent stopped, in reverse order of activation.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::by_hand::{stage, step};
+use super::members::members;
+use super::snapshot::Keeper;
+use super::{EngineError, Options, Outcome, Stop, apply, elapsed_ms, lock};
+use crate::plan::{Plan, Stage};
+use crate::report::{Event, Events};
+use crate::roles::Wanted;
+use crate::script::NulInArgument;
+
+/// What says on a host whose it is, and what was set up there.
+const STATE: &str = "/var/lib/bootstrap";
+
+impl Keeper {
+    /// Stops the agents of all hosts that answer, and with `purge` removes their data and the cluster's mark.
+    ///
+    /// # Errors
+    /// Somebody else works on the hosts.
+    pub async fn down(
+        &mut self,
+        wanted: &Wanted,
+        purge: bool,
+        options: &Options,
+        events: &Events,
+        stop: &Stop,
+    ) -> Result<Outcome, EngineError> {
+        lock::refuse_others(&self.fleet, &self.observed.seen, options).await?;
+        let mut outcome = Outcome::default();
+        let plan = Plan { stages: stages(wanted, purge).unwrap_or_default(), ..Plan::default() };
+        events.send(Event::PlanReady { plan: plan.clone() });
+        for stage in &plan.stages {
+            if stop.requested() {
+                outcome.stopped = true;
+                break;
+            }
+            let started = Instant::now();
+            apply::announce(stage, events);
+            for batch in &stage.batches {
+                apply::run_batch(&mut self.fleet, &stage.name, batch, options, events, &mut outcome).await;
+            }
+            events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
+        }
+        lock::release(&self.fleet, &plan, options).await;
+        Ok(outcome)
+    }
+}
+
+fn stages(wanted: &Wanted, purge: bool) -> Result<Vec<Stage>, NulInArgument> {
+    let mut stages = Vec::new();
+    let gates = members(wanted);
+    for members in gates.iter().rev() {
+        let gate = members.gate;
+        let mut steps = BTreeMap::new();
+        for (host, _) in &members.hosts {
+            let unit = gate.unit();
+            let words = ["systemctl", "disable", "--now", unit];
+            let step = step(host, format!("stop {unit}"), "the cluster goes down", "exec_run", &words)?;
+            steps.insert(host.host.name.clone(), vec![step]);
+        }
+        stages.push(stage(&format!("stop {}", gate.name()), steps));
+    }
+    if purge {
+        let mut steps = BTreeMap::new();
+        for host in wanted.hosts.iter().filter(|host| !host.roles.is_empty()) {
+            let of_host = gates.iter().filter(|members| members.names().contains(&host.host.name));
+            let data = of_host.map(|members| members.gate.data_directory(&host.variables));
+            let mut own = Vec::new();
+            for folder in data.chain([STATE.to_owned()]) {
+                let words = ["rm", "-rf", "--one-file-system", "--", &folder];
+                own.push(step(host, format!("remove {folder}"), "the cluster's data goes", "exec_run", &words)?);
+            }
+            // Two agents of one product share a folder.
+            own.dedup_by(|one, other| one.id == other.id);
+            steps.insert(host.host.name.clone(), own);
+        }
+        stages.push(stage("purge", steps));
+    }
+    Ok(stages)
+}

@@ -1,0 +1,300 @@
+//! A drill: something is killed on purpose, and what clients notice is measured.
+//!
+//! A writer puts a key every 50 ms through a server that is not killed. What was acknowledged is read back at the end.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::api::Socket;
+use super::members::members;
+use super::observe::Heard;
+use super::snapshot::Keeper;
+use super::{EngineError, Options, Stop, elapsed_ms, gate};
+use crate::cluster::Gate;
+use crate::inventory::HostName;
+use crate::plan::StepId;
+use crate::preflight::{Check, Finding};
+use crate::report::Events;
+use crate::roles::Wanted;
+use crate::script::{Arg, Call, Nonce, Script};
+
+const BETWEEN_WRITES: Duration = Duration::from_millis(50);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// A client waits no longer for an answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Writing before the kill, and after the election.
+const CALM: Duration = Duration::from_secs(2);
+/// No election takes so long.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Below it lie the keys of a drill, and only they.
+const KEYS: &str = "bootstrap-drill";
+const HEALTH: &str = "`bootstrap health` says why; `bootstrap up` starts what is stopped";
+
+/// What is killed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Victim {
+    Leader,
+    Host(HostName),
+}
+
+/// What to kill, and how to cut a host's power where that is meant.
+pub struct Drill<'a> {
+    pub victim: Victim,
+    /// Switches the host on (`true`) or cuts its power. Without it the agent is killed.
+    pub power: Option<&'a (dyn Fn(&HostName, bool) -> Result<(), String> + Sync)>,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Drilled {
+    pub victim: String,
+    pub led: bool,
+    /// Until a server that lives saw another leader; `None` where the victim did not lead.
+    pub election_ms: Option<u64>,
+    pub writes: usize,
+    pub acknowledged: usize,
+    /// The longest time between two acknowledged writes.
+    pub gap_ms: u64,
+    /// Acknowledged, and not there at the end.
+    pub lost: Vec<u64>,
+    /// Until all servers were content again, from when the victim was brought back.
+    pub recovery_ms: u64,
+}
+
+/// One write, and when it was acknowledged, since the writer started.
+struct Write {
+    key: u64,
+    acknowledged: Option<Duration>,
+}
+
+impl Keeper {
+    /// Kills, measures, and brings back.
+    ///
+    /// # Errors
+    /// The cluster does not stand, or could not bear it; the victim is none of its servers.
+    pub async fn drill(
+        &self,
+        wanted: &Wanted,
+        drill: &Drill<'_>,
+        options: &Options,
+        events: &Events,
+        stop: &Stop,
+    ) -> Result<Drilled, EngineError> {
+        let (heard, victim) = self.may_die(drill)?;
+        let led = self.leader_of(heard).as_ref() == Some(&victim);
+        let observer = heard.expected.asked.iter().find(|host| **host != victim);
+        let observer = observer.and_then(|name| wanted.hosts.iter().find(|host| host.host.name == *name));
+        let connection = observer.and_then(|host| self.fleet.connections.get(&host.host.name));
+        let (Some(observer), Some(connection)) = (observer, connection) else {
+            return Err(refuse(&victim, "no other server answers".to_owned(), HEALTH));
+        };
+        let observer_name = &observer.host.name;
+        let port = heard.gate.api_port(&observer.variables);
+        let writer = Socket::open(connection, port, PATIENCE).await;
+        let watcher = Socket::open(connection, port, PATIENCE).await;
+        let (Some(writer), Some(watcher)) = (writer, watcher) else {
+            let remedy = "a drill goes through forwarded sockets: allow them in its sshd";
+            return Err(refuse(observer_name, "its API cannot be reached from here".to_owned(), remedy));
+        };
+        // Nomad keeps no keys for others.
+        let has_keys = heard.gate == Gate::ConsulServers;
+        let (over, is_over) = watch::channel(false);
+        let writes = async { if has_keys { write(&writer, is_over).await } else { Vec::new() } };
+        let act = async {
+            sleep(CALM).await;
+            let killed = Instant::now();
+            let result = self.kill(heard.gate, &victim, drill).await;
+            let old = heard.expected.members.get(&victim).map(ToString::to_string);
+            let mut election = None;
+            while result.is_ok() && led && killed.elapsed() < LONGEST && !stop.requested() {
+                if leader(&watcher).await.is_some_and(|now| Some(now) != old) {
+                    election = Some(elapsed_ms(killed));
+                    break;
+                }
+                sleep(BETWEEN_LOOKS).await;
+            }
+            // A client that is patient gets its answer within this time.
+            sleep(PATIENCE + CALM).await;
+            // The writer is gone only if it has ended.
+            let _ = over.send(true);
+            (result, election)
+        };
+        let (writes, (killed, election_ms)) = tokio::join!(writes, act);
+        let revived = Instant::now();
+        let back = self.revive(heard.gate, &victim, drill).await;
+        killed.and(back).map_err(|reason| refuse(&victim, reason, HEALTH))?;
+        let well = self.wait_for_all(wanted, heard, &victim, drill, options, events, stop).await;
+        well.map_err(|reason| refuse(&victim, reason, HEALTH))?;
+        let recovery_ms = elapsed_ms(revived);
+        let lost = if has_keys { lost(&writer, &writes).await } else { Ok(Vec::new()) };
+        let remedy = "read the keys below `bootstrap-drill/` by hand";
+        Ok(Drilled {
+            victim: victim.to_string(),
+            led,
+            election_ms,
+            writes: writes.len(),
+            acknowledged: writes.iter().filter(|write| write.acknowledged.is_some()).count(),
+            gap_ms: gap(&writes),
+            lost: lost.map_err(|reason| refuse(observer_name, reason, remedy))?,
+            recovery_ms,
+        })
+    }
+
+    fn leader_of(&self, heard: &Heard) -> Option<HostName> {
+        self.observed.seen.situations.get(heard.gate.name())?.leader.clone()
+    }
+
+    /// The cluster and its member that may be killed.
+    fn may_die(&self, drill: &Drill<'_>) -> Result<(&Heard, HostName), EngineError> {
+        let raft = || self.observed.heard.iter().filter(|heard| heard.gate.has_raft());
+        let found = match &drill.victim {
+            Victim::Leader => raft().find_map(|heard| Some((heard, self.leader_of(heard)?))),
+            Victim::Host(host) => raft()
+                .find(|heard| heard.expected.members.contains_key(host))
+                .map(|heard| (heard, host.clone())),
+        };
+        let (heard, victim) = found.ok_or_else(|| {
+            let reason = "the inventory has no server that leads, or of that name".to_owned();
+            let remedy = "`bootstrap health` shows them".to_owned();
+            EngineError::Unfit(vec![Finding::error(Check::Agent, Vec::new(), reason, remedy)])
+        })?;
+        if let Some(reason) = &self.observed.unhealthy {
+            return Err(refuse(&victim, format!("not everything is well already: {reason}"), HEALTH));
+        }
+        let cannot_bear = |heard: &Heard| {
+            let situation = self.observed.seen.situations.get(heard.gate.name());
+            situation.is_none_or(|now| now.failure_tolerance == 0)
+        };
+        if raft().any(|heard| heard.expected.members.contains_key(&victim) && cannot_bear(heard)) {
+            let remedy = "with three servers one may fail; `bootstrap add-node` adds some";
+            let reason = "no server of its cluster may fail: quorum would be lost".to_owned();
+            return Err(refuse(&victim, reason, remedy));
+        }
+        Ok((heard, victim))
+    }
+
+    async fn kill(&self, gate: Gate, victim: &HostName, drill: &Drill<'_>) -> Result<(), String> {
+        if let Some(power) = drill.power {
+            return power(victim, false);
+        }
+        let unit = gate.unit();
+        self.command(victim, &["systemctl", "kill", "-s", "KILL", unit]).await?;
+        // So that systemd does not start it before anybody has noticed.
+        self.command(victim, &["systemctl", "stop", unit]).await
+    }
+
+    async fn revive(&self, gate: Gate, victim: &HostName, drill: &Drill<'_>) -> Result<(), String> {
+        match drill.power {
+            Some(power) => power(victim, true),
+            None => self.command(victim, &["systemctl", "start", gate.unit()]).await,
+        }
+    }
+
+    async fn command(&self, host: &HostName, words: &[&str]) -> Result<(), String> {
+        let connection = self.fleet.connections.get(host).ok_or("it does not answer")?;
+        let arguments: Result<Vec<Arg>, _> = words.iter().map(|word| Arg::new(*word)).collect();
+        let call = Call::new("exec_run", arguments.map_err(|error| error.to_string())?);
+        let script = Script::ask(&Nonce::random(), &[(StepId("drill".to_owned()), call)]);
+        connection.run(&script, LONGEST, |_| ()).await.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Until every server that can be asked is content with all of them.
+    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and one caller has them all")]
+    async fn wait_for_all(
+        &self,
+        wanted: &Wanted,
+        heard: &Heard,
+        victim: &HostName,
+        drill: &Drill<'_>,
+        options: &Options,
+        events: &Events,
+        stop: &Stop,
+    ) -> Result<(), String> {
+        let mut asked: BTreeSet<HostName> = self.fleet.connections.keys().cloned().collect();
+        if drill.power.is_some() {
+            // The connection to it went with its power; the others tell of it.
+            asked.remove(victim);
+        }
+        let gates = members(wanted);
+        let Some(members) = gates.iter().find(|members| members.gate == heard.gate) else { return Ok(()) };
+        let expected = members.expected(&self.observed.seen.addresses, &asked, &BTreeSet::new());
+        gate::wait(&self.fleet, members, &expected, options, events, stop).await.map(drop)
+    }
+}
+
+fn refuse(host: &HostName, reason: String, remedy: &str) -> EngineError {
+    let finding = Finding::error(Check::Agent, vec![host.clone()], reason, remedy.to_owned());
+    EngineError::Unfit(vec![finding])
+}
+
+/// Puts one key after another until it is over.
+async fn write(socket: &Socket, over: watch::Receiver<bool>) -> Vec<Write> {
+    let started = Instant::now();
+    let mut writes = Vec::new();
+    let mut ticks = interval(BETWEEN_WRITES);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for key in 0.. {
+        if *over.borrow() {
+            break;
+        }
+        ticks.tick().await;
+        let address = format!("http://localhost/v1/kv/{KEYS}/{key:06}");
+        let answer = socket.http.put(address).body(key.to_string()).send().await;
+        let is_written = match answer {
+            Ok(response) if response.status().is_success() => {
+                response.text().await.is_ok_and(|text| text.trim() == "true")
+            }
+            _ => false,
+        };
+        writes.push(Write { key, acknowledged: is_written.then(|| started.elapsed()) });
+    }
+    writes
+}
+
+/// The longest time between two writes that were acknowledged, in milliseconds.
+fn gap(writes: &[Write]) -> u64 {
+    let times: Vec<Duration> = writes.iter().filter_map(|write| write.acknowledged).collect();
+    let gaps = times.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
+    gaps.max().map_or(0, |gap| u64::try_from(gap.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Acknowledged keys that are not there; then takes all of them away.
+async fn lost(socket: &Socket, writes: &[Write]) -> Result<Vec<u64>, String> {
+    let unread = |error: reqwest::Error| format!("its keys cannot be read: {error}");
+    let address = format!("http://localhost/v1/kv/{KEYS}/?keys&consistent");
+    let answer = socket.http.get(address).send().await.map_err(unread)?;
+    let keys: Vec<String> = answer.json().await.map_err(unread)?;
+    let there: BTreeSet<u64> = keys.iter().filter_map(|key| key.rsplit('/').next()?.parse().ok()).collect();
+    let acknowledged = writes.iter().filter(|write| write.acknowledged.is_some());
+    let lost = acknowledged.map(|write| write.key).filter(|key| !there.contains(key)).collect();
+    // What stays is small, and the next drill writes over it.
+    let _ = socket.http.delete(format!("http://localhost/v1/kv/{KEYS}/?recurse")).send().await;
+    Ok(lost)
+}
+
+/// The address of the leader, as the server behind the socket sees it.
+async fn leader(socket: &Socket) -> Option<String> {
+    let response = socket.http.get("http://localhost/v1/status/leader").send().await.ok()?;
+    let address: String = response.json().await.ok()?;
+    let (ip, _) = address.rsplit_once(':')?;
+    Some(ip.trim_matches(['[', ']']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_silence_counts() {
+        let write = |key, ms: Option<u64>| Write { key, acknowledged: ms.map(Duration::from_millis) };
+        let writes =
+            [write(0, Some(10)), write(1, Some(60)), write(2, None), write(3, Some(1260)), write(4, Some(1310))];
+        assert_eq!(gap(&writes), 1200);
+        assert_eq!(gap(&writes[..1]), 0);
+        assert_eq!(gap(&[]), 0);
+    }
+}

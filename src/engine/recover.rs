@@ -1,0 +1,95 @@
+//! Quorum is lost for good: the survivors become the cluster.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use super::by_hand::{stage, step};
+use super::members::members;
+use super::snapshot::Keeper;
+use super::{EngineError, Options, Outcome, Stop, apply, elapsed_ms, gate, lock};
+use crate::cluster::{Gate, Recovery, recovery};
+use crate::inventory::HostName;
+use crate::plan::{Plan, Stage, Step};
+use crate::report::{Event, Events};
+use crate::roles::{Wanted, WantedHost};
+use crate::script::NulInArgument;
+
+/// Written beside, owned as the folder is, and renamed: a server that starts reads all of it or nothing.
+const WRITE: &str = "umask 077 && printf %s \"$1\" >\"$2.new\" && chown --reference=\"${2%/*}\" \"$2.new\" && mv \"$2.new\" \"$2\"";
+
+const WHY: &str = "quorum is lost, and the survivors become the cluster";
+
+impl Keeper {
+    /// What can be saved of each raft cluster of the inventory, or why not.
+    pub fn recoveries(&self) -> Vec<(Gate, Result<Recovery, String>)> {
+        let raft = self.observed.heard.iter().filter(|heard| heard.gate.has_raft());
+        raft.map(|heard| (heard.gate, recovery(heard.gate, &heard.expected, &heard.answers))).collect()
+    }
+
+    /// Stops the survivors, tells them that they are all there is, starts them, and waits until they have a leader.
+    ///
+    /// # Errors
+    /// Somebody else works on the hosts.
+    pub async fn recover(
+        &mut self,
+        wanted: &Wanted,
+        product: Gate,
+        recovery: &Recovery,
+        options: &Options,
+        events: &Events,
+        stop: &Stop,
+    ) -> Result<Outcome, EngineError> {
+        lock::refuse_others(&self.fleet, &self.observed.seen, options).await?;
+        let mut outcome = Outcome::default();
+        let plan = Plan { stages: stages(wanted, product, recovery).unwrap_or_default(), ..Plan::default() };
+        events.send(Event::PlanReady { plan: plan.clone() });
+        for stage in &plan.stages {
+            let started = Instant::now();
+            apply::announce(stage, events);
+            for batch in &stage.batches {
+                apply::run_batch(&mut self.fleet, &stage.name, batch, options, events, &mut outcome).await;
+            }
+            events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
+            if recovery.survivors.iter().any(|host| !self.fleet.connections.contains_key(host)) {
+                outcome.unhealthy = Some(format!("{}: a survivor failed in stage {}", product.name(), stage.name));
+                break;
+            }
+        }
+        lock::release(&self.fleet, &plan, options).await;
+        if outcome.unhealthy.is_some() {
+            return Ok(outcome);
+        }
+        let gates = members(wanted);
+        if let Some(members) = gates.iter().find(|members| members.gate == product) {
+            let asked: BTreeSet<HostName> = recovery.survivors.iter().cloned().collect();
+            let mut expected = members.expected(&self.observed.seen.addresses, &asked, &BTreeSet::new());
+            expected.members.retain(|host, _| asked.contains(host));
+            match gate::wait(&self.fleet, members, &expected, options, events, stop).await {
+                Ok(met) => outcome.notes.extend(product.notes(&expected, &met.answers)),
+                Err(reason) => outcome.unhealthy = Some(reason),
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+/// All survivors stop before the first is told, and all are told before the first starts.
+fn stages(wanted: &Wanted, gate: Gate, recovery: &Recovery) -> Result<Vec<Stage>, NulInArgument> {
+    let unit = gate.unit();
+    let survivors = || wanted.hosts.iter().filter(|host| recovery.survivors.contains(&host.host.name));
+    let on_all = |name: &str, of_host: &dyn Fn(&WantedHost) -> Result<Step, NulInArgument>| {
+        let steps: Result<BTreeMap<_, _>, _> =
+            survivors().map(|host| Ok((host.host.name.clone(), vec![of_host(host)?]))).collect();
+        steps.map(|steps| stage(name, steps))
+    };
+    let run = |host: &WantedHost, id: String, words: &[&str]| step(host, id, WHY, "exec_run", words);
+    let peers = |host: &WantedHost| format!("{}/raft/peers.json", gate.data_directory(&host.variables));
+    Ok(vec![
+        on_all("stop", &|host| run(host, format!("stop {unit}"), &["systemctl", "stop", unit]))?,
+        on_all("tell", &|host| {
+            let file = peers(host);
+            run(host, format!("file {file}"), &["sh", "-c", WRITE, "write", &recovery.peers, &file])
+        })?,
+        on_all("start", &|host| run(host, format!("start {unit}"), &["systemctl", "start", unit]))?,
+    ])
+}
