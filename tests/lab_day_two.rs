@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use support::{Lab, poll};
@@ -210,4 +211,157 @@ fn lab_hosts_leave_and_a_dead_one_is_replaced() {
         .exits(1)
         .says("no other consul server has a leader");
     assert_eq!(inventory(), before);
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_snapshots_come_back() {
+    let lab = Lab::up(&["--hosts", "3"]);
+    lab.run("up", &[]).exits(0);
+    lab.asks("node-1", "consul kv put kept first");
+    let saved = lab.run("snapshot save", &[]).exits(0).stdout;
+    assert!(saved.starts_with("consul "), "{saved}");
+    let file = saved.trim().rsplit(' ').next().unwrap().to_owned();
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "{file}");
+    lab.asks("node-1", "consul kv put kept second");
+
+    let restore = |options: &[&str]| lab.run("snapshot restore", &[&[file.as_str()], options].concat());
+    restore(&[]).exits(2).says("run it in a terminal, or with --yes");
+    assert_eq!(lab.asks("node-1", "consul kv get kept"), "second\n");
+    restore(&["--yes"]).exits(0);
+    for host in THREE {
+        assert_eq!(lab.asks(host, "consul kv get kept"), "first\n");
+    }
+    assert_eq!(lab.run("snapshot list", &[]).exits(0).stdout.lines().count(), 1);
+
+    // Of another cluster, and damaged.
+    let label = format!("{file}.json");
+    let text = fs::read_to_string(&label).unwrap();
+    fs::write(&label, text.replace("\"cluster_id\": \"", "\"cluster_id\": \"0")).unwrap();
+    restore(&["--yes"]).exits(2).says("--foreign");
+    restore(&["--yes", "--foreign"]).exits(0);
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    restore(&["--yes", "--foreign"]).exits(1).says("no whole snapshot");
+    let listed = lab.run("snapshot list", &[]).exits(1).stdout;
+    assert!(listed.contains("cut short"), "{listed}");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_quorum_that_is_lost_comes_back() {
+    let lab = Lab::up(&["--hosts", "5"]);
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let bare = |line: &&str| !["node-4", "node-5"].iter().any(|name| line.contains(name));
+    let ours: String = text.lines().filter(bare).map(|line| format!("{line}\n")).collect();
+    fs::write(lab.inventory(), ours).unwrap();
+    lab.run("up", &[]).exits(0);
+    lab.asks("node-1", "consul kv put kept yes");
+    lab.run("recover", &["--yes"]).exits(1).says("quorum stands");
+    lab.lab(&["kill", "node-3"]);
+    lab.run("recover", &["--yes", "--timeout", "10s"]).exits(1);
+    lab.lab(&["kill", "node-2"]);
+    poll("nobody leads", Duration::from_secs(30), || {
+        (lab.ssh("node-1", "consul kv get kept").status != 0).then_some(())
+    });
+    lab.run("recover", &["--timeout", "10s"]).exits(1).says("are given up").says("with --yes");
+    lab.run("recover", &["--yes", "--timeout", "20s"]).exits(0).says("bootstrap replace-node");
+    assert_eq!(lab.asks("node-1", "consul kv get kept"), "yes\n");
+    assert_voters(&lab, 1);
+    // What stood is whole again with new hosts.
+    for (old, new) in [("node-2", "node-4"), ("node-3", "node-5")] {
+        let address = lab.address(new);
+        lab.run("replace-node", &[old, "--name", new, "--address", &address, "--timeout", "30s"]);
+    }
+    lab.run("up", &["--timeout", "60s"]).exits(0);
+    assert_voters(&lab, 3);
+    assert_eq!(lab.asks("node-5", "consul kv get kept"), "yes\n");
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_a_drill_measures_what_clients_notice() {
+    let lab = Lab::up(&["--hosts", "3"]);
+    lab.run("up", &[]).exits(0);
+    lab.run("drill", &["leader"]).exits(2).says("run it in a terminal, or with --yes");
+    for options in [&["leader", "--yes"][..], &["host", "node-2", "--yes", "--power"]] {
+        let drilled = lab.run("drill", options).exits(0).stdout;
+        eprintln!("{drilled}");
+        assert!(drilled.contains("\nlost             0\n"), "{drilled}");
+        lab.run("up", &[]).exits(0).says("Nothing to do");
+    }
+    assert_eq!(lab.asks("node-1", "consul kv get -keys bootstrap-drill/ | wc -l").trim(), "0");
+    lab.lab(&["kill", "node-3"]);
+    lab.run("drill", &["leader", "--yes", "--timeout", "10s"]).exits(1).says("node-3");
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_five_servers_roll_under_a_writer_and_roll_back() {
+    let lab = Lab::up(&["--hosts", "6"]);
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let text = text.replace("[node-1, node-2, node-3]", "[node-1, node-2, node-3, node-4, node-5]");
+    fs::write(lab.inventory(), text.replace("[node-4, node-5, node-6]", "[node-6]")).unwrap();
+    lab.run("up", &[]).exits(0).says("5 of 5 voters").says("1 of 1 clients joined");
+    // Every 50 ms a key through the client: when it was acknowledged, in milliseconds.
+    lab.asks(
+        "node-6",
+        "cat >/root/writer <<'E'\nn=0\nwhile [ ! -e /root/over ]; do\n  n=$((n + 1))\n  \
+         [ \"$(curl -s -m 5 -X PUT -d $n http://127.0.0.1:8500/v1/kv/roll/$n)\" = true ] && \
+         echo \"$n $(($(date +%s%N) / 1000000))\" >>/root/written\n  sleep 0.05\ndone\nE\n\
+         systemd-run -q --unit writer sh /root/writer",
+    );
+    let raft = "systemctl show -p ExecMainStartTimestampMonotonic --value consul";
+    let before: Vec<String> = (1..=5).map(|n| lab.asks(&format!("node-{n}"), raft)).collect();
+    lab.edit("datacenter: dc1", "datacenter: dc1\n    log_level: debug");
+    lab.run("up", &[]).exits(0).says("5 of 5 voters");
+    let after: Vec<String> = (1..=5).map(|n| lab.asks(&format!("node-{n}"), raft)).collect();
+    assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{before:?} {after:?}");
+    let back = lab.run("up", &["--rollback"]).exits(0);
+    assert!(back.stderr.contains("-    log_level: debug"), "{}", back.stderr);
+    assert!(!lab.asks("node-1", "cat /etc/consul.d/consul.json").contains("DEBUG"));
+    lab.asks("node-6", "touch /root/over");
+    poll("the writer has ended", Duration::from_secs(10), || {
+        (lab.ssh("node-6", "systemctl is-active writer").status != 0).then_some(())
+    });
+
+    let written = lab.asks("node-6", "cat /root/written");
+    let written: Vec<(u64, u64)> = written
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(key, time)| (key.parse().unwrap(), time.parse().unwrap()))
+        .collect();
+    let gap = written.windows(2).map(|pair| pair[1].1 - pair[0].1).max().unwrap();
+    eprintln!("{} writes acknowledged, the longest silence {gap} ms", written.len());
+    // An election is over within seconds, and the writer waits no longer than 5 s for one answer.
+    assert!(gap < 10_000, "{gap} ms without a write");
+    let keys = lab.asks("node-1", "consul kv get -keys roll/");
+    let keys: std::collections::BTreeSet<&str> = keys.lines().collect();
+    for (key, _) in &written {
+        assert!(keys.contains(format!("roll/{key}").as_str()), "the acknowledged write {key} is lost");
+    }
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_a_cluster_goes_down_and_comes_back() {
+    let lab = Lab::up(&["--hosts", "4"]);
+    lab.run("up", &[]).exits(0);
+    lab.asks("node-1", "consul kv put kept yes");
+    lab.run("down", &[]).exits(2).says("run it in a terminal, or with --yes");
+    lab.run("down", &["--yes"]).exits(0);
+    for host in ["node-1", "node-4"] {
+        let unit = "systemctl is-active consul; systemctl is-enabled consul; true";
+        assert_eq!(lab.asks(host, unit), "inactive\ndisabled\n", "{host}");
+    }
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    assert_eq!(lab.asks("node-1", "consul kv get kept"), "yes\n");
+    lab.run("down", &["--yes", "--purge"]).exits(0);
+    for host in ["node-1", "node-4"] {
+        assert_ne!(lab.ssh(host, "test -e /opt/consul || test -e /var/lib/bootstrap").status, 0, "{host}");
+    }
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    assert_eq!(lab.ssh("node-1", "consul kv get kept").stdout, "");
 }
