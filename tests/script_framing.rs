@@ -130,7 +130,10 @@ fn the_lock_stays_between_the_scripts_of_a_run_as_long_as_its_connection_lives()
         }
         let seen = host.ask(shell, call("lock_probe", &[]));
         assert_eq!(seen.of("probe").text("holder"), Some("ada@laptop 4711 since 2026-01-02T03:04:05Z"));
-        // The connection ends, and with it the lock.
+        // The connection ends, and with it the lock: at once, not when what keeps it looks again, which this one never does.
+        let lock = String::from_utf8(host.read("lock")).unwrap();
+        let keeper = lock.lines().nth(1).and_then(|line| line.split(' ').next()).unwrap();
+        assert!(Command::new("kill").args(["-STOP", keeper]).status().unwrap().success());
         connection.kill().unwrap();
         connection.wait().unwrap();
         assert_eq!(run(other()).len(), 3, "{shell:?}");

@@ -125,22 +125,24 @@ take_lock() {
   fi
 }
 
-# Waits for the lock at descriptor 9: WHOSE TENTHS. What keeps it for the same run gives way at once; another run may
-# be ending just now; and of one whose connection is gone the last step ends within TENTHS, or not.
+# Waits for the lock at descriptor 9: WHOSE TENTHS. What keeps it for the same run, or for one whose connection is gone,
+# gives way at once; another run may be ending just now; and of one whose connection is gone the last step ends within
+# TENTHS, or not.
 lock_wait() {
   looks=0
   until flock -n 9; do
     lock_read
-    limit=$lock_patience
-    if [ "$holder" = "$1" ] && lock_is_kept; then
+    limit=$lock_patience pause=0.1 gone=''
+    [ -z "$connection" ] || [ -e "/proc/$connection" ] || gone=yes
+    if { [ -n "$gone" ] || [ "$holder" = "$1" ]; } && lock_is_kept; then
       kill -9 "$keeper" 2>/dev/null || true
-    elif [ -n "$connection" ] && [ ! -e "/proc/$connection" ]; then
-      limit=$2
+      [ "$looks" -gt 0 ] || pause=0.01
     fi
+    [ -z "$gone" ] || limit=$2
     looks=$((looks + 1))
     [ "$looks" -le "$limit" ] || return 1
     # Some builds of busybox only know whole seconds.
-    sleep 0.1 2>/dev/null || {
+    sleep "$pause" 2>/dev/null || {
       sleep 1
       looks=$((looks + 9))
     }
