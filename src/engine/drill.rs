@@ -20,7 +20,7 @@ use crate::plan::StepId;
 use crate::preflight::{Check, Finding};
 use crate::report::Events;
 use crate::roles::Wanted;
-use crate::script::{Arg, Call, Nonce, Script};
+use crate::script::{Arg, Call, Nonce, Observation, Script};
 
 const BETWEEN_WRITES: Duration = Duration::from_millis(50);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
@@ -199,7 +199,11 @@ impl Keeper {
         let arguments: Result<Vec<Arg>, _> = words.iter().map(|word| Arg::new(*word)).collect();
         let call = Call::new("exec_run", arguments.map_err(|error| error.to_string())?);
         let script = Script::ask(&Nonce::random(), &[(StepId("drill".to_owned()), call)]);
-        connection.run(&script, LONGEST, |_| ()).await.map(drop).map_err(|error| error.to_string())
+        let records = connection.run(&script, LONGEST, |_| ()).await.map_err(|error| error.to_string())?;
+        match Observation::new(&records).of("drill").text("error") {
+            Some(trouble) => Err(format!("`{}`: {}", words.join(" "), trouble.trim())),
+            None => Ok(()),
+        }
     }
 
     /// Until every server that can be asked is content with all of them.
