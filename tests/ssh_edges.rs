@@ -251,6 +251,26 @@ async fn two_commands_at_once_share_or_end_their_connections() {
 }
 
 #[tokio::test]
+async fn a_machine_too_busy_to_take_its_connection_in_time_connects_again() {
+    if !have(&["ssh", "sshd"]) {
+        return;
+    }
+    let sshd = Sshd::start(&[]);
+    let busy = async {
+        // ssh is on its way by then, and waits 3 s for us once it has connected.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        std::thread::sleep(Duration::from_secs(5));
+    };
+    let target = sshd.target();
+    let options = ConnectOptions::default();
+    let (connection, ()) = tokio::join!(Connection::open(&target, &options, None), busy);
+    let connection = connection.unwrap();
+    assert_eq!(said(&connection, "say a 1", "a").await.unwrap(), "1");
+    connection.close().await.unwrap();
+    assert_eq!(sshd.handshakes(), 2);
+}
+
+#[tokio::test]
 async fn a_kept_connection_ends_by_itself_and_leaves_sudo_as_it_was() {
     if !have(&["ssh", "sshd", "sudo"]) || !is_root() {
         return;

@@ -133,8 +133,13 @@ impl Error {
         )
     }
 
+    /// Whether another attempt to connect may do better.
     pub(super) fn may_pass(&self) -> bool {
-        matches!(self, Self::Unreachable { cause, .. } if cause.may_pass())
+        match self {
+            Self::Unreachable { cause, .. } => cause.may_pass(),
+            Self::ConnectionLost { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether the host may have turned us away because too many came at once.

@@ -136,7 +136,13 @@ async fn launch(
     let mut attempt = 1;
     loop {
         let error = match connect(target, dir.path(), arguments, life, deadline).await {
-            Ok(()) => break,
+            Ok(()) => match UnixStream::connect(dir.path().join("master")).await {
+                Ok(lifeline) => return Ok((dir, lifeline)),
+                // On a machine that is busy with many of them it may have waited for us in vain.
+                Err(_) => {
+                    Error::ConnectionLost { host: target.host.clone(), last: last_words(dir.path()).await }
+                }
+            },
             Err(error) => error,
         };
         let wait = jittered(pause);
@@ -149,13 +155,6 @@ async fn launch(
         sleep(wait).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
         attempt += 1;
-    }
-    let lifeline = UnixStream::connect(dir.path().join("master")).await;
-    match lifeline {
-        Ok(lifeline) => Ok((dir, lifeline)),
-        Err(_) => {
-            Err(Error::ConnectionLost { host: target.host.clone(), last: last_words(dir.path()).await })
-        }
     }
 }
 
