@@ -59,7 +59,9 @@ impl Trial {
     fn write(&mut self) {
         let key = self.keys;
         let put = format!("consul kv put trial/{key} {key}");
-        poll("a key is written", Duration::from_secs(30), || (self.lab.ssh("node-1", &put).status == 0).then_some(()));
+        poll("a key is written", Duration::from_secs(30), || {
+            (self.lab.ssh("node-1", &put).status == 0).then_some(())
+        });
         self.keys += 1;
     }
 
@@ -194,7 +196,8 @@ fn lab_each_fault_of_a_host_passes() {
     trial.lab.asks("node-1", &format!("echo 'MaxStartups 1:33:100' >{setting} && systemctl reload ssh"));
     trial.judge("every third connection is refused", &["up"]);
     poll("the refusals end", Duration::from_secs(30), || {
-        (trial.lab.ssh("node-1", &format!("rm -f {setting} && systemctl reload ssh")).status == 0).then_some(())
+        (trial.lab.ssh("node-1", &format!("rm -f {setting} && systemctl reload ssh")).status == 0)
+            .then_some(())
     });
 
     trial.write();

@@ -14,7 +14,8 @@ fn block<'p>(page: &'p str, after: &str) -> &'p str {
 
 /// Writes the page's files below a folder.
 fn typed(folder: &Path) -> PathBuf {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/writing-a-role.md")).unwrap();
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/writing-a-role.md")).unwrap();
     for file in ["roles/node-figures/role.yaml", "roles/node-figures/templates/options"] {
         let path = folder.join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -98,7 +98,8 @@ impl Site {
         let host = HostSeen { facts, observation, marker: Some("m".to_owned()), clock };
         let hosts = BTreeMap::from([(inventory.hosts[0].name.clone(), host)]);
         let seen = Seen { hosts, marker: "m".to_owned(), ..Seen::default() };
-        Plan::new(&wanted, &seen, bootstrap::plan::Share::default()).unwrap_or_else(|errors| panic!("{:?}: {errors:?}", self.shell))
+        Plan::new(&wanted, &seen, bootstrap::plan::Share::default())
+            .unwrap_or_else(|errors| panic!("{:?}: {errors:?}", self.shell))
     }
 
     /// Does what is planned: the ids and reasons of its steps.

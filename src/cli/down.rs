@@ -10,8 +10,10 @@ use crate::engine::{self, Stop};
 use crate::report::Events;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example: bootstrap down inventory.yaml\n\nEvery agent is stopped and stays so after a boot; `up` starts \
-them again. Files, programs and accounts stay.")]
+#[command(
+    after_help = "Example: bootstrap down inventory.yaml\n\nEvery agent is stopped and stays so after a boot; `up` starts \
+them again. Files, programs and accounts stay."
+)]
 pub struct DownArgs {
     /// The inventory.
     inventory: PathBuf,

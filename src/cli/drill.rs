@@ -8,15 +8,17 @@ use serde_json::json;
 
 use super::exit::{Exit, UsageError};
 use super::{Global, Reach, ask, load, problems, run};
-use crate::engine::{self, Drill, Drilled, Stop, Victim};
+use crate::engine::{self, Drill, Drilled, Power, Stop, Victim};
 use crate::inventory::HostName;
 use crate::lab;
 use crate::report::{events, init_tracing};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples: bootstrap drill inventory.yaml leader\n          bootstrap drill inventory.yaml host node-2 --power\n\n\
+#[command(
+    after_help = "Examples: bootstrap drill inventory.yaml leader\n          bootstrap drill inventory.yaml host node-2 --power\n\n\
 A key is written every 50 ms through another server meanwhile; what was acknowledged must be there at the end. It \
-refuses where no server may fail.")]
+refuses where no server may fail."
+)]
 pub struct DrillArgs {
     /// The inventory.
     inventory: PathBuf,
@@ -59,7 +61,7 @@ pub fn run(args: &DrillArgs, global: &Global, password: Option<String>) -> anyho
         let switched = if on { lab::start(host.as_str()) } else { lab::kill(host.as_str()) };
         switched.map(drop).map_err(|error| error.to_string())
     };
-    let power: &(dyn Fn(&HostName, bool) -> Result<(), String> + Sync) = &switch;
+    let power: Power<'_> = &switch;
     let drill = Drill { victim, power: args.power.then_some(power) };
     let runtime = tokio::runtime::Runtime::new()?;
     let drilled = runtime.block_on(async {

@@ -51,15 +51,22 @@ impl History {
         let written = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
         let written = written.and_then(|()| last.map_or(Ok(()), |last| self.write(BEFORE, &last.text)));
         if let Err(error) = written.and_then(|()| self.write(LAST, text)) {
-            eprintln!("warning: `--rollback` will not find this run: cannot write to {}: {error}", self.folder.display());
+            eprintln!(
+                "warning: `--rollback` will not find this run: cannot write to {}: {error}",
+                self.folder.display()
+            );
         }
     }
 
     fn read(&self, name: &str) -> Option<Applied> {
         let file = self.folder.join(name);
         let text = fs::read_to_string(&file).ok()?;
-        let when = fs::metadata(&file).and_then(|metadata| metadata.modified()).ok().and_then(|time| Timestamp::try_from(time).ok());
-        let when = when.map_or("at an unknown time".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string());
+        let when = fs::metadata(&file)
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|time| Timestamp::try_from(time).ok());
+        let when = when
+            .map_or("at an unknown time".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string());
         Some(Applied { text, when })
     }
 

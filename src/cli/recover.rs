@@ -12,8 +12,10 @@ use crate::inventory::HostName;
 use crate::report::Events;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example: bootstrap recover inventory.yaml\n\nThe servers that still answer become the whole cluster, with \
-the state they have. What only the lost ones had is lost. It refuses while a leader or a quorum is there.")]
+#[command(
+    after_help = "Example: bootstrap recover inventory.yaml\n\nThe servers that still answer become the whole cluster, with \
+the state they have. What only the lost ones had is lost. It refuses while a leader or a quorum is there."
+)]
 pub struct RecoverArgs {
     /// The inventory.
     inventory: PathBuf,
@@ -45,12 +47,15 @@ pub fn run(args: &RecoverArgs, global: &Global, password: Option<String>) -> any
             match recovery {
                 Err(reason) => refused.push(reason),
                 Ok(recovery) if args.yes || is_confirmed(gate, &recovery, &setup) => {
-                    let ended = keeper.recover(&setup.wanted, gate, &recovery, &setup.options, events, stop).await;
+                    let ended =
+                        keeper.recover(&setup.wanted, gate, &recovery, &setup.options, events, stop).await;
                     match ended {
                         Ok(ended) => {
                             outcome.hosts.extend(ended.hosts);
                             outcome.notes.extend(ended.notes);
-                            outcome.notes.extend(recovery.lost.iter().map(|host| next(host, &args.inventory)));
+                            outcome
+                                .notes
+                                .extend(recovery.lost.iter().map(|host| next(host, &args.inventory)));
                             outcome.unhealthy = outcome.unhealthy.or(ended.unhealthy);
                         }
                         Err(error) => {
@@ -77,7 +82,10 @@ pub fn run(args: &RecoverArgs, global: &Global, password: Option<String>) -> any
 }
 
 fn next(host: &HostName, inventory: &std::path::Path) -> String {
-    format!("next: bootstrap replace-node {} {host}, once a bare host is there; its old disk must not come back", inventory.display())
+    format!(
+        "next: bootstrap replace-node {} {host}, once a bare host is there; its old disk must not come back",
+        inventory.display()
+    )
 }
 
 /// What it means, and whether the operator wants it.

@@ -62,7 +62,10 @@ pub fn run(args: &UpArgs, global: &Global, password: Option<String>) -> anyhow::
         history.remember(&text);
     }
     if args.rollback {
-        eprintln!("{} still says the newer: the next `up` without --rollback goes there again", args.inventory.display());
+        eprintln!(
+            "{} still says the newer: the next `up` without --rollback goes there again",
+            args.inventory.display()
+        );
     }
     Ok(exit)
 }
@@ -111,7 +114,12 @@ pub fn reported(
             hosts: hosts.filter(|name| setup.options.hosts.contains(name)).collect(),
         });
         let stop = Stop::default();
-        let watching = tokio::spawn(watch_for_stop(stop.clone(), events.clone(), command.to_owned(), inventory.to_owned()));
+        let watching = tokio::spawn(watch_for_stop(
+            stop.clone(),
+            events.clone(),
+            command.to_owned(),
+            inventory.to_owned(),
+        ));
         let result = work(&events, &stop).await;
         watching.abort();
         // The abort drops the task's sender; the report ends when the last one is gone.

@@ -4,8 +4,8 @@
 //! configuration (the vendor's "outage recovery"): a list of id, address and `non_voter` with raft protocol 3, of
 //! addresses alone with protocol 2, which Nomad below 1.3 speaks; there a peer's id is its address.
 
-use std::collections::BTreeMap;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 use super::quorum::{Peer, majority};
 use super::{Answers, Expected, Gate, raft};
@@ -30,7 +30,9 @@ pub fn recovery(gate: Gate, expected: &Expected, answers: &Answers) -> Result<Re
     let product = gate.product();
     let views: BTreeMap<&HostName, Vec<Peer>> = answers
         .iter()
-        .filter_map(|(host, answer)| Some((host, raft::peers(answer).ok().filter(|peers| !peers.is_empty())?)))
+        .filter_map(|(host, answer)| {
+            Some((host, raft::peers(answer).ok().filter(|peers| !peers.is_empty())?))
+        })
         .collect();
     if let Some((host, leader)) =
         views.iter().find_map(|(host, peers)| Some((host, peers.iter().find(|peer| peer.leader)?)))

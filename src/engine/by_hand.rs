@@ -23,7 +23,11 @@ pub(super) fn step(
         diff: None,
         calls: vec![Call::new(function, arguments?)],
     };
-    Ok(Step { id: StepId(id), role: role.unwrap_or_else(|| RoleName::parse("none").expect("a name")), change })
+    Ok(Step {
+        id: StepId(id),
+        role: role.unwrap_or_else(|| RoleName::parse("none").expect("a name")),
+        change,
+    })
 }
 
 /// Hosts that do their steps at the same time; hosts without any are left out.

@@ -71,7 +71,13 @@ fn stages(wanted: &Wanted, purge: bool) -> Result<Vec<Stage>, NulInArgument> {
             let mut own = Vec::new();
             for folder in data.chain([STATE.to_owned()]) {
                 let words = ["rm", "-rf", "--one-file-system", "--", &folder];
-                own.push(step(host, format!("remove {folder}"), "the cluster's data goes", "exec_run", &words)?);
+                own.push(step(
+                    host,
+                    format!("remove {folder}"),
+                    "the cluster's data goes",
+                    "exec_run",
+                    &words,
+                )?);
             }
             // Two agents of one product share a folder.
             own.dedup_by(|one, other| one.id == other.id);

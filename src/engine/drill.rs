@@ -41,11 +41,14 @@ pub enum Victim {
     Host(HostName),
 }
 
+/// Switches a host on (`true`) or cuts its power; the error is in the operator's words.
+pub type Power<'a> = &'a (dyn Fn(&HostName, bool) -> Result<(), String> + Sync);
+
 /// What to kill, and how to cut a host's power where that is meant.
 pub struct Drill<'a> {
     pub victim: Victim,
-    /// Switches the host on (`true`) or cuts its power. Without it the agent is killed.
-    pub power: Option<&'a (dyn Fn(&HostName, bool) -> Result<(), String> + Sync)>,
+    /// Without it the agent is killed.
+    pub power: Option<Power<'a>>,
 }
 
 /// What was measured.
@@ -295,8 +298,13 @@ mod tests {
     #[test]
     fn the_longest_silence_counts() {
         let write = |key, ms: Option<u64>| Write { key, acknowledged: ms.map(Duration::from_millis) };
-        let writes =
-            [write(0, Some(10)), write(1, Some(60)), write(2, None), write(3, Some(1260)), write(4, Some(1310))];
+        let writes = [
+            write(0, Some(10)),
+            write(1, Some(60)),
+            write(2, None),
+            write(3, Some(1260)),
+            write(4, Some(1310)),
+        ];
         assert_eq!(gap(&writes), 1200);
         assert_eq!(gap(&writes[..1]), 0);
         assert_eq!(gap(&[]), 0);

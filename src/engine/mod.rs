@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-pub use drill::{Drill, Drilled, Victim};
+pub use drill::{Drill, Drilled, Power, Victim};
 pub use failure::{EngineError, HostFailure};
 pub use health::health;
 pub use leave::{Leaver, leave};

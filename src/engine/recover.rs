@@ -51,7 +51,8 @@ impl Keeper {
             }
             events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
             if recovery.survivors.iter().any(|host| !self.fleet.connections.contains_key(host)) {
-                outcome.unhealthy = Some(format!("{}: a survivor failed in stage {}", product.name(), stage.name));
+                outcome.unhealthy =
+                    Some(format!("{}: a survivor failed in stage {}", product.name(), stage.name));
                 break;
             }
         }

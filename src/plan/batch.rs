@@ -34,7 +34,8 @@ impl std::str::FromStr for Share {
 
     /// `3`, or `25%`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no batch: write a number of hosts, `3`, or a part of them, `25%`");
+        let wrong =
+            || format!("`{text}` is no batch: write a number of hosts, `3`, or a part of them, `25%`");
         match text.strip_suffix('%') {
             Some(percent) => {
                 let percent = percent.parse().ok().filter(|percent| (1..=100).contains(percent));
@@ -204,7 +205,8 @@ mod tests {
     #[test]
     fn the_operator_says_how_many_at_once() {
         let sizes = |share: &str| -> Vec<usize> {
-            let batches = batches(false, &Situation::default(), share.parse().unwrap(), steps(&[Effect::Restart; 8]));
+            let batches =
+                batches(false, &Situation::default(), share.parse().unwrap(), steps(&[Effect::Restart; 8]));
             batches.iter().map(|batch| batch.steps.len()).collect()
         };
         assert_eq!(sizes("3"), [3, 3, 2]);

@@ -130,9 +130,7 @@ impl Lab {
     /// As the inventory says, or of a host that it does not have as the lab gives them out.
     pub fn address(&self, host: &str) -> String {
         let text = fs::read_to_string(self.inventory()).unwrap();
-        let line = text
-            .lines()
-            .find(|line| line.trim_start().starts_with(&format!("{host}:")));
+        let line = text.lines().find(|line| line.trim_start().starts_with(&format!("{host}:")));
         let Some(line) = line else {
             let number: u8 = host.trim_start_matches("node-").parse().expect("a lab host's number");
             return format!("10.77.0.{}", 10 + number);
