@@ -1,35 +1,16 @@
 //! What role `dns` wants on each kind of host, as snapshots, and what it refuses.
 
-use std::collections::BTreeMap;
+#[path = "support/rendered.rs"]
+mod rendered;
+
 use std::fmt::Write as _;
 
-use bootstrap::facts::{Facts, Init, PackageManager, Resolved, Resolver, ResolverKind};
+use bootstrap::facts::{Facts, PackageManager, Resolved, Resolver, ResolverKind};
 use bootstrap::inventory::HostName;
-use bootstrap::roles::{ClusterAddresses, RoleSet, Wanted, WantedHost, load_inventory};
+use bootstrap::roles::{ClusterAddresses, Wanted, WantedHost};
 
 fn facts(resolver: Resolver) -> Facts {
-    Facts {
-        os_id: "debian".into(),
-        os_version: "12".into(),
-        os_name: "Debian GNU/Linux 12".into(),
-        arch: "x86_64".into(),
-        hostname: "node-1".into(),
-        machine_id: "0123456789abcdef0123456789abcdef".into(),
-        kernel: "6.1.0".into(),
-        addresses: vec![("eth0".into(), "10.0.0.11".parse().unwrap())],
-        ssh_server_address: None,
-        epoch: 1_700_000_000,
-        epoch_ms: 1_700_000_000_000,
-        clock_step_ms: 1,
-        disk_free_kib: BTreeMap::new(),
-        package_manager: Some(PackageManager::Apt),
-        init: Init::Systemd,
-        user: "root".into(),
-        resolver,
-        resolv_conf_fixed: None,
-        resolver_writers: Vec::new(),
-        cgroup_version: 2,
-    }
+    Facts { package_manager: Some(PackageManager::Apt), resolver, ..rendered::facts() }
 }
 
 fn plain() -> Resolver {
@@ -61,22 +42,13 @@ fn resolvconf() -> Resolver {
 
 /// Three servers and a host without an agent, settled for what one of them says.
 fn settled(host: &str, facts: &Facts, variables: &str) -> (Wanted, ClusterAddresses) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("inventory.yaml");
     let text = format!(
         "cluster: dc1\nhosts:\n  node-[1-3]: {{ address: \"10.0.0.1[1-3]\" }}\n  app-1: {{ address: 10.0.0.21 }}\n\
          groups:\n  servers: {{ hosts: [\"node-*\"], roles: [consul-server, dns] }}\n  \
          apps: {{ hosts: [app-1], roles: [dns] }}\nvars:\n  consul:\n    version: 1.21.4\n{variables}"
     );
-    std::fs::write(&path, text).unwrap();
-    let roles = RoleSet::embedded().unwrap();
-    let (inventory, _) = load_inventory(&path, &roles, None).unwrap_or_else(|problems| {
-        panic!("{}", problems.iter().map(|problem| problem.render(false)).collect::<String>())
-    });
-    let addresses: ClusterAddresses =
-        inventory.hosts.iter().map(|host| (host.name.clone(), host.address.parse().unwrap())).collect();
-    let generated = BTreeMap::from([("consul.gossip_key".to_owned(), String::new())]);
-    let wanted = Wanted::new(&inventory, &roles, &generated).unwrap();
+    let wanted = rendered::wanted(&text);
+    let addresses = rendered::addresses(&wanted);
     let name = HostName::parse(host).unwrap();
     let settled = wanted.settled(|host| (*host == name).then_some(facts), &addresses);
     let settled = settled.unwrap_or_else(|errors| panic!("{errors:?}"));

@@ -1,52 +1,26 @@
 //! What the role `docker` merges into daemon.json.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+#[path = "support/rendered.rs"]
+mod rendered;
 
-use bootstrap::roles::{ClusterAddresses, RoleSet, Wanted, load_inventory};
-use bootstrap::script::Fields;
+use bootstrap::facts::{Facts, PackageManager};
+use bootstrap::roles::ClusterAddresses;
 use serde_json::{Value, json};
 
 /// What it wants in the file, for a host with these roles beside it and these variables.
 fn daemon(roles: &str, variables: &str) -> Value {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("inventory.yaml");
     let text = format!(
         "cluster: dc1\nhosts:\n  node-1: {{ address: node-1.example.org, cluster_interface: eth0, roles: [{roles}docker] }}\n\
          vars: {{ {variables} }}\n"
     );
-    std::fs::write(&path, text).unwrap();
-    let roles = RoleSet::embedded().unwrap();
-    let (inventory, _) = load_inventory(Path::new(&path), &roles, None).unwrap_or_else(|problems| {
-        panic!("{}", problems.iter().map(|problem| problem.render(false)).collect::<String>())
-    });
-    let wanted = Wanted::new(&inventory, &roles, &BTreeMap::new()).unwrap();
+    let wanted = rendered::wanted(&text);
     let host = &wanted.hosts[0];
     let addresses = ClusterAddresses::from([(host.host.name.clone(), "10.0.0.11".parse().unwrap())]);
     let role = host.roles.iter().find(|role| role.name.as_str() == "docker").unwrap();
     let merge = role.resources.iter().find(|resource| resource.path() == Some("/etc/docker/daemon.json"));
-    let resolved = wanted.resolved(host, role, merge.unwrap(), &facts(), &addresses).unwrap();
+    let facts = Facts { package_manager: Some(PackageManager::Apt), ..rendered::facts() };
+    let resolved = wanted.resolved(host, role, merge.unwrap(), &facts, &addresses).unwrap();
     serde_json::from_str(resolved.content().unwrap()).unwrap()
-}
-
-fn facts() -> bootstrap::facts::Facts {
-    let said = [
-        ("arch", "x86_64"),
-        ("hostname", "node-1"),
-        ("kernel", "6.1"),
-        ("addresses", ""),
-        ("ssh-connection", ""),
-        ("epoch", "1"),
-        ("disk-free", ""),
-        ("user", "root"),
-        ("package-manager", "apt"),
-        ("init", "systemd"),
-        ("resolver-writers", ""),
-        ("cgroup", "2"),
-    ];
-    let said: Vec<_> =
-        said.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect();
-    bootstrap::facts::Facts::parse(&Fields::new(&said)).unwrap()
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! What the roles of an inventory's host render, without any host.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
 
@@ -31,8 +32,8 @@ pub fn facts() -> Facts {
     }
 }
 
-/// Every file that a host's roles want, by path.
-pub fn files(inventory: &str, host: &str) -> BTreeMap<String, String> {
+/// What an inventory's hosts should be, with the built-in roles and a gossip key.
+pub fn wanted(inventory: &str) -> Wanted {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("inventory.yaml");
     std::fs::write(&path, inventory).unwrap();
@@ -43,9 +44,19 @@ pub fn files(inventory: &str, host: &str) -> BTreeMap<String, String> {
     let key = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=".to_owned();
     let names = ["consul.gossip_key", "nomad.gossip_key"];
     let generated = names.map(|name| (name.to_owned(), key.clone())).into();
-    let wanted = Wanted::new(&inventory, &roles, &generated).unwrap();
-    let addresses: ClusterAddresses =
-        inventory.hosts.iter().map(|host| (host.name.clone(), host.address.parse().unwrap())).collect();
+    Wanted::new(&inventory, &roles, &generated).unwrap()
+}
+
+/// The addresses of hosts that have no other for the cluster.
+pub fn addresses(wanted: &Wanted) -> ClusterAddresses {
+    let hosts = wanted.hosts.iter().map(|wanted| &wanted.host);
+    hosts.map(|host| (host.name.clone(), host.address.parse().unwrap())).collect()
+}
+
+/// Every file that a host's roles want, by path.
+pub fn files(inventory: &str, host: &str) -> BTreeMap<String, String> {
+    let wanted = wanted(inventory);
+    let addresses = addresses(&wanted);
     let of_host = wanted.host(&HostName::parse(host).unwrap()).unwrap();
     let mut files = BTreeMap::new();
     for role in &of_host.roles {
