@@ -261,7 +261,7 @@ fn a_pushed_file_is_checked_and_unpacked() {
 fn what_is_no_release_is_refused() {
     for shell in shells::shells() {
         for (content, message) in [
-            (b"<html>please log in</html>".to_vec(), "neither a zip archive nor a program"),
+            (b"<html>please log in</html>".to_vec(), "neither a zip or tar.gz archive nor a program"),
             (zip("other", b"#!/bin/sh\n"), "holds no tool"),
         ] {
             let host = Host::new();

@@ -96,9 +96,11 @@ pub(super) fn key_name(fingerprint: &Fingerprint) -> String {
     format!("keys/{fingerprint}")
 }
 
-/// Sums are kept by site: without a signature each site speaks for itself alone.
+/// Sums are kept by site: without a signature each site speaks for itself alone. Where their names do not tell versions
+/// apart, they are kept by folder.
 pub(super) fn sums_name(download: &Download) -> String {
-    let site = hex(&Sha256::digest(download.site.as_str()));
+    let site = download.path.as_ref().map_or_else(|| download.site.to_string(), |_| download.folder());
+    let site = hex(&Sha256::digest(site));
     format!("sums/{}/{}", &site[..16], download.sums())
 }
 

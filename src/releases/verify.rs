@@ -86,7 +86,7 @@ impl Sums {
     }
 }
 
-/// The digest of the archive in lines of `DIGEST  NAME`.
+/// The digest of the archive in lines of `DIGEST  NAME`, or all that there is.
 fn listed(sums: &str, download: &Download) -> Result<String, ReleaseError> {
     let archive = download.archive();
     let line = sums.lines().find_map(|line| {
@@ -94,6 +94,7 @@ fn listed(sums: &str, download: &Download) -> Result<String, ReleaseError> {
         (name.trim_start().trim_start_matches('*') == archive).then_some(digest)
     });
     let digest = line
+        .or(Some(sums.trim()))
         .map(str::to_ascii_lowercase)
         .filter(|digest| digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()));
     let sums = format!("{}/{}", download.folder(), download.sums());

@@ -83,13 +83,15 @@ pub struct SigningKey {
     pub file: Option<PathBuf>,
 }
 
-/// One archive of a site, laid out as `PRODUCT/VERSION/PRODUCT_VERSION_linux_ARCH.zip`.
+/// One archive of a site, laid out as `PRODUCT/VERSION/PRODUCT_VERSION_linux_ARCH.zip` unless it has a path of its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Download {
     pub product: PartName,
     pub version: PartName,
     pub arch: String,
     pub site: Url,
+    /// Below the site; its digest is beside it, in a file of the same name with `.sha256` after it.
+    pub path: Option<String>,
     pub via: Via,
     /// None: nothing signs it.
     pub key: Option<SigningKey>,
@@ -99,15 +101,31 @@ pub struct Download {
 
 impl Download {
     pub fn folder(&self) -> String {
-        format!("{}/{}/{}", self.site, self.product, self.version)
+        match self.split_path() {
+            Some(("", _)) => self.site.to_string(),
+            Some((folder, _)) => format!("{}/{folder}", self.site),
+            None => format!("{}/{}/{}", self.site, self.product, self.version),
+        }
     }
 
     pub fn archive(&self) -> String {
-        format!("{}_{}_linux_{}.zip", self.product, self.version, self.arch)
+        match self.split_path() {
+            Some((_, name)) => name.to_owned(),
+            None => format!("{}_{}_linux_{}.zip", self.product, self.version, self.arch),
+        }
     }
 
+    /// The file that has its digest, in a line of its own or alone.
     pub fn sums(&self) -> String {
-        format!("{}_{}_SHA256SUMS", self.product, self.version)
+        match self.split_path() {
+            Some((_, name)) => format!("{name}.sha256"),
+            None => format!("{}_{}_SHA256SUMS", self.product, self.version),
+        }
+    }
+
+    fn split_path(&self) -> Option<(&str, &str)> {
+        let path = self.path.as_deref()?;
+        Some(path.rsplit_once('/').unwrap_or(("", path)))
     }
 }
 

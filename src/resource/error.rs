@@ -59,6 +59,8 @@ pub enum Error {
     NoPackageManager { id: String },
     #[error("the digest of {path} is not known; it must be read before the plan")]
     NoArtifactDigest { path: String },
+    #[error("`{path}` is no path below a site: names between slashes, without `..`")]
+    ReleasePath { path: String },
     #[error("a release comes over https, not from {url}; name it as a mirror if that is meant")]
     PlainRelease { url: String },
     #[error("`{id}` must have a signature, but no `signing_key` says whose")]

@@ -20,6 +20,10 @@ pub struct Release {
     /// Where `source: release` goes; its layout is `PRODUCT/VERSION/PRODUCT_VERSION_linux_ARCH.zip`.
     #[serde(default = "default_url")]
     pub url: Url,
+    /// Where its archive or program is below the site, `{arch}` for `amd64` and the like, where that is another layout. Its
+    /// sha256 is beside it: the same name, with `.sha256` after it.
+    #[serde(default)]
+    pub path: Option<String>,
     /// Who downloads it.
     #[serde(default)]
     pub via: Via,
@@ -90,6 +94,10 @@ impl Release {
         if self.source == Source::Release && !self.url.as_str().starts_with("https://") {
             return Err(Error::PlainRelease { url: self.url.to_string() });
         }
+        if self.path.as_ref().is_some_and(|path| path.split('/').any(|part| matches!(part, "" | "." | "..")))
+        {
+            return Err(Error::ReleasePath { path: self.path.clone().unwrap_or_default() });
+        }
         if self.signature == SignatureRule::Required && self.signing_key.is_none() {
             return Err(Error::NoSigningKey { id: self.id().0 });
         }
@@ -131,6 +139,7 @@ impl Release {
             version,
             arch: arch.to_owned(),
             site: site.clone(),
+            path: self.path.as_ref().map(|path| path.replace("{arch}", arch)),
             via: self.via,
             key,
             signed,
@@ -386,6 +395,23 @@ mod tests {
             change.calls[0].to_string(),
             "release_from_file 'e2e2' '/opt/bootstrap/consul/1.21.4' 'consul'"
         );
+    }
+
+    #[test]
+    fn a_site_of_another_layout_has_the_digest_beside_the_program() {
+        let mut value = release(json!({"mirror": "http://10.0.0.1/k"}));
+        value["release"]["path"] = json!("release/v1.21.4/{arch}/consul");
+        let change =
+            decide_with(&resource(value.clone()), &[("directory", "absent")], &facts("aarch64"), &[]);
+        assert_eq!(
+            change.unwrap().unwrap().calls[0].to_string(),
+            "release_from_site 'http://10.0.0.1/k/release/v1.21.4/arm64' 'consul' 'consul.sha256' '' \
+             '/opt/bootstrap/consul/1.21.4' 'consul'"
+        );
+        for wrong in ["/a", "a/../b", "a//b", ""] {
+            value["release"]["path"] = json!(wrong);
+            assert!(matches!(Resource::from_value(value.clone()), Err(Error::ReleasePath { .. })), "{wrong}");
+        }
     }
 
     const KEY: &str = "C874 011F 0AB4 0511 0D02 1055 3436 5D94 72D7 468F";

@@ -260,6 +260,8 @@ facts() {
   if systemd_runs; then say init systemd; else say init other; fi
   resolver_facts ''
   if [ -f /sys/fs/cgroup/cgroup.controllers ]; then say cgroup 2; else say cgroup 1; fi
+  # The first line is a heading.
+  [ -z "$(sed 1d /proc/swaps 2>/dev/null)" ] || say swap yes
 }
 
 # Prints the first line of a file, without starting a program.
@@ -1094,12 +1096,13 @@ release_from_site() {
   rm -f "$partial"
 }
 
-# Prints the digest that a release's sums file gives its archive: SITE ARCHIVE SUMS FILE. Nobody has signed for it.
+# Prints the digest that a release's sums file gives its archive: SITE ARCHIVE SUMS FILE. Nobody has signed for it. One that
+# holds nothing but a digest is for that archive alone.
 release_sum() {
   rm -f "$4"
   download "$1/$3" "$4"
-  while read -r sum name; do
-    if [ "${name#\*}" = "$2" ]; then
+  while read -r sum name || [ -n "$sum" ]; do
+    if [ "${name#\*}" = "$2" ] || { [ -z "$name" ] && [ "${#sum}" -eq 64 ]; }; then
       printf %s "$sum"
       return 0
     fi
@@ -1131,11 +1134,12 @@ release_unpack() {
   mkdir "$fresh"
   case $(head -c 4 "$file" | od -An -tx1 | tr -d ' \n') in
     504b0304) unzip_into "$file" "$fresh" ;;
+    1f8b*) tar -xzf "$file" -C "$fresh" ;;
     7f454c46 | 2321*)
       [ "$#" -eq 1 ] || fail "the release is one bare program, but $# are wanted: $*"
       cp "$file" "$fresh/$1"
       ;;
-    *) fail "the release is neither a zip archive nor a program" ;;
+    *) fail "the release is neither a zip or tar.gz archive nor a program" ;;
   esac
   for binary in "$@"; do
     [ -f "$fresh/$binary" ] || fail "the release holds no $binary"
@@ -1669,6 +1673,20 @@ raft_data() {
   say raft absent
 }
 
+# Probe: ETCD-FOLDER UNFINISHED: what kubeadm made of this host, unless it was killed while it did; in the words of `raft_data`.
+kube_data() {
+  if [ ! -e "$2" ]; then
+    for data in "$1/member" /etc/kubernetes/kubelet.conf; do
+      [ -e "$data" ] || continue
+      say raft "$data"
+      say mtime "$(stat -c %Y "$data")"
+      return 0
+    done
+    path_absence "$1/member"
+  fi
+  say raft absent
+}
+
 # Probe: the last lines of a unit's journal.
 journal_tail() {
   say lines "$(journalctl -u "$1" -n "$2" --no-pager -q -o short-iso)"
@@ -1699,6 +1717,35 @@ http_curl() {
     shift 2
   done
   return "$failed"
+}
+
+# Probe: asks over TLS: (URL AUTHORITY CERTIFICATE KEY ACCEPT BODY)... says `status` and `body` of each in turn; the status is
+# 0 where nobody answers, and the body the reason.
+tls_get() {
+  while [ "$#" -ge 6 ]; do
+    if [ ! -e "$3" ]; then
+      echo "it has no certificate to ask with: $3 is not there" >&2
+      return 1
+    fi
+    tls_ask "$@"
+    shift 6
+  done
+}
+
+# The first of these questions.
+tls_ask() {
+  url=$1 accept=$5 body=$6 mark=$(printf '\036')
+  set -- --cacert "$2" --cert "$3" --key "$4" --silent --show-error --max-time 3 --noproxy '*' -w "$mark%{http_code}"
+  [ -z "$accept" ] || set -- "$@" -H "Accept: $accept"
+  [ -z "$body" ] || set -- "$@" -d "$body"
+  # The dot keeps the newlines at the end of the body. Reasons come before the mark too.
+  if answer=$(curl "$@" "$url" 2>&1 && printf .); then
+    answer=${answer%.}
+    say status "${answer##*"$mark"}"
+  else
+    say status 0
+  fi
+  say body "${answer%"$mark"*}"
 }
 
 # One URL, by what a host without curl has.
