@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::{Args, Subcommand};
 
 use super::{Global, Reach};
-use crate::lab::{self, Fault, MAX_HOSTS, Status, Suite, UpOptions};
+use crate::lab::{self, Fault, MAX_HOSTS, Purpose, Status, Suite, UpOptions};
 
 /// Bare hosts on this machine, to try a cluster on: containers with their own systemd and sshd.
 #[derive(Debug, Args)]
@@ -86,6 +86,9 @@ struct UpArgs {
     /// The Debian release on the hosts [default: bookworm]
     #[arg(long)]
     suite: Option<Suite>,
+    /// What the hosts are for [default: agents]
+    #[arg(long = "for", value_name = "PURPOSE")]
+    purpose: Option<Purpose>,
     /// Who logs in: a user who uses sudo [default: root]
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -156,6 +159,7 @@ fn up(args: UpArgs, global: &Global) -> anyhow::Result<ExitCode> {
             user: args.user,
             sudo_password: args.sudo_password,
             rtt_ms: args.rtt,
+            purpose: args.purpose,
             fresh: args.fresh,
             proxies,
         },

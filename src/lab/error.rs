@@ -63,6 +63,11 @@ pub enum Error {
     )]
     NoRelease { version: &'static str, reason: String, file: String },
     #[error(
+        "the mirror has no Kubernetes {version} ({file} is not there): `tests/kubernetes/build` of the project's sources \
+         makes it, in ten minutes"
+    )]
+    NoKubernetes { version: &'static str, file: String },
+    #[error(
         "this kernel cannot filter bridged traffic (no br_netfilter), so hosts cannot be parted; try `modprobe \
          br_netfilter`"
     )]

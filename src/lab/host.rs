@@ -16,8 +16,8 @@ use super::apt::Sources;
 use super::command::{command, file_tail, run, run_with_input};
 use super::layout::{BRIDGE, CONTROLLER, LabHost, MAX_HOSTS, PREFIX, state};
 use super::process::{self, POLL, wait_until};
-use super::record::Settings;
-use super::{Error, base, cgroup, mounts};
+use super::record::{Purpose, Settings};
+use super::{Error, base, cgroup, kubernetes, mounts};
 
 /// How long a host may take to boot: seconds on a quiet machine, more when many boot at once.
 pub const BOOT_DEADLINE: Duration = Duration::from_secs(120);
@@ -47,6 +47,9 @@ pub fn prepare(host: LabHost, settings: &Settings, sources: &Sources) -> Result<
         base::write_machine_settings(settings.suite, sources, &root)?;
         write_identity(host, &root)?;
         allow_login(settings, &root)?;
+        if settings.purpose == Purpose::Kubernetes {
+            kubernetes::prepare(&root)?;
+        }
         fs::write(&ready, "").map_err(Error::io("write", ready))?;
     }
     Ok(())

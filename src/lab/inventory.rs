@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use super::kubernetes;
 use super::layout::{LabHost, mirror_url, state};
 use super::mirror::CONSUL_VERSION;
-use super::record::Record;
+use super::record::{Purpose, Record};
 
 /// How many of `hosts` are servers: an odd number, for an even one tolerates no more failures.
 fn server_count(hosts: u8) -> u8 {
@@ -37,6 +38,12 @@ pub fn text(record: &Record) -> String {
     for host in &hosts {
         let _ = writeln!(text, "  {}: {{ address: {} }}", host.name(), host.address());
     }
+    if record.settings.purpose == Purpose::Kubernetes {
+        // Three control planes and workers say more than five.
+        let (control_planes, workers) = hosts.split_at(servers.len().min(3));
+        text.push_str(&kubernetes::inventory(control_planes, workers));
+        return text;
+    }
     text.push_str("groups:\n");
     let _ = writeln!(text, "  servers: {{ hosts: [{}], roles: [consul-server] }}", names(servers));
     if !clients.is_empty() {
@@ -62,6 +69,7 @@ mod tests {
                 user: "root".into(),
                 sudo_password: None,
                 rtt_ms: 0,
+                purpose: Purpose::default(),
             },
             hosts,
             sysctls: Default::default(),

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use clap::ValueEnum;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,28 @@ pub struct Settings {
     pub sudo_password: Option<String>,
     /// Round trip between this machine and the hosts.
     pub rtt_ms: u32,
+    #[serde(default)]
+    pub purpose: Purpose,
+}
+
+/// What the hosts are for, where that asks for more than a bare host has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Agents of Consul and Nomad, Docker, NFS
+    #[default]
+    Agents,
+    /// Nodes of Kubernetes, with what `tests/kubernetes/build` has put into the mirror
+    Kubernetes,
+}
+
+impl Purpose {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Agents => "agents",
+            Self::Kubernetes => "kubernetes",
+        }
+    }
 }
 
 /// Everything needed to go on with a lab, or to take it away. Written before what it describes is
@@ -146,6 +169,7 @@ mod tests {
                 user: "ops".into(),
                 sudo_password: Some("s3cr\"et".into()),
                 rtt_ms: 50,
+                purpose: Purpose::default(),
             },
             hosts: 3,
             sysctls: [("net.ipv4.ip_forward".to_owned(), Changed { before: "0".into(), after: "1".into() })]
@@ -164,6 +188,7 @@ mod tests {
                 user: "root".into(),
                 sudo_password: None,
                 rtt_ms: 0,
+                purpose: Purpose::default(),
             },
             hosts: 2,
             sysctls: BTreeMap::new(),

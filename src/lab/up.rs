@@ -8,8 +8,11 @@ use std::thread;
 use super::apt::Sources;
 use super::layout::{CACHE, LabHost, STATE, mirror_folder, mirror_url, state};
 use super::parallel::{each, join};
-use super::record::{Lock, Record, Settings};
-use super::{Error, Say, Suite, base, down, firewall, host, inventory, mirror, needs, network, require_root};
+use super::record::{Lock, Purpose, Record, Settings};
+use super::{
+    Error, Say, Suite, base, down, firewall, host, inventory, kubernetes, mirror, needs, network,
+    require_root,
+};
 
 /// What is asked of `lab up`; `None` leaves a running lab as it is, and a new one with the default.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,7 @@ pub struct UpOptions {
     pub user: Option<String>,
     pub sudo_password: Option<String>,
     pub rtt_ms: Option<u32>,
+    pub purpose: Option<Purpose>,
     /// Take away the lab that is there before.
     pub fresh: bool,
     /// The proxy variables of the environment (`http_proxy`, `https_proxy`).
@@ -51,6 +55,9 @@ pub fn up(options: &UpOptions, say: Say) -> Result<UpReport, Error> {
     let mut record = merge(before.as_ref(), options)?;
     if !network::has_bridge()? {
         network::check_free()?;
+    }
+    if record.settings.purpose == Purpose::Kubernetes {
+        kubernetes::check_mirror()?;
     }
     record.save()?;
     fs::set_permissions(STATE, Permissions::from_mode(0o755)).map_err(Error::io("open to all", STATE))?;
@@ -122,13 +129,15 @@ fn merge(before: Option<&Record>, options: &UpOptions) -> Result<Record, Error> 
                 user: options.user.clone().unwrap_or_else(|| "root".into()),
                 sudo_password: options.sudo_password.clone(),
                 rtt_ms: options.rtt_ms.unwrap_or(0),
+                purpose: options.purpose.unwrap_or_default(),
             },
             hosts: options.hosts.unwrap_or(3),
             sysctls: Default::default(),
             faults: Default::default(),
         });
     };
-    let Settings { suite, user, sudo_password, rtt_ms } = &before.settings;
+    let Settings { suite, user, sudo_password, rtt_ms, purpose } = &before.settings;
+    same("purpose", purpose.name(), options.purpose.map(Purpose::name))?;
     same("suite", suite.name(), options.suite.map(Suite::name))?;
     same("user", user.as_str(), options.user.as_deref())?;
     same("a round trip in ms of", &rtt_ms.to_string(), options.rtt_ms.map(|ms| ms.to_string()).as_deref())?;
