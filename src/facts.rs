@@ -49,6 +49,8 @@ pub struct Facts {
     pub resolver_writers: Vec<String>,
     /// 1 (also hybrid) or 2.
     pub cgroup_version: u8,
+    /// Whether memory may be swapped out.
+    pub swap: bool,
 }
 
 /// How packages are installed.
@@ -163,6 +165,7 @@ impl Facts {
                 .map(str::to_owned)
                 .collect(),
             cgroup_version: number("cgroup", text("cgroup")?)?,
+            swap: seen.has("swap"),
         })
     }
 
@@ -348,6 +351,7 @@ impl Facts {
             resolv_conf_fixed: None,
             resolver_writers: Vec::new(),
             cgroup_version: 2,
+            swap: false,
         }
     }
 }
@@ -511,8 +515,10 @@ overlay           51290592 20102144  28550548      42% /
 
     #[test]
     fn kinds_of_hosts() {
-        let facts = parse(&[("package-manager", ""), ("init", "other"), ("cgroup", "1")]).unwrap();
+        let facts =
+            parse(&[("package-manager", ""), ("init", "other"), ("cgroup", "1"), ("swap", "yes")]).unwrap();
         assert_eq!((facts.package_manager, facts.init, facts.cgroup_version), (None, Init::Other, 1));
+        assert!(facts.swap);
         let json = serde_json::to_value(parse(&[]).unwrap()).unwrap();
         assert_eq!(json["resolver"]["kind"], "systemd-resolved");
         assert_eq!(json["package_manager"], "apt");

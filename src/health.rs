@@ -124,9 +124,9 @@ fn remedy(gate: Gate, complaint: &Complaint) -> String {
                 "`systemctl status {unit}`, `journalctl -u {unit} -e` on it; `bootstrap up` starts what is stopped"
             )
         }
-        (ComplaintKind::Split, Some(command)) => format!(
-            "split brain: stop clients from writing, restart nothing; `{command} -stale` on each server tells which \
-             side has the majority"
+        (ComplaintKind::Split, Some(_)) => format!(
+            "split brain: stop clients from writing, restart nothing; `{}` on each server tells which side has the majority",
+            gate.stale_command().unwrap_or_default()
         ),
         (_, Some(command)) => {
             format!("`{command}` and `journalctl -u {unit} -e` on it, and the network between servers")

@@ -20,6 +20,7 @@ pub mod health;
 pub mod http;
 pub mod inventory;
 pub mod jobs;
+pub mod kubeconfig;
 pub mod lab;
 pub mod ledger;
 pub mod plan;

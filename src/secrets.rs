@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
+use rsa::RsaPrivateKey;
+use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, LineEnding};
+use rsa::rand_core::OsRng;
 use serde::{Deserialize, Serialize};
 
 use crate::roles::Generate;
@@ -38,6 +42,10 @@ pub enum SecretsError {
     Write { path: PathBuf, source: std::io::Error },
     #[error("no random numbers from the operating system: {0}")]
     Random(String),
+    #[error("cannot make a key: {0}")]
+    Key(String),
+    #[error("cannot make a key or certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
 }
 
 impl Secrets {
@@ -65,7 +73,7 @@ impl Secrets {
         };
         for (name, kind) in needed {
             if !secrets.values.contains_key(name) {
-                secrets.values.insert(name.clone(), generate(*kind)?);
+                secrets.values.insert(name.clone(), generate(*kind, name)?);
             }
         }
         Ok(secrets)
@@ -92,10 +100,52 @@ fn file(folder: &Path) -> PathBuf {
     folder.join("secrets.json")
 }
 
-fn generate(kind: Generate) -> Result<String, SecretsError> {
+/// `name` is the variable's; authorities are told apart by it.
+fn generate(kind: Generate, name: &str) -> Result<String, SecretsError> {
     match kind {
         Generate::Base64Bytes32 => Ok(STANDARD.encode(random::<32>()?)),
+        Generate::JoinToken => {
+            let word = characters::<22>()?;
+            Ok(format!("{}.{}", &word[..6], &word[6..]))
+        }
+        Generate::Authority => authority(&name.replace(['.', '_'], "-")),
+        Generate::KeyPair => key_pair(),
     }
+}
+
+/// RSA: kubeadm below 1.22 takes no other for the tokens of service accounts.
+fn key_pair() -> Result<String, SecretsError> {
+    let failed = |error: &dyn std::fmt::Display| SecretsError::Key(error.to_string());
+    let key = RsaPrivateKey::new(&mut OsRng, 2048).map_err(|error| failed(&error))?;
+    let private = key.to_pkcs8_pem(LineEnding::LF).map_err(|error| failed(&error))?;
+    let public = key.to_public_key().to_public_key_pem(LineEnding::LF).map_err(|error| failed(&error))?;
+    Ok(format!("{}{public}", private.as_str()))
+}
+
+/// A certificate that signs others for ten years, as the authorities of kubeadm do; then its key.
+fn authority(name: &str) -> Result<String, SecretsError> {
+    let key = KeyPair::generate()?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyEncipherment,
+        KeyUsagePurpose::KeyCertSign,
+    ];
+    // Yesterday: clocks differ, and so do the zones that they are read in.
+    let from = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().yesterday();
+    let from = from.unwrap_or(jiff::civil::Date::MIN);
+    let (month, day) = (from.month().unsigned_abs(), from.day().unsigned_abs().min(28));
+    params.not_before = date_time_ymd(from.year().into(), month, day);
+    params.not_after = date_time_ymd(i32::from(from.year()) + 10, month, day);
+    Ok(params.self_signed(&key)?.pem() + &key.serialize_pem())
+}
+
+/// Letters and digits, each as likely as the others.
+fn characters<const N: usize>() -> Result<String, SecretsError> {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    Ok(random::<N>()?.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
 }
 
 fn random<const N: usize>() -> Result<[u8; N], SecretsError> {
@@ -110,6 +160,8 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::pem::PemObject as _;
+
     use super::*;
 
     #[test]
@@ -128,5 +180,30 @@ mod tests {
 
         fs::set_permissions(folder.join("secrets.json"), fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(Secrets::load(&folder, &needed), Err(SecretsError::Open { mode: 0o644, .. })));
+    }
+
+    #[test]
+    fn tokens_and_key_pairs_have_their_form() {
+        let token = generate(Generate::JoinToken, "kube.token").unwrap();
+        let (id, secret) = token.split_once('.').unwrap();
+        assert_eq!((id.len(), secret.len()), (6, 16));
+        assert!(token.chars().all(|c| c == '.' || c.is_ascii_lowercase() || c.is_ascii_digit()), "{token}");
+        let pair = generate(Generate::KeyPair, "kube.sa_key").unwrap();
+        let begins: Vec<&str> = pair.lines().filter(|line| line.starts_with("-----BEGIN")).collect();
+        assert_eq!(begins, ["-----BEGIN PRIVATE KEY-----", "-----BEGIN PUBLIC KEY-----"]);
+    }
+
+    #[test]
+    fn an_authority_signs_for_others() {
+        let text = generate(Generate::Authority, "kube.etcd_ca").unwrap();
+        let (certificate, key) = text.split_at(text.find("-----BEGIN PRIVATE KEY-----").unwrap());
+        let key = KeyPair::from_pem(key).unwrap();
+        let der = rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        // It is its own root.
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(der.clone()).unwrap();
+        assert!(der.windows(12).any(|bytes| bytes == b"kube-etcd-ca"), "its name");
+        let public = key.public_key_raw();
+        assert!(der.windows(public.len()).any(|bytes| bytes == public), "its key");
     }
 }

@@ -5,7 +5,7 @@ mod rendered;
 
 use std::collections::BTreeMap;
 
-use rendered::{shown, snapshots};
+use rendered::{refused, shown, snapshots};
 use serde_json::Value;
 
 /// `extra` are more lines of `vars.nomad`; web-1 is a client without Docker.
@@ -81,17 +81,6 @@ fn the_api_is_opened_as_each_version_can() {
     // One address only, and the loopback is needed.
     assert_eq!(addresses("1.1.2", open), "0.0.0.0");
     assert_eq!(addresses("1.10.5", "    client_addr: [\"0.0.0.0\"]\n"), "0.0.0.0");
-}
-
-/// What is wrong with an inventory, as the operator reads it.
-fn refused(inventory: &str) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("inventory.yaml");
-    std::fs::write(&path, inventory).unwrap();
-    let roles = bootstrap::roles::RoleSet::embedded().unwrap();
-    let problems = bootstrap::roles::load_inventory(&path, &roles, None).unwrap_err();
-    let text: String = problems.iter().map(|problem| problem.render(false) + "\n").collect();
-    text.replace(&folder.path().display().to_string(), "/inventories")
 }
 
 #[test]

@@ -39,6 +39,7 @@ fn apply() {
         id: StepId(id.into()),
         role: RoleName::parse("test").unwrap(),
         change: Change { reason: "absent".into(), effect: Default::default(), diff: None, calls },
+        help: None,
     };
     let key = [Arg::new("/etc/key").unwrap(), Arg::secret("hunter2").unwrap()];
     let steps = [

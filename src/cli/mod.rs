@@ -11,6 +11,7 @@ mod exit;
 mod health;
 mod history;
 mod init;
+mod kubeconfig;
 mod lab;
 mod load;
 mod node;
@@ -31,7 +32,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use exit::Exit;
 
-/// Bare hosts to a running Consul and Nomad cluster, over SSH; done only when quorum stands.
+/// Bare hosts to a running Consul, Nomad or Kubernetes cluster, over SSH; done only when quorum stands.
 #[derive(Debug, Parser)]
 #[command(name = "bootstrap", version, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "Exit status: 0 done or nothing to do, 1 a host failed, 2 usage or inventory, \
@@ -127,6 +128,8 @@ pub enum Command {
     Recover(recover::RecoverArgs),
     /// Save, list and restore the state of Consul and Nomad.
     Snapshot(snapshot::SnapshotArgs),
+    /// The credentials of a Kubernetes cluster, for kubectl on this machine.
+    Kubeconfig(kubeconfig::KubeconfigArgs),
     /// Kill a server or a host, and measure what clients notice.
     Drill(drill::DrillArgs),
     /// Stop every agent of a cluster.
@@ -168,6 +171,7 @@ pub fn main() -> ExitCode {
         Command::Recover(args) => recover::run(&args, global, password).map(ExitCode::from),
         Command::Drill(args) => drill::run(&args, global, password).map(ExitCode::from),
         Command::Down(args) => down::run(&args, global, password).map(ExitCode::from),
+        Command::Kubeconfig(args) => kubeconfig::run(&args, global, password),
         Command::Snapshot(args) => snapshot::run(args, global, password),
         Command::Bundle(args) => bundle::run(args, global),
         Command::Roles(args) => roles::run(args, global),

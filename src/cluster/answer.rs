@@ -6,11 +6,51 @@ use serde::de::DeserializeOwned;
 
 use crate::inventory::HostName;
 
+/// What the programs of a host are asked, in the way in which they answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Questions {
+    /// Over plain HTTP on the host's own loopback.
+    Plain(Vec<Question>),
+    /// Over TLS by what lies on the host: only the host itself can ask.
+    Tls(Vec<TlsQuestion>),
+}
+
+impl Questions {
+    /// By which the answers are known, in order.
+    pub fn paths(&self) -> Vec<&'static str> {
+        match self {
+            Self::Plain(questions) => questions.iter().map(|question| question.path).collect(),
+            Self::Tls(questions) => questions.iter().map(|question| question.path).collect(),
+        }
+    }
+}
+
 /// One thing to ask of an agent on a host's loopback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
     pub port: u16,
     pub path: &'static str,
+}
+
+/// One thing that a host asks, showing its certificate. What does not answer has the status 0, and the reason for a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsQuestion {
+    /// By which the answer is known.
+    pub path: &'static str,
+    pub url: String,
+    pub files: TlsFiles,
+    /// The kind of answer that is wanted; empty: any.
+    pub accept: &'static str,
+    /// Sent with the question; empty: nothing is.
+    pub body: &'static str,
+}
+
+/// Where on a host lies what it trusts and what it shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub authority: &'static str,
+    pub certificate: &'static str,
+    pub key: &'static str,
 }
 
 /// Status and body of one request.

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use super::{Answer, Answers, Question, Response, consul, nomad, raft, roster};
+use super::quorum::Peer;
+use super::{Answer, Answers, Question, Questions, Response, consul, kube, nomad, raft, roster};
 use crate::inventory::{HostName, RoleName};
 use crate::plan::Situation;
 
@@ -20,6 +21,11 @@ pub enum Gate {
     NomadServers,
     /// Every client's node is ready and eligible; and where Nomad registers in Consul, its service passes.
     NomadClients,
+    /// Every API server is ready, etcd has the same, expected members on all of them, every control plane's node is
+    /// Ready at the version asked for, and the endpoint answers.
+    KubeControlPlanes,
+    /// Every worker's node is Ready at the version asked for, by the word of the endpoint.
+    KubeWorkers,
 }
 
 /// Who must be there for a gate to be met.
@@ -31,6 +37,8 @@ pub struct Expected {
     pub asked: BTreeSet<HostName>,
     /// Members that are known to be down. They use up failure tolerance.
     pub missing: usize,
+    /// The version that members must run, where the gate looks at it.
+    pub versions: BTreeMap<HostName, String>,
 }
 
 /// Whether a gate is met, in the operator's words.
@@ -118,9 +126,16 @@ impl Review {
 
 impl Gate {
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::ConsulServers, Self::ConsulClients, Self::NomadServers, Self::NomadClients]
-            .into_iter()
-            .find(|gate| gate.name() == name)
+        [
+            Self::ConsulServers,
+            Self::ConsulClients,
+            Self::NomadServers,
+            Self::NomadClients,
+            Self::KubeControlPlanes,
+            Self::KubeWorkers,
+        ]
+        .into_iter()
+        .find(|gate| gate.name() == name)
     }
 
     pub fn name(self) -> &'static str {
@@ -129,6 +144,8 @@ impl Gate {
             Self::ConsulClients => "consul-clients",
             Self::NomadServers => "nomad-servers",
             Self::NomadClients => "nomad-clients",
+            Self::KubeControlPlanes => "kube-control-planes",
+            Self::KubeWorkers => "kube-workers",
         }
     }
 
@@ -137,21 +154,35 @@ impl Gate {
         match self {
             Self::ConsulServers | Self::ConsulClients => "consul.service",
             Self::NomadServers | Self::NomadClients => "nomad.service",
+            Self::KubeControlPlanes | Self::KubeWorkers => "kubelet.service",
         }
     }
 
-    /// What the agents on the loopback of a host with these variables and roles are asked, in this order.
-    pub fn questions(self, variables: &Map<String, Value>, roles: &[RoleName]) -> Vec<Question> {
+    /// What the programs of a host with these variables and roles are asked, in this order.
+    pub fn questions(self, host: &HostName, variables: &Map<String, Value>, roles: &[RoleName]) -> Questions {
         let (own, consul): (&[&'static str], &[&'static str]) = match self {
             Self::ConsulServers => (&[], &consul::SERVER_PATHS),
             Self::ConsulClients => (&[], &consul::CLIENT_PATHS),
             Self::NomadServers => (&nomad::SERVER_PATHS, &nomad::SERVER_CONSUL_PATHS),
             Self::NomadClients => (&nomad::CLIENT_PATHS, &nomad::CLIENT_CONSUL_PATHS),
+            Self::KubeControlPlanes => return Questions::Tls(kube::control_plane_questions(variables)),
+            Self::KubeWorkers => return Questions::Tls(kube::worker_questions(host, variables)),
         };
         let consul = if own.is_empty() || nomad::registers(variables, roles) { consul } else { &[] };
         let at = |port: u16| move |path: &&'static str| Question { port, path };
         let own = own.iter().map(at(nomad::http_port(variables)));
-        own.chain(consul.iter().map(at(consul::http_port(variables)))).collect()
+        Questions::Plain(own.chain(consul.iter().map(at(consul::http_port(variables)))).collect())
+    }
+
+    /// The prelude's probe that looks for what a member keeps, with its arguments.
+    pub fn data_probe(self, variables: &Map<String, Value>) -> (&'static str, Vec<String>) {
+        let folder = self.data_directory(variables);
+        match self {
+            Self::KubeControlPlanes | Self::KubeWorkers => {
+                ("kube_data", vec![folder, kube::BEGAN.to_owned()])
+            }
+            _ => ("raft_data", vec![folder]),
+        }
     }
 
     /// Where an agent keeps what tells whose it is.
@@ -159,14 +190,41 @@ impl Gate {
         match self {
             Self::ConsulServers | Self::ConsulClients => consul::data_dir(variables),
             Self::NomadServers | Self::NomadClients => nomad::data_dir(variables),
+            Self::KubeControlPlanes | Self::KubeWorkers => kube::data_dir(variables),
         }
     }
 
     /// Whether its members keep raft data there.
     pub fn has_raft(self) -> bool {
         match self {
-            Self::ConsulServers | Self::NomadServers => true,
-            Self::ConsulClients | Self::NomadClients => false,
+            Self::ConsulServers | Self::NomadServers | Self::KubeControlPlanes => true,
+            Self::ConsulClients | Self::NomadClients | Self::KubeWorkers => false,
+        }
+    }
+
+    /// Whose members can tell the cluster that one of its members goes.
+    pub fn told_by(self) -> Self {
+        match self {
+            Self::KubeWorkers => Self::KubeControlPlanes,
+            _ => self,
+        }
+    }
+
+    /// The version that the gate demands of a member with these variables, if it looks at it.
+    pub fn demanded_version(self, variables: &Map<String, Value>) -> Option<String> {
+        match self {
+            Self::KubeControlPlanes | Self::KubeWorkers => {
+                Some(variables.get(self.product())?.get("version")?.as_str()?.to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// The raft peers that a server knows.
+    pub(super) fn peers(self, answer: &Answer) -> Result<Vec<Peer>, String> {
+        match self {
+            Self::KubeControlPlanes => kube::peers(answer),
+            _ => raft::peers(answer),
         }
     }
 
@@ -181,6 +239,8 @@ impl Gate {
             Self::ConsulClients => consul::review_clients(expected, answers),
             Self::NomadServers => nomad::review_servers(expected, answers),
             Self::NomadClients => nomad::review_clients(expected, answers),
+            Self::KubeControlPlanes => kube::review_control_planes(expected, answers),
+            Self::KubeWorkers => kube::review_workers(expected, answers),
         }
     }
 
@@ -189,7 +249,7 @@ impl Gate {
         let port = match self {
             Self::ConsulServers => consul::http_port(variables),
             Self::NomadServers => nomad::http_port(variables),
-            Self::ConsulClients | Self::NomadClients => return None,
+            _ => return None,
         };
         Some(Question { port, path: roster::PATH })
     }
@@ -199,15 +259,16 @@ impl Gate {
         match self {
             Self::ConsulServers | Self::ConsulClients => "consul",
             Self::NomadServers | Self::NomadClients => "nomad",
+            Self::KubeControlPlanes | Self::KubeWorkers => "kube",
         }
     }
 
-    /// Where the API saves and restores the state of raft; `None` of clients.
+    /// Where the API saves and restores the state of raft; `None` where there is no such thing.
     pub fn snapshot_path(self) -> Option<&'static str> {
         match self {
             Self::ConsulServers => Some("/v1/snapshot"),
             Self::NomadServers => Some("/v1/operator/snapshot"),
-            Self::ConsulClients | Self::NomadClients => None,
+            _ => None,
         }
     }
 
@@ -216,6 +277,7 @@ impl Gate {
         match self {
             Self::NomadServers | Self::NomadClients => nomad::http_port(variables),
             Self::ConsulServers | Self::ConsulClients => consul::http_port(variables),
+            Self::KubeControlPlanes | Self::KubeWorkers => kube::api_port(variables),
         }
     }
 
@@ -224,13 +286,43 @@ impl Gate {
         format!("http://127.0.0.1:{}", self.api_port(variables))
     }
 
-    /// The command that shows the raft peers on a host; `None` of clients.
+    /// The command that shows on each server of a split cluster what that server thinks; `None` of clients.
+    pub fn stale_command(self) -> Option<String> {
+        match self {
+            Self::KubeControlPlanes => Some("etcdctl member list".to_owned()),
+            _ => self.raft_command().map(|command| format!("{command} -stale")),
+        }
+    }
+
+    /// The command that shows the members on a host; `None` of clients.
     pub fn raft_command(self) -> Option<&'static str> {
         match self {
             Self::ConsulServers => Some("consul operator raft list-peers"),
             Self::NomadServers => Some("nomad operator raft list-peers"),
-            Self::ConsulClients | Self::NomadClients => None,
+            Self::KubeControlPlanes => Some("kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes"),
+            _ => None,
         }
+    }
+
+    /// What stops a member on its host for good: its unit, and what would outlive that.
+    pub fn stop_command(self) -> Vec<&'static str> {
+        match self {
+            Self::KubeControlPlanes | Self::KubeWorkers => vec![kube::RUN, "stop"],
+            _ => vec!["systemctl", "disable", "--now", self.unit()],
+        }
+    }
+
+    /// What removes all that made the host a member, where that is more than its data.
+    pub fn purge_command(self) -> Option<Vec<&'static str>> {
+        match self {
+            Self::KubeControlPlanes | Self::KubeWorkers => Some(vec![kube::RUN, "purge"]),
+            _ => None,
+        }
+    }
+
+    /// Where its members keep credentials for whoever governs the cluster.
+    pub fn credentials(self) -> Option<&'static str> {
+        (self == Self::KubeControlPlanes).then_some("/etc/kubernetes/admin.conf")
     }
 
     /// The version of the agent that answered.
@@ -238,6 +330,8 @@ impl Gate {
         match self {
             Self::ConsulServers | Self::ConsulClients => consul::version(answer),
             Self::NomadServers | Self::NomadClients => nomad::version(answer),
+            Self::KubeControlPlanes => kube::version(answer),
+            Self::KubeWorkers => kube::worker_version(answer),
         }
     }
 
@@ -246,7 +340,7 @@ impl Gate {
         match self {
             Self::ConsulServers => consul::standing(answer),
             Self::NomadServers => nomad::standing(answer),
-            Self::ConsulClients | Self::NomadClients => None,
+            _ => None,
         }
     }
 
@@ -261,17 +355,25 @@ impl Gate {
             ..Situation::default()
         };
         match self {
-            Self::ConsulServers | Self::NomadServers => raft::situation(expected, answers),
+            Self::ConsulServers | Self::NomadServers => {
+                raft::situation(expected, answers, raft::peers, raft::autopilot_tolerance)
+            }
             Self::ConsulClients => those(consul::client_has_joined),
             Self::NomadClients => those(nomad::is_ready_client),
+            Self::KubeControlPlanes => kube::situation(expected, answers),
+            Self::KubeWorkers => those(kube::is_ready_worker),
         }
     }
 
     /// Lines for the closing summary: leader, peers, where to look next.
     pub fn notes(self, expected: &Expected, answers: &Answers) -> Vec<String> {
         let Some(command) = self.raft_command() else { return Vec::new() };
-        let label = if self == Self::ConsulServers { "peers" } else { self.product() };
-        raft::notes(label, command, expected, answers)
+        let label = match self {
+            Self::ConsulServers => "peers",
+            Self::KubeControlPlanes => "etcd",
+            _ => self.product(),
+        };
+        raft::notes(label, command, expected, answers, |answer| self.peers(answer))
     }
 
     /// How the members that an agent knows are named, for a message about a foreign cluster.
@@ -279,7 +381,8 @@ impl Gate {
         match self {
             Self::ConsulServers => consul::describe(answer),
             Self::NomadServers => nomad::describe(answer),
-            Self::ConsulClients | Self::NomadClients => None,
+            Self::KubeControlPlanes => kube::describe(answer),
+            _ => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! May a member leave? What its cluster is without it.
 
 use super::quorum::{majority, tolerance};
-use super::{Answers, Expected, Gate, raft};
+use super::{Answers, Expected, Gate};
 use crate::inventory::HostName;
 
 /// A member that may leave.
@@ -36,7 +36,7 @@ pub fn departure(
         return Ok(Departure::default());
     }
     let others = answers.iter().filter(|(name, _)| *name != host);
-    let views = others.filter_map(|(name, answer)| Some((name, raft::peers(answer).ok()?)));
+    let views = others.filter_map(|(name, answer)| Some((name, gate.peers(answer).ok()?)));
     let views: Vec<_> = views.filter(|(_, peers)| peers.iter().any(|peer| peer.leader)).collect();
     let (product, stays) = (gate.product(), |reason: String, remedy: &str, can_be_forced| Stays {
         reason,

@@ -1,13 +1,14 @@
 //! What the products say of their clusters -> verdicts. Pure: it knows which questions to ask and
 //! how to read the answers, not how they travel.
 //!
-//! The same questions are asked in the observe script (by the host's own `http_get`) and by a gate
-//! (through a forwarded socket), and one reading serves both.
+//! The same questions are asked in the observe script (by the host's own `http_get` or `tls_get`) and by a gate
+//! (through a forwarded socket, or by the host again where only it has the certificates), and one reading serves both.
 
 mod answer;
 mod consul;
 mod gate;
 mod identity;
+mod kube;
 mod leave;
 mod nomad;
 mod quorum;
@@ -16,7 +17,7 @@ mod recovery;
 mod roster;
 pub mod snapshot;
 
-pub use answer::{Answer, Answers, Question, Response};
+pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion};
 pub use gate::{Complaint, ComplaintKind, Expected, Gate, Review, Verdict};
 pub use identity::{Claim, IdentityError, Marker, check_identity};
 pub use leave::{Departure, Stays, departure};

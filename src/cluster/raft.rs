@@ -75,31 +75,7 @@ pub(super) fn review(
     answers: &Answers,
     special: impl Fn(&HostName, &BTreeMap<&'static str, Response>) -> Result<(), String>,
 ) -> Review {
-    let mut complaints = Vec::new();
-    let mut views = BTreeMap::new();
-    for host in &expected.asked {
-        match answers.get(host) {
-            None => complaints.push(Complaint::silent(host, "was not asked".to_owned())),
-            Some(Err(reason)) => complaints.push(Complaint::silent(host, reason.clone())),
-            Some(answer) => match peers(answer) {
-                Ok(view) => drop(views.insert(host.clone(), view)),
-                Err(reason) => complaints.push(Complaint::of(host, reason)),
-            },
-        }
-    }
-    let agreed = quorum::agree(&expected.members, &views);
-    let detail = match agreed {
-        Ok(peers) => {
-            let voters = peers.iter().filter(|peer| peer.voter).count();
-            let leader = peers.iter().find(|peer| peer.leader).map_or("none", |peer| peer.node.as_str());
-            format!("{voters} of {} voters, leader {leader}", expected.members.len())
-        }
-        Err(discord) => {
-            let kind = if discord.split { ComplaintKind::Split } else { ComplaintKind::Other };
-            complaints.push(Complaint { host: None, about: None, kind, reason: discord.reason });
-            String::new()
-        }
-    };
+    let Views { detail, mut complaints, views } = views(expected, answers, peers);
     // Every server relays autopilot's question to the leader; asking all of them shows that each can.
     for host in views.keys() {
         let Ok(answer) = &answers[host] else { continue };
@@ -113,6 +89,46 @@ pub(super) fn review(
     }
     // With a complaint it is the complaint that counts.
     Review { detail: if complaints.is_empty() { detail } else { String::new() }, complaints }
+}
+
+/// The peers as each server sees them, and whether they are the same ones and those expected.
+pub(super) struct Views {
+    /// Empty where they are not.
+    pub detail: String,
+    pub complaints: Vec<Complaint>,
+    pub views: BTreeMap<HostName, Vec<Peer>>,
+}
+
+pub(super) fn views(
+    expected: &Expected,
+    answers: &Answers,
+    peers: impl Fn(&Answer) -> Result<Vec<Peer>, String>,
+) -> Views {
+    let mut complaints = Vec::new();
+    let mut views = BTreeMap::new();
+    for host in &expected.asked {
+        match answers.get(host) {
+            None => complaints.push(Complaint::silent(host, "was not asked".to_owned())),
+            Some(Err(reason)) => complaints.push(Complaint::silent(host, reason.clone())),
+            Some(answer) => match peers(answer) {
+                Ok(view) => drop(views.insert(host.clone(), view)),
+                Err(reason) => complaints.push(Complaint::of(host, reason)),
+            },
+        }
+    }
+    let detail = match quorum::agree(&expected.members, &views) {
+        Ok(peers) => {
+            let voters = peers.iter().filter(|peer| peer.voter).count();
+            let leader = peers.iter().find(|peer| peer.leader).map_or("none", |peer| peer.node.as_str());
+            format!("{voters} of {} voters, leader {leader}", expected.members.len())
+        }
+        Err(discord) => {
+            let kind = if discord.split { ComplaintKind::Split } else { ComplaintKind::Other };
+            complaints.push(Complaint { host: None, about: None, kind, reason: discord.reason });
+            String::new()
+        }
+    };
+    Views { detail, complaints, views }
 }
 
 /// What one server says of its own part in raft.
@@ -198,7 +214,13 @@ pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
         .collect()
 }
 
-pub(super) fn situation(expected: &Expected, answers: &Answers) -> Situation {
+/// What stands, by the word of a server that has a leader; `tolerance` is how many may fail, by the same.
+pub(super) fn situation(
+    expected: &Expected,
+    answers: &Answers,
+    peers: impl Fn(&Answer) -> Result<Vec<Peer>, String>,
+    tolerance: impl Fn(&Answer, &[Peer]) -> usize,
+) -> Situation {
     let led = answers.iter().find_map(|(host, answer)| {
         let peers = peers(answer).ok()?;
         peers.iter().any(|peer| peer.leader).then_some((host, peers))
@@ -207,20 +229,27 @@ pub(super) fn situation(expected: &Expected, answers: &Answers) -> Situation {
     let named = |peer: &Peer| {
         expected.members.iter().find(|(_, ip)| **ip == peer.address.ip()).map(|(host, _)| host.clone())
     };
-    let tolerance = answers[host]
-        .as_ref()
-        .ok()
-        .and_then(|answer| answer.get(AUTOPILOT)?.json::<Autopilot>().ok())
-        .map_or(0, |autopilot| autopilot.failure_tolerance);
     Situation {
         members: peers.iter().filter_map(named).collect(),
         leader: peers.iter().find(|peer| peer.leader).and_then(named),
-        failure_tolerance: tolerance,
+        failure_tolerance: tolerance(&answers[host], &peers),
     }
 }
 
+/// How many servers may fail, as autopilot counts.
+pub(super) fn autopilot_tolerance(answer: &Answer, _: &[Peer]) -> usize {
+    let autopilot = answer.as_ref().ok().and_then(|answer| answer.get(AUTOPILOT)?.json::<Autopilot>().ok());
+    autopilot.map_or(0, |autopilot| autopilot.failure_tolerance)
+}
+
 /// The peers as a table, under the label of the product, and the command that shows them on a host.
-pub(super) fn notes(label: &str, command: &str, expected: &Expected, answers: &Answers) -> Vec<String> {
+pub(super) fn notes(
+    label: &str,
+    command: &str,
+    expected: &Expected,
+    answers: &Answers,
+    peers: impl Fn(&Answer) -> Result<Vec<Peer>, String>,
+) -> Vec<String> {
     let found = answers.values().find_map(|answer| peers(answer).ok().filter(|peers| !peers.is_empty()));
     let Some(mut peers) = found else { return Vec::new() };
     peers.sort_by(|one, other| one.node.cmp(&other.node));

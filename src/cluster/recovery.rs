@@ -92,7 +92,7 @@ mod tests {
         Expected {
             members: (1..=3).map(|n| (host(n), IpAddr::from([10, 0, 0, n]))).collect(),
             asked: (1..=3).map(host).collect(),
-            missing: 0,
+            ..Expected::default()
         }
     }
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::observe::{answer, http_get, question};
-use crate::cluster::{Answer, Gate, Question, Response};
+use super::observe::{answer, ask, question};
+use crate::cluster::{Answer, Gate, Question, Questions, Response};
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::{Connection, Forward};
 
@@ -16,7 +16,7 @@ const REQUEST: Duration = Duration::from_secs(5);
 pub(super) struct Api<'a> {
     connection: &'a Connection,
     gate: Gate,
-    questions: Vec<Question>,
+    questions: Questions,
     route: Route,
 }
 
@@ -25,7 +25,7 @@ enum Route {
     Unknown,
     /// One for each port.
     Sockets(BTreeMap<u16, Socket>),
-    /// A session of its own for each round of questions.
+    /// A session of its own for each round of questions: sshd forbids forwarding, or only the host can ask.
     Script,
 }
 
@@ -46,7 +46,7 @@ impl Socket {
 }
 
 impl<'a> Api<'a> {
-    pub(super) fn new(connection: &'a Connection, gate: Gate, questions: Vec<Question>) -> Self {
+    pub(super) fn new(connection: &'a Connection, gate: Gate, questions: Questions) -> Self {
         Self { connection, gate, questions, route: Route::Unknown }
     }
 
@@ -55,15 +55,16 @@ impl<'a> Api<'a> {
         if matches!(self.route, Route::Unknown) {
             self.route = self.open().await;
         }
-        match &self.route {
-            Route::Sockets(sockets) => ask_sockets(sockets, &self.questions).await,
-            Route::Unknown | Route::Script => self.ask_script().await,
+        match (&self.route, &self.questions) {
+            (Route::Sockets(sockets), Questions::Plain(questions)) => ask_sockets(sockets, questions).await,
+            _ => self.ask_script().await,
         }
     }
 
     async fn open(&self) -> Route {
+        let Questions::Plain(questions) = &self.questions else { return Route::Script };
         let mut sockets = BTreeMap::new();
-        for question in &self.questions {
+        for question in questions {
             if sockets.contains_key(&question.port) {
                 continue;
             }
@@ -76,7 +77,8 @@ impl<'a> Api<'a> {
     }
 
     async fn ask_script(&self) -> Answer {
-        let probe = (question(self.gate), http_get(&self.questions));
+        let call = ask(&self.questions).map_err(|error| error.to_string())?;
+        let probe = (question(self.gate), call);
         let script = Script::ask(&Nonce::random(), &[probe]);
         let records =
             self.connection.run(&script, REQUEST * 4, |_| ()).await.map_err(|error| error.to_string())?;

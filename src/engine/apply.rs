@@ -7,7 +7,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 
 use super::members::members;
-use super::{Fleet, HostFailure, Options, Outcome, Stop, elapsed_ms, gate, releases};
+use super::{Fleet, HostFailure, Options, Outcome, Stop, elapsed_ms, gate, help, releases};
 use crate::inventory::HostName;
 use crate::plan::{Batch, Plan, Seen, Situation, Stage, StageName, Step, hold_back};
 use crate::report::{Event, Events, HostOutcome, StepOutcome};
@@ -92,14 +92,23 @@ async fn run_stage(
         if let Some(members) = members.filter(|_| stage.quorum && interrupts && !situation.members.is_empty())
         {
             // A voter is only interrupted while the others can spare it.
-            let expected = expected(members, &standing, seen, fleet);
+            let mut expected = expected(members, &standing, seen, fleet);
+            expected.versions.clear();
             if let Err(reason) = gate::wait(fleet, members, &expected, options, events, stop).await {
                 outcome.unhealthy = Some(reason);
                 return false;
             }
         }
         releases::push(fleet, wanted, seen, batch, options, events).await;
+        let given = match help::give(fleet, wanted, seen, &stage.name, batch, options, events).await {
+            Ok(given) => given,
+            Err(reason) => {
+                outcome.held_back.push(format!("{}: {reason}", stage.name));
+                return false;
+            }
+        };
         run_batch(fleet, &stage.name, batch, options, events, outcome).await;
+        help::take_back(fleet, &stage.name, given, options, events).await;
         standing.extend(batch.steps.keys().filter(|host| fleet.connections.contains_key(*host)).cloned());
         let lost = batch.steps.keys().find(|host| !fleet.connections.contains_key(*host));
         let Some(members) = members else {
@@ -116,7 +125,11 @@ async fn run_stage(
             outcome.held_back.push(held);
             return false;
         }
-        let expected = expected(members, &standing, seen, fleet);
+        let mut expected = expected(members, &standing, seen, fleet);
+        // Those that come later run what they ran.
+        let later: BTreeSet<&HostName> =
+            stage.batches[index + 1..].iter().flat_map(|batch| batch.steps.keys()).collect();
+        expected.versions.retain(|host, _| !later.contains(host));
         if expected.asked.is_empty() {
             return false;
         }
@@ -183,7 +196,7 @@ pub(super) async fn run_batch(
 }
 
 /// One apply script on one host: how many steps it did.
-async fn run_steps(
+pub(super) async fn run_steps(
     connection: &Connection,
     host: &HostName,
     stage: &StageName,

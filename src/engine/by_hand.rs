@@ -27,6 +27,7 @@ pub(super) fn step(
         id: StepId(id),
         role: role.unwrap_or_else(|| RoleName::parse("none").expect("a name")),
         change,
+        help: None,
     })
 }
 

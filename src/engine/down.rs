@@ -57,7 +57,7 @@ fn stages(wanted: &Wanted, purge: bool) -> Result<Vec<Stage>, NulInArgument> {
         let mut steps = BTreeMap::new();
         for (host, _) in &members.hosts {
             let unit = gate.unit();
-            let words = ["systemctl", "disable", "--now", unit];
+            let words = gate.stop_command();
             let step = step(host, format!("stop {unit}"), "the cluster goes down", "exec_run", &words)?;
             steps.insert(host.host.name.clone(), vec![step]);
         }
@@ -66,9 +66,15 @@ fn stages(wanted: &Wanted, purge: bool) -> Result<Vec<Stage>, NulInArgument> {
     if purge {
         let mut steps = BTreeMap::new();
         for host in wanted.hosts.iter().filter(|host| !host.roles.is_empty()) {
-            let of_host = gates.iter().filter(|members| members.names().contains(&host.host.name));
-            let data = of_host.map(|members| members.gate.data_directory(&host.variables));
+            let of_host = || gates.iter().filter(|members| members.names().contains(&host.host.name));
+            let data = of_host().map(|members| members.gate.data_directory(&host.variables));
             let mut own = Vec::new();
+            for gate in of_host().map(|members| members.gate) {
+                if let Some(words) = gate.purge_command() {
+                    let id = format!("take apart {}", gate.name());
+                    own.push(step(host, id, "the host is a member no more", "exec_run", &words)?);
+                }
+            }
             for folder in data.chain([STATE.to_owned()]) {
                 let words = ["rm", "-rf", "--one-file-system", "--", &folder];
                 own.push(step(

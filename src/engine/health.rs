@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use super::api::Api;
 use super::observe::{self, Heard};
 use super::{EngineError, Fleet, Options, failure, proof, survey};
-use crate::cluster::{Marker, Member, roster};
+use crate::cluster::{Marker, Member, Questions, roster};
 use crate::health::{self, Health};
 use crate::inventory::HostName;
 use crate::plan::Situation;
@@ -75,6 +75,6 @@ async fn ask_roster(fleet: &Fleet, wanted: &Wanted, heard: &Heard) -> Option<(Ho
     let connection = fleet.connections.get(host)?;
     let wanted = wanted.hosts.iter().find(|wanted| wanted.host.name == *host)?;
     let question = heard.gate.roster_question(&wanted.variables)?;
-    let answer = Api::new(connection, heard.gate, vec![question]).ask().await;
+    let answer = Api::new(connection, heard.gate, Questions::Plain(vec![question])).ask().await;
     Some((host.clone(), roster(&answer).ok()?))
 }

@@ -145,8 +145,9 @@ impl Nomad {
         for host in hosts {
             let name = &host.host.name;
             let Some(connection) = fleet.connections.get(name) else { continue };
-            let port = Gate::NomadServers.questions(&host.variables, &host.host.roles).first()?.port;
-            if let Some(socket) = Socket::open(connection, port, REQUEST).await {
+            if let Some(socket) =
+                Socket::open(connection, Gate::NomadServers.api_port(&host.variables), REQUEST).await
+            {
                 return Some(Self { host: name.clone(), socket });
             }
         }

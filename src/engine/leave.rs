@@ -22,6 +22,21 @@ const DRAIN_DEADLINE: &str = "10m";
 /// An election takes seconds; until it is over nothing can be removed.
 const REMOVAL_SECONDS: &str = "30";
 
+const KUBECTL: [&str; 3] = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"];
+/// etcd has no client on a host of kubeadm's, but its gateway takes what curl sends.
+const ETCD: [&str; 10] = [
+    "curl",
+    "--silent",
+    "--show-error",
+    "--fail",
+    "--cacert",
+    "/etc/kubernetes/pki/etcd/ca.crt",
+    "--cert",
+    "/etc/kubernetes/pki/apiserver-etcd-client.crt",
+    "--key",
+    "/etc/kubernetes/pki/apiserver-etcd-client.key",
+];
+
 /// Who leaves, and how.
 pub struct Leaver<'a> {
     pub host: &'a HostName,
@@ -87,8 +102,10 @@ async fn depart(
     let departures = departures(leaver, observed, events)?;
     let mut outcome = Outcome::default();
     lock::refuse_others(fleet, &observed.seen, options).await?;
-    let plan =
-        Plan { stages: stages(fleet, wanted, host, &departures).map_err(|_| nul(host))?, ..Plan::default() };
+    let plan = Plan {
+        stages: stages(fleet, wanted, host, observed, &departures).map_err(|_| nul(host))?,
+        ..Plan::default()
+    };
     events.send(Event::PlanReady { plan: plan.clone() });
     for stage in &plan.stages {
         let started = Instant::now();
@@ -154,35 +171,69 @@ fn nul(host: &HostName) -> EngineError {
     )])
 }
 
-/// First what the host does itself, in reverse order of activation; then what the others are told of it.
+/// First what others do while it is still there; then what the host does itself, in reverse order of activation; then
+/// what the others are told of it.
 fn stages(
     fleet: &Fleet,
     wanted: &Wanted,
     host: &HostName,
+    observed: &observe::Observed,
     departures: &[(&Heard, Departure)],
 ) -> Result<Vec<Stage>, NulInArgument> {
     let leaving = wanted.hosts.iter().find(|wanted| wanted.host.name == *host);
     let mut own = Vec::new();
+    let mut first: BTreeMap<HostName, Vec<Step>> = BTreeMap::new();
     let mut told: BTreeMap<HostName, Vec<Step>> = BTreeMap::new();
     for (heard, departure) in departures.iter().rev() {
         let answers = heard.answers.get(host).is_some_and(Result::is_ok);
         if let Some(leaving) = leaving.filter(|_| fleet.connections.contains_key(host)) {
             own.extend(own_steps(heard.gate, leaving, answers)?);
         }
-        let helper = heard
+        let those = observed.heard.iter().find(|those| those.gate == heard.gate.told_by()).unwrap_or(heard);
+        let helper = those
             .answers
             .iter()
             .find(|(name, answer)| *name != host && answer.is_ok() && fleet.connections.contains_key(*name));
         let helper =
             helper.and_then(|(name, _)| wanted.hosts.iter().find(|wanted| wanted.host.name == *name));
         if let Some(helper) = helper {
+            let steps = first_steps(heard.gate, helper, host, answers)?;
+            first.entry(helper.host.name.clone()).or_default().extend(steps);
             let steps = told_steps(heard.gate, helper, host, departure, answers)?;
             told.entry(helper.host.name.clone()).or_default().extend(steps);
         }
     }
-    let mut stages = vec![stage("leave", BTreeMap::from([(host.clone(), own)])), stage("forget", told)];
+    let own = BTreeMap::from([(host.clone(), own)]);
+    let mut stages = vec![stage("drain", first), stage("leave", own), stage("forget", told)];
     stages.retain(|stage| !is_empty(stage));
     Ok(stages)
+}
+
+/// What another member does while the host is still there.
+fn first_steps(
+    gate: Gate,
+    helper: &WantedHost,
+    host: &HostName,
+    answers: bool,
+) -> Result<Vec<Step>, NulInArgument> {
+    match gate {
+        // Pods of a node that is dead never say that they have ended.
+        Gate::KubeControlPlanes | Gate::KubeWorkers if answers => {
+            let timeout = format!("--timeout={DRAIN_DEADLINE}");
+            let drain = [
+                "drain",
+                host.as_str(),
+                "--ignore-daemonsets",
+                "--delete-emptydir-data",
+                "--force",
+                &timeout,
+            ];
+            let words = [&KUBECTL[..], &drain].concat();
+            let id = format!("drain node {host}");
+            Ok(vec![step(helper, id, "its pods move to other nodes", "exec_run", &words)?])
+        }
+        _ => Ok(Vec::new()),
+    }
 }
 
 /// What the host does as a member of this gate's cluster.
@@ -211,6 +262,12 @@ fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, 
                 "exec_run",
                 &words,
             )?);
+        }
+        // It takes its own etcd member out where it can.
+        Gate::KubeControlPlanes | Gate::KubeWorkers => {
+            let words = ["kubeadm", "reset", "--force"];
+            let id = format!("reset kubeadm ({})", gate.name());
+            steps.push(step(host, id, "what kubeadm made of it goes", "exec_run", &words)?);
         }
         _ => {}
     }
@@ -265,6 +322,16 @@ fn told_steps(
         }
         // Nomad forgets a node that is down by itself.
         Gate::NomadClients => {}
+        Gate::KubeControlPlanes | Gate::KubeWorkers => {
+            if let Some((id, _)) = peer.filter(|_| !said_itself) {
+                let body = format!("{{\"ID\":\"{id}\"}}");
+                let words =
+                    [&ETCD[..], &["-d", &body, "https://127.0.0.1:2379/v3/cluster/member/remove"]].concat();
+                tell(format!("remove member {host} from etcd"), "it does not answer", &words)?;
+            }
+            let words = [&KUBECTL[..], &["delete", "node", host.as_str(), "--ignore-not-found"]].concat();
+            tell(format!("forget node {host}"), "the cluster keeps nodes until it is told", &words)?;
+        }
     }
     Ok(steps)
 }

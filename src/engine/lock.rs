@@ -38,10 +38,14 @@ pub(super) async fn refuse_others(fleet: &Fleet, seen: &Seen, options: &Options)
 /// Lets go of the hosts' locks where the connection, with which they would go, is kept.
 pub(super) async fn release(fleet: &Fleet, plan: &Plan, options: &Options) {
     let batches = plan.stages.iter().flat_map(|stage| &stage.batches);
-    let changed = batches.flat_map(|batch| batch.steps.keys());
+    let changed = batches.flat_map(|batch| batch.steps.keys().cloned());
+    let_go(fleet, &changed.collect(), options).await;
+}
+
+/// The same of some hosts.
+pub(super) async fn let_go(fleet: &Fleet, hosts: &BTreeSet<HostName>, options: &Options) {
     let kept = |host: &&HostName| fleet.connections.get(*host).is_some_and(crate::ssh::Connection::is_kept);
-    let hosts = changed.filter(kept).cloned().collect();
-    drop_locks(fleet, &hosts, options).await;
+    drop_locks(fleet, &hosts.iter().filter(kept).cloned().collect(), options).await;
 }
 
 async fn drop_locks(fleet: &Fleet, hosts: &BTreeSet<HostName>, options: &Options) {

@@ -30,6 +30,13 @@ impl Members<'_> {
             members,
             asked: names.intersection(asked).cloned().collect(),
             missing: names.intersection(missing).count(),
+            versions: self
+                .hosts
+                .iter()
+                .filter_map(|(host, _)| {
+                    Some((host.host.name.clone(), self.gate.demanded_version(&host.variables)?))
+                })
+                .collect(),
         }
     }
 }

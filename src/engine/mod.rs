@@ -6,11 +6,13 @@
 mod api;
 mod apply;
 mod by_hand;
+mod credentials;
 mod down;
 mod drill;
 mod failure;
 mod gate;
 mod health;
+mod help;
 mod jobs;
 mod leave;
 mod lock;

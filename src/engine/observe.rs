@@ -7,15 +7,17 @@ use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, members};
 use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, lock, proof, releases};
-use crate::cluster::{Answer, Answers, Claim, Expected, Gate, Marker, Question, Response, Verdict};
+use crate::cluster::{
+    Answer, Answers, Claim, Expected, Gate, Marker, Question, Questions, Response, Verdict,
+};
 use crate::facts::{ClockOffset, Facts};
 use crate::inventory::HostName;
 use crate::ledger;
 use crate::plan::{HostSeen, Plan, PlanError, Seen, StepId};
-use crate::preflight::{self, Finding, Subject};
+use crate::preflight::{self, Check, Finding, Subject};
 use crate::report::{Event, Events};
 use crate::roles::{Wanted, WantedHost};
-use crate::script::{Arg, Call, Nonce, Observation, Record, Script};
+use crate::script::{Arg, Call, Nonce, NulInArgument, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Target};
 
 const MARKER: &str = "marker cluster";
@@ -133,10 +135,11 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
             probes.push((wanted.proof.id(role.name.as_str()), probe));
         }
         let Some(gate) = role.gate.as_deref().and_then(Gate::parse) else { continue };
-        probes.push((question(gate), http_get(&questions(gate, wanted))));
-        if let Ok(directory) = Arg::new(gate.data_directory(&wanted.variables)) {
-            probes.push((data(gate), Call::new("raft_data", [directory])));
-        }
+        let unusable = |error: NulInArgument| HostFailure::Facts(error.to_string());
+        probes.push((question(gate), ask(&questions(gate, wanted)).map_err(unusable)?));
+        let (function, words) = gate.data_probe(&wanted.variables);
+        let words: Result<Vec<Arg>, _> = words.into_iter().map(Arg::new).collect();
+        probes.push((data(gate), Call::new(function, words.map_err(unusable)?)));
     }
     probes.extend(preflight::probes(wanted));
     Ok(probes)
@@ -152,28 +155,48 @@ fn data(gate: Gate) -> StepId {
 }
 
 /// What a gate asks of a host's agents.
-pub(super) fn questions(gate: Gate, wanted: &WantedHost) -> Vec<Question> {
-    gate.questions(&wanted.variables, &wanted.host.roles)
+pub(super) fn questions(gate: Gate, wanted: &WantedHost) -> Questions {
+    gate.questions(&wanted.host.name, &wanted.variables, &wanted.host.roles)
 }
 
-/// Asks agents on the host's own loopback.
-pub(super) fn http_get(questions: &[Question]) -> Call {
-    let url = |Question { port, path }: &Question| {
-        Arg::new(format!("http://127.0.0.1:{port}{path}")).expect("paths are literals without NUL")
+/// Has the host ask.
+pub(super) fn ask(questions: &Questions) -> Result<Call, NulInArgument> {
+    let (function, words): (_, Vec<String>) = match questions {
+        Questions::Plain(questions) => {
+            let url = |Question { port, path }: &Question| format!("http://127.0.0.1:{port}{path}");
+            ("http_get", questions.iter().map(url).collect())
+        }
+        Questions::Tls(questions) => {
+            let words = questions.iter().flat_map(|question| {
+                let files = question.files;
+                [
+                    question.url.as_str(),
+                    files.authority,
+                    files.certificate,
+                    files.key,
+                    question.accept,
+                    question.body,
+                ]
+                .map(str::to_owned)
+            });
+            ("tls_get", words.collect())
+        }
     };
-    Call::new("http_get", questions.iter().map(url))
+    let words: Result<Vec<Arg>, _> = words.into_iter().map(Arg::new).collect();
+    Ok(Call::new(function, words?))
 }
 
 /// What a host's agents said to a script.
-pub(super) fn answer(observation: &Observation, gate: Gate, questions: &[Question]) -> Answer {
+pub(super) fn answer(observation: &Observation, gate: Gate, questions: &Questions) -> Answer {
     let fields = observation.of(&question(gate).0);
     let said = fields.all("status").filter_map(|status| status.parse().ok()).zip(fields.all_bytes("body"));
-    let said: BTreeMap<_, _> = questions
+    let paths = questions.paths();
+    let said: BTreeMap<_, _> = paths
         .iter()
         .zip(said)
-        .map(|(question, (status, body))| (question.path, Response { status, body: body.to_vec() }))
+        .map(|(path, (status, body))| (*path, Response { status, body: body.to_vec() }))
         .collect();
-    if said.len() < questions.len() {
+    if said.len() < paths.len() {
         let reason = fields.text("error").map(str::trim).filter(|reason| !reason.is_empty());
         return Err(reason.unwrap_or("its agent does not answer").to_owned());
     }
@@ -218,6 +241,7 @@ pub(super) async fn assess(
             // `--limit` leaves all of them alone: this run says nothing about them.
             continue;
         }
+        findings.extend(other_versions(members.gate, &expected, &answers));
         match members.gate.judge(&expected, &answers) {
             Verdict::Met { .. } => notes.extend(members.gate.notes(&expected, &answers)),
             Verdict::NotYet { reason } => {
@@ -231,7 +255,8 @@ pub(super) async fn assess(
     // Without everyone's address, contents cannot be rendered, and no site need be asked for releases.
     let mut settled = None;
     let plan = if findings.is_empty() {
-        match wanted.settled(|host| seen.hosts.get(host).map(|seen| &seen.facts), &seen.addresses) {
+        let formed = formed(&gates, &seen);
+        match wanted.settled(|host| seen.hosts.get(host).map(|seen| &seen.facts), &formed, &seen.addresses) {
             Ok(wanted) => {
                 seen = releases::verify(&wanted, seen, options, events).await?;
                 let plan = Plan::new(&wanted, &seen, options.share);
@@ -255,6 +280,46 @@ pub(super) async fn assess(
     findings.extend(preflight::judge(&subjects, &seen.addresses, marker));
     let plan = plan.unwrap_or_else(|| Ok(Plan::default()));
     Ok(Observed { seen, wanted: settled, plan, findings, heard, unhealthy, notes })
+}
+
+/// A living cluster of another version, where only its own tools can bring it to the one that is asked for.
+fn other_versions(gate: Gate, expected: &Expected, answers: &Answers) -> Vec<Finding> {
+    let mut found: BTreeMap<(String, &String), Vec<HostName>> = BTreeMap::new();
+    for (host, answer) in answers {
+        let (Some(runs), Some(wanted)) = (gate.version(answer), expected.versions.get(host)) else {
+            continue;
+        };
+        if runs != *wanted {
+            found.entry((runs, wanted)).or_default().push(host.clone());
+        }
+    }
+    let finding = |((runs, wanted), hosts): ((String, &String), Vec<HostName>)| {
+        let product = gate.product();
+        Finding::error(
+            Check::Agent,
+            hosts,
+            format!("{} runs {runs} there, and the inventory says {wanted}", gate.name()),
+            format!(
+                "`up` does not upgrade it yet: leave `{product}.version` at {runs}, or upgrade by its own tools and run again"
+            ),
+        )
+    };
+    found.into_iter().map(finding).collect()
+}
+
+/// The gates whose clusters stand, or have left data on a host: nobody makes another one beside it.
+fn formed(gates: &[Members<'_>], seen: &Seen) -> BTreeSet<String> {
+    let has_data = |members: &Members<'_>| {
+        members.gate.has_raft()
+            && members.names().iter().filter_map(|host| seen.hosts.get(host)).any(|host| {
+                host.observation.of(&data(members.gate).0).text("raft").is_some_and(|path| path != "absent")
+            })
+    };
+    let stands = |members: &Members<'_>| {
+        seen.situations.get(members.gate.name()).is_some_and(|now| !now.members.is_empty())
+    };
+    let formed = gates.iter().filter(|members| stands(members) || has_data(members));
+    formed.map(|members| members.gate.name().to_owned()).collect()
 }
 
 /// The steps of each host.

@@ -22,7 +22,8 @@ const WHY: &str = "quorum is lost, and the survivors become the cluster";
 impl Keeper {
     /// What can be saved of each raft cluster of the inventory, or why not.
     pub fn recoveries(&self) -> Vec<(Gate, Result<Recovery, String>)> {
-        let raft = self.observed.heard.iter().filter(|heard| heard.gate.has_raft());
+        // Those that read `raft/peers.json` are those that have snapshots.
+        let raft = self.observed.heard.iter().filter(|heard| heard.gate.snapshot_path().is_some());
         raft.map(|heard| (heard.gate, recovery(heard.gate, &heard.expected, &heard.answers))).collect()
     }
 

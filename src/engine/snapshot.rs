@@ -65,7 +65,7 @@ impl Keeper {
     pub async fn clusters(&self, wanted: &Wanted) -> Result<Vec<Kept>, EngineError> {
         let mut kept = Vec::new();
         let mut refused = Vec::new();
-        for heard in self.observed.heard.iter().filter(|heard| heard.gate.has_raft()) {
+        for heard in self.observed.heard.iter().filter(|heard| heard.gate.snapshot_path().is_some()) {
             match self.open(wanted, heard).await {
                 Ok(cluster) => kept.push(cluster),
                 Err(finding) => refused.push(finding),

@@ -85,6 +85,17 @@ pub fn parse(text: &str, file: &Path) -> (Option<Document>, Vec<Diagnostic>) {
     (Some(document), twice)
 }
 
+/// Any other YAML as plain data.
+pub fn plain(text: &str) -> Result<serde_json::Value, String> {
+    serde_saphyr::from_str_with_options(text, options(DuplicateKeyPolicy::Error))
+        .map_err(|error| error.to_string())
+}
+
+/// Plain data as YAML.
+pub fn to_text(value: &serde_json::Value) -> Result<String, String> {
+    serde_saphyr::to_string(value).map_err(|error| error.to_string())
+}
+
 fn options(duplicate_keys: DuplicateKeyPolicy) -> serde_saphyr::Options {
     // `yes`, `no`, `on` and `off` are words: only YAML 1.1 takes them for booleans.
     serde_saphyr::options! { duplicate_keys: duplicate_keys, strict_booleans: true, with_snippet: false }

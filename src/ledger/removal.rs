@@ -65,7 +65,7 @@ pub fn removal(host: &WantedHost, observation: &Observation) -> Result<Removal, 
     for entry in &entries {
         let (turn, id, change) = entry.put_back(&planned).map_err(|error| (entry.id("restore"), error))?;
         planned.insert(id.clone());
-        steps.push((turn, entry.thing.at(), Step { id, role: entry.role.clone(), change }));
+        steps.push((turn, entry.thing.at(), Step { id, role: entry.role.clone(), change, help: None }));
     }
     steps.sort_by(|(turn, at, _), (other_turn, other, _)| {
         turn.cmp(other_turn).then_with(|| match turn {

@@ -90,6 +90,15 @@ pub(super) fn batches(
     batches
 }
 
+/// Each host after another, in this order: the first makes what the others join.
+pub(super) fn one_by_one<'h>(
+    order: impl Iterator<Item = &'h HostName>,
+    mut steps: BTreeMap<HostName, Vec<Step>>,
+) -> Vec<Batch> {
+    let taken = order.filter_map(|host| steps.remove_entry(host));
+    taken.map(|of_host| Batch { steps: BTreeMap::from([of_host]) }).collect()
+}
+
 fn one_batch(steps: BTreeMap<HostName, Vec<Step>>) -> Vec<Batch> {
     if steps.is_empty() { Vec::new() } else { vec![Batch { steps }] }
 }
@@ -130,6 +139,7 @@ mod tests {
             id: StepId("unit x.service".into()),
             role: RoleName::parse("x").unwrap(),
             change: Change { reason: "r".into(), effect: *effect, diff: None, calls: Vec::new() },
+            help: None,
         };
         effects.iter().enumerate().map(|(index, effect)| (host(index + 1), vec![step(effect)])).collect()
     }
@@ -151,6 +161,13 @@ mod tests {
     fn voters_of_a_new_cluster_start_together() {
         let batches = batches(true, &Situation::default(), Share::default(), steps(&[Effect::Start; 3]));
         assert_eq!(names(&batches), ["node-1+node-2+node-3"]);
+    }
+
+    #[test]
+    fn where_others_join_the_first_it_goes_before_them() {
+        let order = [host(10), host(2), host(1), host(3)];
+        let batches = one_by_one(order.iter(), steps(&[Effect::Start; 3]));
+        assert_eq!(names(&batches), ["node-2", "node-1", "node-3"]);
     }
 
     #[test]

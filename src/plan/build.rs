@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::batch::{Share, batches};
+use super::batch::{Share, batches, one_by_one};
 use super::{Change, Effect, Plan, Situation, Stage, StageName, Step, StepId};
 use crate::facts::{ClockOffset, Facts};
 use crate::inventory::{HostName, RoleName};
 use crate::ledger::{self, Removal};
 use crate::resource::{Download, Phase, Planned};
-use crate::roles::{ClusterAddresses, Wanted, WantedError, WantedHost};
+use crate::roles::{ClusterAddresses, Forms, Wanted, WantedError, WantedHost};
 use crate::script::{Arg, Call, Observation};
 
 /// What every reachable host said, read.
@@ -118,15 +118,17 @@ impl Plan {
         }
         for role in &wanted.order {
             let Some(steps) = activate.remove(role) else { continue };
-            let (gate, quorum) = gate_of(wanted, role);
+            let known = wanted.hosts.iter().flat_map(|host| &host.roles).find(|wanted| wanted.name == *role);
+            let (gate, quorum) = known.map_or((None, false), |role| (role.gate.clone(), role.quorum));
             let situation = gate.as_ref().and_then(|gate| seen.situations.get(gate));
             let situation = situation.cloned().unwrap_or_default();
-            stages.push(Stage {
-                name: StageName(role.to_string()),
-                gate,
-                quorum,
-                batches: batches(quorum, &situation, share, steps),
-            });
+            let batches = match known.map(|role| role.forms).unwrap_or_default() {
+                Forms::OneByOne if quorum && situation.members.is_empty() => {
+                    one_by_one(wanted.hosts.iter().map(|host| &host.host.name), steps)
+                }
+                _ => batches(quorum, &situation, share, steps),
+            };
+            stages.push(Stage { name: StageName(role.to_string()), gate, quorum, batches });
         }
         Ok(Self { stages, jobs: Vec::new() })
     }
@@ -203,7 +205,8 @@ fn host_steps(
                 keys.insert(path.to_owned(), changed);
             }
             planned.insert(id.clone());
-            let step = Step { id, role: role.name.clone(), change };
+            let help = resource.help().map_err(failed)?;
+            let step = Step { id: id.clone(), role: role.name.clone(), change, help };
             match resource.phase() {
                 Phase::Prepare => steps.prepare.push(step),
                 Phase::Activate => activate.push(step),
@@ -228,10 +231,6 @@ fn marker_step(role: &RoleName, state: &HostSeen, marker: &str) -> Step {
             diff: None,
             calls: vec![Call::new("cluster_write", [text])],
         },
+        help: None,
     }
-}
-
-fn gate_of(wanted: &Wanted, role: &RoleName) -> (Option<String>, bool) {
-    let found = wanted.hosts.iter().flat_map(|host| &host.roles).find(|wanted| wanted.name == *role);
-    found.map_or((None, false), |role| (role.gate.clone(), role.quorum))
 }

@@ -6,4 +6,4 @@ mod model;
 
 pub use batch::{Share, hold_back};
 pub use build::{HostSeen, PlanError, Seen, Verified, downloads};
-pub use model::{Batch, Change, Effect, Plan, Situation, Stage, StageName, Step, StepId};
+pub use model::{Batch, Change, Effect, Help, Plan, Situation, Stage, StageName, Step, StepId};

@@ -106,6 +106,17 @@ pub struct Step {
     pub role: RoleName,
     #[serde(flatten)]
     pub change: Change,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<Help>,
+}
+
+/// What a host of some role does for a step of another host.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Help {
+    pub role: RoleName,
+    pub before: Call,
+    /// Runs also when the step has failed.
+    pub after: Call,
 }
 
 /// Why a resource is not as wanted, what differs, and the calls that mend it.

@@ -126,7 +126,12 @@ fn is_own(owner: &Owner, wanted: &WantedHost) -> bool {
     match owner {
         Owner::Own => true,
         // A drop-in may have moved the unit to a slice where the host did not look for it.
-        Owner::Process { unit: Some(unit), .. } => units(wanted).any(|own| own == unit),
+        Owner::Process { unit: Some(unit), .. } if units(wanted).any(|own| own == unit) => true,
+        // A service of that name is somebody's, not the role's.
+        Owner::Process { unit: Some(unit), name, .. } if !unit.ends_with(".service") => {
+            let ports = wanted.roles.iter().flat_map(|role| &role.ports);
+            ports.filter_map(|port| port.program.as_ref()).any(|program| program == name)
+        }
         Owner::Process { .. } | Owner::Unknown => false,
     }
 }
@@ -219,6 +224,7 @@ mod tests {
 
     fn port(number: u16, protocols: &[Protocol], from: From, on: &[&str]) -> WantedPort {
         WantedPort {
+            program: None,
             number,
             protocols: protocols.to_vec(),
             from,

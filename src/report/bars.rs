@@ -114,7 +114,7 @@ mod tests {
             calls: Vec::new(),
         };
         let role = crate::inventory::RoleName::parse("consul-server").unwrap();
-        Step { id: StepId(id.into()), role, change }
+        Step { id: StepId(id.into()), role, change, help: None }
     }
 
     /// Three steps on every host; all are planned after one second, and the stage begins.

@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 
-use super::{Error, HostPath, call_of, seen};
-use crate::plan::{Change, Effect, StepId};
+use super::{Error, HostPath, Phase, call_of, seen};
+use crate::inventory::RoleName;
+use crate::plan::{Change, Effect, Help, StepId};
 use crate::script::{Call, Fields};
 
 /// A command, for what no other kind does.
@@ -24,6 +25,28 @@ pub struct Exec {
     /// succeed also when there is nothing to take back: the command or an earlier try may have been cut short.
     #[serde(default)]
     pub undo: Option<Vec<String>>,
+    /// When it runs. What starts something belongs to `activate`.
+    #[serde(default = "prepare")]
+    pub phase: Phase,
+    /// What a host of some role, never this one, does before it and after it.
+    #[serde(default)]
+    pub helped: Option<Helped>,
+}
+
+/// Help from another host.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Helped {
+    /// A role of the host that helps; one that stands is asked before others.
+    pub by: RoleName,
+    /// Argument lists, as `command` is. Of hosts that are changed together it runs once for all.
+    pub before: Vec<String>,
+    /// Runs also when the command has failed.
+    pub after: Vec<String>,
+}
+
+fn prepare() -> Phase {
+    Phase::Prepare
 }
 
 impl Exec {
@@ -33,7 +56,9 @@ impl Exec {
         if self.creates.is_some() == self.unless.is_some() {
             return Err(Error::Guard { id: self.id().0 });
         }
-        let mut all = [Some(&self.command), self.unless.as_ref(), self.undo.as_ref()].into_iter().flatten();
+        let helped = self.helped.iter().flat_map(|helped| [&helped.before, &helped.after]);
+        let own = [Some(&self.command), self.unless.as_ref(), self.undo.as_ref()];
+        let mut all = own.into_iter().flatten().chain(helped);
         if !all.all(|words| runnable(words)) {
             return Err(Error::NoProgram { id: self.id().0 });
         }
@@ -64,9 +89,17 @@ impl Exec {
         Ok(Some(Change {
             reason,
             diff: None,
-            effect: Effect::Quiet,
+            effect: if self.phase == Phase::Activate { Effect::Start } else { Effect::Quiet },
             calls: vec![call_of(&id, "exec_run", &self.command)?],
         }))
+    }
+
+    /// What another host has to do for it.
+    pub(super) fn help(&self) -> Result<Option<Help>, Error> {
+        let Some(helped) = &self.helped else { return Ok(None) };
+        let call = |words: &[String]| call_of(&self.id(), "exec_run", words);
+        let (before, after) = (call(&helped.before)?, call(&helped.after)?);
+        Ok(Some(Help { role: helped.by.clone(), before, after }))
     }
 }
 
@@ -74,8 +107,9 @@ impl Exec {
 mod tests {
     use serde_json::json;
 
-    use super::super::testing::{calls, reason, resource};
-    use super::super::{Error, Resource};
+    use super::super::testing::{calls, decide_with, facts, reason, resource};
+    use super::super::{Error, Phase, Resource};
+    use crate::plan::Effect;
 
     #[test]
     fn it_runs_when_its_guard_says_so() {
@@ -88,6 +122,21 @@ mod tests {
         assert_eq!(reason(creates(), &[("satisfied", "no")]), "/it absent");
         assert_eq!(reason(unless(), &[("satisfied", "no")]), "`test -e /it` fails");
         assert_eq!(calls(creates(), &[("satisfied", "no")]), [r"exec_run 'make' 'it'\''s'"]);
+    }
+
+    #[test]
+    fn another_host_may_help() {
+        let joins = json!({"exec": {"name": "join", "command": ["join"], "creates": "/it", "phase": "activate",
+            "helped": {"by": "server", "before": ["let", "in"], "after": ["shut"]}}});
+        let join = resource(joins.clone());
+        let help = join.help().unwrap().unwrap();
+        assert_eq!(help.before.to_string(), "exec_run 'let' 'in'");
+        assert_eq!((help.role.as_str(), help.after.to_string()), ("server", "exec_run 'shut'".to_owned()));
+        let change = decide_with(&join, &[("satisfied", "no")], &facts("x86_64"), &[]).unwrap().unwrap();
+        assert_eq!((join.phase(), change.effect), (Phase::Activate, Effect::Start));
+        let mut nobody = joins;
+        nobody["exec"]["helped"]["after"] = json!([]);
+        assert!(matches!(Resource::from_value(nobody), Err(Error::NoProgram { .. })));
     }
 
     #[test]

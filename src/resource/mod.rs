@@ -36,7 +36,7 @@ pub(crate) use block_in_file::without_blocks;
 pub use directory::Directory;
 pub use download::{Download, Fingerprint, SignatureRule, SigningKey, Via};
 pub use error::Error;
-pub use exec::Exec;
+pub use exec::{Exec, Helped};
 pub use file::File;
 pub use json_merge::JsonMerge;
 pub use kernel_module::KernelModule;
@@ -55,7 +55,7 @@ pub use values::{AccountName, Content, HostPath, PackageName, PartName, SysctlKe
 pub(crate) use write::{can_be_shown, text_diff};
 
 use crate::facts::Facts;
-use crate::plan::{Change, StepId};
+use crate::plan::{Change, Help, StepId};
 use crate::script::{Arg, Call, Fields};
 
 /// One thing a role wants to be true on a host, written `- file: {path: …}` in `role.yaml`.
@@ -125,6 +125,7 @@ impl Resource {
         match self {
             Self::Unit(_) | Self::Mount(_) => Phase::Activate,
             Self::JsonMerge(merge) => merge.phase,
+            Self::Exec(exec) => exec.phase,
             _ => Phase::Prepare,
         }
     }
@@ -132,6 +133,14 @@ impl Resource {
     /// The call that asks a host about it. It only reads, and needs nothing that only the host knows.
     pub fn probe(&self) -> Result<Call, Error> {
         each!(self, kind => kind.probe())
+    }
+
+    /// What another host does before and after it is changed.
+    pub fn help(&self) -> Result<Option<Help>, Error> {
+        match self {
+            Self::Exec(exec) => exec.help(),
+            _ => Ok(None),
+        }
     }
 
     /// The text that goes into the file, as the role wrote it: a template until facts are known.

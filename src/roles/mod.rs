@@ -16,7 +16,8 @@ mod wanted;
 
 pub use check::{check, load_inventory, parse_inventory, shown};
 pub use model::{
-    Ask, Filesystem, From, Generate, Port, Protocol, Refusal, Require, Role, RoleSet, Variable, VariableType,
+    Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Require, Role, RoleSet, Variable,
+    VariableType,
 };
 pub use proof::{Asked, Lookup, Proof, Proven, RecordType};
 pub use render::{RenderError, Renderer, merge};

@@ -56,8 +56,21 @@ pub struct Role {
     pub removable: bool,
     /// Members of a quorum: an even or single count of hosts is warned about.
     pub quorum: bool,
+    /// How a first quorum of them comes to be.
+    pub forms: Forms,
     /// By file name under `templates/`.
     pub templates: IndexMap<String, String>,
+}
+
+/// How the members of a new quorum find each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Forms {
+    /// All at the same time: none is ready before it has seen the others.
+    #[default]
+    Together,
+    /// The first in the inventory by itself, and then one after the other joins.
+    OneByOne,
 }
 
 /// A file system that the kernel must know or be able to load, as a role writes it.
@@ -102,6 +115,9 @@ pub struct Port {
     /// The only addresses on which it listens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<Value>,
+    /// The program that listens there for the role though none of its units runs it, as in a container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
     /// An expression that must hold for it to listen at all; it may use facts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
@@ -193,6 +209,22 @@ pub enum Generate {
     /// 32 random bytes in base64: a gossip key of Consul or Nomad.
     #[serde(rename = "base64-32")]
     Base64Bytes32,
+    /// Six letters or digits, a dot, sixteen more: a token that lets a node join.
+    JoinToken,
+    /// The certificate and the key of an authority, in PEM, one after the other.
+    Authority,
+    /// A private key and its public one, in PEM, one after the other.
+    KeyPair,
+}
+
+impl Generate {
+    /// As role files write them.
+    pub const WORDS: [(&'static str, Self); 4] = [
+        ("base64-32", Self::Base64Bytes32),
+        ("join-token", Self::JoinToken),
+        ("authority", Self::Authority),
+        ("key-pair", Self::KeyPair),
+    ];
 }
 
 /// What a variable takes.

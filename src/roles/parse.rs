@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::load::Folder;
 use super::{
-    Ask, Filesystem, From, Generate, Port, Protocol, Refusal, Renderer, Require, Role, Rule, Variable,
+    Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Renderer, Require, Role, Rule, Variable,
     VariableType,
 };
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
@@ -32,6 +32,7 @@ const KEYS: &[&str] = &[
     "gate",
     "removable",
     "quorum",
+    "forms",
 ];
 /// Keys of a resource that are no kind.
 const BESIDE_KIND: [&str; 2] = ["when", "for_each"];
@@ -41,7 +42,7 @@ const VARIABLE_KEYS: &[&str] =
     &["type", "default", "optional", "secret", "generate", "doc", "choices", "of", "fields"];
 const FIELD_KEYS: &[&str] = &["type", "default", "optional", "doc", "choices", "of", "fields"];
 const ASK_KEYS: &[&str] = &["port", "protocol", "at", "doc", "help"];
-const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "at", "when", "doc"];
+const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "at", "program", "when", "doc"];
 const REFUSAL_KEYS: &[&str] = &["when", "reason", "remedy"];
 
 /// Reads one role; `None` if nothing can be made of its folder. What is wrong goes to `problems`.
@@ -198,6 +199,13 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             .and_then(|node| reader.bool(node, "`removable`"))
             .unwrap_or(false),
         quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
+        forms: fields
+            .written("forms")
+            .and_then(|node| {
+                let words = [("together", Forms::Together), ("one-by-one", Forms::OneByOne)];
+                reader.choice(node, "`forms`", &words)
+            })
+            .unwrap_or_default(),
         templates,
     }
 }
@@ -297,7 +305,9 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
         }
     };
     let (on, at) = (fields.written("on").map(Node::to_json), fields.written("at").map(Node::to_json));
-    Some(Port { port: written, protocols, from, on, at, when, doc })
+    let program = fields.written("program").and_then(|node| reader.text(node, "`program`"));
+    let program = program.map(|text| text.value);
+    Some(Port { port: written, protocols, from, on, at, program, when, doc })
 }
 
 /// `{ when: …, reason: …, remedy: … }`.
@@ -399,9 +409,8 @@ fn typed<'d>(reader: &mut Reader<'d>, entry: &'d Entry, what: &str, keys: &[&str
         fields.written(key).and_then(|node| reader.bool(node, &format!("`{key}`"))).unwrap_or(false)
     };
     let (optional, secret) = (flag("optional"), flag("secret"));
-    let generate = fields
-        .written("generate")
-        .and_then(|node| reader.choice(node, "`generate`", &[("base64-32", Generate::Base64Bytes32)]));
+    let generate =
+        fields.written("generate").and_then(|node| reader.choice(node, "`generate`", &Generate::WORDS));
     let doc = fields.written("doc").and_then(|node| reader.text(node, "`doc`"));
     if doc.is_none() && fields.key("doc").is_none() {
         let problem = document.error(entry.key.span, format!("{what} has no `doc`"));

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Error as JinjaError, ErrorKind, UndefinedBehavior, Value as Jinja};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::resource::unit_name;
@@ -15,7 +17,10 @@ use crate::resource::unit_name;
 /// Undefined names are errors, nothing is escaped, a trailing newline stays. Beyond minijinja's own
 /// filters there are `json` (indented), `merge` (deep, the argument wins), `with_role`,
 /// `stable_number(most)` (1 to `most`, always the same for a text), `unit_name(type)` (of the systemd
-/// unit for a path) and the function `version_at_least(version, least)`.
+/// unit for a path), `pem(label)` (the blocks of that label in a text),
+/// `base64`, `texts` (of a map, with every value as a text), `name_values` (of a map, as a list of such pairs) and the functions
+/// `version_at_least(version, least)` and `numbered_subnet(network, address)` (the /24 of an IPv4 network that has the
+/// number in which the address ends).
 pub struct Renderer {
     environment: Environment<'static>,
 }
@@ -37,7 +42,7 @@ impl Default for Renderer {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
         environment.set_syntax(syntax.expect("the standard delimiters are valid"));
-        environment.add_filter("json", json);
+        environment.add_filter("json", pretty);
         environment.add_filter("merge", |base: &Jinja, over: &Jinja| -> Result<Jinja, JinjaError> {
             let mut merged = plain(base)?;
             merge(&mut merged, plain(over)?);
@@ -52,6 +57,23 @@ impl Default for Renderer {
         });
         environment.add_filter("stable_number", |text: &str, most: u64| stable_number(text, most));
         environment.add_filter("unit_name", |path: &str, r#type: &str| unit_name(path, r#type));
+        environment.add_filter("pem", |text: &str, label: &str| pem(text, label));
+        environment.add_filter("base64", |text: &str| STANDARD.encode(text));
+        environment.add_filter("texts", |map: &Jinja| -> Result<Jinja, JinjaError> {
+            let texts: Map<String, Value> =
+                texts(map)?.into_iter().map(|(key, text)| (key, text.into())).collect();
+            Ok(Jinja::from(Serde(texts)))
+        });
+        environment.add_filter("name_values", |map: &Jinja| -> Result<Jinja, JinjaError> {
+            let pairs = texts(map)?.into_iter().map(|(name, value)| json!({"name": name, "value": value}));
+            Ok(Jinja::from(Serde(pairs.collect::<Vec<_>>())))
+        });
+        environment.add_function("numbered_subnet", |network: &str, address: &str| {
+            numbered_subnet(network, address).ok_or_else(|| {
+                let message = format!("there is no subnet of `{network}` for `{address}`: both must be IPv4, and the network a /16 or wider");
+                JinjaError::new(ErrorKind::InvalidOperation, message)
+            })
+        });
         environment.add_function("version_at_least", |version: &str, least: &str| {
             let parse = |text: &str| {
                 semver::Version::parse(text).map_err(|error| {
@@ -170,7 +192,7 @@ pub fn merge(base: &mut Value, over: Value) {
     }
 }
 
-fn json(value: &Jinja) -> Result<String, JinjaError> {
+fn pretty(value: &Jinja) -> Result<String, JinjaError> {
     serde_json::to_string_pretty(&plain(value)?)
         .map_err(|error| JinjaError::new(ErrorKind::BadSerialization, error.to_string()))
 }
@@ -178,6 +200,45 @@ fn json(value: &Jinja) -> Result<String, JinjaError> {
 fn plain(value: &Jinja) -> Result<Value, JinjaError> {
     serde_json::to_value(value)
         .map_err(|error| JinjaError::new(ErrorKind::BadSerialization, error.to_string()))
+}
+
+fn texts(map: &Jinja) -> Result<Vec<(String, String)>, JinjaError> {
+    let Value::Object(map) = plain(map)? else {
+        return Err(JinjaError::new(ErrorKind::InvalidOperation, "a map is needed"));
+    };
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    Ok(map.into_iter().map(|(key, value)| (key, text(value))).collect())
+}
+
+fn numbered_subnet(network: &str, address: &str) -> Option<String> {
+    let network: ipnet::Ipv4Net = network.parse().ok()?;
+    let address: std::net::Ipv4Addr = address.parse().ok()?;
+    let [a, b, ..] = network.network().octets();
+    (network.prefix_len() <= 16).then(|| format!("{a}.{b}.{}.0/24", address.octets()[3]))
+}
+
+/// The blocks of a PEM text that have this label, `CERTIFICATE`; what has none is an error, not an empty file.
+fn pem(text: &str, label: &str) -> Result<String, JinjaError> {
+    let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+    let mut blocks = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(&begin) {
+        let Some(length) = rest[start..].find(&end) else { break };
+        let stop = start + length + end.len();
+        blocks.push_str(&rest[start..stop]);
+        blocks.push('\n');
+        rest = &rest[stop..];
+    }
+    if blocks.is_empty() {
+        return Err(JinjaError::new(
+            ErrorKind::InvalidOperation,
+            format!("the text has no PEM block `{label}`"),
+        ));
+    }
+    Ok(blocks)
 }
 
 /// A number from 1 to `most` that a text has for ever.
@@ -204,8 +265,6 @@ fn at(place: &str, error: &JinjaError) -> RenderError {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn scope() -> Map<String, Value> {
@@ -237,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_filters_of_roles() {
-        let text = |source| Renderer::default().text("t", source, &scope()).unwrap();
+        let text = |source: &str| Renderer::default().text("t", source, &scope()).unwrap();
         assert_eq!(text("{{ (hosts | with_role('y'))[0].name }}\n"), "b\n");
         assert_eq!(
             text("{{ {'ports': {'dns': 2}} | merge(consul.extra) | json }}"),
@@ -247,6 +306,19 @@ mod tests {
         assert_eq!(text("{{ (['127.0.0.1'] + ['10.0.0.1']) | unique | join(' ') }}"), "127.0.0.1 10.0.0.1");
         assert_eq!(text("{{ [2, 3] | min }}"), "2");
         assert_eq!(text("{{ '/data/app1' | unit_name('automount') }}"), "data-app1.automount");
+        let pair =
+            "'-----BEGIN A-----\\n1\\n-----END A-----\\r\\n-----BEGIN B-----\\n2\\n-----END B-----\\n'";
+        assert_eq!(text(&format!("{{{{ {pair} | pem('B') }}}}")), "-----BEGIN B-----\n2\n-----END B-----\n");
+        let refused =
+            Renderer::default().text("t", &format!("{{{{ {pair} | pem('C') }}}}"), &scope()).unwrap_err();
+        assert!(refused.to_string().contains("no PEM block `C`"), "{refused}");
+        assert_eq!(
+            text("{% set t = {'a': 1, 'b': true} | texts %}{{ t.a is string }} {{ t.b }}"),
+            "true true"
+        );
+        assert_eq!(text("{% set p = {'a': 1} | name_values %}{{ p[0].name }}={{ p[0].value }}"), "a=1");
+        assert_eq!(text("{{ 'it' | base64 }}"), "aXQ=");
+        assert_eq!(text("{{ numbered_subnet('10.244.0.0/16', '192.168.56.12') }}"), "10.244.12.0/24");
         // For ever: clients know an export by it.
         assert_eq!(text("{{ '/data/app1' | stable_number(65535) }}"), "48198");
     }

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use super::proof::{Asked, Proof};
-use super::{Ask, From, Port, Protocol, Refusal, RenderError, Renderer, Require, Role, RoleSet, variables};
+use super::{
+    Ask, Forms, From, Port, Protocol, Refusal, RenderError, Renderer, Require, Role, RoleSet, variables,
+};
 use crate::facts::Facts;
 use crate::inventory::{ClusterName, Host, HostName, Inventory, RoleName};
 use crate::jobs::Job;
@@ -21,6 +23,9 @@ const ANSWER: &str = "answer";
 
 /// What a host says of itself, in expressions.
 const FACTS: &str = "facts";
+
+/// The gates whose clusters there are, if only as data on a host; known with the facts.
+const FORMED: &str = "formed";
 
 /// The element of `for_each` in a resource's expressions.
 const ITEM: &str = "item";
@@ -54,6 +59,7 @@ pub struct WantedRole {
     pub removable: bool,
     /// Its members form a quorum.
     pub quorum: bool,
+    pub forms: Forms,
     /// Identity is rendered; `content` still is a template.
     pub resources: Vec<Resource>,
     pub ports: Vec<WantedPort>,
@@ -118,6 +124,8 @@ pub struct WantedPort {
     pub at: Vec<IpAddr>,
     /// The role that declares it.
     pub declared: RoleName,
+    /// Who listens there besides the role's units.
+    pub program: Option<String>,
     pub doc: String,
     /// Whether it listens at all, where only facts decide that.
     pub when: Option<Condition>,
@@ -228,13 +236,14 @@ impl Wanted {
 
 impl Wanted {
     /// The same for the hosts that have said their facts: what these do not let a role want is gone. Other hosts
-    /// stay as they are.
+    /// stay as they are. `formed` names the gates of clusters that there are already.
     ///
     /// # Errors
     /// Every expression that cannot be evaluated.
     pub fn settled<'f>(
         &self,
         facts: impl Fn(&HostName) -> Option<&'f Facts>,
+        formed: &BTreeSet<String>,
         addresses: &ClusterAddresses,
     ) -> Result<Self, Vec<WantedError>> {
         let mut errors = Vec::new();
@@ -242,7 +251,8 @@ impl Wanted {
         for wanted in &self.hosts {
             let mut wanted = wanted.clone();
             if let Some(facts) = facts(&wanted.host.name) {
-                let scope = self.late_scope(&wanted, facts, addresses);
+                let mut scope = self.late_scope(&wanted, facts, addresses);
+                scope.insert(FORMED.to_owned(), json!(formed));
                 for role in &mut wanted.roles {
                     let settled = settle(&self.renderer, role, &scope);
                     errors.extend(
@@ -372,20 +382,24 @@ pub fn unmet<'a>(inventory: &'a Inventory, roles: &'a RoleSet) -> Result<Vec<Unm
     Ok(found)
 }
 
-/// Adds what a role defines to the scope; returns the same by name.
-fn define(
-    renderer: &Renderer,
-    part: &Role,
-    scope: &mut Map<String, Value>,
-) -> Result<Map<String, Value>, RenderError> {
-    let mut defined = Map::new();
+/// Names that mean nothing before the host has said its facts.
+fn late_names() -> BTreeSet<String> {
+    BTreeSet::from([FACTS.to_owned(), FORMED.to_owned()])
+}
+
+/// Adds what a role defines to the scope, but for what waits for facts.
+fn define(renderer: &Renderer, part: &Role, scope: &mut Map<String, Value>) -> Result<(), RenderError> {
+    let mut late = late_names();
     for (name, source) in &part.define {
+        if renderer.names(source).is_some_and(|names| !names.is_disjoint(&late)) {
+            late.insert(name.clone());
+            continue;
+        }
         let place = format!("role `{}`, define `{name}`", part.name);
         let value = renderer.value(&place, &Value::String(source.clone()), scope, &[])?;
-        scope.insert(name.clone(), value.clone());
-        defined.insert(name.clone(), value);
+        scope.insert(name.clone(), value);
     }
-    Ok(defined)
+    Ok(())
 }
 
 fn wanted_role(
@@ -400,8 +414,7 @@ fn wanted_role(
     let mut scope = scope(&inventory.cluster, &everyone, host, variables, &ClusterAddresses::new());
     let (mut defined, mut define) = (Map::new(), Vec::new());
     let (mut proofs, mut refusals) = (Vec::new(), Vec::new());
-    // Names that mean nothing before the host has said its facts.
-    let mut late = BTreeSet::from([FACTS.to_owned()]);
+    let mut late = late_names();
     let (mut made, mut ports, mut parts) = (Made::default(), Vec::new(), Vec::new());
     let mut filesystems = Vec::new();
     let render = |source| WantedError::Render { host: host.name.clone(), source };
@@ -475,6 +488,7 @@ fn wanted_role(
         gate: role.gate.clone(),
         removable: role.removable,
         quorum: role.quorum,
+        forms: role.forms,
         resources: made.resources,
         ports,
         filesystems,
@@ -631,6 +645,7 @@ fn wanted_port(
         on,
         at,
         declared: declared.clone(),
+        program: port.program.clone(),
         doc: port.doc.clone(),
         when: None,
     }))
@@ -813,7 +828,7 @@ mod tests {
     /// The same when host `a` has said its facts.
     fn settled(wanted: &Wanted) -> Result<Wanted, Vec<WantedError>> {
         let facts = crate::resource::testing::facts("x86_64");
-        wanted.settled(|_| Some(&facts), &ClusterAddresses::new())
+        wanted.settled(|_| Some(&facts), &BTreeSet::from(["g".to_owned()]), &ClusterAddresses::new())
     }
 
     #[test]
@@ -844,7 +859,7 @@ mod tests {
         let Asked::Lookup(lookup) = &proof.asked else { panic!("{proof:?}") };
         assert_eq!(lookup.answer.as_deref(), Some("x86_64"));
         // Hosts that said nothing stay as they are.
-        let silent = wanted.settled(|_| None, &ClusterAddresses::new()).unwrap();
+        let silent = wanted.settled(|_| None, &BTreeSet::new(), &ClusterAddresses::new()).unwrap();
         assert_eq!(ids(&silent), ids(&wanted));
     }
 

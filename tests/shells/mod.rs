@@ -184,7 +184,7 @@ pub fn holder() -> LockHolder {
 
 pub fn step(id: &str, calls: Vec<Call>) -> Step {
     let change = Change { reason: "absent".into(), effect: Default::default(), diff: None, calls };
-    Step { id: StepId(id.into()), role: RoleName::parse("test").unwrap(), change }
+    Step { id: StepId(id.into()), role: RoleName::parse("test").unwrap(), change, help: None }
 }
 
 pub fn call(function: &'static str, args: &[&str]) -> Call {

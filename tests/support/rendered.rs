@@ -29,6 +29,7 @@ pub fn facts() -> Facts {
         resolv_conf_fixed: None,
         resolver_writers: Vec::new(),
         cgroup_version: 2,
+        swap: false,
     }
 }
 
@@ -43,8 +44,27 @@ pub fn wanted(inventory: &str) -> Wanted {
     });
     let key = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=".to_owned();
     let names = ["consul.gossip_key", "nomad.gossip_key"];
-    let generated = names.map(|name| (name.to_owned(), key.clone())).into();
+    let mut generated: BTreeMap<String, String> = names.map(|name| (name.to_owned(), key.clone())).into();
+    let pem = |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+    for name in ["ca", "etcd_ca", "front_proxy_ca"] {
+        let both = pem("CERTIFICATE", &format!("{name}+cert")) + &pem("PRIVATE KEY", &format!("{name}+key"));
+        generated.insert(format!("kube.{name}"), both);
+    }
+    let pair = pem("PRIVATE KEY", "sa+key") + &pem("PUBLIC KEY", "sa+pub");
+    generated.insert("kube.sa_key".to_owned(), pair);
+    generated.insert("kube.token".to_owned(), "abcdef.0123456789abcdef".to_owned());
     Wanted::new(&inventory, &roles, &generated).unwrap()
+}
+
+/// What is wrong with an inventory, as the operator reads it.
+pub fn refused(inventory: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("inventory.yaml");
+    std::fs::write(&path, inventory).unwrap();
+    let roles = RoleSet::embedded().unwrap();
+    let problems = load_inventory(&path, &roles, None).unwrap_err();
+    let text: String = problems.iter().map(|problem| problem.render(false) + "\n").collect();
+    text.replace(&folder.path().display().to_string(), "/inventories")
 }
 
 /// The addresses of hosts that have no other for the cluster.

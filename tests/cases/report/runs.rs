@@ -46,7 +46,7 @@ fn hosts(count: usize) -> Vec<HostName> {
 
 fn step(role: &str, id: &str, reason: &str, diff: Option<String>) -> Step {
     let change = Change { reason: reason.into(), effect: Default::default(), diff, calls: Vec::new() };
-    Step { id: StepId(id.into()), role: RoleName::parse(role).unwrap(), change }
+    Step { id: StepId(id.into()), role: RoleName::parse(role).unwrap(), change, help: None }
 }
 
 fn role(number: usize) -> &'static str {

@@ -1,0 +1,75 @@
+//! `bootstrap kubeconfig`: the credentials of a Kubernetes cluster, for kubectl on this machine.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::{Global, Reach, load, problems, run};
+use crate::engine;
+use crate::kubeconfig;
+use crate::report::{events, init_tracing};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example: bootstrap kubeconfig inventory.yaml --merge ~/.kube/config\n\nWho has it governs the cluster: what \
+is written is for its owner alone (0600)."
+)]
+pub struct KubeconfigArgs {
+    /// The inventory.
+    inventory: PathBuf,
+    /// Add the cluster to this file, and make it the current one there; without this it is printed.
+    #[arg(long, value_name = "FILE")]
+    merge: Option<PathBuf>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+pub fn run(args: &KubeconfigArgs, global: &Global, password: Option<String>) -> anyhow::Result<ExitCode> {
+    let loaded = load::load(&args.inventory, global)?;
+    let password = run::become_password(&args.reach, password)?;
+    let setup = run::Setup::new(&loaded, &args.reach, password)?;
+    init_tracing(global.verbose, global.color_on_stderr(), None);
+    let runtime = tokio::runtime::Runtime::new()?;
+    let found = runtime.block_on(async {
+        let (events, _) = events();
+        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events).await?;
+        let found = keeper.credentials(&setup.options).await;
+        keeper.close().await;
+        found
+    })?;
+    let Some((host, credentials)) = found else {
+        bail!("the inventory has no Kubernetes: no host has the role `kube-control-plane`");
+    };
+    let cluster = setup.wanted.cluster.to_string();
+    let Some(path) = &args.merge else {
+        problems::print(&kubeconfig::merge(None, &credentials, &cluster)?)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let existing = match fs::read_to_string(path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let merged = kubeconfig::merge(existing.as_deref(), &credentials, &cluster)
+        .with_context(|| format!("{} was left as it is", path.display()))?;
+    write(path, &merged).with_context(|| format!("cannot write {}", path.display()))?;
+    eprintln!("{}: context `{cluster}`, by the word of {host}; it is the current one", path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A whole file, or the old one.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut staged = tempfile::NamedTempFile::new_in(folder)?;
+    staged.as_file().set_permissions(fs::Permissions::from_mode(0o600))?;
+    staged.write_all(text.as_bytes())?;
+    staged.as_file().sync_all()?;
+    staged.persist(path)?;
+    Ok(())
+}

@@ -1,0 +1,581 @@
+//! Kubernetes by kubeadm: what API servers and etcd members are asked and what the answers mean.
+//!
+//! Shapes of the answers: the API server's health endpoints (`/readyz` since 1.16), nodes as a `Table` of
+//! `meta.k8s.io/v1`, which is what `kubectl get nodes` prints and a fraction of the nodes themselves; etcd's gRPC gateway
+//! below `/v3/` (since etcd 3.4), where numbers are texts and what is false or empty is left out.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::quorum::{Peer, majority};
+use super::raft::{self, Views};
+use super::{Answer, Answers, Complaint, Expected, Response, Review, TlsFiles, TlsQuestion};
+use crate::inventory::HostName;
+use crate::plan::Situation;
+
+/// The host's own API server; with a line for each of its checks.
+const READY: &str = "/readyz?verbose";
+const VERSION: &str = "/version";
+const NODES: &str = "/api/v1/nodes?includeObject=None";
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+/// The host's own etcd member.
+const MEMBERS: &str = "/v3/cluster/member/list";
+const STATUS: &str = "/v3/maintenance/status";
+const ETCD_HEALTH: &str = "/health";
+/// The same as [`READY`], by the way that everybody takes.
+const ENDPOINT: &str = "/readyz";
+/// The host's own node.
+const NODE: &str = "/api/v1/nodes/NAME";
+
+/// Lies on a host while kubeadm makes it a member: what it leaves behind if it is killed is not a member's.
+pub(super) const BEGAN: &str = "/var/lib/bootstrap/kubeadm-began";
+
+/// The role's script that runs kubeadm.
+pub(super) const RUN: &str = "/etc/kubernetes/bootstrap/run";
+
+const API_FILES: TlsFiles = TlsFiles {
+    authority: "/etc/kubernetes/pki/ca.crt",
+    certificate: "/etc/kubernetes/pki/apiserver-kubelet-client.crt",
+    key: "/etc/kubernetes/pki/apiserver-kubelet-client.key",
+};
+const ETCD_FILES: TlsFiles = TlsFiles {
+    authority: "/etc/kubernetes/pki/etcd/ca.crt",
+    certificate: "/etc/kubernetes/pki/apiserver-etcd-client.crt",
+    key: "/etc/kubernetes/pki/apiserver-etcd-client.key",
+};
+const KUBELET: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
+const WORKER_FILES: TlsFiles =
+    TlsFiles { authority: "/etc/kubernetes/pki/ca.crt", certificate: KUBELET, key: KUBELET };
+
+fn text<'v>(variables: &'v Map<String, Value>, name: &str) -> Option<&'v str> {
+    variables.get("kube")?.get(name)?.as_str()
+}
+
+pub(super) fn api_port(variables: &Map<String, Value>) -> u16 {
+    let port = variables.get("kube").and_then(|kube| kube["api_port"].as_u64());
+    port.and_then(|port| u16::try_from(port).ok()).unwrap_or(6443)
+}
+
+pub(super) fn data_dir(variables: &Map<String, Value>) -> String {
+    text(variables, "etcd_dir").unwrap_or("/var/lib/etcd").to_owned()
+}
+
+/// `name:port`, where everybody finds the API.
+fn endpoint(variables: &Map<String, Value>) -> String {
+    let endpoint = variables.get("kube").map_or(&Value::Null, |kube| &kube["endpoint"]);
+    let port = endpoint["port"].as_u64().unwrap_or(6443);
+    let address = endpoint["address"].as_str().unwrap_or("127.0.0.1");
+    match address.parse() {
+        Ok(IpAddr::V6(address)) => format!("[{address}]:{port}"),
+        _ => format!("{address}:{port}"),
+    }
+}
+
+pub(super) fn control_plane_questions(variables: &Map<String, Value>) -> Vec<TlsQuestion> {
+    let own = format!("https://127.0.0.1:{}", api_port(variables));
+    let etcd = "https://127.0.0.1:2379".to_owned();
+    let endpoint = format!("https://{}", endpoint(variables));
+    [
+        (READY, &own, API_FILES, "", ""),
+        (VERSION, &own, API_FILES, "", ""),
+        (NODES, &own, API_FILES, TABLE, ""),
+        (MEMBERS, &etcd, ETCD_FILES, "", "{}"),
+        (STATUS, &etcd, ETCD_FILES, "", "{}"),
+        (ETCD_HEALTH, &etcd, ETCD_FILES, "", ""),
+        (ENDPOINT, &endpoint, API_FILES, "", ""),
+    ]
+    .into_iter()
+    .map(|(path, site, files, accept, body)| TlsQuestion {
+        path,
+        url: format!("{site}{path}"),
+        files,
+        accept,
+        body,
+    })
+    .collect()
+}
+
+pub(super) fn worker_questions(host: &HostName, variables: &Map<String, Value>) -> Vec<TlsQuestion> {
+    let url = format!("https://{}{}", endpoint(variables), NODE.replace("NAME", host.as_str()));
+    vec![TlsQuestion { path: NODE, url, files: WORKER_FILES, accept: "", body: "" }]
+}
+
+#[derive(Deserialize)]
+struct Members {
+    #[serde(default)]
+    members: Vec<Member>,
+}
+
+#[derive(Deserialize)]
+struct Member {
+    #[serde(rename = "ID")]
+    id: String,
+    /// Empty until it has started for the first time.
+    #[serde(default)]
+    name: String,
+    #[serde(rename = "peerURLs", default)]
+    peer_urls: Vec<String>,
+    #[serde(rename = "isLearner", default)]
+    is_learner: bool,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    /// The id of the member that leads; left out without one.
+    #[serde(default)]
+    leader: String,
+}
+
+#[derive(Deserialize)]
+struct EtcdHealth {
+    health: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ApiVersion {
+    git_version: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Table {
+    column_definitions: Vec<Column>,
+    rows: Option<Vec<Row>>,
+}
+
+#[derive(Deserialize)]
+struct Column {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    cells: Vec<Value>,
+}
+
+impl Table {
+    fn cell<'t>(&'t self, row: &'t Row, column: &str) -> &'t str {
+        let at = self.column_definitions.iter().position(|known| known.name == column);
+        at.and_then(|at| row.cells.get(at)?.as_str()).unwrap_or_default()
+    }
+}
+
+#[derive(Deserialize)]
+struct Node {
+    #[serde(default)]
+    spec: NodeSpec,
+    status: NodeStatus,
+}
+
+#[derive(Default, Deserialize)]
+struct NodeSpec {
+    #[serde(default)]
+    unschedulable: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeStatus {
+    #[serde(default)]
+    conditions: Vec<Condition>,
+    node_info: NodeInfo,
+}
+
+#[derive(Deserialize)]
+struct Condition {
+    r#type: String,
+    status: String,
+    #[serde(default)]
+    message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeInfo {
+    kubelet_version: String,
+}
+
+type Said = BTreeMap<&'static str, Response>;
+
+/// What was answered with success; `what` answered otherwise, or did not.
+fn answered<'s>(said: &'s Said, path: &'static str, what: &str) -> Result<&'s Response, String> {
+    let response = said.get(path).ok_or_else(|| format!("{what} was not asked"))?;
+    match response.status {
+        200 => Ok(response),
+        0 => Err(format!("{what} does not answer: {}", response.start())),
+        status => Err(format!("{what} says {status}: {}", response.start())),
+    }
+}
+
+/// The members of etcd as one of them knows them, the leader by the same one's word.
+pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
+    let said = answer.as_ref().map_err(Clone::clone)?;
+    let members: Members = answered(said, MEMBERS, "etcd")?.json()?;
+    let status: Status = answered(said, STATUS, "etcd")?.json()?;
+    let peer = |member: Member| {
+        let url = member.peer_urls.first().map(String::as_str).unwrap_or_default();
+        let address: Option<SocketAddr> = url.split_once("://").and_then(|(_, place)| place.parse().ok());
+        let address = address.ok_or_else(|| format!("etcd's member {} is at `{url}`", member.id))?;
+        Ok(Peer {
+            leader: member.id == status.leader,
+            // One that was added and has not started yet counts for quorum all the same.
+            voter: !member.is_learner,
+            node: if member.name.is_empty() { format!("{address}, not started") } else { member.name },
+            id: member.id,
+            address,
+        })
+    };
+    members.members.into_iter().map(peer).collect()
+}
+
+pub(super) fn situation(expected: &Expected, answers: &Answers) -> Situation {
+    let healthy =
+        answers.values().filter(|answer| answer.as_ref().is_ok_and(|said| etcd_health(said).is_ok())).count();
+    raft::situation(expected, answers, peers, |_, peers| {
+        let voters = peers.iter().filter(|peer| peer.voter).count();
+        healthy.saturating_sub(majority(voters))
+    })
+}
+
+pub(super) fn review_control_planes(expected: &Expected, answers: &Answers) -> Review {
+    let Views { detail, mut complaints, .. } = raft::views(expected, answers, peers);
+    for (host, said) in
+        expected.asked.iter().filter_map(|host| Some((host, answers.get(host)?.as_ref().ok()?)))
+    {
+        let silent = said.get(READY).is_some_and(|response| response.status == 0);
+        if let Err(reason) = ready(said) {
+            complaints.push(if silent {
+                Complaint::silent(host, reason)
+            } else {
+                Complaint::of(host, reason)
+            });
+            continue;
+        }
+        let own = etcd_health(said).and_then(|()| listed(said, host, expected.versions.get(host)));
+        let own = own.and_then(|()| api_version(said, expected.versions.get(host)));
+        let own = own.and_then(|()| answered(said, ENDPOINT, "the endpoint").map(drop));
+        complaints.extend(own.err().map(|reason| Complaint::of(host, reason)));
+    }
+    let detail = if complaints.is_empty() { detail } else { String::new() };
+    Review { detail, complaints }
+}
+
+/// The checks that fail, where the API server is not ready.
+fn ready(said: &Said) -> Result<(), String> {
+    let response = said.get(READY).ok_or("the API server was not asked")?;
+    if !matches!(response.status, 0 | 200) {
+        let text = String::from_utf8_lossy(&response.body);
+        let failing: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("[-]")?.split_whitespace().next()).collect();
+        if !failing.is_empty() {
+            return Err(format!("its API server is not ready: {}", failing.join(", ")));
+        }
+    }
+    answered(said, READY, "its API server").map(drop)
+}
+
+fn etcd_health(said: &Said) -> Result<(), String> {
+    // Unhealthy it says 503, with the same shape.
+    let response = said.get(ETCD_HEALTH).ok_or("etcd was not asked")?;
+    if response.status == 0 {
+        return Err(format!("its etcd member does not answer: {}", response.start()));
+    }
+    let health: EtcdHealth = response.json()?;
+    if health.health == "true" { Ok(()) } else { Err("its etcd member is not healthy".to_owned()) }
+}
+
+/// The node of a host, in the list of its own API server.
+fn listed(said: &Said, host: &HostName, version: Option<&String>) -> Result<(), String> {
+    let table: Table = answered(said, NODES, "its API server")?.json()?;
+    let rows = table.rows.as_deref().unwrap_or_default();
+    let row = rows
+        .iter()
+        .find(|row| table.cell(row, "Name") == host.as_str())
+        .ok_or("its node is not registered yet")?;
+    let mut status = table.cell(row, "Status").split(',');
+    match status.next() {
+        Some("Ready") => {}
+        other => return Err(format!("its node is {}", other.unwrap_or("without status"))),
+    }
+    if status.any(|word| word == "SchedulingDisabled") {
+        return Err(cordoned(host));
+    }
+    runs(table.cell(row, "Version"), version)
+}
+
+fn cordoned(host: &HostName) -> String {
+    format!("its node takes no pods; `kubectl uncordon {host}` ends that")
+}
+
+/// Versions of Kubernetes begin with `v`.
+fn runs(kubelet: &str, wanted: Option<&String>) -> Result<(), String> {
+    match wanted {
+        Some(wanted) if kubelet.trim_start_matches('v') != wanted => {
+            Err(format!("its kubelet is {kubelet}, wanted v{wanted}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn api_version(said: &Said, wanted: Option<&String>) -> Result<(), String> {
+    let version: ApiVersion = answered(said, VERSION, "its API server")?.json()?;
+    match wanted {
+        Some(wanted) if version.git_version.trim_start_matches('v') != wanted => {
+            Err(format!("its API server is {}, wanted v{wanted}", version.git_version))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn version(answer: &Answer) -> Option<String> {
+    let version: ApiVersion = answer.as_ref().ok()?.get(VERSION)?.json().ok()?;
+    Some(version.git_version.trim_start_matches('v').to_owned())
+}
+
+pub(super) fn review_workers(expected: &Expected, answers: &Answers) -> Review {
+    Review::count(expected, answers, "workers ready", |host, said| {
+        let node = node(said)?;
+        is_ready(&node)?;
+        if node.spec.unschedulable {
+            return Err(cordoned(host));
+        }
+        runs(&node.status.node_info.kubelet_version, expected.versions.get(host))
+    })
+}
+
+fn node(said: &Said) -> Result<Node, String> {
+    match said.get(NODE) {
+        Some(response) if response.status == 404 => Err("its node is not registered yet".to_owned()),
+        _ => answered(said, NODE, "the endpoint")?.json(),
+    }
+}
+
+fn is_ready(node: &Node) -> Result<(), String> {
+    let ready = node.status.conditions.iter().find(|condition| condition.r#type == "Ready");
+    match ready {
+        Some(ready) if ready.status == "True" => Ok(()),
+        Some(ready) => Err(format!("its node is not Ready: {}", ready.message)),
+        None => Err("its node has no status yet".to_owned()),
+    }
+}
+
+pub(super) fn is_ready_worker(answer: &Answer) -> bool {
+    answer.as_ref().is_ok_and(|said| node(said).is_ok_and(|node| is_ready(&node).is_ok()))
+}
+
+pub(super) fn worker_version(answer: &Answer) -> Option<String> {
+    let node = node(answer.as_ref().ok()?).ok()?;
+    Some(node.status.node_info.kubelet_version.trim_start_matches('v').to_owned())
+}
+
+/// The members of a running control plane, for a message.
+pub(super) fn describe(answer: &Answer) -> Option<String> {
+    let peers = peers(answer).ok()?;
+    let members: Vec<String> = peers.iter().map(|peer| format!("{} ({})", peer.node, peer.address)).collect();
+    let version = version(answer).unwrap_or_else(|| "unknown".to_owned());
+    Some(format!("a control plane of Kubernetes, version {version}, etcd members: {}", members.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{Gate, Verdict};
+    use super::*;
+
+    fn host(number: u8) -> HostName {
+        HostName::parse(format!("node-{number}")).unwrap()
+    }
+
+    fn response(status: u16, body: &Value) -> Response {
+        let body = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
+        Response { status, body: body.into_bytes() }
+    }
+
+    fn expected() -> Expected {
+        Expected {
+            members: (1..=3).map(|n| (host(n), IpAddr::from([10, 0, 0, n]))).collect(),
+            asked: (1..=3).map(host).collect(),
+            missing: 0,
+            versions: (1..=3).map(|n| (host(n), "1.20.2".to_owned())).collect(),
+        }
+    }
+
+    fn member(number: u8) -> Value {
+        json!({"ID": format!("98765432100{number}"), "name": format!("node-{number}"),
+               "peerURLs": [format!("https://10.0.0.{number}:2380")],
+               "clientURLs": [format!("https://10.0.0.{number}:2379")]})
+    }
+
+    /// As API server 1.20.2 and etcd 3.4 say it; the second leads. `statuses` are those of the nodes.
+    fn said(statuses: [&str; 3]) -> Said {
+        let row = |n: u8| {
+            json!({"cells": [format!("node-{n}"), statuses[usize::from(n) - 1], "control-plane,master", "5m", "v1.20.2"],
+                   "object": null})
+        };
+        let columns =
+            ["Name", "Status", "Roles", "Age", "Version"].map(|name| json!({"name": name, "type": "string"}));
+        BTreeMap::from([
+            (READY, response(200, &json!("[+]ping ok\nreadyz check passed\n"))),
+            (VERSION, response(200, &json!({"major": "1", "minor": "20", "gitVersion": "v1.20.2"}))),
+            (
+                NODES,
+                response(
+                    200,
+                    &json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": columns,
+                            "rows": [row(1), row(2), row(3)]}),
+                ),
+            ),
+            (MEMBERS, response(200, &json!({"header": {}, "members": [member(1), member(2), member(3)]}))),
+            (STATUS, response(200, &json!({"header": {}, "version": "3.4.23", "leader": "987654321002"}))),
+            (ETCD_HEALTH, response(200, &json!({"health": "true"}))),
+            (ENDPOINT, response(200, &json!("ok"))),
+        ])
+    }
+
+    const ALL: [&str; 3] = ["Ready"; 3];
+
+    /// The verdict when node-1 answers otherwise at one path.
+    fn judged(path: &'static str, other: Response) -> Verdict {
+        let mut answers: Answers = (1..=3).map(|n| (host(n), Ok(said(ALL)))).collect();
+        answers.get_mut(&host(1)).unwrap().as_mut().unwrap().insert(path, other);
+        Gate::KubeControlPlanes.judge(&expected(), &answers)
+    }
+
+    #[test]
+    fn control_planes_and_every_way_they_are_not_there_yet() {
+        let met = Verdict::Met { detail: "3 of 3 voters, leader node-2".to_owned() };
+        assert_eq!(judged(ENDPOINT, response(200, &json!("ok"))), met);
+        let learner = {
+            let mut third = member(3);
+            third["isLearner"] = json!(true);
+            json!({"members": [member(1), member(2), third]})
+        };
+        for (path, other, reason) in [
+            (
+                READY,
+                response(0, &json!("curl: (7) Failed to connect to 127.0.0.1 port 6443")),
+                "node-1: its API server does not answer: curl: (7) Failed to connect to 127.0.0.1 port 6443",
+            ),
+            (
+                READY,
+                response(500, &json!("[+]ping ok\n[-]etcd failed: reason withheld\n[-]shutdown failed\n")),
+                "node-1: its API server is not ready: etcd, shutdown",
+            ),
+            (
+                ETCD_HEALTH,
+                response(503, &json!({"health": "false"})),
+                "node-1: its etcd member is not healthy",
+            ),
+            (
+                ENDPOINT,
+                response(0, &json!("curl: (28) timed out")),
+                "node-1: the endpoint does not answer: curl: (28) timed out",
+            ),
+            (
+                NODES,
+                said(["NotReady", "Ready", "Ready"]).remove(NODES).unwrap(),
+                "node-1: its node is NotReady",
+            ),
+            (
+                NODES,
+                said(["Ready,SchedulingDisabled", "Ready", "Ready"]).remove(NODES).unwrap(),
+                "node-1: its node takes no pods; `kubectl uncordon node-1` ends that",
+            ),
+            (
+                VERSION,
+                response(200, &json!({"gitVersion": "v1.19.9"})),
+                "node-1: its API server is v1.19.9, wanted v1.20.2",
+            ),
+            (
+                STATUS,
+                response(200, &json!({"leader": "987654321003"})),
+                "node-1 and node-2 disagree on the leader: 10.0.0.3:2380 and 10.0.0.2:2380",
+            ),
+            (
+                MEMBERS,
+                response(200, &json!({"members": [member(1), member(2)]})),
+                "node-1 and node-2 see different peers: 10.0.0.1:2380 10.0.0.2:2380 and 10.0.0.1:2380 10.0.0.2:2380 10.0.0.3:2380",
+            ),
+        ] {
+            assert_eq!(judged(path, other), Verdict::NotYet { reason: reason.to_owned() }, "{path}");
+        }
+        let answers: Answers = (1..=3)
+            .map(|n| {
+                let mut said = said(ALL);
+                said.insert(MEMBERS, response(200, &learner));
+                (host(n), Ok(said))
+            })
+            .collect();
+        let judged = Gate::KubeControlPlanes.judge(&expected(), &answers);
+        assert_eq!(judged, Verdict::NotYet { reason: "2 of 3 voters".to_owned() });
+    }
+
+    #[test]
+    fn what_stands_is_told_by_the_members_of_etcd() {
+        let mut answers: Answers = (1..=3).map(|n| (host(n), Ok(said(ALL)))).collect();
+        let all = situation(&expected(), &answers);
+        assert_eq!((all.members.len(), all.leader, all.failure_tolerance), (3, Some(host(2)), 1));
+        answers.insert(host(3), Err("no certificate".to_owned()));
+        assert_eq!(situation(&expected(), &answers).failure_tolerance, 0);
+        let bare: Answers = (1..=3).map(|n| (host(n), Err("no certificate".to_owned()))).collect();
+        assert_eq!(situation(&expected(), &bare), Situation::default());
+    }
+
+    #[test]
+    fn workers_are_ready_at_their_version() {
+        let judge = |status: u16, node: &Value| {
+            let said = BTreeMap::from([(NODE, response(status, node))]);
+            let answers: Answers = [(host(1), Ok(said))].into();
+            let expected = Expected { asked: [host(1)].into(), ..expected() };
+            Gate::KubeWorkers.judge(&expected, &answers)
+        };
+        let node = |ready: &str, version: &str, cordoned: bool| {
+            let mut spec = json!({});
+            if cordoned {
+                spec["unschedulable"] = json!(true);
+            }
+            json!({"spec": spec, "status": {"nodeInfo": {"kubeletVersion": version},
+                   "conditions": [{"type": "MemoryPressure", "status": "False"},
+                                  {"type": "Ready", "status": ready, "message": "cni plugin not initialized"}]}})
+        };
+        assert_eq!(
+            judge(200, &node("True", "v1.20.2", false)),
+            Verdict::Met { detail: "1 of 1 workers ready".to_owned() }
+        );
+        for (status, said, reason) in [
+            (404, json!({"reason": "NotFound"}), "its node is not registered yet"),
+            (0, json!("curl: (7) refused"), "the endpoint does not answer: curl: (7) refused"),
+            (200, node("False", "v1.20.2", false), "its node is not Ready: cni plugin not initialized"),
+            (
+                200,
+                node("True", "v1.20.2", true),
+                "its node takes no pods; `kubectl uncordon node-1` ends that",
+            ),
+            (200, node("True", "v1.19.0", false), "its kubelet is v1.19.0, wanted v1.20.2"),
+        ] {
+            let reason = format!("0 of 1 workers ready; node-1: {reason}");
+            assert_eq!(judge(status, &said), Verdict::NotYet { reason });
+        }
+    }
+
+    #[test]
+    fn each_is_asked_by_what_lies_on_it() {
+        let Value::Object(variables) =
+            json!({"kube": {"api_port": 7443, "endpoint": {"address": "fd00::1", "port": 8443}}})
+        else {
+            unreachable!("an object literal")
+        };
+        let asked = control_plane_questions(&variables);
+        let urls: Vec<&str> = asked.iter().map(|question| question.url.as_str()).collect();
+        assert_eq!(urls[0], "https://127.0.0.1:7443/readyz?verbose");
+        assert_eq!(urls[3], "https://127.0.0.1:2379/v3/cluster/member/list");
+        assert_eq!(urls[6], "https://[fd00::1]:8443/readyz");
+        let asked = worker_questions(&host(4), &variables);
+        assert_eq!(asked[0].url, "https://[fd00::1]:8443/api/v1/nodes/node-4");
+    }
+}

@@ -1,0 +1,129 @@
+//! What other hosts do before and after a batch, such as letting in who joins.
+
+use std::collections::BTreeSet;
+
+use super::members::members;
+use super::{Fleet, Options, apply, lock};
+use crate::inventory::{HostName, RoleName};
+use crate::plan::{Batch, Change, Effect, Help, Seen, StageName, Step, StepId};
+use crate::report::{Event, Events};
+use crate::roles::Wanted;
+
+/// Who helps a batch, and what it has to do when the batch is over.
+pub(super) struct Given {
+    host: HostName,
+    step: Step,
+}
+
+/// Has everything done that the steps of a batch need from others: once for all of them where it is the same.
+///
+/// # Errors
+/// Nobody could; why the last one could not.
+pub(super) async fn give(
+    fleet: &Fleet,
+    wanted: &Wanted,
+    seen: &Seen,
+    stage: &StageName,
+    batch: &Batch,
+    options: &Options,
+    events: &Events,
+) -> Result<Vec<Given>, String> {
+    let mut needed: Vec<(&Help, &StepId)> = Vec::new();
+    for step in batch
+        .steps
+        .iter()
+        .filter(|(host, _)| fleet.connections.contains_key(*host))
+        .flat_map(|(_, steps)| steps)
+    {
+        if let Some(help) = &step.help
+            && !needed.iter().any(|(known, _)| *known == help)
+        {
+            needed.push((help, &step.id));
+        }
+    }
+    let mut given = Vec::new();
+    for (help, id) in needed {
+        match one(fleet, wanted, seen, stage, batch, help, id, options, events).await {
+            Ok(one) => given.push(one),
+            Err(reason) => {
+                take_back(fleet, stage, given, options, events).await;
+                return Err(reason);
+            }
+        }
+    }
+    Ok(given)
+}
+
+#[allow(clippy::too_many_arguments, reason = "each is a different thing, and one caller has them all")]
+async fn one(
+    fleet: &Fleet,
+    wanted: &Wanted,
+    seen: &Seen,
+    stage: &StageName,
+    batch: &Batch,
+    help: &Help,
+    id: &StepId,
+    options: &Options,
+    events: &Events,
+) -> Result<Given, String> {
+    let mut last = format!("no host with the role `{}` is there to help", help.role);
+    for host in helpers(fleet, wanted, seen, batch, &help.role) {
+        let Some(connection) = fleet.connections.get(&host) else { continue };
+        let step = |words: &str, call: &crate::script::Call| Step {
+            id: StepId(format!("{words} {id}")),
+            role: help.role.clone(),
+            change: Change {
+                reason: "another host needs it".to_owned(),
+                effect: Effect::Quiet,
+                diff: None,
+                calls: vec![call.clone()],
+            },
+            help: None,
+        };
+        let before = [step("before", &help.before)];
+        match apply::run_steps(connection, &host, stage, &before, options, events).await {
+            Ok(_) => return Ok(Given { host, step: step("after", &help.after) }),
+            Err(failure) => last = format!("{host} cannot help: {}", failure.explanation()),
+        }
+    }
+    Err(last)
+}
+
+/// The others with a role: those first that are members of its cluster.
+fn helpers(fleet: &Fleet, wanted: &Wanted, seen: &Seen, batch: &Batch, role: &RoleName) -> Vec<HostName> {
+    let standing: BTreeSet<HostName> = members(wanted)
+        .iter()
+        .filter(|members| members.hosts.iter().any(|(_, of_host)| of_host.name == *role))
+        .filter_map(|members| seen.situations.get(members.gate.name()))
+        .flat_map(|situation| situation.members.clone())
+        .collect();
+    let has_role = wanted.hosts.iter().filter(|host| host.roles.iter().any(|known| known.name == *role));
+    let others = has_role
+        .map(|host| host.host.name.clone())
+        .filter(|host| fleet.connections.contains_key(host) && !batch.steps.contains_key(host));
+    let mut others: Vec<HostName> = others.collect();
+    others.sort_by_key(|host| !standing.contains(host));
+    others
+}
+
+/// Ends what was done before the batch; what cannot be ended is told.
+pub(super) async fn take_back(
+    fleet: &Fleet,
+    stage: &StageName,
+    given: Vec<Given>,
+    options: &Options,
+    events: &Events,
+) {
+    let mut helped = BTreeSet::new();
+    for Given { host, step } in given {
+        let Some(connection) = fleet.connections.get(&host) else { continue };
+        let step = [step];
+        if let Err(failure) = apply::run_steps(connection, &host, stage, &step, options, events).await {
+            let message = format!("{}: {}", step[0].id, failure.explanation());
+            events.send(Event::Warning { host: Some(host.clone()), message });
+        }
+        helped.insert(host);
+    }
+    // It may have no step of its own, at whose end it would be let go of.
+    lock::let_go(fleet, &helped, options).await;
+}

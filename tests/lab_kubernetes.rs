@@ -1,0 +1,252 @@
+//! Kubernetes on real hosts, by the real kubeadm 1.20.2. Needs root, and what `tests/kubernetes/build` puts into the lab's
+//! mirror.
+
+#[path = "support/lab.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use support::{Lab, poll};
+
+const FOUR: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
+const CONTROL_PLANES: [&str; 3] = ["node-1", "node-2", "node-3"];
+const VERSION: &str = "v1.20.2";
+
+fn build() {
+    let built = Command::new("tests/kubernetes/build").status().expect("the build script");
+    assert!(built.success(), "tests/kubernetes/build failed");
+}
+
+fn kubectl(lab: &Lab, host: &str, words: &str) -> String {
+    lab.asks(host, &format!("kubectl --kubeconfig /etc/kubernetes/admin.conf {words}"))
+}
+
+/// Every node with its version, as one API server has it, those alone that are Ready.
+fn ready(lab: &Lab, host: &str) -> Vec<(String, String)> {
+    let nodes: Value = serde_json::from_str(&kubectl(lab, host, "get nodes -o json")).unwrap();
+    let nodes = nodes["items"].as_array().unwrap().iter().filter(|node| {
+        let conditions = node["status"]["conditions"].as_array().unwrap();
+        conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    });
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    nodes
+        .map(|node| (text(&node["metadata"]["name"]), text(&node["status"]["nodeInfo"]["kubeletVersion"])))
+        .collect()
+}
+
+/// The names of etcd's members as one of them has them; none may be a learner.
+fn members(lab: &Lab, host: &str) -> Vec<String> {
+    let pki = "/etc/kubernetes/pki";
+    let said = lab.asks(
+        host,
+        &format!(
+            "curl -sf --cacert {pki}/etcd/ca.crt --cert {pki}/apiserver-etcd-client.crt --key {pki}/apiserver-etcd-client.key \
+             -d '{{}}' https://127.0.0.1:2379/v3/cluster/member/list"
+        ),
+    );
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let members = said["members"].as_array().unwrap().iter();
+    let mut names: Vec<String> = members
+        .map(|member| {
+            assert_ne!(member["isLearner"], true, "{member}");
+            member["name"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+/// Four Ready nodes and three etcd members, by the word of every control plane.
+#[track_caller]
+fn assert_whole(lab: &Lab) {
+    for host in CONTROL_PLANES {
+        assert_eq!(
+            ready(lab, host),
+            FOUR.map(|name| (name.to_owned(), VERSION.to_owned())),
+            "as {host} has it"
+        );
+        assert_eq!(members(lab, host), CONTROL_PLANES, "as {host} has it");
+    }
+}
+
+const PAGE: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: { name: page }
+spec:
+  replicas: 3
+  selector: { matchLabels: { app: page } }
+  template:
+    metadata: { labels: { app: page } }
+    spec:
+      # On control planes as well, so that one may die.
+      tolerations: [ { operator: Exists } ]
+      topologySpreadConstraints:
+        - { maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: ScheduleAnyway, labelSelector: { matchLabels: { app: page } } }
+      containers:
+        - name: page
+          image: lab.example/busybox:1
+          imagePullPolicy: Never
+          command: [busybox, sh, -c, 'mkdir -p /tmp/www && hostname >/tmp/www/index.html && exec busybox httpd -f -p 80 -h /tmp/www']
+          readinessProbe: { httpGet: { path: /, port: 80 }, periodSeconds: 1 }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: page }
+spec:
+  type: NodePort
+  selector: { app: page }
+  ports: [ { port: 80, nodePort: 30080, protocol: TCP } ]
+";
+
+fn page(lab: &Lab, host: &str) -> Option<String> {
+    let url = format!("http://{}:30080/", lab.address(host));
+    let said = Command::new("curl").args(["-sf", "--noproxy", "*", "-m", "2", &url]).output().unwrap();
+    said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
+}
+
+/// Five hosts, the last of which the inventory does not know; the page is a manifest of it.
+fn lab() -> Lab {
+    build();
+    let lab = Lab::up(&["--for", "kubernetes", "--hosts", "5"]);
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("  node-5:")).collect();
+    let ours = lines.join("\n").replace("[node-4, node-5]", "[node-4]");
+    let page: String = PAGE.lines().map(|line| format!("          {line}\n")).collect();
+    let ours = format!("{ours}\n    manifests:\n      - name: page\n        content: |\n{page}");
+    fs::write(lab.inventory(), ours).unwrap();
+    lab.edit("\nvars:\n", "\n  manifests:\n    hosts: [node-1]\n    roles: [kube-manifests]\nvars:\n");
+    lab
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
+    let lab = lab();
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
+    assert_whole(&lab);
+    // The token lived for the joins alone.
+    let tokens = "-n kube-system get secrets --field-selector type=bootstrap.kubernetes.io/token -o name";
+    assert_eq!(kubectl(&lab, "node-1", tokens), "");
+    for host in FOUR {
+        poll(host, Duration::from_secs(30), || page(&lab, host));
+    }
+    let pods: BTreeSet<String> = (0..60).filter_map(|_| page(&lab, "node-4")).collect();
+    assert_eq!(pods.len(), 3, "the service leads to all pods, on other nodes too: {pods:?}");
+
+    let before: Vec<_> = FOUR.iter().map(|host| lab.logins(host)).collect();
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    for (host, before) in FOUR.iter().zip(before) {
+        let made = lab.logins(host).since(before);
+        assert_eq!((made.handshakes, made.sessions), (1, 1), "{host}: up with nothing to do");
+    }
+    lab.run("plan", &["--exit-code"]).exits(0);
+
+    let file = lab.folder.path().join("kubeconfig");
+    lab.run("kubeconfig", &["--merge", file.to_str().unwrap()]).exits(0).says("context `dc1`");
+    let config = fs::read_to_string(&file).unwrap();
+    assert!(config.contains("server: https://10.77.0.11:6443"), "{config}");
+    let copy = lab.ssh(
+        "node-4",
+        &format!("cat >/root/config <<'END'\n{config}END\nkubectl --kubeconfig /root/config get nodes"),
+    );
+    assert_eq!(copy.exits(0).stdout.matches(" Ready ").count(), 4);
+
+    // What a run must not do by itself.
+    lab.edit("version: 1.20.2", "version: 1.21.0");
+    lab.run("plan", &[]).says("1.20.2");
+    lab.edit("version: 1.21.0", "version: 1.20.2");
+
+    // What health must see.
+    let told = |status: i32| {
+        let health = lab.run("health", &[]).exits(status);
+        health.stdout + &health.stderr
+    };
+    lab.asks("node-2", "mv /etc/kubernetes/manifests/kube-apiserver.yaml /root/");
+    let said = poll("the API server is gone", Duration::from_secs(60), || {
+        Some(told(4)).filter(|said| said.contains("its API server does not answer"))
+    });
+    assert!(said.contains("node-2"), "{said}");
+    lab.asks("node-2", "mv /root/kube-apiserver.yaml /etc/kubernetes/manifests/");
+    lab.asks("node-3", "mv /etc/kubernetes/manifests/etcd.yaml /root/");
+    let said = poll("the member is gone", Duration::from_secs(60), || {
+        Some(lab.run("health", &[]).stdout).filter(|said| said.contains("etcd does not answer"))
+    });
+    assert!(said.contains("node-3"), "{said}");
+    lab.asks("node-3", "mv /root/etcd.yaml /etc/kubernetes/manifests/");
+    poll("it is whole again", Duration::from_secs(120), || {
+        (lab.run("health", &[]).status == 0).then_some(())
+    });
+    // kubeadm's certificates are good for a year.
+    lab.edit("cni: bridge", "cni: bridge\n    renew_days: 400");
+    let said = lab.run("health", &[]);
+    let said = said.stdout + &said.stderr;
+    assert!(said.contains("renew the certificates"), "{said}");
+    lab.edit("\n    renew_days: 400", "");
+
+    let roles = ["--role", "container-runtime,kube-worker"];
+    let more = [&["node-5", "--address", "10.77.0.15"][..], &roles].concat();
+    lab.run("add-node", &more).exits(0).says("2 of 2 workers ready").says("3 of 3 voters");
+    assert_eq!(ready(&lab, "node-1").len(), 5);
+    lab.run("remove-node", &["node-5"]).exits(0);
+    assert_whole(&lab);
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
+    let lab = lab();
+    lab.edit(
+        "[container-runtime, kube-control-plane]",
+        "[container-runtime, kube-endpoint, kube-control-plane]",
+    );
+    lab.edit(
+        "endpoint: { address: 10.77.0.11 }",
+        "endpoint: { address: 10.77.0.100, port: 8443, vip: true }",
+    );
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
+    assert_whole(&lab);
+    poll("the page answers", Duration::from_secs(30), || page(&lab, "node-4"));
+    let has_address = |host: &&str| lab.ssh(host, "ip -o address show | grep -q 10.77.0.100/").status == 0;
+    let holder = *CONTROL_PLANES.iter().find(|host| has_address(host)).expect("somebody has the address");
+
+    lab.lab(&["kill", holder]);
+    let other = *CONTROL_PLANES.iter().find(|host| **host != holder).unwrap();
+    poll("the address has moved", Duration::from_secs(30), || {
+        let ready = "curl -sf -m 2 --insecure --noproxy '*' https://10.77.0.100:8443/readyz";
+        (lab.ssh("node-4", ready).status == 0).then_some(())
+    });
+    let serving = std::sync::atomic::AtomicBool::new(true);
+    let unanswered = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut failed = 0;
+            while serving.load(std::sync::atomic::Ordering::Relaxed) {
+                failed += usize::from(page(&lab, "node-4").is_none());
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            failed
+        });
+        // A pod that was on the dead host is led to until its node is known to be gone.
+        let replaced = lab.run("replace-node", &[holder, "--address", "10.77.0.15", "--timeout", "180s"]);
+        serving.store(false, std::sync::atomic::Ordering::Relaxed);
+        let failed = asking.join().unwrap();
+        replaced.exits(0).says("3 of 3 voters");
+        failed
+    });
+    assert_eq!(ready(&lab, other).len(), 4);
+    assert_eq!(members(&lab, other), CONTROL_PLANES);
+    println!("{unanswered} questions to the page were not answered while {holder} was replaced");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    lab.run("down", &["--purge", "--yes"]).exits(0);
+    for host in FOUR {
+        let left = lab.ssh(
+            host,
+            "ctr -n k8s.io tasks ls -q; ls -d /etc/kubernetes /var/lib/etcd/member 2>/dev/null; true",
+        );
+        assert_eq!(left.exits(0).stdout, "", "{host}");
+    }
+}
