@@ -106,3 +106,36 @@ fn a_host_without_any_client_says_what_to_install() {
         );
     }
 }
+
+/// Without TLS, which is curl's own; what is asked for and what comes of it is the same.
+#[test]
+fn who_asks_by_certificate_learns_of_each_question_what_came_of_it() {
+    let server = Server::start();
+    server.serve("/readyz?verbose", Page { status: 500, ..Page::new("[+]ping ok\n[-]etcd failed\n\n") });
+    server.serve("/one", Page::new("1"));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let urls = [
+        format!("{}/readyz?verbose", server.url),
+        format!("http://127.0.0.1:{port}/"),
+        format!("{}/one", server.url),
+    ];
+    for shell in shells() {
+        let host = Host::new();
+        host.write("own.pem", "");
+        let file = host.at("own.pem");
+        let path = file.as_str();
+        let words: Vec<&str> =
+            urls.iter().flat_map(|url| [url.as_str(), path, path, path, "application/json", ""]).collect();
+        let seen = host.ask(shell, call("tls_get", &words));
+        let seen = seen.of("probe");
+        assert_eq!(seen.all("status").collect::<Vec<_>>(), ["500", "0", "200"], "{shell:?}: {seen:?}");
+        let bodies: Vec<_> = seen.all("body").collect();
+        assert_eq!((bodies[0], bodies[2]), ("[+]ping ok\n[-]etcd failed\n\n", "1"), "{shell:?}");
+        assert!(bodies[1].starts_with("curl: (7)"), "{shell:?}: {}", bodies[1]);
+
+        let absent = host.at("absent.pem");
+        let seen = host.ask(shell, call("tls_get", &[&urls[2], &file, &absent, &file, "", ""]));
+        let reason = seen.of("probe").text("error").unwrap().to_owned();
+        assert!(reason.contains(&absent) && !seen.of("probe").has("status"), "{shell:?}: {reason}");
+    }
+}

@@ -263,6 +263,20 @@ fn raft_data_is_found() {
 }
 
 #[test]
+fn what_kubeadm_left_unfinished_is_no_members_data() {
+    for shell in shells() {
+        let host = Host::new();
+        let probe = call("kube_data", &[&host.at("etcd"), &host.at("began")]);
+        let raft = || host.ask(shell, probe.clone()).of("probe").text("raft").map(str::to_owned);
+        assert_eq!(raft().as_deref(), Some("absent"), "{shell:?}");
+        host.write("etcd/member/snap/db", "");
+        assert_eq!(raft(), Some(host.at("etcd/member")), "{shell:?}");
+        host.write("began", "");
+        assert_eq!(raft().as_deref(), Some("absent"), "{shell:?}");
+    }
+}
+
+#[test]
 fn guards_are_asked_and_commands_run() {
     for shell in shells() {
         let host = Host::new();
