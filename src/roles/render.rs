@@ -313,8 +313,8 @@ mod tests {
             Renderer::default().text("t", &format!("{{{{ {pair} | pem('C') }}}}"), &scope()).unwrap_err();
         assert!(refused.to_string().contains("no PEM block `C`"), "{refused}");
         assert_eq!(
-            text("{% set t = {'a': 1, 'b': true} | texts %}{{ t.a is string }} {{ t.b }}"),
-            "true true"
+            text("{% set t = {'a': 1, 'b': true} | texts %}{{ 'text' if t.a is string }} {{ t.b }}"),
+            "text true"
         );
         assert_eq!(text("{% set p = {'a': 1} | name_values %}{{ p[0].name }}={{ p[0].value }}"), "a=1");
         assert_eq!(text("{{ 'it' | base64 }}"), "aXQ=");
