@@ -66,9 +66,16 @@ fn everything_set() {
     }
 }
 
-/// The fields of each kind in kubeadm's API reference, as far as they are written. A name that is not there is refused by
-/// kubeadm, or, worse, ignored.
+/// The fields of kubeadm's API by the name of the map that holds them: a name that is not there is refused by kubeadm or,
+/// worse, ignored.
+///
+/// Compared on 2026-11-21 with what Kubernetes publishes: for v1beta2 and v1beta3 the `json` tags of
+/// `cmd/kubeadm/app/apis/kubeadm/*/types.go` at commits 046d201c and 008b3652 of kubernetes/kubernetes, for v1beta4 the page
+/// `kubeadm-config.v1beta4.md` of kubernetes/website at 020646fa, as of Kubernetes 1.31. Fields that came to v1beta4 later
+/// are not here. Kinds that no role writes are left out, and so are the kubelet's and kube-proxy's, which nothing compares.
 fn documented(api: &str) -> BTreeMap<&'static str, Vec<&'static str>> {
+    const COMPONENT: [&str; 2] = ["extraArgs", "extraVolumes"];
+    const IMAGE: [&str; 2] = ["imageRepository", "imageTag"];
     let mut fields = BTreeMap::from([
         ("", vec!["apiVersion", "kind"]),
         (
@@ -83,7 +90,8 @@ fn documented(api: &str) -> BTreeMap<&'static str, Vec<&'static str>> {
         ),
         ("localAPIEndpoint", vec!["advertiseAddress", "bindPort"]),
         ("controlPlane", vec!["localAPIEndpoint", "certificateKey"]),
-        ("discovery", vec!["bootstrapToken", "file", "tlsBootstrapToken", "timeout"]),
+        ("discovery", vec!["bootstrapToken", "file", "tlsBootstrapToken"]),
+        ("bootstrapToken", vec!["token", "apiServerEndpoint", "caCertHashes", "unsafeSkipCAVerification"]),
         ("file", vec!["kubeConfigPath"]),
         (
             "ClusterConfiguration",
@@ -104,34 +112,55 @@ fn documented(api: &str) -> BTreeMap<&'static str, Vec<&'static str>> {
         ),
         ("networking", vec!["serviceSubnet", "podSubnet", "dnsDomain"]),
         ("etcd", vec!["local", "external"]),
-        (
-            "local",
-            vec!["imageRepository", "imageTag", "dataDir", "extraArgs", "serverCertSANs", "peerCertSANs"],
-        ),
-        ("apiServer", vec!["extraArgs", "extraVolumes", "certSANs", "timeoutForControlPlane"]),
-        ("controllerManager", vec!["extraArgs", "extraVolumes"]),
-        ("scheduler", vec!["extraArgs", "extraVolumes"]),
-        ("taints", vec!["key", "value", "effect"]),
+        ("local", [&IMAGE[..], &["dataDir", "extraArgs", "serverCertSANs", "peerCertSANs"]].concat()),
+        ("external", vec!["endpoints", "caFile", "certFile", "keyFile"]),
+        ("apiServer", [&COMPONENT[..], &["certSANs"]].concat()),
+        ("controllerManager", COMPONENT.to_vec()),
+        ("scheduler", COMPONENT.to_vec()),
+        ("extraVolumes", vec!["name", "hostPath", "mountPath", "readOnly", "pathType"]),
+        ("dns", IMAGE.to_vec()),
+        // Of the core API.
+        ("taints", vec!["key", "value", "effect", "timeAdded"]),
     ]);
     let mut more = |kind: &'static str, names: &[&'static str]| fields.entry(kind).or_default().extend(names);
-    if api != "v1beta2" {
+    if api == "v1beta2" {
+        more("ClusterConfiguration", &["useHyperKubeImage"]);
+        more("dns", &["type"]);
+    } else {
         more("InitConfiguration", &["skipPhases", "patches"]);
         more("JoinConfiguration", &["skipPhases", "patches"]);
         more("nodeRegistration", &["imagePullPolicy"]);
+        more("patches", &["directory"]);
     }
     if api == "v1beta4" {
         more("InitConfiguration", &["dryRun", "timeouts"]);
         more("JoinConfiguration", &["dryRun", "timeouts"]);
+        more(
+            "timeouts",
+            &[
+                "controlPlaneComponentHealthCheck",
+                "kubeletHealthCheck",
+                "kubernetesAPICall",
+                "etcdAPICall",
+                "tlsBootstrap",
+                "discovery",
+                "upgradeManifests",
+            ],
+        );
         more("nodeRegistration", &["imagePullSerial"]);
         more(
             "ClusterConfiguration",
             &["proxy", "encryptionAlgorithm", "certificateValidityPeriod", "caCertificateValidityPeriod"],
         );
+        more("dns", &["disabled"]);
+        more("proxy", &["disabled"]);
         for kind in ["apiServer", "controllerManager", "scheduler", "local"] {
             more(kind, &["extraEnvs"]);
         }
-        fields.get_mut("apiServer").unwrap().retain(|name| *name != "timeoutForControlPlane");
-        fields.get_mut("discovery").unwrap().retain(|name| *name != "timeout");
+    } else {
+        // Both became `timeouts`.
+        more("apiServer", &["timeoutForControlPlane"]);
+        more("discovery", &["timeout"]);
     }
     fields
 }
