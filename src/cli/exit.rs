@@ -21,6 +21,9 @@ pub enum Exit {
     Changes = 5,
 }
 
+/// What a shell says of a process that Ctrl-C ended.
+pub const INTERRUPTED: i32 = 130;
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

@@ -104,8 +104,8 @@ fn save(
     init_tracing(global.verbose, global.color_on_stderr(), None);
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let (events, _) = events();
-        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events).await?;
+        let ((events, _), stop) = (events(), Stop::default());
+        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
         let result = save_all(&keeper, &setup, &folder, global).await;
         keeper.close().await;
         result
@@ -228,8 +228,8 @@ fn restore(
     init_tracing(global.verbose, global.color_on_stderr(), None);
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(async {
-        let (events, _) = events();
-        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events).await?;
+        let ((events, _), stop) = (events(), Stop::default());
+        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
         let result = async {
             let clusters = keeper.clusters(&setup.wanted).await?;
             let fits = |kept: &&Kept| product.as_deref().is_none_or(|product| kept.gate.product() == product);
@@ -243,7 +243,7 @@ fn restore(
             kept.restore(bytes)
                 .await
                 .map_err(|reason| anyhow::anyhow!("{} on {}: {reason}", kept.gate.product(), kept.host))?;
-            Ok(keeper.verify(&setup.wanted, kept.gate, &setup.options, &events, &Stop::default()).await)
+            Ok(keeper.verify(&setup.wanted, kept.gate, &setup.options, &events, &stop).await)
         }
         .await;
         keeper.close().await;

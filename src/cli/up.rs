@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 
-use super::exit::Exit;
+use super::exit::{Exit, INTERRUPTED};
 use super::history::History;
 use super::{Global, Reach, load, problems, run};
 use crate::engine::{self, EngineError, Options, Outcome, Stop};
@@ -147,7 +147,7 @@ async fn watch_for_stop(stop: Stop, events: Events, command: String, inventory: 
         }
         if asked {
             // 128 + SIGINT, as shells report it. Scripts on the hosts run to the end of their stage.
-            std::process::exit(130);
+            std::process::exit(INTERRUPTED);
         }
         asked = true;
         stop.request();

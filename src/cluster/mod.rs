@@ -20,7 +20,7 @@ pub use answer::{Answer, Answers, Question, Response};
 pub use gate::{Complaint, ComplaintKind, Expected, Gate, Review, Verdict};
 pub use identity::{Claim, IdentityError, Marker, check_identity};
 pub use leave::{Departure, Stays, departure};
-pub use quorum::tolerance;
+pub use quorum::{majority, tolerance};
 pub use raft::Standing;
 pub use recovery::{Recovery, recovery};
 pub use roster::{Member, members as roster};

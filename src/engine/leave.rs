@@ -48,7 +48,10 @@ pub async fn leave(
     let (mut fleet, hosts) = observe::observe(wanted, options, events).await;
     let observed = observe::assess(wanted, hosts, &fleet, marker, options, events).await;
     let result = match observed {
-        Ok(observed) => depart(&mut fleet, wanted, leaver, &observed, options, events, stop).await,
+        Ok(mut observed) => {
+            gate::await_election(&fleet, wanted, &mut observed, options, events, stop).await;
+            depart(&mut fleet, wanted, leaver, &observed, options, events, stop).await
+        }
         Err(error) => Err(error),
     };
     let mut failures = fleet.close().await;

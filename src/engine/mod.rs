@@ -22,6 +22,7 @@ mod recover;
 mod releases;
 mod snapshot;
 mod stop;
+mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

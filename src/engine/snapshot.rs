@@ -36,7 +36,7 @@ pub struct Kept {
     path: &'static str,
 }
 
-/// Looks at every host.
+/// Looks at every host; where a leader was just lost, the next one is waited for.
 ///
 /// # Errors
 /// As for a plan.
@@ -45,11 +45,15 @@ pub async fn keeper(
     marker: &Marker,
     options: &Options,
     events: &Events,
+    stop: &Stop,
 ) -> Result<Keeper, EngineError> {
     let (fleet, hosts) = observe::observe(wanted, options, events).await;
     let observed = observe::assess(wanted, hosts, &fleet, marker, options, events).await;
     match observed {
-        Ok(observed) => Ok(Keeper { fleet, observed }),
+        Ok(mut observed) => {
+            gate::await_election(&fleet, wanted, &mut observed, options, events, stop).await;
+            Ok(Keeper { fleet, observed })
+        }
         Err(error) => {
             fleet.close().await;
             Err(error)
