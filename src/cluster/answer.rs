@@ -34,7 +34,8 @@ impl Response {
     }
 }
 
-/// What the agents of one host said, by path; or why it said nothing at all.
+/// What the agents of one host said, by path; or why they said nothing at all. A path is missing where an agent did not
+/// answer in time, as Consul and Nomad do not where they would have to ask a leader and there is none.
 pub type Answer = Result<BTreeMap<&'static str, Response>, String>;
 
 /// What the agents of every asked host said.

@@ -117,7 +117,7 @@ pub(super) fn version(answer: &Answer) -> Option<String> {
 
 fn is_ready(answer: &BTreeMap<&'static str, Response>) -> Result<(), String> {
     let client = agent(answer)?.stats.client.ok_or("the agent is no client")?;
-    let response = answer.get(NODES).ok_or("the servers were not asked for their nodes")?;
+    let response = answer.get(NODES).ok_or("the servers do not tell their nodes, as without a leader")?;
     if response.status != 200 {
         return Err(format!("its agent reaches no server: {}", response.start()));
     }

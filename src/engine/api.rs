@@ -90,15 +90,23 @@ async fn ask_sockets(sockets: &BTreeMap<u16, Socket>, questions: &[Question]) ->
         // Each port of the questions has its socket.
         let Some(Socket { http, .. }) = sockets.get(&port) else { continue };
         // The name is not looked up: the socket decides where this goes.
-        let response = http.get(format!("http://localhost{path}")).send().await.map_err(said_nothing)?;
-        let status = response.status().as_u16();
-        let body = response.bytes().await.map_err(said_nothing)?.to_vec();
-        said.insert(path, Response { status, body });
+        match get(http, path).await {
+            Ok(response) => drop(said.insert(path, response)),
+            Err(error) if said.is_empty() => return Err(said_nothing(&error)),
+            // As a script does: what comes after needs a leader as well.
+            Err(_) => break,
+        }
     }
     Ok(said)
 }
 
-fn said_nothing(error: reqwest::Error) -> String {
+async fn get(http: &reqwest::Client, path: &str) -> reqwest::Result<Response> {
+    let response = http.get(format!("http://localhost{path}")).send().await?;
+    let status = response.status().as_u16();
+    Ok(Response { status, body: response.bytes().await?.to_vec() })
+}
+
+fn said_nothing(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         "its agent accepts connections but does not answer".to_owned()
     } else {
