@@ -19,7 +19,7 @@ pub mod snapshot;
 pub use answer::{Answer, Answers, Question, Response};
 pub use gate::{Complaint, ComplaintKind, Expected, Gate, Review, Verdict};
 pub use identity::{Claim, IdentityError, Marker, check_identity};
-pub use leave::{Departure, Stays, departure};
+pub use leave::{Departure, Stays, departure, without};
 pub use quorum::{majority, tolerance};
 pub use raft::Standing;
 pub use recovery::{Recovery, recovery};

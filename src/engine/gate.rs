@@ -41,25 +41,50 @@ pub(super) async fn wait(
     stop: &Stop,
 ) -> Result<Met, String> {
     let gate = members.gate;
-    let mut apis = Apis::new(fleet, members, expected);
-    let mut waiting = Waiting::new(gate.name().to_owned(), options.timeout, events, stop);
-    loop {
-        let answers = apis.ask().await;
-        let reason = match gate.judge(expected, &answers) {
-            Verdict::Met { detail } => {
-                waiting.met(detail);
-                return Ok(Met { answers });
-            }
-            Verdict::NotYet { reason } => reason,
-        };
-        if !waiting.goes_on(&reason).await {
+    let waiting = Waiting::new(gate.name().to_owned(), options.timeout, events, stop);
+    let judge = |answers: &Answers| gate.judge(expected, answers);
+    let (answers, verdict, waiting) = poll(fleet, members, expected, waiting, judge).await;
+    match verdict {
+        Verdict::Met { detail } => {
+            waiting.met(detail);
+            Ok(Met { answers })
+        }
+        Verdict::NotYet { reason } => {
             let silent = answers.iter().find(|(_, answer)| answer.is_err()).map(|(host, _)| host);
             let output = match silent.or(expected.asked.first()) {
                 Some(host) => journal(fleet, host, gate, options).await,
                 None => String::new(),
             };
             waiting.failed(&reason, output);
-            return Err(format!("{}: {reason}", gate.name()));
+            Err(format!("{}: {reason}", gate.name()))
+        }
+    }
+}
+
+/// Asks the members until `judge` is content or the waiting is over: what was said last, and what to say of it.
+pub(super) async fn poll<'a>(
+    fleet: &Fleet,
+    members: &Members<'_>,
+    expected: &Expected,
+    mut waiting: Waiting<'a>,
+    judge: impl Fn(&Answers) -> Verdict,
+) -> (Answers, Verdict, Waiting<'a>) {
+    let asked = members.hosts.iter().filter_map(|(host, _)| {
+        let name = &host.host.name;
+        let connection = fleet.connections.get(name).filter(|_| expected.asked.contains(name))?;
+        Some((name.clone(), Api::new(connection, members.gate, questions(members.gate, host))))
+    });
+    let mut apis: Vec<(HostName, Api<'_>)> = asked.collect();
+    loop {
+        let rounds = apis.iter_mut().map(|(host, api)| async { (host.clone(), api.ask().await) });
+        let answers: Answers = join_all(rounds).await.into_iter().collect();
+        let verdict = judge(&answers);
+        let is_over = match &verdict {
+            Verdict::Met { .. } => true,
+            Verdict::NotYet { reason } => !waiting.goes_on(reason).await,
+        };
+        if is_over {
+            return (answers, verdict, waiting);
         }
     }
 }
@@ -87,15 +112,12 @@ pub(super) async fn await_election(
         {
             continue;
         }
-        let mut apis = Apis::new(fleet, members, &heard.expected);
-        let mut waiting = Waiting::new(gate.name().to_owned(), ELECTION.min(options.timeout), events, stop);
-        let answers = loop {
-            let answers = apis.ask().await;
-            if led(&answers).is_some() || !waiting.goes_on("nobody leads: an election may be going on").await
-            {
-                break answers;
-            }
+        let waiting = Waiting::new(gate.name().to_owned(), ELECTION.min(options.timeout), events, stop);
+        let judge = |answers: &Answers| match led(answers) {
+            Some(leader) => Verdict::Met { detail: format!("{leader} leads") },
+            None => Verdict::NotYet { reason: "nobody leads: an election may be going on".to_owned() },
         };
+        let (answers, _, _) = poll(fleet, members, &heard.expected, waiting, judge).await;
         let is_ours = |reason: &mut String| reason.starts_with(&format!("{}: ", gate.name()));
         observed.unhealthy.take_if(is_ours);
         if let Verdict::NotYet { reason } = gate.judge(&heard.expected, &answers) {
@@ -104,25 +126,6 @@ pub(super) async fn await_election(
         let situation = gate.situation(&heard.expected, &answers);
         observed.seen.situations.insert(gate.name().to_owned(), situation);
         heard.answers = answers;
-    }
-}
-
-/// The ways to the members' agents.
-struct Apis<'a>(Vec<(HostName, Api<'a>)>);
-
-impl<'a> Apis<'a> {
-    fn new(fleet: &'a Fleet, members: &Members<'_>, expected: &Expected) -> Self {
-        let asked = members.hosts.iter().filter_map(|(host, _)| {
-            let name = &host.host.name;
-            let connection = fleet.connections.get(name).filter(|_| expected.asked.contains(name))?;
-            Some((name.clone(), Api::new(connection, members.gate, questions(members.gate, host))))
-        });
-        Self(asked.collect())
-    }
-
-    async fn ask(&mut self) -> Answers {
-        let rounds = self.0.iter_mut().map(|(host, api)| async { (host.clone(), api.ask().await) });
-        join_all(rounds).await.into_iter().collect()
     }
 }
 

@@ -3,13 +3,15 @@
 //! The products' own programs do it, on the host where it answers and on another server where it does not: what is
 //! done here an operator can repeat by hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::by_hand::{is_empty, stage, step};
+use super::members::members;
 use super::observe::{self, Heard};
+use super::wait::Waiting;
 use super::{EngineError, Fleet, Options, Outcome, Stop, apply, elapsed_ms, gate, lock};
-use crate::cluster::{Departure, Gate, Marker, departure};
+use crate::cluster::{Answers, Departure, Gate, Marker, Verdict, departure, without};
 use crate::inventory::HostName;
 use crate::plan::{Plan, Stage, Step};
 use crate::preflight::{Check, Finding};
@@ -21,19 +23,21 @@ use crate::script::NulInArgument;
 const DRAIN_DEADLINE: &str = "10m";
 /// An election takes seconds; until it is over nothing can be removed.
 const REMOVAL_SECONDS: &str = "30";
+/// Whom Consul's gossip does not know is forgotten already, and only Consul calls that an error.
+const FORGET: &str = "said=$(consul force-leave \"$1\" -prune \"$2\" 2>&1) && exit; case $said in *'No node found'*) exit;; esac; \
+                      printf '%s\\n' \"$said\" >&2; exit 1";
 
 /// Who leaves, and how.
 pub struct Leaver<'a> {
     pub host: &'a HostName,
-    /// The cluster without it.
-    pub without: &'a Wanted,
     /// Also when the others are no quorum.
     pub force: bool,
     /// Only if it does not answer: another host takes its place.
     pub must_be_dead: bool,
 }
 
-/// Takes `leaver` out of every cluster that it is a member of, and waits until the others are without it.
+/// Takes `leaver` out of every cluster that it is a member of, and waits until the others are without it. Whether all is
+/// well with the others is for what comes after.
 ///
 /// # Errors
 /// Quorum would be lost, or it is unknown whether it would.
@@ -111,7 +115,23 @@ async fn depart(
         }
     }
     lock::release(fleet, &plan, options).await;
-    gate::verify(fleet, leaver.without, &observed.seen, options, events, stop, &mut outcome).await;
+    for members in members(wanted).iter().filter(|members| members.gate.has_raft()) {
+        let Some((heard, _)) = departures.iter().find(|(heard, _)| heard.gate == members.gate) else {
+            continue;
+        };
+        let asked = fleet.connections.keys().filter(|name| *name != host).cloned().collect();
+        let expected = members.expected(&observed.seen.addresses, &asked, &BTreeSet::new());
+        let waiting = Waiting::new(heard.gate.name().to_owned(), options.timeout, events, stop);
+        let judge = |answers: &Answers| without(&expected, answers, host);
+        let (_, verdict, waiting) = gate::poll(fleet, members, &expected, waiting, judge).await;
+        match verdict {
+            Verdict::Met { detail } => waiting.met(detail),
+            Verdict::NotYet { reason } => {
+                let reason = waiting.failed(&reason, String::new());
+                outcome.unhealthy.get_or_insert(format!("{}: {reason}", heard.gate.name()));
+            }
+        }
+    }
     Ok(outcome)
 }
 
@@ -249,7 +269,7 @@ fn told_steps(
                 let words = ["consul", "operator", "raft", "remove-peer", &address, &id];
                 tell(format!("remove peer {host} from consul"), "it does not answer", &words)?;
             }
-            let words = ["consul", "force-leave", &address, "-prune", host.as_str()];
+            let words = ["sh", "-c", FORGET, "forget", &address, host.as_str()];
             tell(format!("forget {host} in consul"), "it does not answer", &words)?;
         }
         Gate::NomadServers => {
