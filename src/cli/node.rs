@@ -106,7 +106,10 @@ fn leave(
     let before = load::parse(change.text, change.file, global)?;
     let after = load::parse(change.with, change.file, global)?;
     let password = run::become_password(&reach, password)?;
-    let setup = run::Setup::new(&before, &reach, password.clone())?;
+    let mut setup = run::Setup::new(&before, &reach, password.clone())?;
+    if leaving.must_be_dead {
+        setup.options.given_up.insert(leaving.host.clone());
+    }
     let leaver = Leaver { host: leaving.host, force: leaving.force, must_be_dead: leaving.must_be_dead };
     let work = async |events: &Events, stop: &Stop| {
         engine::leave(&setup.wanted, &leaver, &setup.marker, &setup.options, events, stop).await

@@ -24,7 +24,7 @@ const DRAIN_DEADLINE: &str = "10m";
 /// An election takes seconds; until it is over nothing can be removed.
 const REMOVAL_SECONDS: &str = "30";
 /// Whom Consul's gossip does not know is forgotten already, and only Consul calls that an error.
-const FORGET: &str = "said=$(consul force-leave \"$1\" -prune \"$2\" 2>&1) && exit; case $said in *'No node found'*) exit;; esac; \
+const FORGET: &str = "said=$(consul force-leave \"$1\" -prune \"$2\" 2>&1) && exit; case $said in *'No node found'*) exit 0;; esac; \
                       printf '%s\\n' \"$said\" >&2; exit 1";
 
 /// Who leaves, and how.

@@ -50,6 +50,8 @@ use crate::ssh::{BecomePassword, Connection};
 pub struct Options {
     /// Hosts that take part; all others are left alone.
     pub hosts: BTreeSet<HostName>,
+    /// Hosts that are expected not to answer: that one of them does not is no failure of the run.
+    pub given_up: BTreeSet<HostName>,
     /// Hosts worked on at once.
     pub parallel: usize,
     /// How many hosts that are no voters are interrupted at once.

@@ -63,6 +63,11 @@ pub(super) async fn observe(
                 fleet.connections.insert(host.clone(), connection);
                 seen.insert(host, state);
             }
+            Err(failure) if failure.is_unreachable() && options.given_up.contains(&host) => {
+                let message = failure.to_string();
+                events.send(Event::Warning { host: Some(host.clone()), message });
+                fleet.failures.insert(host, failure);
+            }
             Err(failure) => fleet.set_aside(&host, failure, events).await,
         }
     }
