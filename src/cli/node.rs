@@ -116,13 +116,17 @@ fn leave(
     };
     let outcome = up::reported(command, change.file, None, global, &setup, work)?;
     let exit = Exit::of(&outcome);
-    if exit != Exit::Done && !(leaving.force && exit == Exit::Unhealthy) {
-        return Ok(exit);
+    match exit {
+        // That further hosts are out of reach does not keep this one in the cluster.
+        Exit::Done | Exit::Unreachable => {}
+        Exit::Unhealthy if leaving.force => {}
+        _ => return Ok(exit),
     }
     replace(change.file, change.with).with_context(|| format!("cannot write {}", change.file.display()))?;
     let setup = run::Setup::new(&after, &reach, password)?;
     let up = UpArgs::of(change.file.to_owned(), reach);
-    up::bring_up(command, &up, global, &setup)
+    // From here on it is an `up` like any other, and after a failure an `up` carries on.
+    up::bring_up("up", &up, global, &setup)
 }
 
 /// What an operator can do about an inventory that was not edited.

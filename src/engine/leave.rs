@@ -23,9 +23,10 @@ use crate::script::NulInArgument;
 const DRAIN_DEADLINE: &str = "10m";
 /// An election takes seconds; until it is over nothing can be removed.
 const REMOVAL_SECONDS: &str = "30";
-/// Whom Consul's gossip does not know is forgotten already, and only Consul calls that an error.
-const FORGET: &str = "said=$(consul force-leave \"$1\" -prune \"$2\" 2>&1) && exit; case $said in *'No node found'*) exit 0;; esac; \
-                      printf '%s\\n' \"$said\" >&2; exit 1";
+/// Runs a command that forgets somebody. Who is not known is forgotten already: Consul's autopilot removes dead servers by
+/// itself, and gossip begins anew with an agent.
+const FORGET: &str = "said=$(\"$@\" 2>&1) && exit; case $said in *'No node found'* | *'was not found in the Raft'*) exit 0;; \
+                      esac; printf '%s\\n' \"$said\" >&2; exit 1";
 
 /// Who leaves, and how.
 pub struct Leaver<'a> {
@@ -255,7 +256,8 @@ fn told_steps(
     let api = gate.api(&helper.variables);
     let mut steps = Vec::new();
     let mut tell = |id: String, reason: &str, words: &[&str]| {
-        let words: Vec<&str> = [REMOVAL_SECONDS].iter().chain(words).copied().collect();
+        let words: Vec<&str> =
+            [REMOVAL_SECONDS, "sh", "-c", FORGET, "forget"].iter().chain(words).copied().collect();
         step(helper, id, reason, "exec_until", &words).map(|step| steps.push(step))
     };
     let peer = departure.peer.as_ref();
@@ -269,7 +271,7 @@ fn told_steps(
                 let words = ["consul", "operator", "raft", "remove-peer", &address, &id];
                 tell(format!("remove peer {host} from consul"), "it does not answer", &words)?;
             }
-            let words = ["sh", "-c", FORGET, "forget", &address, host.as_str()];
+            let words = ["consul", "force-leave", &address, "-prune", host.as_str()];
             tell(format!("forget {host} in consul"), "it does not answer", &words)?;
         }
         Gate::NomadServers => {
