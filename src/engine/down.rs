@@ -1,14 +1,13 @@
 //! Takes a whole cluster down: every agent stopped, in reverse order of activation.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
-use super::by_hand::{stage, step};
+use super::by_hand::{self, Failure, stage, step};
 use super::members::members;
 use super::snapshot::Keeper;
-use super::{EngineError, Options, Outcome, Stop, apply, elapsed_ms, lock};
-use crate::plan::{Plan, Stage};
-use crate::report::{Event, Events};
+use super::{EngineError, Options, Outcome, Stop, lock};
+use crate::plan::Stage;
+use crate::report::Events;
 use crate::roles::Wanted;
 use crate::script::NulInArgument;
 
@@ -34,21 +33,10 @@ impl Keeper {
     ) -> Result<Outcome, EngineError> {
         lock::refuse_others(&self.fleet, &self.observed.seen, options).await?;
         let mut outcome = Outcome::default();
-        let plan = Plan { stages: stages(wanted, purge).unwrap_or_default(), ..Plan::default() };
-        events.send(Event::PlanReady { plan: plan.clone() });
-        for stage in &plan.stages {
-            if stop.requested() {
-                outcome.stopped = true;
-                break;
-            }
-            let started = Instant::now();
-            apply::announce(stage, events);
-            for batch in &stage.batches {
-                apply::run_batch(&mut self.fleet, &stage.name, batch, options, events, &mut outcome).await;
-            }
-            events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
-        }
-        lock::release(&self.fleet, &plan, options).await;
+        let stages = stages(wanted, purge).unwrap_or_default();
+        // A host that fails keeps no other one from going down.
+        let _ =
+            by_hand::run(&mut self.fleet, stages, Failure::GoOn, options, events, stop, &mut outcome).await;
         Ok(outcome)
     }
 }

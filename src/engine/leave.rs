@@ -4,16 +4,15 @@
 //! done here an operator can repeat by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
-use super::by_hand::{is_empty, stage, step};
+use super::by_hand::{self, Failure, is_empty, stage, step};
 use super::members::members;
 use super::observe::{self, Heard};
 use super::wait::Waiting;
-use super::{EngineError, Fleet, Options, Outcome, Stop, apply, elapsed_ms, gate, lock};
+use super::{EngineError, Fleet, Options, Outcome, Stop, gate, lock};
 use crate::cluster::{Answers, Departure, Gate, Marker, Verdict, departure, without};
 use crate::inventory::HostName;
-use crate::plan::{Plan, Stage, Step};
+use crate::plan::{Stage, Step};
 use crate::preflight::{Check, Finding};
 use crate::report::{Event, Events, HostOutcome};
 use crate::roles::{Wanted, WantedHost};
@@ -50,15 +49,9 @@ pub async fn leave(
     events: &Events,
     stop: &Stop,
 ) -> Result<Outcome, EngineError> {
-    let (mut fleet, hosts) = observe::observe(wanted, options, events).await;
-    let observed = observe::assess(wanted, hosts, &fleet, marker, options, events).await;
-    let result = match observed {
-        Ok(mut observed) => {
-            gate::await_election(&fleet, wanted, &mut observed, options, events, stop).await;
-            depart(&mut fleet, wanted, leaver, &observed, options, events, stop).await
-        }
-        Err(error) => Err(error),
-    };
+    let (mut fleet, mut observed) = observe::look(wanted, marker, options, events).await?;
+    gate::await_election(&fleet, wanted, &mut observed, options, events, stop).await;
+    let result = depart(&mut fleet, wanted, leaver, &observed, options, events, stop).await;
     let mut failures = fleet.close().await;
     // That it does not answer is why it goes.
     failures.remove(leaver.host);
@@ -95,27 +88,10 @@ async fn depart(
     let departures = departures(leaver, observed, events)?;
     let mut outcome = Outcome::default();
     lock::refuse_others(fleet, &observed.seen, options).await?;
-    let plan =
-        Plan { stages: stages(fleet, wanted, host, &departures).map_err(|_| nul(host))?, ..Plan::default() };
-    events.send(Event::PlanReady { plan: plan.clone() });
-    for stage in &plan.stages {
-        let started = Instant::now();
-        apply::announce(stage, events);
-        for batch in &stage.batches {
-            apply::run_batch(fleet, &stage.name, batch, options, events, &mut outcome).await;
-        }
-        events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
-        if stage
-            .batches
-            .iter()
-            .flat_map(|batch| batch.steps.keys())
-            .any(|host| !fleet.connections.contains_key(host))
-        {
-            lock::release(fleet, &plan, options).await;
-            return Ok(outcome);
-        }
+    let stages = stages(fleet, wanted, host, &departures).map_err(|_| nul(host))?;
+    if by_hand::run(fleet, stages, Failure::Ends, options, events, stop, &mut outcome).await.is_err() {
+        return Ok(outcome);
     }
-    lock::release(fleet, &plan, options).await;
     for members in members(wanted).iter().filter(|members| members.gate.has_raft()) {
         let Some((heard, _)) = departures.iter().find(|(heard, _)| heard.gate == members.gate) else {
             continue;

@@ -117,14 +117,9 @@ pub async fn plan(
     options: &Options,
     events: &Events,
 ) -> Result<(Plan, Outcome), EngineError> {
-    let (fleet, hosts) = observe::observe(wanted, options, events).await;
-    let observed = observe::assess(wanted, hosts, &fleet, marker, options, events).await;
-    let jobs = match &observed {
-        Ok(observed) => jobs::plan(&fleet, wanted, &observed.seen, options).await,
-        Err(_) => Ok(jobs::Jobs { plans: Vec::new(), unwell: None }),
-    };
+    let (fleet, observed) = observe::look(wanted, marker, options, events).await?;
+    let jobs = jobs::plan(&fleet, wanted, &observed.seen, options).await;
     let failures = fleet.close().await;
-    let observed = observed?;
     refuse_unfit(observed.findings, events)?;
     let plan = Plan { jobs: jobs?.plans, ..observed.plan.map_err(EngineError::Plan)? };
     Ok((plan, Outcome { failures, ..Outcome::default() }))
@@ -137,14 +132,7 @@ pub async fn check(
     options: &Options,
     events: &Events,
 ) -> Result<Survey, EngineError> {
-    let (fleet, hosts) = observe::observe(wanted, options, events).await;
-    let observed = match observe::assess(wanted, hosts, &fleet, marker, options, events).await {
-        Ok(observed) => observed,
-        Err(error) => {
-            fleet.close().await;
-            return Err(error);
-        }
-    };
+    let (fleet, observed) = observe::look(wanted, marker, options, events).await?;
     let mut survey = survey(Check::FITNESS, wanted, options, &fleet);
     survey.findings.extend(observed.findings);
     for error in observed.plan.as_ref().err().into_iter().flatten() {
@@ -181,12 +169,8 @@ pub async fn up(
     stop: &Stop,
     before_changes: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<Outcome, EngineError> {
-    let (mut fleet, hosts) = observe::observe(wanted, options, events).await;
-    let observed = observe::assess(wanted, hosts, &fleet, marker, options, events).await;
-    let result = match observed {
-        Ok(observed) => converge(&mut fleet, wanted, observed, options, events, stop, before_changes).await,
-        Err(error) => Err(error),
-    };
+    let (mut fleet, observed) = observe::look(wanted, marker, options, events).await?;
+    let result = converge(&mut fleet, wanted, observed, options, events, stop, before_changes).await;
     let failures = fleet.close().await;
     let mut outcome = result?;
     for host in &wanted.hosts {

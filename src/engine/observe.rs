@@ -43,9 +43,29 @@ pub(super) struct Heard {
     pub answers: Answers,
 }
 
+/// Looks at every host of the run, and asks the clusters.
+///
+/// # Errors
+/// As for [`assess`]; all connections are closed then.
+pub(super) async fn look(
+    wanted: &Wanted,
+    marker: &Marker,
+    options: &Options,
+    events: &Events,
+) -> Result<(Fleet, Observed), EngineError> {
+    let (fleet, hosts) = observe(wanted, options, events).await;
+    match assess(wanted, hosts, &fleet, marker, options, events).await {
+        Ok(observed) => Ok((fleet, observed)),
+        Err(error) => {
+            fleet.close().await;
+            Err(error)
+        }
+    }
+}
+
 /// Connects to every host of the run and lets each describe itself; those that do not answer are set
 /// aside.
-pub(super) async fn observe(
+async fn observe(
     wanted: &Wanted,
     options: &Options,
     events: &Events,
@@ -190,7 +210,7 @@ pub(super) fn answer(observation: &Observation, gate: Gate, questions: &[Questio
 ///
 /// # Errors
 /// A release that some host lacks and that cannot be verified.
-pub(super) async fn assess(
+async fn assess(
     wanted: &Wanted,
     hosts: BTreeMap<HostName, HostSeen>,
     fleet: &Fleet,

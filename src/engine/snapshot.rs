@@ -52,18 +52,9 @@ pub async fn keeper(
     events: &Events,
     stop: &Stop,
 ) -> Result<Keeper, EngineError> {
-    let (fleet, hosts) = observe::observe(wanted, options, events).await;
-    let observed = observe::assess(wanted, hosts, &fleet, marker, options, events).await;
-    match observed {
-        Ok(mut observed) => {
-            gate::await_election(&fleet, wanted, &mut observed, options, events, stop).await;
-            Ok(Keeper { fleet, observed })
-        }
-        Err(error) => {
-            fleet.close().await;
-            Err(error)
-        }
-    }
+    let (fleet, mut observed) = observe::look(wanted, marker, options, events).await?;
+    gate::await_election(&fleet, wanted, &mut observed, options, events, stop).await;
+    Ok(Keeper { fleet, observed })
 }
 
 impl Keeper {
