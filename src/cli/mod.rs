@@ -21,6 +21,7 @@ mod roles;
 mod run;
 mod schema;
 mod snapshot;
+mod templates;
 mod up;
 
 use std::path::PathBuf;
@@ -107,7 +108,7 @@ pub struct Reach {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Write a commented starter inventory.
+    /// Write a commented inventory to start from.
     Init(init::InitArgs),
     /// Check an inventory; with `--connect`, its hosts too. Changes nothing.
     Check(check::CheckArgs),
