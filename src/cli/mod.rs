@@ -8,6 +8,7 @@ mod completions;
 mod down;
 mod drill;
 mod exit;
+mod explain;
 mod health;
 mod history;
 mod init;
@@ -35,8 +36,12 @@ pub use exit::Exit;
 /// Bare hosts to a running Consul and Nomad cluster, over SSH; done only when quorum stands.
 #[derive(Debug, Parser)]
 #[command(name = "bootstrap", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Exit status: 0 done or nothing to do, 1 a host failed, 2 usage or inventory, \
-3 a host is unreachable, 4 no quorum or unhealthy, 5 `plan --exit-code` found changes.")]
+#[command(after_help = "Examples: bootstrap init inventory.yaml
+          bootstrap check inventory.yaml
+          bootstrap up inventory.yaml
+
+Exit status: 0 done or nothing to do, 1 a host failed, 2 usage or inventory, 3 a host is unreachable, \
+4 no quorum or unhealthy, 5 `plan --exit-code` found changes.")]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -140,6 +145,8 @@ pub enum Command {
     Schema(schema::SchemaArgs),
     /// Bare hosts on this machine, to try all of it without any VM.
     Lab(lab::LabArgs),
+    /// Say more about an error: the sections of the documentation that messages name.
+    Explain(explain::ExplainArgs),
     /// Print a shell's completion script.
     Completions(completions::CompletionsArgs),
 }
@@ -174,6 +181,7 @@ pub fn main() -> ExitCode {
         Command::Roles(args) => roles::run(args, global),
         Command::Schema(args) => schema::run(args, global),
         Command::Lab(args) => lab::run(args, global),
+        Command::Explain(args) => explain::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     result.unwrap_or_else(|error| exit::report(&error, global))
