@@ -14,6 +14,7 @@ mod history;
 mod init;
 mod lab;
 mod load;
+mod man;
 mod node;
 mod plan;
 mod problems;
@@ -51,6 +52,7 @@ pub struct Cli {
 
 /// Options that every command takes.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// What to print: text for people, JSON for machines; `health` has more.
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
@@ -149,6 +151,8 @@ pub enum Command {
     Explain(explain::ExplainArgs),
     /// Print a shell's completion script.
     Completions(completions::CompletionsArgs),
+    /// Write the manual: a page for each command.
+    Man(man::ManArgs),
 }
 
 /// Runs the command of the process's arguments.
@@ -183,6 +187,7 @@ pub fn main() -> ExitCode {
         Command::Lab(args) => lab::run(args, global),
         Command::Explain(args) => explain::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     result.unwrap_or_else(|error| exit::report(&error, global))
 }
