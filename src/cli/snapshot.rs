@@ -18,6 +18,7 @@ use crate::engine::{self, Keeper, Kept, Stop};
 use crate::report::{events, init_tracing};
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example: bootstrap snapshot save inventory.yaml")]
 pub struct SnapshotArgs {
     #[command(subcommand)]
     command: SnapshotCommand,
@@ -58,6 +59,7 @@ their owner alone (0600)."
         reach: Reach,
     },
     /// List what was saved, and whether it is whole.
+    #[command(after_help = "Example: bootstrap snapshot list inventory.yaml")]
     List {
         /// The inventory.
         inventory: PathBuf,

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::exit::{Exit, INTERRUPTED};
 use super::history::History;
-use super::{Global, Reach, load, problems, run};
+use super::{Global, Reach, explain, load, problems, run};
 use crate::engine::{self, EngineError, Options, Outcome, Stop};
 use crate::inventory::yaml;
 use crate::plan::Share;
@@ -133,7 +133,9 @@ pub fn reported(
         }
         drop(events);
         run::write_timings(timings, &printing.await?);
-        Ok(result?)
+        let outcome = result?;
+        explain::point_to(explain::Section::of_outcome(&outcome), global);
+        Ok(outcome)
     })
 }
 
