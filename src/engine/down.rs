@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::by_hand::{self, Failure, stage, step};
+use super::by_hand::{self, Failure, stage, step, stop};
 use super::members::members;
 use super::snapshot::Keeper;
 use super::{EngineError, Options, Outcome, Stop, lock};
@@ -10,10 +10,6 @@ use crate::plan::Stage;
 use crate::report::Events;
 use crate::roles::Wanted;
 use crate::script::NulInArgument;
-
-/// What is stopped on purpose has not failed, whatever its last exit status: Consul's is 1 when it is told to end without
-/// leaving.
-const STOP: &str = "systemctl disable --now \"$1\" && { systemctl reset-failed \"$1\" 2>/dev/null || :; }";
 
 /// What says on a host whose it is, and what was set up there.
 const STATE: &str = "/var/lib/bootstrap";
@@ -49,8 +45,7 @@ fn stages(wanted: &Wanted, purge: bool) -> Result<Vec<Stage>, NulInArgument> {
         let mut steps = BTreeMap::new();
         for (host, _) in &members.hosts {
             let unit = gate.unit();
-            let words = ["sh", "-c", STOP, "stop", unit];
-            let step = step(host, format!("stop {unit}"), "the cluster goes down", "exec_run", &words)?;
+            let step = stop(host, format!("stop {unit}"), "the cluster goes down", unit)?;
             steps.insert(host.host.name.clone(), vec![step]);
         }
         stages.push(stage(&format!("stop {}", gate.name()), steps));

@@ -215,9 +215,8 @@ fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, 
         _ => {}
     }
     let unit = gate.unit();
-    let words = ["systemctl", "disable", "--now", unit];
     let id = format!("stop {unit} ({})", gate.name());
-    steps.push(step(host, id, "it is to stay stopped, also after a boot", "exec_run", &words)?);
+    steps.push(by_hand::stop(host, id, "it is to stay stopped, also after a boot", unit)?);
     Ok(steps)
 }
 
