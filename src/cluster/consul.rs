@@ -91,7 +91,7 @@ pub(super) fn review_clients(expected: &Expected, answers: &Answers) -> Review {
 
 /// The leader lists the host, so the agent has joined and reaches a quorum.
 fn is_in_catalog(host: &HostName, answer: &BTreeMap<&'static str, Response>) -> Result<(), String> {
-    let response = answer.get(NODES).ok_or("the catalog does not answer, as without a leader")?;
+    let response = answer.get(NODES).ok_or("the catalog was not asked")?;
     if response.status != 200 {
         return Err(format!("its agent cannot read the catalog: {}", response.start()));
     }

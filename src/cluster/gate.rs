@@ -241,6 +241,14 @@ impl Gate {
         }
     }
 
+    /// Under which a product knows a client apart from its servers' peers; `None` of those that have none.
+    pub fn node_id(self, answer: &Answer) -> Option<String> {
+        match self {
+            Self::NomadClients => nomad::node_id(answer),
+            Self::ConsulServers | Self::ConsulClients | Self::NomadServers => None,
+        }
+    }
+
     /// A server's own place in raft; `None` of clients.
     pub fn standing(self, answer: &Answer) -> Option<raft::Standing> {
         match self {

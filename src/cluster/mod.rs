@@ -16,7 +16,7 @@ mod recovery;
 mod roster;
 pub mod snapshot;
 
-pub use answer::{Answer, Answers, Question, Response};
+pub use answer::{Answer, Answers, Question, Response, heard};
 pub use gate::{Complaint, ComplaintKind, Expected, Gate, Review, Verdict};
 pub use identity::{Claim, IdentityError, Marker, check_identity};
 pub use leave::{Departure, Stays, departure, without};

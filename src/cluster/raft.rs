@@ -153,8 +153,7 @@ fn autopilot_is_content<'e>(
     answer: &BTreeMap<&'static str, Response>,
 ) -> Result<(), (Option<&'e HostName>, String)> {
     let own = |reason: &str| (None, reason.to_owned());
-    let response =
-        answer.get(AUTOPILOT).ok_or_else(|| own("autopilot does not answer, as without a leader"))?;
+    let response = answer.get(AUTOPILOT).ok_or_else(|| own("autopilot was not asked"))?;
     let autopilot: Autopilot = response.json().map_err(|error| (None, format!("autopilot: {error}")))?;
     let servers = autopilot.servers.ok_or_else(|| own("autopilot has not looked yet"))?;
     for (host, ip) in expected.members.iter().filter(|(host, _)| expected.asked.contains(*host)) {
@@ -182,7 +181,7 @@ fn autopilot_is_content<'e>(
 
 pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
     let answer = answer.as_ref().map_err(Clone::clone)?;
-    let response = answer.get(CONFIGURATION).ok_or("it does not tell its raft configuration")?;
+    let response = answer.get(CONFIGURATION).ok_or("the raft configuration was not asked")?;
     let configuration: Configuration =
         response.json().map_err(|error| format!("no raft configuration: {error}"))?;
     configuration

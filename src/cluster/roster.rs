@@ -48,7 +48,7 @@ enum Status {
 /// The members in an answer; why there are none.
 pub fn members(answer: &Answer) -> Result<Vec<Member>, String> {
     let answer = answer.as_ref().map_err(Clone::clone)?;
-    let response: &Response = answer.get(PATH).ok_or("it does not tell its gossip")?;
+    let response: &Response = answer.get(PATH).ok_or("its gossip was not asked")?;
     let members = match response.json()? {
         Said::Consul(members) => members,
         Said::Nomad { members } => members.unwrap_or_default(),

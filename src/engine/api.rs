@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::observe::{answer, http_get, question};
-use crate::cluster::{Answer, Gate, Question, Response};
+use crate::cluster::{Answer, Gate, Question, Response, heard};
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::{Connection, Forward};
 
@@ -85,19 +85,18 @@ impl<'a> Api<'a> {
 }
 
 async fn ask_sockets(sockets: &BTreeMap<u16, Socket>, questions: &[Question]) -> Answer {
-    let mut said = BTreeMap::new();
+    let mut said = Vec::new();
     for &Question { port, path } in questions {
         // Each port of the questions has its socket.
-        let Some(Socket { http, .. }) = sockets.get(&port) else { continue };
-        // The name is not looked up: the socket decides where this goes.
+        let Some(Socket { http, .. }) = sockets.get(&port) else { break };
         match get(http, path).await {
-            Ok(response) => drop(said.insert(path, response)),
+            Ok(response) => said.push(response),
             Err(error) if said.is_empty() => return Err(said_nothing(&error)),
             // As a script does: what comes after needs a leader as well.
             Err(_) => break,
         }
     }
-    Ok(said)
+    heard(questions, said).ok_or_else(|| "nothing was asked".to_owned())
 }
 
 async fn get(http: &reqwest::Client, path: &str) -> reqwest::Result<Response> {

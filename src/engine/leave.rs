@@ -22,6 +22,9 @@ use crate::script::NulInArgument;
 const DRAIN_DEADLINE: &str = "10m";
 /// An election takes seconds; until it is over nothing can be removed.
 const REMOVAL_SECONDS: &str = "30";
+/// Asks an agent on this host with an empty body; Nomad's program has no word for it.
+const PUT: &str = "curl -fsS --noproxy '*' -X PUT -o /dev/null \"$1\" || wget -q --no-proxy --method=PUT -O /dev/null \"$1\"";
+
 /// Runs a command that forgets somebody. Who is not known is forgotten already: Consul's autopilot removes dead servers by
 /// itself, and gossip begins anew with an agent.
 const FORGET: &str = "said=$(\"$@\" 2>&1) && exit; case $said in *'No node found'* | *'was not found in the Raft'*) exit 0;; \
@@ -88,7 +91,7 @@ async fn depart(
     let departures = departures(leaver, observed, events)?;
     let mut outcome = Outcome::default();
     lock::refuse_others(fleet, &observed.seen, options).await?;
-    let stages = stages(fleet, wanted, host, &departures).map_err(|_| nul(host))?;
+    let stages = stages(fleet, wanted, host, &departures, &observed.heard).map_err(|_| nul(host))?;
     if by_hand::run(fleet, stages, Failure::Ends, options, events, stop, &mut outcome).await.is_err() {
         return Ok(outcome);
     }
@@ -160,6 +163,7 @@ fn stages(
     wanted: &Wanted,
     host: &HostName,
     departures: &[(&Heard, Departure)],
+    all: &[Heard],
 ) -> Result<Vec<Stage>, NulInArgument> {
     let leaving = wanted.hosts.iter().find(|wanted| wanted.host.name == *host);
     let mut own = Vec::new();
@@ -169,14 +173,17 @@ fn stages(
         if let Some(leaving) = leaving.filter(|_| fleet.connections.contains_key(host)) {
             own.extend(own_steps(heard.gate, leaving, answers)?);
         }
-        let helper = heard
-            .answers
-            .iter()
-            .find(|(name, answer)| *name != host && answer.is_ok() && fleet.connections.contains_key(*name));
+        // Another of its kind, or another member of the product: the only client has servers.
+        let of_product = all.iter().filter(|other| other.gate.product() == heard.gate.product());
+        let helper =
+            [*heard].into_iter().chain(of_product).flat_map(|heard| &heard.answers).find(|(name, answer)| {
+                *name != host && answer.is_ok() && fleet.connections.contains_key(*name)
+            });
         let helper =
             helper.and_then(|(name, _)| wanted.hosts.iter().find(|wanted| wanted.host.name == *name));
         if let Some(helper) = helper {
-            let steps = told_steps(heard.gate, helper, host, departure, answers)?;
+            let node = heard.answers.get(host).and_then(|answer| heard.gate.node_id(answer));
+            let steps = told_steps(heard.gate, helper, host, departure, answers, node)?;
             told.entry(helper.host.name.clone()).or_default().extend(steps);
         }
     }
@@ -227,6 +234,7 @@ fn told_steps(
     host: &HostName,
     departure: &Departure,
     said_itself: bool,
+    node: Option<String>,
 ) -> Result<Vec<Step>, NulInArgument> {
     let api = gate.api(&helper.variables);
     let mut steps = Vec::new();
@@ -263,8 +271,18 @@ fn told_steps(
                 tell(format!("forget {host} in nomad"), "the same for gossip", &words)?;
             }
         }
-        // Nomad forgets a node that is down by itself.
-        Gate::NomadClients => {}
+        // A drained node would stay out of the scheduler's sight when it comes back: it is to come back as a new one. One
+        // that is down is forgotten by itself.
+        Gate::NomadClients => {
+            if let Some(node) = node {
+                let address = format!("{api}/v1/node/{node}/purge");
+                tell(
+                    format!("forget node {host} in nomad"),
+                    "its servers keep no record of it",
+                    &["sh", "-c", PUT, "put", &address],
+                )?;
+            }
+        }
     }
     Ok(steps)
 }

@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, members};
 use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, lock, proof, releases};
-use crate::cluster::{Answer, Answers, Claim, Expected, Gate, Marker, Question, Response, Verdict};
+use crate::cluster::{Answer, Answers, Claim, Expected, Gate, Marker, Question, Response, Verdict, heard};
 use crate::facts::{ClockOffset, Facts};
 use crate::inventory::HostName;
 use crate::ledger;
@@ -193,17 +193,11 @@ pub(super) fn http_get(questions: &[Question]) -> Call {
 pub(super) fn answer(observation: &Observation, gate: Gate, questions: &[Question]) -> Answer {
     let fields = observation.of(&question(gate).0);
     let said = fields.all("status").filter_map(|status| status.parse().ok()).zip(fields.all_bytes("body"));
-    let said: BTreeMap<_, _> = questions
-        .iter()
-        .zip(said)
-        .map(|(question, (status, body))| (question.path, Response { status, body: body.to_vec() }))
-        .collect();
-    // A server without a leader speaks of itself, and is silent where it would have to ask the leader.
-    if said.is_empty() {
+    let said = said.map(|(status, body)| Response { status, body: body.to_vec() });
+    heard(questions, said).ok_or_else(|| {
         let reason = fields.text("error").map(str::trim).filter(|reason| !reason.is_empty());
-        return Err(reason.unwrap_or("its agent does not answer").to_owned());
-    }
-    Ok(said)
+        reason.unwrap_or("its agent does not answer").to_owned()
+    })
 }
 
 /// Reads what the hosts said: what stands already, what is to be changed, what stands in the way.
