@@ -3,6 +3,8 @@
 #[path = "support/rendered.rs"]
 mod rendered;
 mod shells;
+#[path = "support/lab.rs"]
+mod support;
 
 use std::fs;
 use std::net::TcpListener;
@@ -12,6 +14,7 @@ use std::process::Command;
 use bootstrap::roles::{Asked, RoleSet, Wanted};
 use rendered::{addresses, files_of, wanted_by};
 use shells::have;
+use support::Lab;
 
 /// The text between the fences after the line that names a file.
 fn block<'p>(page: &'p str, after: &str) -> &'p str {
@@ -113,6 +116,29 @@ fn its_proof_tells_a_host_that_works_from_one_that_does_not() {
     assert!(!silent.status.success());
     let said = String::from_utf8_lossy(&silent.stderr);
     assert_eq!(said.trim(), format!("nobody listens at port {port}"));
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_it_is_set_up_and_taken_away_again() {
+    let lab = Lab::up(&["--hosts", "3"]);
+    let folder = tempfile::tempdir().unwrap();
+    typed(folder.path());
+    let roles = folder.path().join("roles");
+    let options = ["--roles", roles.to_str().unwrap()];
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let with_role = text.replace("[consul-server]", "[consul-server, node-figures]")
+        + "\n  figures: { port: 9101, without: [wifi] }\n";
+    fs::write(lab.inventory(), with_role).unwrap();
+    lab.run("up", &options).exits(0).says("node-figures in use");
+    let figures = lab.asks("node-2", "curl -s http://127.0.0.1:9101/metrics");
+    assert!(figures.contains("\nnode_load1 ") && !figures.contains("collector=\"wifi\""), "{figures}");
+    lab.run("up", &options).exits(0).says("Nothing to do");
+
+    fs::write(lab.inventory(), text).unwrap();
+    lab.run("up", &options).exits(0);
+    assert_ne!(lab.ssh("node-2", "systemctl is-active prometheus-node-exporter").status, 0);
+    lab.run("up", &options).exits(0).says("Nothing to do");
 }
 
 #[test]
