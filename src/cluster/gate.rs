@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use semver::Version;
 use serde_json::{Map, Value};
 
 use super::{Answer, Answers, Question, Response, consul, nomad, raft, roster};
@@ -233,6 +234,23 @@ impl Gate {
         }
     }
 
+    /// Where the API of a leader has it hand over to another server, by POST: Consul since 1.15 (`operator raft
+    /// transfer-leader`), Nomad since 1.7 (`operator raft transfer-leadership`). `None` of older ones and of clients.
+    pub fn step_down(self, leader: &Answer) -> Option<String> {
+        let version = Version::parse(self.version(leader)?.trim_start_matches('v')).ok()?;
+        match self {
+            Self::ConsulServers if version >= Version::new(1, 15, 0) => {
+                Some("/v1/operator/raft/transfer-leader".to_owned())
+            }
+            Self::NomadServers if version >= Version::new(1, 7, 0) => {
+                let peers = raft::peers(leader).ok()?;
+                let heir = peers.iter().find(|peer| peer.voter && !peer.leader)?;
+                Some(format!("/v1/operator/raft/transfer-leadership?address={}", heir.address))
+            }
+            _ => None,
+        }
+    }
+
     /// The version of the agent that answered.
     pub fn version(self, answer: &Answer) -> Option<String> {
         match self {
@@ -289,5 +307,46 @@ impl Gate {
             Self::NomadServers => nomad::describe(answer),
             Self::ConsulClients | Self::NomadClients => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What the leader of two servers says of itself.
+    fn leader(config: &Value, version: &str) -> Answer {
+        let peer = |n: u8| {
+            json!({"ID": format!("id-{n}"), "Node": format!("n{n}"), "Address": format!("10.0.0.{n}:4647"),
+                   "Leader": n == 1, "Voter": true})
+        };
+        let mut config = config.clone();
+        match config.get("NodeID") {
+            Some(_) => config["Version"] = json!(version),
+            None => config["Version"] = json!({ "Version": version }),
+        }
+        let body = |value: Value| Response { status: 200, body: value.to_string().into_bytes() };
+        Ok(BTreeMap::from([
+            ("/v1/agent/self", body(json!({ "Config": config, "config": config, "Stats": {}, "stats": {} }))),
+            (raft::CONFIGURATION, body(json!({ "Servers": [peer(1), peer(2)] }))),
+        ]))
+    }
+
+    #[test]
+    fn a_leader_hands_over_where_its_version_can() {
+        let consul = json!({ "Datacenter": "dc1", "NodeName": "n1", "NodeID": "1", "Server": true });
+        let nomad = json!({ "Region": "global", "Datacenter": "dc1", "NodeName": "n1" });
+        let consul = |version: &str| Gate::ConsulServers.step_down(&leader(&consul, version));
+        assert_eq!(consul("1.14.11"), None);
+        assert_eq!(consul("1.15.0+ent").as_deref(), Some("/v1/operator/raft/transfer-leader"));
+        let nomad = |version: &str| Gate::NomadServers.step_down(&leader(&nomad, version));
+        assert_eq!(nomad("v1.6.9"), None);
+        assert_eq!(
+            nomad("1.7.0").as_deref(),
+            Some("/v1/operator/raft/transfer-leadership?address=10.0.0.2:4647")
+        );
+        assert_eq!(Gate::ConsulClients.step_down(&leader(&json!({}), "1.20.0")), None);
     }
 }

@@ -5,20 +5,22 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::api::Api;
+use super::api::{Api, Socket};
 use super::members::{Members, members};
 use super::observe::{Observed, questions};
 use super::wait::Waiting;
 use super::{Fleet, Options, Outcome, Stop};
 use crate::cluster::{Answers, Expected, Gate, Verdict, majority};
 use crate::inventory::HostName;
-use crate::plan::{Seen, StepId};
-use crate::report::Events;
+use crate::plan::{Batch, Seen, StepId};
+use crate::report::{Event, Events};
 use crate::roles::Wanted;
 use crate::script::{Arg, Call, Nonce, Observation, Script};
 
 /// No election takes so long: with a `raft_multiplier` of 5 followers notice after 10 s at most.
 const ELECTION: Duration = Duration::from_secs(15);
+/// For the answer of a leader that hands over; Nomad and Consul wait no longer than an election takes.
+const HAND_OVER: Duration = Duration::from_secs(15);
 /// Lines of the journal that explain a gate that was not met.
 const JOURNAL_LINES: &str = "20";
 
@@ -57,6 +59,35 @@ pub(super) async fn wait(
             };
             waiting.failed(&reason, output);
             Err(format!("{}: {reason}", gate.name()))
+        }
+    }
+}
+
+/// Where the leader is in this batch and its product has a way: has it hand over to another server. Whether it was asked;
+/// one that keeps leading is followed by an election, as where there is no way.
+pub(super) async fn hand_over(
+    fleet: &Fleet,
+    members: &Members<'_>,
+    expected: &Expected,
+    met: &Met,
+    batch: &Batch,
+    events: &Events,
+) -> bool {
+    let Some(leader) = members.gate.situation(expected, &met.answers).leader else { return false };
+    let host = members.hosts.iter().find(|(host, _)| host.host.name == leader).map(|(host, _)| host);
+    let way = met.answers.get(&leader).and_then(|answer| members.gate.step_down(answer));
+    let (true, Some(host), Some(way)) = (batch.steps.contains_key(&leader), host, way) else { return false };
+    let Some(connection) = fleet.connections.get(&leader) else { return false };
+    let port = members.gate.api_port(&host.variables);
+    let Some(socket) = Socket::open(connection, port, HAND_OVER).await else { return false };
+    let reason = format!("{leader} hands its leadership over");
+    events.send(Event::GateWaiting { gate: members.gate.name().to_owned(), reason });
+    let answer = socket.http.post(format!("http://localhost{way}")).send().await;
+    match answer.and_then(reqwest::Response::error_for_status) {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::warn!(%leader, %error, "it keeps its leadership until it restarts");
+            false
         }
     }
 }
