@@ -368,3 +368,38 @@ fn lab_a_cluster_goes_down_and_comes_back() {
     lab.run("up", &[]).exits(0).says("3 of 3 voters");
     assert_eq!(lab.ssh("node-1", "consul kv get kept").stdout, "");
 }
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_a_rolling_change_stops_at_the_first_that_does_not_come_back() {
+    let lab = Lab::up(&["--hosts", "3"]);
+    lab.run("up", &[]).exits(0);
+    let peers = lab.asks("node-1", "consul operator raft list-peers");
+    let leader = THREE
+        .into_iter()
+        .find(|host| peers.lines().any(|line| line.starts_with(host) && line.contains(" leader ")));
+    let first = THREE.into_iter().find(|host| Some(*host) != leader).unwrap();
+    let folder = "/etc/systemd/system/consul.service.d";
+    let broken = "[Service]\\nExecStartPre=/bin/false\\n";
+    lab.asks(
+        first,
+        &format!("mkdir {folder} && printf '{broken}' >{folder}/broken.conf && systemctl daemon-reload"),
+    );
+    let started = "systemctl show -p ExecMainStartTimestampMonotonic --value consul";
+    let others = || -> Vec<String> {
+        let others = THREE.into_iter().filter(|host| *host != first);
+        others.map(|host| lab.asks(host, started)).collect()
+    };
+    let before = others();
+    lab.edit("datacenter: dc1", "datacenter: dc1\n    log_level: debug");
+    let stopped = lab.run("up", &["--timeout", "30s"]);
+    assert_ne!(stopped.status, 0, "{}", stopped.stderr);
+    for text in [format!("error: {first}"), "stopped after a voter failed".to_owned()] {
+        assert!(stopped.stderr.contains(&text), "`{text}` is not in\n{}", stopped.stderr);
+    }
+    assert_eq!(others(), before);
+    // What made it fail is gone: the change goes on where it stopped.
+    lab.asks(first, &format!("rm -r {folder} && systemctl daemon-reload"));
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    assert!(others().iter().zip(&before).all(|(now, before)| now != before));
+}
