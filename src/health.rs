@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::cluster::{
-    Answers, Complaint, ComplaintKind, Expected, Gate, Member, Review, Standing, tolerance,
+    Answers, Complaint, ComplaintKind, Expected, Gate, Member, Review, Standing, majority, tolerance,
 };
 use crate::inventory::HostName;
 use crate::plan::{Effect, Plan, Situation, Step};
@@ -70,7 +70,12 @@ pub fn of_cluster(heard: &Heard<'_>, hosts: &[WantedHost]) -> (ClusterHealth, Ve
         }
     };
     let members: Vec<MemberHealth> = expected.members.keys().map(member).collect();
-    let mut findings = complaints(*gate, &review);
+    let lost = lost_quorum(heard);
+    // Without quorum every server has much to complain about, and all of it comes from that.
+    let mut findings = match &lost {
+        Some(reason) => vec![no_quorum(*gate, reason)],
+        None => complaints(*gate, &review),
+    };
     findings.extend(versions(*gate, &members, hosts));
     findings.extend(gossip(heard));
     if gate.has_raft() && expected.missing > 0 && situation.leader.is_some() {
@@ -86,14 +91,29 @@ pub fn of_cluster(heard: &Heard<'_>, hosts: &[WantedHost]) -> (ClusterHealth, Ve
     let cluster = ClusterHealth {
         name: gate.name(),
         stands: review.complaints.is_empty(),
-        detail: match review.complaints.first() {
-            None => review.detail,
-            Some(first) => first.to_string(),
+        detail: match (lost, review.complaints.first()) {
+            (Some(reason), _) => reason,
+            (None, Some(first)) => first.to_string(),
+            (None, None) => review.detail,
         },
         failure_tolerance: gate.has_raft().then_some(situation.failure_tolerance),
         members,
     };
     (cluster, findings)
+}
+
+/// Whether too few servers answer for any of them to lead.
+fn lost_quorum(heard: &Heard<'_>) -> Option<String> {
+    let (servers, answering) = (heard.expected.members.len(), heard.answers.values().flatten().count());
+    let needed = majority(servers);
+    let is_lost =
+        heard.gate.has_raft() && heard.situation.leader.is_none() && answering < needed && answering > 0;
+    is_lost.then(|| format!("no quorum: {answering} of {servers} servers answer, {needed} are needed"))
+}
+
+fn no_quorum(gate: Gate, reason: &str) -> Finding {
+    let remedy = "bring servers back, or start their agents; if they are lost for good, `bootstrap recover`";
+    Finding::error(Check::Agent, Vec::new(), format!("{}: {reason}", gate.name()), remedy.to_owned())
 }
 
 /// The same complaint of several members is one finding.
@@ -163,11 +183,16 @@ fn versions(gate: Gate, members: &[MemberHealth], hosts: &[WantedHost]) -> Vec<F
 fn gossip(heard: &Heard<'_>) -> Vec<Finding> {
     let Some((asked, members)) = &heard.roster else { return Vec::new() };
     let product = heard.gate.product();
-    let gone = members.iter().filter(|member| member.status != "alive");
+    // A host that does not answer has an error of its own.
+    let is_missed = |host: &HostName| !heard.expected.asked.contains(host);
+    let known = |member: &Member| {
+        heard.expected.members.iter().find(|(_, ip)| Some(**ip) == member.address).map(|(host, _)| host)
+    };
+    let gone =
+        members.iter().filter(|member| member.status != "alive" && !known(member).is_some_and(is_missed));
     let finding = |member: &Member| {
         let at = member.address.map_or(String::new(), |address| format!(" ({address})"));
-        let known =
-            heard.expected.members.iter().find(|(_, ip)| Some(**ip) == member.address).map(|(host, _)| host);
+        let known = known(member);
         let reason = format!("{product}: gossip of {asked} has `{}`{at} as {}", member.name, member.status);
         let name = member.name.split_once('.').map_or(member.name.as_str(), |(name, _)| name);
         let remedy = match (known, product) {

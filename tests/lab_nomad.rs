@@ -320,3 +320,46 @@ fn lab_nomad_without_consul() {
     lab.edit(jobs, "");
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
+
+/// Nodes on which the job's tasks run.
+fn runs_on(lab: &Lab, job: &str) -> Vec<String> {
+    let said = api(lab, "node-1", &format!("job/{job}/allocations"));
+    let running = said.as_array().unwrap().iter().filter(|one| one["ClientStatus"] == "running");
+    let mut nodes: Vec<String> = running.map(|one| one["NodeName"].as_str().unwrap().to_owned()).collect();
+    nodes.sort();
+    nodes
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_nomad_shrinks_grows_and_is_saved() {
+    let jobs = "jobs:\n  - { ready: demo-http, variables: { driver: raw_exec, count: 4 } }\n";
+    let Some(lab) = lab("lab_nomad_shrinks_grows_and_is_saved", "4", jobs) else { return };
+    lab.run("up", &[]).exits(0);
+    assert_quorum(&lab);
+    let saved = lab.run("snapshot save", &[]).exits(0).stdout;
+    let of = |product: &str| saved.lines().filter(|line| line.starts_with(product)).count();
+    assert_eq!((of("consul "), of("nomad ")), (1, 1), "{saved}");
+    assert_eq!(lab.run("snapshot list", &[]).exits(0).stdout, saved);
+
+    // What runs on a client that goes moves to others first.
+    assert!(runs_on(&lab, "demo-http").contains(&"node-4".to_owned()));
+    lab.run("remove-node", &["node-4"]).exits(0).says("drain nomad");
+    assert!(!fs::read_to_string(lab.inventory()).unwrap().contains("node-4"));
+    poll("all tasks run elsewhere", Duration::from_secs(60), || {
+        let nodes = runs_on(&lab, "demo-http");
+        (nodes.len() == 4 && !nodes.contains(&"node-4".to_owned())).then_some(())
+    });
+    let unit = "systemctl is-active nomad consul; systemctl is-enabled nomad consul; true";
+    assert_eq!(lab.asks("node-4", unit), "inactive\ninactive\ndisabled\ndisabled\n");
+
+    // The same host comes back in the place of a dead server.
+    lab.lab(&["kill", "node-2"]);
+    let new = ["node-2", "--name", "node-4", "--address", &lab.address("node-4"), "--timeout", "90s"];
+    lab.run("replace-node", &new).exits(0);
+    let peers = peers(&lab, "node-1");
+    assert!(peers.iter().all(|(_, _, voter)| *voter), "{peers:?}");
+    let addresses: Vec<&str> = peers.iter().map(|(address, _, _)| address.as_str()).collect();
+    assert_eq!(addresses, ["10.77.0.11:4647", "10.77.0.13:4647", "10.77.0.14:4647"]);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+}

@@ -67,6 +67,22 @@ fn steps_stop_at_the_first_that_fails() {
 }
 
 #[test]
+fn a_command_is_tried_until_it_succeeds_or_its_seconds_are_over() {
+    for shell in shells() {
+        let host = Host::new();
+        // It succeeds at its third try.
+        let third = "[ -e \"$1/two\" ] && echo third && exit 0; echo early; [ -e \"$1/one\" ] && touch \"$1/two\"; touch \"$1/one\"; exit 3";
+        let folder = host.at("");
+        let (status, output) =
+            host.apply(shell, vec![call("exec_until", &["9", "sh", "-c", third, "sh", &folder])]);
+        assert_eq!((status, output.as_str()), (0, "third\n"), "{shell:?}");
+        let (status, output) =
+            host.apply(shell, vec![call("exec_until", &["2", "sh", "-c", "echo no; exit 3"])]);
+        assert_eq!((status, output.as_str()), (1, "no\n"), "{shell:?}");
+    }
+}
+
+#[test]
 fn a_failing_command_inside_a_function_ends_its_step() {
     for shell in shells() {
         let host = Host::new();

@@ -7,10 +7,8 @@ use super::exit::UsageError;
 /// Asks on the terminal for the cluster's name. Without one nobody can have read the question.
 pub fn confirmed(question: &str, cluster: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
-        return Err(UsageError(
-            "this asks before it goes on: run it in a terminal, or with --yes".to_owned(),
-        )
-        .into());
+        let text = format!("{question}\nThis asks before it goes on: run it in a terminal, or with --yes");
+        return Err(UsageError(text).into());
     }
     eprint!("{question}\nType the cluster's name to go on: ");
     let mut answer = String::new();

@@ -14,6 +14,7 @@ use crate::roles::{Wanted, variables_to_generate};
 use crate::secrets::Secrets;
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example: bootstrap bundle create inventory.yaml cluster.bundle")]
 pub struct BundleArgs {
     #[command(subcommand)]
     command: BundleCommand,

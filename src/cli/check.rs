@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::explain::{Section, point_to};
 use super::{Exit, Global, Reach, load, problems, run};
 use crate::engine;
 use crate::preflight::Check;
@@ -57,6 +58,7 @@ pub fn run(args: &CheckArgs, global: &Global, password: Option<String>) -> anyho
             problems::print(&format!("{}, {}: ok{warned}\n", count(hosts, "host"), count(used, "role")))?;
         }
         (false, None) if found.iter().any(|problem| problem.place.is_some()) => {
+            point_to([Section::Inventory], global);
             let warned =
                 if warnings == 0 { String::new() } else { format!(" and {}", count(warnings, "warning")) };
             let total = Diagnostic::error(format!(

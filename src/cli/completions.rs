@@ -8,7 +8,11 @@ use clap_complete::Shell;
 use super::Cli;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example: bootstrap completions bash > /etc/bash_completion.d/bootstrap")]
+#[command(
+    after_help = "Examples: bootstrap completions bash > ~/.local/share/bash-completion/completions/bootstrap
+          bootstrap completions zsh > ~/.zfunc/_bootstrap
+          bootstrap completions fish > ~/.config/fish/completions/bootstrap.fish"
+)]
 pub struct CompletionsArgs {
     #[arg(value_enum)]
     shell: Shell,

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
 
-use super::exit::{Exit, UsageError};
+use super::exit::{Exit, INTERRUPTED, UsageError};
 use super::{Global, Reach, ask, load, problems, run};
 use crate::engine::{self, Drill, Drilled, Power, Stop, Victim};
 use crate::inventory::HostName;
@@ -63,12 +63,25 @@ pub fn run(args: &DrillArgs, global: &Global, password: Option<String>) -> anyho
     };
     let power: Power<'_> = &switch;
     let drill = Drill { victim, power: args.power.then_some(power) };
+    if !global.json() {
+        eprintln!("a drill takes about 15 s; Ctrl-C ends it early and brings back what was killed");
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     let drilled = runtime.block_on(async {
-        let (events, _) = events();
-        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events).await?;
-        let drilled = keeper.drill(&setup.wanted, &drill, &setup.options, &events, &Stop::default()).await;
+        let ((events, _), stop) = (events(), Stop::default());
+        let asked = stop.clone();
+        // The first ends it early and brings back what was killed, the second leaves at once.
+        let watching = tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                asked.request();
+                let _ = tokio::signal::ctrl_c().await;
+                std::process::exit(INTERRUPTED);
+            }
+        });
+        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
+        let drilled = keeper.drill(&setup.wanted, &drill, &setup.options, &events, &stop).await;
         keeper.close().await;
+        watching.abort();
         drilled
     })?;
     if global.json() {

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::explain::{Section, point_to};
 use super::{Global, problems};
 use crate::engine::{EngineError, Outcome};
 
@@ -20,6 +21,9 @@ pub enum Exit {
     /// `plan --exit-code` found changes.
     Changes = 5,
 }
+
+/// What a shell says of a process that Ctrl-C ended.
+pub const INTERRUPTED: i32 = 130;
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -74,12 +78,15 @@ pub fn report(error: &anyhow::Error, global: &Global) -> ExitCode {
             text = format!("{text}: {cause}");
         }
     }
+    let section = Section::of_error(error);
     if global.json() {
-        println!("{}", serde_json::json!({"event": "error", "message": text}));
+        let section = section.map(Section::heading);
+        println!("{}", serde_json::json!({"event": "error", "message": text, "section": section}));
     }
     for line in text.lines() {
         eprintln!("error: {line}");
     }
+    point_to(section, global);
     let wrong_jobs = matches!(error.downcast_ref(), Some(EngineError::Jobs(_)));
     if wrong_jobs || error.is::<UsageError>() || error.is::<crate::roles::WantedError>() {
         Exit::Usage.into()

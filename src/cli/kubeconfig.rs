@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::{Global, Reach, load, problems, run};
-use crate::engine;
+use crate::engine::{self, Stop};
 use crate::kubeconfig;
 use crate::report::{events, init_tracing};
 
@@ -36,8 +36,8 @@ pub fn run(args: &KubeconfigArgs, global: &Global, password: Option<String>) -> 
     init_tracing(global.verbose, global.color_on_stderr(), None);
     let runtime = tokio::runtime::Runtime::new()?;
     let found = runtime.block_on(async {
-        let (events, _) = events();
-        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events).await?;
+        let ((events, _), stop) = (events(), Stop::default());
+        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
         let found = keeper.credentials(&setup.options).await;
         keeper.close().await;
         found

@@ -10,6 +10,9 @@ use crate::lab::{self, Fault, MAX_HOSTS, Purpose, Status, Suite, UpOptions};
 
 /// Bare hosts on this machine, to try a cluster on: containers with their own systemd and sshd.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples: bootstrap lab up --converge\n          bootstrap lab down\n\nIt needs root, on Linux."
+)]
 pub struct LabArgs {
     #[command(subcommand)]
     command: LabCommand,
@@ -18,20 +21,27 @@ pub struct LabArgs {
 #[derive(Debug, Subcommand)]
 enum LabCommand {
     /// Make the hosts, or add to and switch on those there are, and write their inventory
+    #[command(after_help = "Examples: bootstrap lab up --hosts 5 --converge\n          \
+bootstrap lab up --suite trixie --user ops --rtt 50")]
     Up(UpArgs),
     /// Take everything away again: hosts, network, rules, mounts
+    #[command(after_help = "Example: bootstrap lab down --purge")]
     Down {
         /// Remove the cached base roots, packages and releases too
         #[arg(long)]
         purge: bool,
     },
     /// Show the hosts and how they are
+    #[command(after_help = "Example: bootstrap lab status")]
     Status,
     /// Cut a host's power: nothing on it gets to say goodbye
+    #[command(after_help = "Example: bootstrap lab kill node-2")]
     Kill { host: String },
     /// Switch a host on again
+    #[command(after_help = "Example: bootstrap lab start node-2")]
     Start { host: String },
     /// Cut a host off from the other hosts; ssh from this machine still works
+    #[command(after_help = "Example: bootstrap lab partition node-2 --one-way")]
     Partition {
         host: String,
         /// Only what it sends is lost; it still hears the others
@@ -42,6 +52,7 @@ enum LabCommand {
         from_controller: bool,
     },
     /// End a host's partition
+    #[command(after_help = "Example: bootstrap lab heal node-2")]
     Heal { host: String },
     #[command(hide = true)]
     Launch {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::exit::Rejected;
+use super::explain::{Section, point_to};
 use super::{Global, problems};
 use crate::inventory::{Inventory, yaml};
 use crate::roles::{self, RoleSet};
@@ -34,6 +35,7 @@ pub fn parse(text: &str, path: &Path, global: &Global) -> anyhow::Result<Loaded>
         }
         Err(found) => {
             problems::show(&found, global)?;
+            point_to([Section::Inventory], global);
             Err(Rejected.into())
         }
     }

@@ -8,12 +8,14 @@ mod completions;
 mod down;
 mod drill;
 mod exit;
+mod explain;
 mod health;
 mod history;
 mod init;
 mod kubeconfig;
 mod lab;
 mod load;
+mod man;
 mod node;
 mod plan;
 mod problems;
@@ -22,6 +24,7 @@ mod roles;
 mod run;
 mod schema;
 mod snapshot;
+mod templates;
 mod up;
 
 use std::path::PathBuf;
@@ -35,8 +38,12 @@ pub use exit::Exit;
 /// Bare hosts to a running Consul, Nomad or Kubernetes cluster, over SSH; done only when quorum stands.
 #[derive(Debug, Parser)]
 #[command(name = "bootstrap", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Exit status: 0 done or nothing to do, 1 a host failed, 2 usage or inventory, \
-3 a host is unreachable, 4 no quorum or unhealthy, 5 `plan --exit-code` found changes.")]
+#[command(after_help = "Examples: bootstrap init inventory.yaml
+          bootstrap check inventory.yaml
+          bootstrap up inventory.yaml
+
+Exit status: 0 done or nothing to do, 1 a host failed, 2 usage or inventory, 3 a host is unreachable, \
+4 no quorum or unhealthy, 5 `plan --exit-code` found changes.")]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -46,6 +53,7 @@ pub struct Cli {
 
 /// Options that every command takes.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// What to print: text for people, JSON for machines; `health` has more.
     #[arg(long, global = true, value_enum, default_value_t = OutputFormat::Text)]
@@ -108,7 +116,7 @@ pub struct Reach {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Write a commented starter inventory.
+    /// Write a commented inventory to start from.
     Init(init::InitArgs),
     /// Check an inventory; with `--connect`, its hosts too. Changes nothing.
     Check(check::CheckArgs),
@@ -142,8 +150,12 @@ pub enum Command {
     Schema(schema::SchemaArgs),
     /// Bare hosts on this machine, to try all of it without any VM.
     Lab(lab::LabArgs),
+    /// Say more about an error: the sections of the documentation that messages name.
+    Explain(explain::ExplainArgs),
     /// Print a shell's completion script.
     Completions(completions::CompletionsArgs),
+    /// Write the manual: a page for each command.
+    Man(man::ManArgs),
 }
 
 /// Runs the command of the process's arguments.
@@ -177,7 +189,9 @@ pub fn main() -> ExitCode {
         Command::Roles(args) => roles::run(args, global),
         Command::Schema(args) => schema::run(args, global),
         Command::Lab(args) => lab::run(args, global),
+        Command::Explain(args) => explain::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
     result.unwrap_or_else(|error| exit::report(&error, global))
 }

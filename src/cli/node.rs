@@ -58,7 +58,7 @@ pub fn remove(args: RemoveNodeArgs, global: &Global, password: Option<String>) -
     let file = args.inventory.as_path();
     let text = yaml::read(file).map_err(|problem| problems::refuse(*problem, global))?;
     let edited = edit::remove(&text, file, &args.name).map_err(|error| refuse(error, file, global))?;
-    let change = Change { file, text: &text, without: &edited, with: &edited };
+    let change = Change { file, text: &text, with: &edited };
     let leaving = Leaving { host: &args.name, force: args.force, must_be_dead: false };
     leave("remove-node", &change, &leaving, args.reach, global, password)
 }
@@ -70,20 +70,18 @@ pub fn replace_node(
 ) -> anyhow::Result<Exit> {
     let file = args.inventory.as_path();
     let text = yaml::read(file).map_err(|problem| problems::refuse(*problem, global))?;
-    let without = edit::remove(&text, file, &args.name).map_err(|error| refuse(error, file, global))?;
     let name = args.new_name.as_ref().unwrap_or(&args.name);
     let new = NewHost { name, address: args.address.as_deref(), roles: &[] };
     let with = edit::replace(&text, file, &args.name, &new).map_err(|error| refuse(error, file, global))?;
-    let change = Change { file, text: &text, without: &without, with: &with };
+    let change = Change { file, text: &text, with: &with };
     let leaving = Leaving { host: &args.name, force: false, must_be_dead: true };
     leave("replace-node", &change, &leaving, args.reach, global, password)
 }
 
-/// An inventory, without the host, and as it is to become.
+/// An inventory, and what it is to become.
 struct Change<'a> {
     file: &'a Path,
     text: &'a str,
-    without: &'a str,
     with: &'a str,
 }
 
@@ -106,29 +104,29 @@ fn leave(
         return Err(UsageError(format!("`{command}` asks every server: leave out --limit")).into());
     }
     let before = load::parse(change.text, change.file, global)?;
-    let without = load::parse(change.without, change.file, global)?;
     let after = load::parse(change.with, change.file, global)?;
     let password = run::become_password(&reach, password)?;
-    let setup = run::Setup::new(&before, &reach, password.clone())?;
-    let smaller = run::Setup::new(&without, &reach, password.clone())?;
-    let leaver = Leaver {
-        host: leaving.host,
-        without: &smaller.wanted,
-        force: leaving.force,
-        must_be_dead: leaving.must_be_dead,
-    };
+    let mut setup = run::Setup::new(&before, &reach, password.clone())?;
+    if leaving.must_be_dead {
+        setup.options.given_up.insert(leaving.host.clone());
+    }
+    let leaver = Leaver { host: leaving.host, force: leaving.force, must_be_dead: leaving.must_be_dead };
     let work = async |events: &Events, stop: &Stop| {
         engine::leave(&setup.wanted, &leaver, &setup.marker, &setup.options, events, stop).await
     };
     let outcome = up::reported(command, change.file, None, global, &setup, work)?;
     let exit = Exit::of(&outcome);
-    if exit != Exit::Done && !(leaving.force && exit == Exit::Unhealthy) {
-        return Ok(exit);
+    match exit {
+        // That further hosts are out of reach does not keep this one in the cluster.
+        Exit::Done | Exit::Unreachable => {}
+        Exit::Unhealthy if leaving.force => {}
+        _ => return Ok(exit),
     }
     replace(change.file, change.with).with_context(|| format!("cannot write {}", change.file.display()))?;
     let setup = run::Setup::new(&after, &reach, password)?;
     let up = UpArgs::of(change.file.to_owned(), reach);
-    up::bring_up(command, &up, global, &setup)
+    // From here on it is an `up` like any other, and after a failure an `up` carries on.
+    up::bring_up("up", &up, global, &setup)
 }
 
 /// What an operator can do about an inventory that was not edited.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::Exit;
+use super::explain::{Section, point_to};
 use super::{Global, Reach, load, run};
 use crate::engine;
 use crate::report::{Event, Output, PlanTextOptions, RenderOptions, events, plan_text, render};
@@ -47,6 +48,7 @@ pub fn run(args: &PlanArgs, global: &Global, password: Option<String>) -> anyhow
         run::write_timings(args.timings.as_deref(), &printing.await?);
         anyhow::Ok(result?)
     })?;
+    point_to(Section::of_outcome(&outcome), global);
     let mut stdout = std::io::stdout();
     let text = if global.json() {
         serde_json::to_string_pretty(&plan)? + "\n"

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Global;
 use super::exit::Rejected;
+use super::explain::{Section, point_to};
 use crate::preflight::Finding;
 use crate::report::{self, Diagnostic};
 use crate::roles::RoleSet;
@@ -28,11 +29,14 @@ pub fn show_findings(findings: &[Finding], global: &Global) -> io::Result<()> {
         let terminal = console::Term::stderr();
         let width = terminal.size_checked().map(|(_, columns)| usize::from(columns));
         let mut stderr = io::stderr().lock();
-        return findings.iter().try_for_each(|finding| {
+        findings.iter().try_for_each(|finding| {
             let text = report::finding(finding).render(global.color_on_stderr());
             let text = width.map_or(text.clone(), |width| report::wrapped(&text, width));
             writeln!(stderr, "{text}")
-        });
+        })?;
+        drop(stderr);
+        point_to(Section::of_findings(findings), global);
+        return Ok(());
     }
     findings.iter().try_for_each(|finding| event("finding", finding))
 }
@@ -58,6 +62,7 @@ pub fn refuse(problem: Diagnostic, global: &Global) -> anyhow::Error {
 pub fn role_set(global: &Global) -> anyhow::Result<RoleSet> {
     RoleSet::load(global.roles.as_deref()).or_else(|problems| {
         show(&problems, global)?;
+        point_to([Section::Roles], global);
         Err(Rejected.into())
     })
 }

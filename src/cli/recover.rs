@@ -35,10 +35,11 @@ pub fn run(args: &RecoverArgs, global: &Global, password: Option<String>) -> any
     }
     let loaded = load::load(&args.inventory, global)?;
     let password = run::become_password(&args.reach, password)?;
-    let setup = run::Setup::new(&loaded, &args.reach, password)?;
+    let mut setup = run::Setup::new(&loaded, &args.reach, password)?;
+    setup.options.given_up.clone_from(&setup.options.hosts);
     let mut refused = Vec::new();
     let work = async |events: &Events, stop: &Stop| {
-        let mut keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, events).await?;
+        let mut keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, events, stop).await?;
         let mut outcome = Outcome::default();
         for (gate, recovery) in keeper.recoveries() {
             if args.product.as_deref().is_some_and(|product| product != gate.product()) {

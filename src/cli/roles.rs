@@ -12,6 +12,9 @@ use crate::roles::{Port, Renderer, Role, RoleSet, Variable, merge, shown};
 
 /// List the roles, or one role's variables.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples: bootstrap roles consul-server\n          bootstrap roles my-role --roles ./my-roles"
+)]
 pub struct RolesArgs {
     /// Show this role: what it does, what it needs, its variables.
     #[arg(value_name = "NAME")]

@@ -55,6 +55,7 @@ impl Setup {
         })?;
         let options = Options {
             hosts: limit(inventory, &reach.limit)?,
+            given_up: BTreeSet::new(),
             parallel: usize::from(reach.parallel),
             share: Share::default(),
             timeout: reach.timeout,

@@ -10,6 +10,7 @@ use crate::roles;
 /// With the YAML language server, the first line of an inventory can name it:
 /// `# yaml-language-server: $schema=inventory.schema.json`
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: bootstrap schema > inventory.schema.json")]
 pub struct SchemaArgs {}
 
 pub fn run(_: SchemaArgs, global: &Global) -> anyhow::Result<ExitCode> {

@@ -1,7 +1,7 @@
 //! `bootstrap snapshot`: the state of Consul and Nomad, in files that are whole.
 
 use std::fs;
-use std::io::{BufReader, Write};
+use std::io::{BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,6 +18,7 @@ use crate::engine::{self, Keeper, Kept, Stop};
 use crate::report::{events, init_tracing};
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example: bootstrap snapshot save inventory.yaml")]
 pub struct SnapshotArgs {
     #[command(subcommand)]
     command: SnapshotCommand,
@@ -58,6 +59,7 @@ their owner alone (0600)."
         reach: Reach,
     },
     /// List what was saved, and whether it is whole.
+    #[command(after_help = "Example: bootstrap snapshot list inventory.yaml")]
     List {
         /// The inventory.
         inventory: PathBuf,
@@ -68,7 +70,7 @@ their owner alone (0600)."
 }
 
 /// What stands in the file beside a snapshot.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Label {
     cluster: String,
     /// Tells this cluster from another of the same name.
@@ -104,8 +106,8 @@ fn save(
     init_tracing(global.verbose, global.color_on_stderr(), None);
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
-        let (events, _) = events();
-        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events).await?;
+        let ((events, _), stop) = (events(), Stop::default());
+        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
         let result = save_all(&keeper, &setup, &folder, global).await;
         keeper.close().await;
         result
@@ -172,8 +174,17 @@ fn write_label(file: &Path, label: &Label) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read_label(file: &Path) -> Option<Label> {
-    serde_json::from_slice(&fs::read(label_of(file)).ok()?).ok()
+/// `None` where none was written: the snapshot is of another program.
+fn read_label(file: &Path) -> anyhow::Result<Option<Label>> {
+    let path = label_of(file);
+    match fs::read(&path) {
+        Ok(text) => {
+            let label = serde_json::from_slice(&text);
+            Ok(Some(label.with_context(|| format!("{} is not as `snapshot save` wrote it", path.display()))?))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
 }
 
 fn describe(file: &Path, label: &Label) -> String {
@@ -200,7 +211,7 @@ fn restore(
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let snapshot = snapshot::read(bytes.as_slice())
         .with_context(|| format!("{} is no whole snapshot", file.display()))?;
-    let label = read_label(file);
+    let label = read_label(file)?;
     let ours = label.as_ref().is_some_and(|label| label.cluster_id == setup.marker.id);
     if !ours && !foreign {
         let whose = label.as_ref().map_or("of a cluster that it does not name".to_owned(), |label| {
@@ -228,8 +239,8 @@ fn restore(
     init_tracing(global.verbose, global.color_on_stderr(), None);
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(async {
-        let (events, _) = events();
-        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events).await?;
+        let ((events, _), stop) = (events(), Stop::default());
+        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
         let result = async {
             let clusters = keeper.clusters(&setup.wanted).await?;
             let fits = |kept: &&Kept| product.as_deref().is_none_or(|product| kept.gate.product() == product);
@@ -243,7 +254,7 @@ fn restore(
             kept.restore(bytes)
                 .await
                 .map_err(|reason| anyhow::anyhow!("{} on {}: {reason}", kept.gate.product(), kept.host))?;
-            Ok(keeper.verify(&setup.wanted, kept.gate, &setup.options, &events, &Stop::default()).await)
+            Ok(keeper.verify(&setup.wanted, kept.gate, &setup.options, &events, &stop).await)
         }
         .await;
         keeper.close().await;
@@ -271,17 +282,20 @@ fn list(inventory: &Path, to: Option<PathBuf>, global: &Global) -> anyhow::Resul
     for file in &files {
         let whole =
             fs::File::open(file).map_err(Into::into).and_then(|file| snapshot::read(BufReader::new(file)));
-        damaged += usize::from(whole.is_err());
-        let label = read_label(file);
+        let (label, unread) = match read_label(file) {
+            Ok(label) => (label, None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        let error = whole.err().map(|error| error.to_string()).or(unread);
+        damaged += usize::from(error.is_some());
         let line = if global.json() {
-            let error = whole.as_ref().err().map(ToString::to_string);
-            json!({ "event": "snapshot", "file": file, "snapshot": label, "whole": whole.is_ok(), "error": error }).to_string()
+            json!({ "event": "snapshot", "file": file, "snapshot": label, "whole": error.is_none(), "error": error }).to_string()
         } else {
             let said =
                 label.as_ref().map_or_else(|| file.display().to_string(), |label| describe(file, label));
-            match whole {
-                Ok(_) => said,
-                Err(error) => format!("{said}: {error}"),
+            match error {
+                None => said,
+                Some(error) => format!("{said}: {error}"),
             }
         };
         problems::print(&format!("{line}\n"))?;
@@ -306,4 +320,29 @@ fn setup(
 fn make_private(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_read_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("dc1-consul-1.snap");
+        assert!(read_label(&file).unwrap().is_none());
+        let label = Label {
+            cluster: "dc1".to_owned(),
+            cluster_id: "0123".to_owned(),
+            product: "consul".to_owned(),
+            snapshot: Snapshot { index: 7, term: 2 },
+            bytes: 99,
+            taken: Timestamp::UNIX_EPOCH,
+            host: "node-1".to_owned(),
+        };
+        write_label(&file, &label).unwrap();
+        assert_eq!(read_label(&file).unwrap().unwrap(), label);
+        fs::write(label_of(&file), "{").unwrap();
+        assert!(read_label(&file).unwrap_err().to_string().contains("dc1-consul-1.snap.json"));
+    }
 }

@@ -6,9 +6,9 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 
-use super::exit::Exit;
+use super::exit::{Exit, INTERRUPTED};
 use super::history::History;
-use super::{Global, Reach, load, problems, run};
+use super::{Global, Reach, explain, load, problems, run};
 use crate::engine::{self, EngineError, Options, Outcome, Stop};
 use crate::inventory::yaml;
 use crate::plan::Share;
@@ -133,7 +133,9 @@ pub fn reported(
         }
         drop(events);
         run::write_timings(timings, &printing.await?);
-        Ok(result?)
+        let outcome = result?;
+        explain::point_to(explain::Section::of_outcome(&outcome), global);
+        Ok(outcome)
     })
 }
 
@@ -147,7 +149,7 @@ async fn watch_for_stop(stop: Stop, events: Events, command: String, inventory: 
         }
         if asked {
             // 128 + SIGINT, as shells report it. Scripts on the hosts run to the end of their stage.
-            std::process::exit(130);
+            std::process::exit(INTERRUPTED);
         }
         asked = true;
         stop.request();
@@ -172,7 +174,9 @@ fn notes(outcome: &Outcome, command: &str, inventory: &Path) -> Vec<String> {
 /// What goes on where this run ended: most commands change hosts as `up` does.
 fn next(command: &str, inventory: &Path) -> String {
     match command {
-        "remove-node" | "replace-node" | "recover" | "down" => format!("the same `bootstrap {command}`"),
+        "remove-node" | "replace-node" | "recover" | "down" => {
+            format!("the same `bootstrap {command}` again")
+        }
         _ => format!("`bootstrap up {}`", inventory.display()),
     }
 }

@@ -56,13 +56,22 @@ pub struct TlsFiles {
 /// Status and body of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
+    /// 0: there was no answer in time.
     pub status: u16,
     pub body: Vec<u8>,
 }
 
 impl Response {
+    /// Consul and Nomad are silent where they would have to ask a leader and there is none.
+    fn none() -> Self {
+        Self { status: 0, body: b"no answer in time, as without a leader".to_vec() }
+    }
+
     /// The body as JSON. The error says what came instead, shortened.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, String> {
+        if self.status == 0 {
+            return Err(self.start());
+        }
         serde_json::from_slice(&self.body)
             .map_err(|error| format!("status {}, {} (`{}`)", self.status, error, self.start()))
     }
@@ -74,7 +83,17 @@ impl Response {
     }
 }
 
-/// What the agents of one host said, by path; or why it said nothing at all.
+/// What was said to the questions of these paths, in their order as far as it goes; `None` if nothing was.
+pub fn heard(
+    paths: impl IntoIterator<Item = &'static str>,
+    said: impl IntoIterator<Item = Response>,
+) -> Option<BTreeMap<&'static str, Response>> {
+    let mut said = said.into_iter().peekable();
+    said.peek()?;
+    Some(paths.into_iter().map(|path| (path, said.next().unwrap_or_else(Response::none))).collect())
+}
+
+/// What the agents of one host said, by path; or why they said nothing at all.
 pub type Answer = Result<BTreeMap<&'static str, Response>, String>;
 
 /// What the agents of every asked host said.

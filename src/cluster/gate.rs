@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use semver::Version;
 use serde_json::{Map, Value};
 
 use super::quorum::Peer;
@@ -202,12 +203,9 @@ impl Gate {
         }
     }
 
-    /// Whose members can tell the cluster that one of its members goes.
-    pub fn told_by(self) -> Self {
-        match self {
-            Self::KubeWorkers => Self::KubeControlPlanes,
-            _ => self,
-        }
+    /// Whether its members can tell the cluster that one of its members goes.
+    pub fn can_tell(self) -> bool {
+        self != Self::KubeWorkers
     }
 
     /// The version that the gate demands of a member with these variables, if it looks at it.
@@ -304,11 +302,11 @@ impl Gate {
         }
     }
 
-    /// What stops a member on its host for good: its unit, and what would outlive that.
-    pub fn stop_command(self) -> Vec<&'static str> {
+    /// What stops a member on its host for good, where something would outlive its unit.
+    pub fn stop_command(self) -> Option<Vec<&'static str>> {
         match self {
-            Self::KubeControlPlanes | Self::KubeWorkers => vec![kube::RUN, "stop"],
-            _ => vec!["systemctl", "disable", "--now", self.unit()],
+            Self::KubeControlPlanes | Self::KubeWorkers => Some(vec![kube::RUN, "stop"]),
+            _ => None,
         }
     }
 
@@ -316,6 +314,23 @@ impl Gate {
     pub fn purge_command(self) -> Option<Vec<&'static str>> {
         match self {
             Self::KubeControlPlanes | Self::KubeWorkers => Some(vec![kube::RUN, "purge"]),
+            _ => None,
+        }
+    }
+
+    /// Where the API of a leader has it hand over to another server, by POST: Consul since 1.15 (`operator raft
+    /// transfer-leader`), Nomad since 1.7 (`operator raft transfer-leadership`). `None` of older ones and of clients.
+    pub fn step_down(self, leader: &Answer) -> Option<String> {
+        let version = Version::parse(self.version(leader)?.trim_start_matches('v')).ok()?;
+        match self {
+            Self::ConsulServers if version >= Version::new(1, 15, 0) => {
+                Some("/v1/operator/raft/transfer-leader".to_owned())
+            }
+            Self::NomadServers if version >= Version::new(1, 7, 0) => {
+                let peers = raft::peers(leader).ok()?;
+                let heir = peers.iter().find(|peer| peer.voter && !peer.leader)?;
+                Some(format!("/v1/operator/raft/transfer-leadership?address={}", heir.address))
+            }
             _ => None,
         }
     }
@@ -332,6 +347,14 @@ impl Gate {
             Self::NomadServers | Self::NomadClients => nomad::version(answer),
             Self::KubeControlPlanes => kube::version(answer),
             Self::KubeWorkers => kube::worker_version(answer),
+        }
+    }
+
+    /// Under which a product knows a client apart from its servers' peers; `None` of those that have none.
+    pub fn node_id(self, answer: &Answer) -> Option<String> {
+        match self {
+            Self::NomadClients => nomad::node_id(answer),
+            _ => None,
         }
     }
 
@@ -384,5 +407,46 @@ impl Gate {
             Self::KubeControlPlanes => kube::describe(answer),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What the leader of two servers says of itself.
+    fn leader(config: &Value, version: &str) -> Answer {
+        let peer = |n: u8| {
+            json!({"ID": format!("id-{n}"), "Node": format!("n{n}"), "Address": format!("10.0.0.{n}:4647"),
+                   "Leader": n == 1, "Voter": true})
+        };
+        let mut config = config.clone();
+        match config.get("NodeID") {
+            Some(_) => config["Version"] = json!(version),
+            None => config["Version"] = json!({ "Version": version }),
+        }
+        let body = |value: Value| Response { status: 200, body: value.to_string().into_bytes() };
+        Ok(BTreeMap::from([
+            ("/v1/agent/self", body(json!({ "Config": config, "config": config, "Stats": {}, "stats": {} }))),
+            (raft::CONFIGURATION, body(json!({ "Servers": [peer(1), peer(2)] }))),
+        ]))
+    }
+
+    #[test]
+    fn a_leader_hands_over_where_its_version_can() {
+        let consul = json!({ "Datacenter": "dc1", "NodeName": "n1", "NodeID": "1", "Server": true });
+        let nomad = json!({ "Region": "global", "Datacenter": "dc1", "NodeName": "n1" });
+        let consul = |version: &str| Gate::ConsulServers.step_down(&leader(&consul, version));
+        assert_eq!(consul("1.14.11"), None);
+        assert_eq!(consul("1.15.0+ent").as_deref(), Some("/v1/operator/raft/transfer-leader"));
+        let nomad = |version: &str| Gate::NomadServers.step_down(&leader(&nomad, version));
+        assert_eq!(nomad("v1.6.9"), None);
+        assert_eq!(
+            nomad("1.7.0").as_deref(),
+            Some("/v1/operator/raft/transfer-leadership?address=10.0.0.2:4647")
+        );
+        assert_eq!(Gate::ConsulClients.step_down(&leader(&json!({}), "1.20.0")), None);
     }
 }

@@ -1,7 +1,7 @@
 //! May a member leave? What its cluster is without it.
 
 use super::quorum::{majority, tolerance};
-use super::{Answers, Expected, Gate};
+use super::{Answers, Expected, Gate, Verdict};
 use crate::inventory::HostName;
 
 /// A member that may leave.
@@ -82,4 +82,106 @@ pub fn departure(
         )
     });
     Ok(Departure { peer: Some((peer.id.clone(), peer.node.clone())), warning })
+}
+/// Whether every server that answers follows a leader and has no peer at the address of `host` any more.
+pub fn without(gate: Gate, expected: &Expected, answers: &Answers, host: &HostName) -> Verdict {
+    let (mut left, address) = (0, expected.members.get(host));
+    let not_yet = |reason: String| Verdict::NotYet { reason };
+    for (name, answer) in answers.iter().filter(|(name, answer)| *name != host && answer.is_ok()) {
+        let peers = match gate.peers(answer) {
+            Ok(peers) => peers,
+            Err(reason) => return not_yet(format!("{name}: {reason}")),
+        };
+        if !peers.iter().any(|peer| peer.leader) {
+            return not_yet(format!("{name} follows no leader"));
+        }
+        if peers.iter().any(|peer| Some(&peer.address.ip()) == address) {
+            return not_yet(format!("{name} still has {host} among its peers"));
+        }
+        left = peers.len();
+    }
+    match left {
+        0 => not_yet("no other server answers".to_owned()),
+        left => Verdict::Met { detail: format!("{left} peers, {host} not among them") },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::IpAddr;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::{Answer, Response, raft};
+
+    fn host(number: u8) -> HostName {
+        HostName::parse(format!("n{number}")).unwrap()
+    }
+
+    /// What a server says that has `peers`, of which `leader` leads.
+    fn said(peers: &[u8], leader: u8) -> Answer {
+        let peer = |n: &u8| {
+            json!({"ID": format!("id-{n}"), "Node": format!("n{n}"), "Address": format!("10.0.0.{n}:8300"),
+                   "Leader": *n == leader, "Voter": true})
+        };
+        let body = json!({"Servers": peers.iter().map(peer).collect::<Vec<_>>()}).to_string().into_bytes();
+        Ok(BTreeMap::from([(raft::CONFIGURATION, Response { status: 200, body })]))
+    }
+
+    fn dead() -> Answer {
+        Err("its agent does not answer".to_owned())
+    }
+
+    fn expected() -> Expected {
+        Expected {
+            members: (1..=3).map(|n| (host(n), IpAddr::from([10, 0, 0, n]))).collect(),
+            asked: (1..=3).map(host).collect(),
+            ..Expected::default()
+        }
+    }
+
+    fn answers(said: [Answer; 3]) -> Answers {
+        (1..=3).map(host).zip(said).collect()
+    }
+
+    #[test]
+    fn who_leaves_must_leave_a_quorum_behind() {
+        let all = [1, 2, 3];
+        let leaves =
+            |said: [Answer; 3]| departure(Gate::ConsulServers, &expected(), &answers(said), &host(3));
+        let departs = leaves([said(&all, 1), said(&all, 1), said(&all, 1)]).unwrap();
+        assert_eq!(departs.peer, Some(("id-3".to_owned(), "n3".to_owned())));
+        assert_eq!(
+            departs.warning.unwrap(),
+            "2 consul servers bear 0 to fail, as 1 would: an odd number is better"
+        );
+        // A dead one goes by the word of the others.
+        assert!(leaves([said(&all, 1), said(&all, 1), dead()]).is_ok());
+        let stays = leaves([said(&all, 1), dead(), said(&all, 1)]).unwrap_err();
+        assert!(
+            stays.can_be_forced && stays.reason.contains("1 follow a leader, and 2 are needed"),
+            "{stays:?}"
+        );
+        let stays = leaves([said(&all, 0), dead(), dead()]).unwrap_err();
+        assert!(!stays.can_be_forced && stays.reason.contains("no quorum to decide it"), "{stays:?}");
+        // It is no peer any more: nothing has to be told to raft.
+        assert_eq!(leaves([said(&[1, 2], 1), said(&[1, 2], 1), dead()]), Ok(Departure::default()));
+    }
+
+    #[test]
+    fn who_has_left_is_nobodys_peer() {
+        let gone = |said: [Answer; 3]| without(Gate::ConsulServers, &expected(), &answers(said), &host(3));
+        let not_yet = |reason: &str| Verdict::NotYet { reason: reason.to_owned() };
+        let met = Verdict::Met { detail: "2 peers, n3 not among them".to_owned() };
+        assert_eq!(gone([said(&[1, 2], 1), said(&[1, 2], 1), said(&[1, 2, 3], 3)]), met.clone());
+        assert_eq!(
+            gone([said(&[1, 2], 1), said(&[1, 2, 3], 1), dead()]),
+            not_yet("n2 still has n3 among its peers")
+        );
+        assert_eq!(gone([said(&[1, 2], 0), said(&[1, 2], 0), dead()]), not_yet("n1 follows no leader"));
+        assert_eq!(gone([dead(), said(&[1, 2], 1), dead()]), met);
+        assert_eq!(gone([dead(), dead(), said(&[1, 2], 1)]), not_yet("no other server answers"));
+    }
 }

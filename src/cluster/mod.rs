@@ -17,11 +17,11 @@ mod recovery;
 mod roster;
 pub mod snapshot;
 
-pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion};
+pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion, heard};
 pub use gate::{Complaint, ComplaintKind, Expected, Gate, Review, Verdict};
 pub use identity::{Claim, IdentityError, Marker, check_identity};
-pub use leave::{Departure, Stays, departure};
-pub use quorum::tolerance;
+pub use leave::{Departure, Stays, departure, without};
+pub use quorum::{majority, tolerance};
 pub use raft::Standing;
 pub use recovery::{Recovery, recovery};
 pub use roster::{Member, members as roster};

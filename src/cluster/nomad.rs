@@ -115,6 +115,11 @@ pub(super) fn version(answer: &Answer) -> Option<String> {
     Some(agent(answer.as_ref().ok()?).ok()?.config.version?.version)
 }
 
+/// Of a client in its servers' list of nodes.
+pub(super) fn node_id(answer: &Answer) -> Option<String> {
+    Some(agent(answer.as_ref().ok()?).ok()?.stats.client?.node_id)
+}
+
 fn is_ready(answer: &BTreeMap<&'static str, Response>) -> Result<(), String> {
     let client = agent(answer)?.stats.client.ok_or("the agent is no client")?;
     let response = answer.get(NODES).ok_or("the servers were not asked for their nodes")?;
@@ -147,6 +152,7 @@ fn passes(
         None => Ok(()),
         Some(response) => match response.status {
             200 => Ok(()),
+            0 => Err(format!("Consul does not tell of the service `{service}`: {}", response.start())),
             404 => Err(format!("the service `{service}` is not in Consul yet")),
             429 => Err(format!("the service `{service}` has warnings in Consul")),
             503 => Err(format!("the service `{service}` is not passing in Consul yet")),

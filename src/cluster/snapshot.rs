@@ -14,10 +14,11 @@ const SUMS: &str = "SHA256SUMS";
 
 /// What a snapshot that is whole says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all(deserialize = "PascalCase"))]
 pub struct Snapshot {
-    /// The last log entry in it.
+    /// The last log entry in it. In the products' own meta.json the names begin with capitals.
+    #[serde(alias = "Index")]
     pub index: u64,
+    #[serde(alias = "Term")]
     pub term: u64,
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::observe::{answer, ask, question};
-use crate::cluster::{Answer, Gate, Question, Questions, Response};
+use crate::cluster::{Answer, Gate, Question, Questions, Response, heard};
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::{Connection, Forward};
 
@@ -87,20 +87,27 @@ impl<'a> Api<'a> {
 }
 
 async fn ask_sockets(sockets: &BTreeMap<u16, Socket>, questions: &[Question]) -> Answer {
-    let mut said = BTreeMap::new();
+    let mut said = Vec::new();
     for &Question { port, path } in questions {
         // Each port of the questions has its socket.
-        let Some(Socket { http, .. }) = sockets.get(&port) else { continue };
-        // The name is not looked up: the socket decides where this goes.
-        let response = http.get(format!("http://localhost{path}")).send().await.map_err(said_nothing)?;
-        let status = response.status().as_u16();
-        let body = response.bytes().await.map_err(said_nothing)?.to_vec();
-        said.insert(path, Response { status, body });
+        let Some(Socket { http, .. }) = sockets.get(&port) else { break };
+        match get(http, path).await {
+            Ok(response) => said.push(response),
+            Err(error) if said.is_empty() => return Err(said_nothing(&error)),
+            // As a script does: what comes after needs a leader as well.
+            Err(_) => break,
+        }
     }
-    Ok(said)
+    heard(questions.iter().map(|question| question.path), said).ok_or_else(|| "nothing was asked".to_owned())
 }
 
-fn said_nothing(error: reqwest::Error) -> String {
+async fn get(http: &reqwest::Client, path: &str) -> reqwest::Result<Response> {
+    let response = http.get(format!("http://localhost{path}")).send().await?;
+    let status = response.status().as_u16();
+    Ok(Response { status, body: response.bytes().await?.to_vec() })
+}
+
+fn said_nothing(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         "its agent accepts connections but does not answer".to_owned()
     } else {

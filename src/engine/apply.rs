@@ -94,7 +94,14 @@ async fn run_stage(
             // A voter is only interrupted while the others can spare it.
             let mut expected = expected(members, &standing, seen, fleet);
             expected.versions.clear();
-            if let Err(reason) = gate::wait(fleet, members, &expected, options, events, stop).await {
+            let ready = match gate::wait(fleet, members, &expected, options, events, stop).await {
+                // Whoever leads now is asked to let another lead: clients wait less than for an election.
+                Ok(met) if gate::hand_over(fleet, members, &expected, &met, batch, events).await => {
+                    gate::wait(fleet, members, &expected, options, events, stop).await
+                }
+                ready => ready,
+            };
+            if let Err(reason) = ready {
                 outcome.unhealthy = Some(reason);
                 return false;
             }

@@ -1,9 +1,12 @@
 //! Steps that no plan has: single commands of the products, as an operator would type them.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
+use super::{Fleet, Options, Outcome, Stop, apply, elapsed_ms, lock};
 use crate::inventory::{HostName, RoleName};
-use crate::plan::{Batch, Change, Effect, Stage, StageName, Step, StepId};
+use crate::plan::{Batch, Change, Effect, Plan, Stage, StageName, Step, StepId};
+use crate::report::{Event, Events};
 use crate::roles::WantedHost;
 use crate::script::{Arg, Call, NulInArgument};
 
@@ -31,6 +34,15 @@ pub(super) fn step(
     })
 }
 
+/// What is stopped on purpose has not failed, whatever its last exit status: Consul's and Nomad's is 1 when they are told to
+/// end without leaving.
+const STOP: &str = "systemctl disable --now \"$1\" && { systemctl reset-failed \"$1\" 2>/dev/null || :; }";
+
+/// Stops a unit for good.
+pub(super) fn stop(host: &WantedHost, id: String, reason: &str, unit: &str) -> Result<Step, NulInArgument> {
+    step(host, id, reason, "exec_run", &["sh", "-c", STOP, "stop", unit])
+}
+
 /// Hosts that do their steps at the same time; hosts without any are left out.
 pub(super) fn stage(name: &str, mut steps: BTreeMap<HostName, Vec<Step>>) -> Stage {
     steps.retain(|_, steps| !steps.is_empty());
@@ -39,4 +51,49 @@ pub(super) fn stage(name: &str, mut steps: BTreeMap<HostName, Vec<Step>>) -> Sta
 
 pub(super) fn is_empty(stage: &Stage) -> bool {
     stage.batches.iter().all(|batch| batch.steps.is_empty())
+}
+
+/// What a host that fails means for the stages that come after.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// They are left out.
+    Ends,
+    /// The other hosts go on.
+    GoOn,
+}
+
+/// Runs the stages one after another, then lets go of the hosts' locks.
+///
+/// # Errors
+/// The stage after which nothing more was done, because a host failed in it or the operator wants to stop.
+pub(super) async fn run(
+    fleet: &mut Fleet,
+    stages: Vec<Stage>,
+    failure: Failure,
+    options: &Options,
+    events: &Events,
+    stop: &Stop,
+    outcome: &mut Outcome,
+) -> Result<(), StageName> {
+    let plan = Plan { stages, ..Plan::default() };
+    events.send(Event::PlanReady { plan: plan.clone() });
+    let mut result = Ok(());
+    for (index, stage) in plan.stages.iter().enumerate() {
+        let started = Instant::now();
+        apply::announce(stage, events);
+        for batch in &stage.batches {
+            apply::run_batch(fleet, &stage.name, batch, options, events, outcome).await;
+        }
+        events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
+        let mut hosts = stage.batches.iter().flat_map(|batch| batch.steps.keys());
+        let has_failed = failure == Failure::Ends && hosts.any(|host| !fleet.connections.contains_key(host));
+        let is_stopped = stop.requested() && index + 1 < plan.stages.len();
+        outcome.stopped |= is_stopped;
+        if has_failed || is_stopped {
+            result = Err(stage.name.clone());
+            break;
+        }
+    }
+    lock::release(fleet, &plan, options).await;
+    result
 }

@@ -1,14 +1,13 @@
 //! Takes a whole cluster down: every agent stopped, in reverse order of activation.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
-use super::by_hand::{stage, step};
+use super::by_hand::{self, Failure, stage, step, stop};
 use super::members::members;
 use super::snapshot::Keeper;
-use super::{EngineError, Options, Outcome, Stop, apply, elapsed_ms, lock};
-use crate::plan::{Plan, Stage};
-use crate::report::{Event, Events};
+use super::{EngineError, Options, Outcome, Stop, lock};
+use crate::plan::Stage;
+use crate::report::Events;
 use crate::roles::Wanted;
 use crate::script::NulInArgument;
 
@@ -30,21 +29,10 @@ impl Keeper {
     ) -> Result<Outcome, EngineError> {
         lock::refuse_others(&self.fleet, &self.observed.seen, options).await?;
         let mut outcome = Outcome::default();
-        let plan = Plan { stages: stages(wanted, purge).unwrap_or_default(), ..Plan::default() };
-        events.send(Event::PlanReady { plan: plan.clone() });
-        for stage in &plan.stages {
-            if stop.requested() {
-                outcome.stopped = true;
-                break;
-            }
-            let started = Instant::now();
-            apply::announce(stage, events);
-            for batch in &stage.batches {
-                apply::run_batch(&mut self.fleet, &stage.name, batch, options, events, &mut outcome).await;
-            }
-            events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
-        }
-        lock::release(&self.fleet, &plan, options).await;
+        let stages = stages(wanted, purge).unwrap_or_default();
+        // A host that fails keeps no other one from going down.
+        let _ =
+            by_hand::run(&mut self.fleet, stages, Failure::GoOn, options, events, stop, &mut outcome).await;
         Ok(outcome)
     }
 }
@@ -57,8 +45,11 @@ fn stages(wanted: &Wanted, purge: bool) -> Result<Vec<Stage>, NulInArgument> {
         let mut steps = BTreeMap::new();
         for (host, _) in &members.hosts {
             let unit = gate.unit();
-            let words = gate.stop_command();
-            let step = step(host, format!("stop {unit}"), "the cluster goes down", "exec_run", &words)?;
+            let (id, why) = (format!("stop {unit}"), "the cluster goes down");
+            let step = match gate.stop_command() {
+                Some(words) => step(host, id, why, "exec_run", &words)?,
+                None => stop(host, id, why, unit)?,
+            };
             steps.insert(host.host.name.clone(), vec![step]);
         }
         stages.push(stage(&format!("stop {}", gate.name()), steps));

@@ -121,7 +121,10 @@ impl Keeper {
                 sleep(BETWEEN_LOOKS).await;
             }
             // A client that is patient gets its answer within this time.
-            sleep(PATIENCE + CALM).await;
+            let quiet = Instant::now();
+            while quiet.elapsed() < PATIENCE + CALM && !stop.requested() {
+                sleep(BETWEEN_LOOKS).await;
+            }
             // The writer is gone only if it has ended.
             let _ = over.send(true);
             (result, election)
@@ -130,7 +133,8 @@ impl Keeper {
         let revived = Instant::now();
         let back = self.revive(heard.gate, &victim, drill).await;
         killed.and(back).map_err(|reason| refuse(&victim, reason, HEALTH))?;
-        let well = self.wait_for_all(wanted, heard, &victim, drill, options, events, stop).await;
+        // Also for an operator who has seen enough: it ends when all is well.
+        let well = self.wait_for_all(wanted, heard, &victim, drill, options, events, &Stop::default()).await;
         well.map_err(|reason| refuse(&victim, reason, HEALTH))?;
         let recovery_ms = elapsed_ms(revived);
         let lost = if has_keys { lost(&writer, &writes).await } else { Ok(Vec::new()) };
@@ -167,6 +171,11 @@ impl Keeper {
         })?;
         if let Some(reason) = &self.observed.unhealthy {
             return Err(refuse(&victim, format!("not everything is well already: {reason}"), HEALTH));
+        }
+        // Autopilot looks every 2 s only: it may not have noticed.
+        let is_member = |host: &&HostName| heard.expected.members.contains_key(*host);
+        if let Some(missed) = self.fleet.failures.keys().find(is_member) {
+            return Err(refuse(&victim, format!("{missed} cannot be reached, and one is enough"), HEALTH));
         }
         let cannot_bear = |heard: &Heard| {
             let situation = self.observed.seen.situations.get(heard.gate.name());

@@ -1,24 +1,26 @@
 //! Waits until a gate is met, saying why it is not each time the reason changes.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::api::Api;
+use super::api::{Api, Socket};
 use super::members::{Members, members};
-use super::observe::questions;
-use super::{Fleet, Options, Outcome, Stop, elapsed_ms};
-use crate::cluster::{Answers, Expected, Gate, Verdict};
+use super::observe::{Observed, questions};
+use super::wait::Waiting;
+use super::{Fleet, Options, Outcome, Stop};
+use crate::cluster::{Answers, Expected, Gate, Verdict, majority};
 use crate::inventory::HostName;
-use crate::plan::{Seen, StepId};
+use crate::plan::{Batch, Seen, StepId};
 use crate::report::{Event, Events};
 use crate::roles::Wanted;
 use crate::script::{Arg, Call, Nonce, Observation, Script};
 
-/// First pause between two rounds; it grows to [`LONGEST_PAUSE`]. A leader is elected within 1.5 s.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// No election takes so long: with a `raft_multiplier` of 5 followers notice after 10 s at most.
+const ELECTION: Duration = Duration::from_secs(15);
+/// For the answer of a leader that hands over; Nomad and Consul wait no longer than an election takes.
+const HAND_OVER: Duration = Duration::from_secs(15);
 /// Lines of the journal that explain a gate that was not met.
 const JOURNAL_LINES: &str = "20";
 
@@ -40,53 +42,121 @@ pub(super) async fn wait(
     events: &Events,
     stop: &Stop,
 ) -> Result<Met, String> {
-    let started = Instant::now();
     let gate = members.gate;
-    let mut apis: Vec<(HostName, Api)> = Vec::new();
-    for (host, _) in &members.hosts {
-        let name = &host.host.name;
-        if let Some(connection) = fleet.connections.get(name).filter(|_| expected.asked.contains(name)) {
-            apis.push((name.clone(), Api::new(connection, gate, questions(gate, host))));
+    let waiting = Waiting::new(gate.name().to_owned(), options.timeout, events, stop);
+    let judge = |answers: &Answers| gate.judge(expected, answers);
+    let (answers, verdict, waiting) = poll(fleet, members, expected, waiting, judge).await;
+    match verdict {
+        Verdict::Met { detail } => {
+            waiting.met(detail);
+            Ok(Met { answers })
         }
-    }
-    let mut pause = FIRST_PAUSE;
-    let mut last = String::new();
-    loop {
-        let rounds = apis.iter_mut().map(|(host, api)| async { (host.clone(), api.ask().await) });
-        let answers: Answers = join_all(rounds).await.into_iter().collect();
-        let reason = match gate.judge(expected, &answers) {
-            Verdict::Met { detail } => {
-                let gate = gate.name().to_owned();
-                events.send(Event::GateMet { gate, detail, elapsed_ms: elapsed_ms(started) });
-                return Ok(Met { answers });
-            }
-            Verdict::NotYet { reason } => reason,
-        };
-        if reason != last {
-            events.send(Event::GateWaiting { gate: gate.name().to_owned(), reason: reason.clone() });
-            last = reason;
-            pause = FIRST_PAUSE;
-        }
-        let over = started.elapsed() + pause > options.timeout;
-        if over || stop.requested() {
-            let why = if over { format!(" after {}s", options.timeout.as_secs()) } else { String::new() };
+        Verdict::NotYet { reason } => {
             let silent = answers.iter().find(|(_, answer)| answer.is_err()).map(|(host, _)| host);
             let output = match silent.or(expected.asked.first()) {
                 Some(host) => journal(fleet, host, gate, options).await,
                 None => String::new(),
             };
-            events.send(Event::GateFailed {
-                gate: gate.name().to_owned(),
-                reason: format!("{last}{why}"),
-                output,
-                elapsed_ms: elapsed_ms(started),
-            });
-            return Err(format!("{}: {last}", gate.name()));
+            waiting.failed(&reason, output);
+            Err(format!("{}: {reason}", gate.name()))
         }
-        tokio::time::sleep(pause).await;
-        // In proportion to what has passed: what is soon there is soon seen, and what takes long is not
-        // asked often. Autopilot looks every 2 s, and doubling would see it up to a second later.
-        pause = (started.elapsed() / 8).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+    }
+}
+
+/// Where the leader is in this batch and its product has a way: has it hand over to another server. Whether it was asked;
+/// one that keeps leading is followed by an election, as where there is no way.
+pub(super) async fn hand_over(
+    fleet: &Fleet,
+    members: &Members<'_>,
+    expected: &Expected,
+    met: &Met,
+    batch: &Batch,
+    events: &Events,
+) -> bool {
+    let Some(leader) = members.gate.situation(expected, &met.answers).leader else { return false };
+    let host = members.hosts.iter().find(|(host, _)| host.host.name == leader).map(|(host, _)| host);
+    let way = met.answers.get(&leader).and_then(|answer| members.gate.step_down(answer));
+    let (true, Some(host), Some(way)) = (batch.steps.contains_key(&leader), host, way) else { return false };
+    let Some(connection) = fleet.connections.get(&leader) else { return false };
+    let port = members.gate.api_port(&host.variables);
+    let Some(socket) = Socket::open(connection, port, HAND_OVER).await else { return false };
+    let reason = format!("{leader} hands its leadership over");
+    events.send(Event::GateWaiting { gate: members.gate.name().to_owned(), reason });
+    let answer = socket.http.post(format!("http://localhost{way}")).send().await;
+    match answer.and_then(reqwest::Response::error_for_status) {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::warn!(%leader, %error, "it keeps its leadership until it restarts");
+            false
+        }
+    }
+}
+
+/// Asks the members until `judge` is content or the waiting is over: what was said last, and what to say of it.
+pub(super) async fn poll<'a>(
+    fleet: &Fleet,
+    members: &Members<'_>,
+    expected: &Expected,
+    mut waiting: Waiting<'a>,
+    judge: impl Fn(&Answers) -> Verdict,
+) -> (Answers, Verdict, Waiting<'a>) {
+    let asked = members.hosts.iter().filter_map(|(host, _)| {
+        let name = &host.host.name;
+        let connection = fleet.connections.get(name).filter(|_| expected.asked.contains(name))?;
+        Some((name.clone(), Api::new(connection, members.gate, questions(members.gate, host))))
+    });
+    let mut apis: Vec<(HostName, Api<'_>)> = asked.collect();
+    loop {
+        let rounds = apis.iter_mut().map(|(host, api)| async { (host.clone(), api.ask().await) });
+        let answers: Answers = join_all(rounds).await.into_iter().collect();
+        let verdict = judge(&answers);
+        let is_over = match &verdict {
+            Verdict::Met { .. } => true,
+            Verdict::NotYet { reason } => !waiting.goes_on(reason).await,
+        };
+        if is_over {
+            return (answers, verdict, waiting);
+        }
+    }
+}
+
+/// Waits for the election after a leader was lost: where a majority of the servers answers, one will lead soon. What the
+/// servers say then takes the place of what they said before.
+pub(super) async fn await_election(
+    fleet: &Fleet,
+    wanted: &Wanted,
+    observed: &mut Observed,
+    options: &Options,
+    events: &Events,
+    stop: &Stop,
+) {
+    for members in members(wanted).iter().filter(|members| members.gate.has_raft()) {
+        let gate = members.gate;
+        let Some(heard) = observed.heard.iter_mut().find(|heard| heard.gate == gate) else { continue };
+        let answering = |answers: &Answers| answers.values().filter(|answer| answer.is_ok()).count();
+        let led = |answers: &Answers| {
+            let now = gate.situation(&heard.expected, answers);
+            // Its followers name a leader that is gone for a moment longer.
+            now.leader.filter(|leader| answers.get(leader).is_some_and(Result::is_ok))
+        };
+        if led(&heard.answers).is_some() || answering(&heard.answers) < majority(heard.expected.members.len())
+        {
+            continue;
+        }
+        let waiting = Waiting::new(gate.name().to_owned(), ELECTION.min(options.timeout), events, stop);
+        let judge = |answers: &Answers| match led(answers) {
+            Some(leader) => Verdict::Met { detail: format!("{leader} leads") },
+            None => Verdict::NotYet { reason: "nobody leads: an election may be going on".to_owned() },
+        };
+        let (answers, _, _) = poll(fleet, members, &heard.expected, waiting, judge).await;
+        let is_ours = |reason: &mut String| reason.starts_with(&format!("{}: ", gate.name()));
+        observed.unhealthy.take_if(is_ours);
+        if let Verdict::NotYet { reason } = gate.judge(&heard.expected, &answers) {
+            observed.unhealthy.get_or_insert(format!("{}: {reason}", gate.name()));
+        }
+        let situation = gate.situation(&heard.expected, &answers);
+        observed.seen.situations.insert(gate.name().to_owned(), situation);
+        heard.answers = answers;
     }
 }
 

@@ -23,14 +23,7 @@ pub async fn health(
     options: &Options,
     events: &Events,
 ) -> Result<Health, EngineError> {
-    let (fleet, hosts) = observe::observe(wanted, options, events).await;
-    let observed = match observe::assess(wanted, hosts, &fleet, marker, options, events).await {
-        Ok(observed) => observed,
-        Err(error) => {
-            fleet.close().await;
-            return Err(error);
-        }
-    };
+    let (fleet, observed) = observe::look(wanted, marker, options, events).await?;
     let mut survey = survey(Check::HEALTH, wanted, options, &fleet);
     survey.findings.extend(observed.findings);
     let (rosters, wrong) = {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::api::Socket;
 use super::members::members;
+use super::wait::Waiting;
 use super::{EngineError, Fleet, Options, Outcome, Stop, elapsed_ms};
 use crate::cluster::Gate;
 use crate::inventory::HostName;
@@ -19,8 +20,6 @@ use crate::roles::Wanted;
 
 /// How long one request may take: the scheduler plans before it answers.
 const REQUEST: Duration = Duration::from_secs(30);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes at the end of a task's log that are read, and lines of them that are shown.
 const LOG_BYTES: &str = "4000";
 const LOG_LINES: usize = 10;
@@ -220,9 +219,7 @@ impl Nomad {
         events: &Events,
         stop: &Stop,
     ) -> Result<(), String> {
-        let started = Instant::now();
-        let gate = format!("job {}", plan.name());
-        let mut last = String::new();
+        let mut waiting = Waiting::new(format!("job {}", plan.name()), options.timeout, events, stop);
         // Of the newest task in trouble. Read at once: a node that is short of space soon removes what has ended.
         let mut words = Ok(String::new());
         let mut heard = Vec::new();
@@ -237,32 +234,19 @@ impl Nomad {
                 }
                 heard = troubled;
             }
-            let (reason, over) = match status.as_ref().map(Status::progress) {
+            let (reason, is_hopeless) = match status.as_ref().map(Status::progress) {
                 Ok(Progress::Done(detail)) => {
-                    events.send(Event::GateMet { gate, detail, elapsed_ms: elapsed_ms(started) });
+                    waiting.met(detail);
                     return Ok(());
                 }
                 Ok(Progress::Waiting(reason)) => (reason, false),
                 Ok(Progress::Failed(reason)) => (reason, true),
                 Err(reason) => (reason.clone(), false),
             };
-            let late = started.elapsed() > options.timeout;
-            if over || late || stop.requested() {
-                let why = if late && !over {
-                    format!(" after {}s", options.timeout.as_secs())
-                } else {
-                    String::new()
-                };
+            if is_hopeless || !waiting.goes_on(&reason).await {
                 let (Ok(output) | Err(output)) = words;
-                let (reason, elapsed_ms) = (format!("{reason}{why}"), elapsed_ms(started));
-                events.send(Event::GateFailed { gate, reason: reason.clone(), output, elapsed_ms });
-                return Err(reason);
+                return Err(waiting.failed(&reason, output));
             }
-            if reason != last {
-                events.send(Event::GateWaiting { gate: gate.clone(), reason: reason.clone() });
-                last = reason;
-            }
-            tokio::time::sleep((started.elapsed() / 8).clamp(FIRST_PAUSE, LONGEST_PAUSE)).await;
         }
     }
 

@@ -3,15 +3,16 @@
 //! The products' own programs do it, on the host where it answers and on another server where it does not: what is
 //! done here an operator can repeat by hand.
 
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::by_hand::{is_empty, stage, step};
+use super::by_hand::{self, Failure, is_empty, stage, step};
+use super::members::members;
 use super::observe::{self, Heard};
-use super::{EngineError, Fleet, Options, Outcome, Stop, apply, elapsed_ms, gate, lock};
-use crate::cluster::{Departure, Gate, Marker, departure};
+use super::wait::Waiting;
+use super::{EngineError, Fleet, Options, Outcome, Stop, gate, lock};
+use crate::cluster::{Answers, Departure, Gate, Marker, Verdict, departure, without};
 use crate::inventory::HostName;
-use crate::plan::{Plan, Stage, Step};
+use crate::plan::{Stage, Step};
 use crate::preflight::{Check, Finding};
 use crate::report::{Event, Events, HostOutcome};
 use crate::roles::{Wanted, WantedHost};
@@ -21,6 +22,13 @@ use crate::script::NulInArgument;
 const DRAIN_DEADLINE: &str = "10m";
 /// An election takes seconds; until it is over nothing can be removed.
 const REMOVAL_SECONDS: &str = "30";
+/// Asks an agent on this host with an empty body; Nomad's program has no word for it.
+const PUT: &str = "curl -fsS --noproxy '*' -X PUT -o /dev/null \"$1\" || wget -q --no-proxy --method=PUT -O /dev/null \"$1\"";
+
+/// Runs a command that forgets somebody. Who is not known is forgotten already: Consul's autopilot removes dead servers by
+/// itself, and gossip begins anew with an agent.
+const FORGET: &str = "said=$(\"$@\" 2>&1) && exit; case $said in *'No node found'* | *'was not found in the Raft'*) exit 0;; \
+                      esac; printf '%s\\n' \"$said\" >&2; exit 1";
 
 const KUBECTL: [&str; 3] = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"];
 /// etcd has no client on a host of kubeadm's, but its gateway takes what curl sends.
@@ -40,15 +48,14 @@ const ETCD: [&str; 10] = [
 /// Who leaves, and how.
 pub struct Leaver<'a> {
     pub host: &'a HostName,
-    /// The cluster without it.
-    pub without: &'a Wanted,
     /// Also when the others are no quorum.
     pub force: bool,
     /// Only if it does not answer: another host takes its place.
     pub must_be_dead: bool,
 }
 
-/// Takes `leaver` out of every cluster that it is a member of, and waits until the others are without it.
+/// Takes `leaver` out of every cluster that it is a member of, and waits until the others are without it. Whether all is
+/// well with the others is for what comes after.
 ///
 /// # Errors
 /// Quorum would be lost, or it is unknown whether it would.
@@ -60,12 +67,9 @@ pub async fn leave(
     events: &Events,
     stop: &Stop,
 ) -> Result<Outcome, EngineError> {
-    let (mut fleet, hosts) = observe::observe(wanted, options, events).await;
-    let observed = observe::assess(wanted, hosts, &fleet, marker, options, events).await;
-    let result = match observed {
-        Ok(observed) => depart(&mut fleet, wanted, leaver, &observed, options, events, stop).await,
-        Err(error) => Err(error),
-    };
+    let (mut fleet, mut observed) = observe::look(wanted, marker, options, events).await?;
+    gate::await_election(&fleet, wanted, &mut observed, options, events, stop).await;
+    let result = depart(&mut fleet, wanted, leaver, &observed, options, events, stop).await;
     let mut failures = fleet.close().await;
     // That it does not answer is why it goes.
     failures.remove(leaver.host);
@@ -102,30 +106,27 @@ async fn depart(
     let departures = departures(leaver, observed, events)?;
     let mut outcome = Outcome::default();
     lock::refuse_others(fleet, &observed.seen, options).await?;
-    let plan = Plan {
-        stages: stages(fleet, wanted, host, observed, &departures).map_err(|_| nul(host))?,
-        ..Plan::default()
-    };
-    events.send(Event::PlanReady { plan: plan.clone() });
-    for stage in &plan.stages {
-        let started = Instant::now();
-        apply::announce(stage, events);
-        for batch in &stage.batches {
-            apply::run_batch(fleet, &stage.name, batch, options, events, &mut outcome).await;
-        }
-        events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
-        if stage
-            .batches
-            .iter()
-            .flat_map(|batch| batch.steps.keys())
-            .any(|host| !fleet.connections.contains_key(host))
-        {
-            lock::release(fleet, &plan, options).await;
-            return Ok(outcome);
+    let stages = stages(fleet, wanted, host, &departures, &observed.heard).map_err(|_| nul(host))?;
+    if by_hand::run(fleet, stages, Failure::Ends, options, events, stop, &mut outcome).await.is_err() {
+        return Ok(outcome);
+    }
+    for members in members(wanted).iter().filter(|members| members.gate.has_raft()) {
+        let Some((heard, _)) = departures.iter().find(|(heard, _)| heard.gate == members.gate) else {
+            continue;
+        };
+        let asked = fleet.connections.keys().filter(|name| *name != host).cloned().collect();
+        let expected = members.expected(&observed.seen.addresses, &asked, &BTreeSet::new());
+        let waiting = Waiting::new(heard.gate.name().to_owned(), options.timeout, events, stop);
+        let judge = |answers: &Answers| without(members.gate, &expected, answers, host);
+        let (_, verdict, waiting) = gate::poll(fleet, members, &expected, waiting, judge).await;
+        match verdict {
+            Verdict::Met { detail } => waiting.met(detail),
+            Verdict::NotYet { reason } => {
+                let reason = waiting.failed(&reason, String::new());
+                outcome.unhealthy.get_or_insert(format!("{}: {reason}", heard.gate.name()));
+            }
         }
     }
-    lock::release(fleet, &plan, options).await;
-    gate::verify(fleet, leaver.without, &observed.seen, options, events, stop, &mut outcome).await;
     Ok(outcome)
 }
 
@@ -177,8 +178,8 @@ fn stages(
     fleet: &Fleet,
     wanted: &Wanted,
     host: &HostName,
-    observed: &observe::Observed,
     departures: &[(&Heard, Departure)],
+    all: &[Heard],
 ) -> Result<Vec<Stage>, NulInArgument> {
     let leaving = wanted.hosts.iter().find(|wanted| wanted.host.name == *host);
     let mut own = Vec::new();
@@ -189,17 +190,19 @@ fn stages(
         if let Some(leaving) = leaving.filter(|_| fleet.connections.contains_key(host)) {
             own.extend(own_steps(heard.gate, leaving, answers)?);
         }
-        let those = observed.heard.iter().find(|those| those.gate == heard.gate.told_by()).unwrap_or(heard);
-        let helper = those
-            .answers
-            .iter()
+        // Another of its kind, or another member of the product: the only client has servers.
+        let of_product = all.iter().filter(|other| other.gate.product() == heard.gate.product());
+        let tellers = [*heard].into_iter().chain(of_product).filter(|heard| heard.gate.can_tell());
+        let helper = tellers
+            .flat_map(|heard| &heard.answers)
             .find(|(name, answer)| *name != host && answer.is_ok() && fleet.connections.contains_key(*name));
         let helper =
             helper.and_then(|(name, _)| wanted.hosts.iter().find(|wanted| wanted.host.name == *name));
         if let Some(helper) = helper {
             let steps = first_steps(heard.gate, helper, host, answers)?;
             first.entry(helper.host.name.clone()).or_default().extend(steps);
-            let steps = told_steps(heard.gate, helper, host, departure, answers)?;
+            let node = heard.answers.get(host).and_then(|answer| heard.gate.node_id(answer));
+            let steps = told_steps(heard.gate, helper, host, departure, answers, node)?;
             told.entry(helper.host.name.clone()).or_default().extend(steps);
         }
     }
@@ -272,9 +275,8 @@ fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, 
         _ => {}
     }
     let unit = gate.unit();
-    let words = ["systemctl", "disable", "--now", unit];
     let id = format!("stop {unit} ({})", gate.name());
-    steps.push(step(host, id, "it is to stay stopped, also after a boot", "exec_run", &words)?);
+    steps.push(by_hand::stop(host, id, "it is to stay stopped, also after a boot", unit)?);
     Ok(steps)
 }
 
@@ -285,11 +287,13 @@ fn told_steps(
     host: &HostName,
     departure: &Departure,
     said_itself: bool,
+    node: Option<String>,
 ) -> Result<Vec<Step>, NulInArgument> {
     let api = gate.api(&helper.variables);
     let mut steps = Vec::new();
     let mut tell = |id: String, reason: &str, words: &[&str]| {
-        let words: Vec<&str> = [REMOVAL_SECONDS].iter().chain(words).copied().collect();
+        let words: Vec<&str> =
+            [REMOVAL_SECONDS, "sh", "-c", FORGET, "forget"].iter().chain(words).copied().collect();
         step(helper, id, reason, "exec_until", &words).map(|step| steps.push(step))
     };
     let peer = departure.peer.as_ref();
@@ -320,8 +324,18 @@ fn told_steps(
                 tell(format!("forget {host} in nomad"), "the same for gossip", &words)?;
             }
         }
-        // Nomad forgets a node that is down by itself.
-        Gate::NomadClients => {}
+        // A drained node would stay out of the scheduler's sight when it comes back: it is to come back as a new one. One
+        // that is down is forgotten by itself.
+        Gate::NomadClients => {
+            if let Some(node) = node {
+                let address = format!("{api}/v1/node/{node}/purge");
+                tell(
+                    format!("forget node {host} in nomad"),
+                    "its servers keep no record of it",
+                    &["sh", "-c", PUT, "put", &address],
+                )?;
+            }
+        }
         Gate::KubeControlPlanes | Gate::KubeWorkers => {
             if let Some((id, _)) = peer.filter(|_| !said_itself) {
                 let body = format!("{{\"ID\":\"{id}\"}}");

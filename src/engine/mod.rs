@@ -24,6 +24,7 @@ mod recover;
 mod releases;
 mod snapshot;
 mod stop;
+mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ use crate::ssh::{BecomePassword, Connection};
 pub struct Options {
     /// Hosts that take part; all others are left alone.
     pub hosts: BTreeSet<HostName>,
+    /// Hosts that are expected not to answer: that one of them does not is no failure of the run.
+    pub given_up: BTreeSet<HostName>,
     /// Hosts worked on at once.
     pub parallel: usize,
     /// How many hosts that are no voters are interrupted at once.
@@ -116,14 +119,9 @@ pub async fn plan(
     options: &Options,
     events: &Events,
 ) -> Result<(Plan, Outcome), EngineError> {
-    let (fleet, hosts) = observe::observe(wanted, options, events).await;
-    let observed = observe::assess(wanted, hosts, &fleet, marker, options, events).await;
-    let jobs = match &observed {
-        Ok(observed) => jobs::plan(&fleet, wanted, &observed.seen, options).await,
-        Err(_) => Ok(jobs::Jobs { plans: Vec::new(), unwell: None }),
-    };
+    let (fleet, observed) = observe::look(wanted, marker, options, events).await?;
+    let jobs = jobs::plan(&fleet, wanted, &observed.seen, options).await;
     let failures = fleet.close().await;
-    let observed = observed?;
     refuse_unfit(observed.findings, events)?;
     let plan = Plan { jobs: jobs?.plans, ..observed.plan.map_err(EngineError::Plan)? };
     Ok((plan, Outcome { failures, ..Outcome::default() }))
@@ -136,14 +134,7 @@ pub async fn check(
     options: &Options,
     events: &Events,
 ) -> Result<Survey, EngineError> {
-    let (fleet, hosts) = observe::observe(wanted, options, events).await;
-    let observed = match observe::assess(wanted, hosts, &fleet, marker, options, events).await {
-        Ok(observed) => observed,
-        Err(error) => {
-            fleet.close().await;
-            return Err(error);
-        }
-    };
+    let (fleet, observed) = observe::look(wanted, marker, options, events).await?;
     let mut survey = survey(Check::FITNESS, wanted, options, &fleet);
     survey.findings.extend(observed.findings);
     for error in observed.plan.as_ref().err().into_iter().flatten() {
@@ -180,12 +171,8 @@ pub async fn up(
     stop: &Stop,
     before_changes: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<Outcome, EngineError> {
-    let (mut fleet, hosts) = observe::observe(wanted, options, events).await;
-    let observed = observe::assess(wanted, hosts, &fleet, marker, options, events).await;
-    let result = match observed {
-        Ok(observed) => converge(&mut fleet, wanted, observed, options, events, stop, before_changes).await,
-        Err(error) => Err(error),
-    };
+    let (mut fleet, observed) = observe::look(wanted, marker, options, events).await?;
+    let result = converge(&mut fleet, wanted, observed, options, events, stop, before_changes).await;
     let failures = fleet.close().await;
     let mut outcome = result?;
     for host in &wanted.hosts {

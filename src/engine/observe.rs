@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt};
 use super::members::{Members, members};
 use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, lock, proof, releases};
 use crate::cluster::{
-    Answer, Answers, Claim, Expected, Gate, Marker, Question, Questions, Response, Verdict,
+    Answer, Answers, Claim, Expected, Gate, Marker, Question, Questions, Response, Verdict, heard,
 };
 use crate::facts::{ClockOffset, Facts};
 use crate::inventory::HostName;
@@ -45,9 +45,29 @@ pub(super) struct Heard {
     pub answers: Answers,
 }
 
+/// Looks at every host of the run, and asks the clusters.
+///
+/// # Errors
+/// As for [`assess`]; all connections are closed then.
+pub(super) async fn look(
+    wanted: &Wanted,
+    marker: &Marker,
+    options: &Options,
+    events: &Events,
+) -> Result<(Fleet, Observed), EngineError> {
+    let (fleet, hosts) = observe(wanted, options, events).await;
+    match assess(wanted, hosts, &fleet, marker, options, events).await {
+        Ok(observed) => Ok((fleet, observed)),
+        Err(error) => {
+            fleet.close().await;
+            Err(error)
+        }
+    }
+}
+
 /// Connects to every host of the run and lets each describe itself; those that do not answer are set
 /// aside.
-pub(super) async fn observe(
+async fn observe(
     wanted: &Wanted,
     options: &Options,
     events: &Events,
@@ -64,6 +84,11 @@ pub(super) async fn observe(
             Ok((connection, state)) => {
                 fleet.connections.insert(host.clone(), connection);
                 seen.insert(host, state);
+            }
+            Err(failure) if failure.is_unreachable() && options.given_up.contains(&host) => {
+                let message = failure.to_string();
+                events.send(Event::Warning { host: Some(host.clone()), message });
+                fleet.failures.insert(host, failure);
             }
             Err(failure) => fleet.set_aside(&host, failure, events).await,
         }
@@ -186,28 +211,22 @@ pub(super) fn ask(questions: &Questions) -> Result<Call, NulInArgument> {
     Ok(Call::new(function, words?))
 }
 
-/// What a host's agents said to a script.
+/// What a host's agents said to a script: as far as they answer.
 pub(super) fn answer(observation: &Observation, gate: Gate, questions: &Questions) -> Answer {
     let fields = observation.of(&question(gate).0);
     let said = fields.all("status").filter_map(|status| status.parse().ok()).zip(fields.all_bytes("body"));
-    let paths = questions.paths();
-    let said: BTreeMap<_, _> = paths
-        .iter()
-        .zip(said)
-        .map(|(path, (status, body))| (*path, Response { status, body: body.to_vec() }))
-        .collect();
-    if said.len() < paths.len() {
+    let said = said.map(|(status, body)| Response { status, body: body.to_vec() });
+    heard(questions.paths(), said).ok_or_else(|| {
         let reason = fields.text("error").map(str::trim).filter(|reason| !reason.is_empty());
-        return Err(reason.unwrap_or("its agent does not answer").to_owned());
-    }
-    Ok(said)
+        reason.unwrap_or("its agent does not answer").to_owned()
+    })
 }
 
 /// Reads what the hosts said: what stands already, what is to be changed, what stands in the way.
 ///
 /// # Errors
 /// A release that some host lacks and that cannot be verified.
-pub(super) async fn assess(
+async fn assess(
     wanted: &Wanted,
     hosts: BTreeMap<HostName, HostSeen>,
     fleet: &Fleet,

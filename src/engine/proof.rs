@@ -1,21 +1,17 @@
 //! Real uses of what the roles set up: judged from the observe script, and asked after changes until they are right.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use super::{Fleet, Options, Stop, elapsed_ms};
+use super::wait::Waiting;
+use super::{Fleet, Options, Stop};
 use crate::inventory::HostName;
 use crate::plan::{Seen, StepId};
-use crate::report::{Event, Events};
+use crate::report::Events;
 use crate::roles::{Proof, Proven, Wanted};
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::Connection;
-
-/// Each round is a script on every host that is not right yet.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// The uses of one role on one host.
 struct Asked<'w> {
@@ -103,7 +99,8 @@ pub(super) async fn all_wrong(
     wrong
 }
 
-/// Asks all hosts that take part until everything is right or the time is over: one session a host and round.
+/// Asks all hosts that take part until everything is right or the time is over: one session a round for each host
+/// that is not right yet.
 ///
 /// # Errors
 /// The role and the first thing that is not right.
@@ -134,10 +131,8 @@ async fn wait(
     events: &Events,
     stop: &Stop,
 ) -> Result<(), String> {
-    let started = Instant::now();
-    let gate = format!("{role} in use");
+    let mut waiting = Waiting::new(format!("{role} in use"), options.timeout, events, stop);
     let mut left: BTreeSet<usize> = (0..hosts.len()).collect();
-    let mut last = String::new();
     loop {
         let asking = left.iter().filter_map(|at| {
             let asked = &hosts[*at];
@@ -150,27 +145,13 @@ async fn wait(
         let Some(reason) = wrong.into_values().next() else {
             let (uses, count) = (hosts.iter().map(|asked| asked.proofs.len()).sum::<usize>(), hosts.len());
             let plural = if count == 1 { "host" } else { "hosts" };
-            let detail = format!("{uses} uses on {count} {plural}");
-            events.send(Event::GateMet { gate, detail, elapsed_ms: elapsed_ms(started) });
+            waiting.met(format!("{uses} uses on {count} {plural}"));
             return Ok(());
         };
-        if reason != last {
-            events.send(Event::GateWaiting { gate: gate.clone(), reason: reason.clone() });
-            last = reason;
+        if !waiting.goes_on(&reason).await {
+            waiting.failed(&reason, String::new());
+            return Err(format!("{role}: {reason}"));
         }
-        let pause = (started.elapsed() / 8).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        let over = started.elapsed() + pause > options.timeout;
-        if over || stop.requested() {
-            let why = if over { format!(" after {}s", options.timeout.as_secs()) } else { String::new() };
-            events.send(Event::GateFailed {
-                gate: gate.clone(),
-                reason: format!("{last}{why}"),
-                output: String::new(),
-                elapsed_ms: elapsed_ms(started),
-            });
-            return Err(format!("{role}: {last}"));
-        }
-        tokio::time::sleep(pause).await;
     }
 }
 

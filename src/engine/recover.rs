@@ -1,16 +1,15 @@
 //! Quorum is lost for good: the survivors become the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
-use super::by_hand::{stage, step};
+use super::by_hand::{self, Failure, stage, step};
 use super::members::members;
 use super::snapshot::Keeper;
-use super::{EngineError, Options, Outcome, Stop, apply, elapsed_ms, gate, lock};
+use super::{EngineError, Options, Outcome, Stop, gate, lock};
 use crate::cluster::{Gate, Recovery, recovery};
 use crate::inventory::HostName;
-use crate::plan::{Plan, Stage, Step};
-use crate::report::{Event, Events};
+use crate::plan::{Stage, Step};
+use crate::report::Events;
 use crate::roles::{Wanted, WantedHost};
 use crate::script::NulInArgument;
 
@@ -42,23 +41,13 @@ impl Keeper {
     ) -> Result<Outcome, EngineError> {
         lock::refuse_others(&self.fleet, &self.observed.seen, options).await?;
         let mut outcome = Outcome::default();
-        let plan = Plan { stages: stages(wanted, product, recovery).unwrap_or_default(), ..Plan::default() };
-        events.send(Event::PlanReady { plan: plan.clone() });
-        for stage in &plan.stages {
-            let started = Instant::now();
-            apply::announce(stage, events);
-            for batch in &stage.batches {
-                apply::run_batch(&mut self.fleet, &stage.name, batch, options, events, &mut outcome).await;
-            }
-            events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
-            if recovery.survivors.iter().any(|host| !self.fleet.connections.contains_key(host)) {
-                outcome.unhealthy =
-                    Some(format!("{}: a survivor failed in stage {}", product.name(), stage.name));
-                break;
-            }
-        }
-        lock::release(&self.fleet, &plan, options).await;
-        if outcome.unhealthy.is_some() {
+        let stages = stages(wanted, product, recovery).unwrap_or_default();
+        // Half of it is worse than all of it: it is not stopped on the way.
+        let all = Stop::default();
+        if let Err(stage) =
+            by_hand::run(&mut self.fleet, stages, Failure::Ends, options, events, &all, &mut outcome).await
+        {
+            outcome.unhealthy = Some(format!("{}: a survivor failed in stage {stage}", product.name()));
             return Ok(outcome);
         }
         let gates = members(wanted);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use reqwest::Response;
@@ -20,6 +20,11 @@ use crate::roles::Wanted;
 
 /// A large state takes long to write.
 const TRANSFER: Duration = Duration::from_secs(30 * 60);
+/// After a change of peers raft takes no snapshot before the next write (hashicorp/raft, `runFSM` and `takeSnapshot`); an
+/// idle Consul writes within seconds.
+const UNSETTLED: &str = "cannot take snapshot now";
+const SETTLED: Duration = Duration::from_secs(60);
+const BETWEEN_TRIES: Duration = Duration::from_millis(500);
 
 /// A living cluster, looked at once, with a way to one of its servers' API.
 pub struct Keeper {
@@ -36,7 +41,7 @@ pub struct Kept {
     path: &'static str,
 }
 
-/// Looks at every host.
+/// Looks at every host; where a leader was just lost, the next one is waited for.
 ///
 /// # Errors
 /// As for a plan.
@@ -45,16 +50,11 @@ pub async fn keeper(
     marker: &Marker,
     options: &Options,
     events: &Events,
+    stop: &Stop,
 ) -> Result<Keeper, EngineError> {
-    let (fleet, hosts) = observe::observe(wanted, options, events).await;
-    let observed = observe::assess(wanted, hosts, &fleet, marker, options, events).await;
-    match observed {
-        Ok(observed) => Ok(Keeper { fleet, observed }),
-        Err(error) => {
-            fleet.close().await;
-            Err(error)
-        }
-    }
+    let (fleet, mut observed) = observe::look(wanted, marker, options, events).await?;
+    gate::await_election(&fleet, wanted, &mut observed, options, events, stop).await;
+    Ok(Keeper { fleet, observed })
 }
 
 impl Keeper {
@@ -138,8 +138,17 @@ impl Kept {
     /// # Errors
     /// The API's own words, or why it cannot be written.
     pub async fn save(&self, file: &mut impl Write) -> Result<u64, String> {
-        let response = self.socket.http.get(format!("http://localhost{}", self.path)).send().await;
-        let mut stream = said(response).await?.bytes_stream();
+        let deadline = Instant::now() + SETTLED;
+        let response = loop {
+            let response = self.socket.http.get(format!("http://localhost{}", self.path)).send().await;
+            match said(response).await {
+                Err(reason) if reason.contains(UNSETTLED) && Instant::now() < deadline => {
+                    tokio::time::sleep(BETWEEN_TRIES).await;
+                }
+                response => break response?,
+            }
+        };
+        let mut stream = response.bytes_stream();
         let mut bytes = 0;
         while let Some(chunk) = stream.next().await {
             let chunk =

@@ -108,4 +108,21 @@ mod tests {
         assert!(text.contains("clients: { hosts: [node-4], roles: [consul-client] }"), "{text}");
         assert!(text.contains("hosts: [node-1, node-2, node-3], roles: [consul-server]"), "{text}");
     }
+
+    #[test]
+    fn the_starter_for_the_lab_is_of_its_hosts() {
+        let roles = crate::roles::RoleSet::embedded().unwrap();
+        let parsed = |text: &str| {
+            let path = std::path::Path::new("inventory.yaml");
+            crate::roles::parse_inventory(text, path, &roles, None).unwrap().0
+        };
+        let (own, starter) = (parsed(&text(&record(3))), parsed(include_str!("../../inventories/lab.yaml")));
+        assert_eq!(own.hosts.len(), starter.hosts.len());
+        for (own, starter) in own.hosts.iter().zip(&starter.hosts) {
+            assert_eq!((&own.name, &own.address, &own.ssh), (&starter.name, &starter.address, &starter.ssh));
+            for key in ["version", "source"] {
+                assert_eq!(own.vars["consul"][key], starter.vars["consul"][key]);
+            }
+        }
+    }
 }

@@ -20,6 +20,14 @@ pub struct Receiver {
     pub(super) closed: watch::Sender<bool>,
 }
 
+#[cfg(test)]
+impl Receiver {
+    /// What has arrived, without its times.
+    pub(crate) fn arrived(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.events.try_recv().ok()).map(|(_, event)| event).collect()
+    }
+}
+
 /// A channel of events. Unbounded, so that no host waits for a slow terminal: a run has a few events
 /// for each step, and steps are counted in thousands at most.
 pub fn events() -> (Events, Receiver) {

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::values::{optional_words, words};
 use super::{Error, HostPath, Phase, call_of, seen};
 use crate::inventory::RoleName;
 use crate::plan::{Change, Effect, Help, StepId};
@@ -14,16 +15,17 @@ pub struct Exec {
     /// What it does, in a few words.
     pub name: String,
     /// An argument list, never a line for a shell.
+    #[serde(deserialize_with = "words")]
     pub command: Vec<String>,
     /// It is done when this exists.
     #[serde(default)]
     pub creates: Option<HostPath>,
     /// It is done when this command succeeds; it only reads.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "optional_words")]
     pub unless: Option<Vec<String>>,
     /// Takes back what it did, in a removable role: runs when the role is removed, after its files are back. It must
     /// succeed also when there is nothing to take back: the command or an earlier try may have been cut short.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "optional_words")]
     pub undo: Option<Vec<String>>,
     /// When it runs. What starts something belongs to `activate`.
     #[serde(default = "prepare")]
@@ -40,8 +42,10 @@ pub struct Helped {
     /// A role of the host that helps; one that stands is asked before others.
     pub by: RoleName,
     /// Argument lists, as `command` is. Of hosts that are changed together it runs once for all.
+    #[serde(deserialize_with = "words")]
     pub before: Vec<String>,
     /// Runs also when the command has failed.
+    #[serde(deserialize_with = "words")]
     pub after: Vec<String>,
 }
 
@@ -122,6 +126,10 @@ mod tests {
         assert_eq!(reason(creates(), &[("satisfied", "no")]), "/it absent");
         assert_eq!(reason(unless(), &[("satisfied", "no")]), "`test -e /it` fails");
         assert_eq!(calls(creates(), &[("satisfied", "no")]), [r"exec_run 'make' 'it'\''s'"]);
+        // As `"{{ web.port }}"` gives it.
+        let number = json!({"exec": {"name": "x", "command": ["listen", 9101], "unless": ["asks", 9101]}});
+        assert_eq!(resource(number.clone()).probe().unwrap().to_string(), "exec_unless 'asks' '9101'");
+        assert_eq!(calls(number, &[("satisfied", "no")]), ["exec_run 'listen' '9101'"]);
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub(crate) use seen::{digest, encode};
 pub use sysctl::Sysctl;
 pub use unit::{Load, State, Unit};
 pub use user::User;
-pub(crate) use values::optional_from_text;
 pub use values::{AccountName, Content, HostPath, PackageName, PartName, SysctlKey, UnitName, Url};
+pub(crate) use values::{optional_from_text, optional_words};
 pub(crate) use write::{can_be_shown, text_diff};
 
 use crate::facts::Facts;

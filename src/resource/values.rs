@@ -170,6 +170,20 @@ pub(crate) fn optional_from_text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt:
     from_text(value).map(Some).map_err(D::Error::custom)
 }
 
+/// Arguments of a command: one that is a template of nothing but a port has become a number.
+pub(super) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    optional_words(deserializer)?.ok_or_else(|| D::Error::custom("a list of arguments is missing"))
+}
+
+/// Like [`words`], for a command that may be left out.
+pub(crate) fn optional_words<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<String>>, D::Error> {
+    let words = Option::<Vec<serde_json::Value>>::deserialize(deserializer)?;
+    let texts = words.map(|words| words.into_iter().map(scalar_text).collect());
+    texts.transpose().map_err(|error: serde_json::Error| D::Error::custom(error))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,6 +31,7 @@ pub struct Proof {
 struct Written {
     name: String,
     lookup: Option<Lookup>,
+    #[serde(default, deserialize_with = "crate::resource::optional_words")]
     command: Option<Vec<String>>,
     if_exists: Option<HostPath>,
     #[serde(default)]

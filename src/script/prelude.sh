@@ -1603,16 +1603,21 @@ exec_run() {
   command "$@"
 }
 
-# Step: runs a command again until it succeeds: SECONDS COMMAND...; what has no leader for a moment refuses.
+# Step: runs a command again until it succeeds: SECONDS COMMAND...; what has no leader for a moment refuses. The last try's
+# output counts.
 exec_until() {
   umask 022
   left=$1
   shift
-  until command "$@"; do
+  until output=$(command "$@" 2>&1); do
     left=$((left - 1))
-    [ "$left" -gt 0 ] || return 1
+    if [ "$left" -le 0 ]; then
+      printf '%s\n' "$output"
+      return 1
+    fi
     sleep 1
   done
+  if [ -n "$output" ]; then printf '%s\n' "$output"; fi
 }
 
 # Prints the file that holds a sysctl; the dots and slashes of a key trade places.

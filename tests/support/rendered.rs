@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use bootstrap::facts::{Facts, Init, Resolver};
 use bootstrap::inventory::HostName;
@@ -38,8 +39,12 @@ pub fn wanted(inventory: &str) -> Wanted {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("inventory.yaml");
     std::fs::write(&path, inventory).unwrap();
-    let roles = RoleSet::embedded().unwrap();
-    let (inventory, _) = load_inventory(&path, &roles, None).unwrap_or_else(|problems| {
+    wanted_by(&path, &RoleSet::embedded().unwrap())
+}
+
+/// The same of an inventory's file, with these roles.
+pub fn wanted_by(path: &Path, roles: &RoleSet) -> Wanted {
+    let (inventory, _) = load_inventory(path, roles, None).unwrap_or_else(|problems| {
         panic!("{}", problems.iter().map(|problem| problem.render(false)).collect::<String>())
     });
     let key = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=".to_owned();
@@ -53,7 +58,7 @@ pub fn wanted(inventory: &str) -> Wanted {
     let pair = pem("PRIVATE KEY", "sa+key") + &pem("PUBLIC KEY", "sa+pub");
     generated.insert("kube.sa_key".to_owned(), pair);
     generated.insert("kube.token".to_owned(), "abcdef.0123456789abcdef".to_owned());
-    Wanted::new(&inventory, &roles, &generated).unwrap()
+    Wanted::new(&inventory, roles, &generated).unwrap()
 }
 
 /// What is wrong with an inventory, as the operator reads it.
@@ -76,12 +81,16 @@ pub fn addresses(wanted: &Wanted) -> ClusterAddresses {
 /// Every file that a host's roles want, by path.
 pub fn files(inventory: &str, host: &str) -> BTreeMap<String, String> {
     let wanted = wanted(inventory);
-    let addresses = addresses(&wanted);
+    files_of(&wanted, host, &addresses(&wanted))
+}
+
+/// The same of a `Wanted`, for hosts at these addresses.
+pub fn files_of(wanted: &Wanted, host: &str, addresses: &ClusterAddresses) -> BTreeMap<String, String> {
     let of_host = wanted.host(&HostName::parse(host).unwrap()).unwrap();
     let mut files = BTreeMap::new();
     for role in &of_host.roles {
         for resource in &role.resources {
-            let resolved = wanted.resolved(of_host, role, resource, &facts(), &addresses).unwrap();
+            let resolved = wanted.resolved(of_host, role, resource, &facts(), addresses).unwrap();
             if let Some(content) = resolved.content() {
                 files.insert(resolved.id().0.replace("file ", ""), content.to_owned());
             }

@@ -17,10 +17,11 @@ class Told
 end
 
 class Machine
-  attr_reader :addresses, :providers, :machines, :settings
+  attr_reader :addresses, :providers, :overrides, :machines, :settings
 
   def initialize
     @addresses, @providers, @machines, @settings = [], {}, {}, {}
+    @overrides = {}
   end
 
   def vm = self
@@ -29,7 +30,7 @@ class Machine
   def synced_folder(*) = nil
   def after(*) = nil
   def network(_kind, ip:) = @addresses << ip
-  def provider(name) = yield(@providers[name] = Told.new)
+  def provider(name) = yield(@providers[name] = Told.new, @overrides[name] = Machine.new)
   def define(name) = yield(@machines[name] = Machine.new)
 
   def method_missing(name, *values)
@@ -48,7 +49,11 @@ module Vagrant
       { name: name, host_name: machine.settings["hostname"], addresses: machine.addresses }
     end
     providers = config.providers.transform_values(&:said)
-    puts JSON.generate(machines: machines, providers: providers, insert_key: config.settings["insert_key"])
+    boxes = config.overrides.transform_values { |override| override.settings.fetch("box", config.settings["box"]) }
+    puts JSON.generate(
+      machines: machines, providers: providers, boxes: boxes,
+      insert_key: config.settings["insert_key"], known_hosts: KNOWN_HOSTS
+    )
   end
 end
 

@@ -1,0 +1,268 @@
+//! What documents and help texts say is there: links, paths, commands with their options, modules.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bootstrap::cli::Cli;
+use clap::{Command, CommandFactory};
+
+const PAGES: [&str; 6] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "docs/errors.md",
+    "docs/installing.md",
+    "docs/writing-a-role.md",
+    "vagrant/README.md",
+];
+
+/// Relative to the checkout.
+fn at(path: impl AsRef<Path>) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn page(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(at(path)).unwrap()
+}
+
+/// The name that a link to a heading has.
+fn anchor(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    words.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c)).collect::<String>().replace(' ', "-")
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut followed = 0;
+    for name in PAGES {
+        let text = page(name);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            if link.contains("://") {
+                continue;
+            }
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { at(name) } else { at(name).parent().unwrap().join(path) };
+            assert!(target.exists(), "{name}: {link}");
+            if !heading.is_empty() {
+                let there = fs::read_to_string(&target).unwrap();
+                let mut headings = there.lines().filter(|line| line.starts_with('#')).map(anchor);
+                assert!(headings.any(|anchor| anchor == heading), "{name}: {link}");
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed >= 10, "{followed}");
+}
+
+/// Words between single backquotes, outside of fenced blocks.
+fn quoted(text: &str) -> Vec<&str> {
+    let prose = text.split("```").step_by(2);
+    prose.flat_map(|part| part.split('`').skip(1).step_by(2)).collect()
+}
+
+#[test]
+fn paths_are_there() {
+    const FOLDERS: [&str; 7] = ["src/", "tests/", "docs/", "roles/", "inventories/", "vagrant/", ".ci/"];
+    let mut found = 0;
+    for name in PAGES {
+        let text = page(name);
+        for word in quoted(&text) {
+            let is_path = FOLDERS.iter().any(|folder| word.starts_with(folder)) && !word.contains(['*', ' ']);
+            // `roles/NAME/role.yaml` is a pattern, and the page's own example lies elsewhere.
+            if !is_path || word.contains("NAME") || word.starts_with("roles/node-figures") || word == "roles/"
+            {
+                continue;
+            }
+            let (path, _) = word.split_once('#').unwrap_or((word, ""));
+            assert!(at(path).exists(), "{name}: `{word}`");
+            found += 1;
+        }
+    }
+    assert!(found >= 15, "{found}");
+}
+
+/// The commands in a line: `cd x && bootstrap up FILE   # why` has one. Without the program's name.
+fn commands(line: &str) -> Vec<Vec<String>> {
+    let line = line.trim().trim_start_matches("$ ");
+    let line = line.split(" #").next().unwrap().split("  ").next().unwrap();
+    let parts = line.split(" && ").flat_map(|part| part.split(" | ")).flat_map(|part| part.split(" > "));
+    let ours = |part: &str| {
+        let part = part.trim().trim_start_matches("sudo ");
+        let rest = part.strip_prefix("bootstrap ").or(part.strip_prefix("cargo run --release -- "))?;
+        Some(rest.split_whitespace().map(str::to_owned).collect())
+    };
+    parts.filter_map(ours).collect()
+}
+
+/// Whether the program understands these words; `…`, `a|b` and `[NAME]` are for people.
+#[track_caller]
+fn is_understood(words: &[String], place: &str) {
+    if words.iter().any(|word| word.contains(['…', '[', '|', '\''])) {
+        return;
+    }
+    let words = ["bootstrap"].into_iter().chain(words.iter().map(String::as_str));
+    if let Err(error) = Cli::command().try_get_matches_from(words) {
+        let fine = matches!(
+            error.kind(),
+            clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion
+        );
+        assert!(fine, "{place}: {error}");
+    }
+}
+
+#[test]
+fn commands_of_the_documents_are_understood() {
+    let mut seen = 0;
+    for name in PAGES {
+        let text = page(name);
+        // Blocks: indented or fenced. Output in them does not begin with a command.
+        let fenced = text.split("```").skip(1).step_by(2).flat_map(str::lines);
+        let indented = text.lines().filter(|line| line.starts_with("    "));
+        for words in fenced.chain(indented).flat_map(commands) {
+            is_understood(&words, name);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 15, "{seen}");
+}
+
+/// A command and all below it, by their whole names; hidden ones are nobody's business.
+fn all(command: &Command, name: &str, found: &mut Vec<(String, Command)>) {
+    found.push((name.to_owned(), command.clone()));
+    for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set() && inner.get_name() != "help")
+    {
+        all(inner, &format!("{name} {}", inner.get_name()), found);
+    }
+}
+
+#[test]
+fn every_help_has_an_example_that_works() {
+    let mut found = Vec::new();
+    let mut root = Cli::command();
+    root.build();
+    all(&root, "bootstrap", &mut found);
+    assert!(found.len() > 25);
+    for (name, mut command) in found {
+        let help = command.render_long_help().to_string();
+        let Some((_, examples)) = help.split_once("Example") else { panic!("{name} --help has no example") };
+        let lines = examples.lines().map(|line| line.trim_start_matches("s:").trim_start_matches(':'));
+        let examples: Vec<Vec<String>> = lines.flat_map(commands).collect();
+        let own: Vec<&str> = name.split(' ').skip(1).collect();
+        assert!(
+            examples.iter().any(|words| words
+                .iter()
+                .map(String::as_str)
+                .take(own.len())
+                .eq(own.iter().copied())),
+            "{name}: {examples:?}"
+        );
+        for words in examples {
+            is_understood(&words, &name);
+        }
+    }
+}
+
+#[test]
+fn the_readme_lists_every_command() {
+    let readme = page("README.md");
+    let (_, table) = readme.split_once("| command | what it does |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| !line.is_empty());
+    let cells = rows.filter_map(|row| row.split(" | ").next());
+    let words = cells.flat_map(quoted).filter_map(|words| words.split(' ').next());
+    let listed: BTreeSet<&str> = words.filter(|word| word.starts_with(char::is_lowercase)).collect();
+    let cli = Cli::command();
+    let there: BTreeSet<&str> = cli.get_subcommands().map(Command::get_name).collect();
+    assert_eq!(listed, there);
+}
+
+/// The modules of `lib.rs`.
+fn modules() -> BTreeSet<String> {
+    let lib = page("src/lib.rs");
+    let names = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_architecture_has_every_module() {
+    let text = page("ARCHITECTURE.md");
+    let (_, table) = text.split_once("| module |").unwrap();
+    let table = table.split("\n\n").next().unwrap();
+    let listed = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(listed.map(str::to_owned).collect::<BTreeSet<_>>(), modules());
+}
+
+/// Every source file below a folder or file of `src/`, with its text; `#[cfg(test)]` modules are left out.
+fn sources(path: &Path) -> Vec<(PathBuf, String)> {
+    if path.is_file() {
+        let text = fs::read_to_string(path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+        return vec![(path.to_owned(), code)];
+    }
+    let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "rs"))
+        .flat_map(|path| sources(&path))
+        .collect()
+}
+
+#[test]
+fn imports_run_the_way_that_the_architecture_says() {
+    // What is imported, and who alone may.
+    const ALONE: [(&str, &[&str]); 5] = [
+        ("crate::engine", &["cli", "engine"]),
+        ("crate::cli", &["cli"]),
+        ("crate::lab", &["cli", "lab"]),
+        ("openssh::", &["ssh"]),
+        ("anyhow::", &["cli"]),
+    ];
+    for (path, text) in sources(&at("src")) {
+        let relative = path.strip_prefix(at("src")).unwrap();
+        let first = relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        for (import, allowed) in ALONE {
+            let named = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .any(|line| line.contains(import));
+            assert!(!named || allowed.contains(&first), "{} names {import}", relative.display());
+        }
+    }
+}
+
+#[test]
+fn errors_point_to_the_page_and_the_page_is_in_the_program() {
+    let bootstrap = |words: &[&str]| {
+        let mut call = assert_cmd::Command::cargo_bin("bootstrap").unwrap();
+        let output = call.current_dir(env!("CARGO_MANIFEST_DIR")).args(words).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, _, stderr) = bootstrap(&["plan", "tests/cases/inventory/unknown-role.yaml"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        stderr.ends_with("\nmore: docs/errors.md#inventory (`bootstrap explain inventory`)\n"),
+        "{stderr}"
+    );
+
+    // Nobody is asked: there is no such name.
+    let folder = tempfile::tempdir().unwrap();
+    let inventory = folder.path().join("inventory.yaml");
+    fs::write(&inventory, "cluster: c1\nhosts:\n  a: { address: a.invalid, roles: [consul-client] }\n  b: { address: b.invalid, roles: [consul-server] }\n").unwrap();
+    let inventory = inventory.to_str().unwrap();
+    for command in ["plan", "check --connect"] {
+        let words: Vec<&str> = command.split(' ').chain([inventory]).collect();
+        let (code, _, stderr) = bootstrap(&words);
+        assert_eq!(code, Some(3), "{stderr}");
+        let pointers: Vec<&str> = stderr.lines().filter(|line| line.starts_with("more: ")).collect();
+        assert_eq!(pointers, ["more: docs/errors.md#ssh (`bootstrap explain ssh`)"], "{command}: {stderr}");
+    }
+
+    let (code, stdout, _) = bootstrap(&["explain", "ssh", "clock"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        stdout.starts_with("ssh\n\nThe host was not reached") && stdout.contains("\nclock\n\n"),
+        "{stdout}"
+    );
+    let (code, _, stderr) = bootstrap(&["explain", "clocks"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("a similar value exists: 'clock'"), "{stderr}");
+}
