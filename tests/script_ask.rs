@@ -139,3 +139,20 @@ fn who_asks_by_certificate_learns_of_each_question_what_came_of_it() {
         assert!(reason.contains(&absent) && !seen.of("probe").has("status"), "{shell:?}: {reason}");
     }
 }
+
+#[test]
+fn a_put_is_sent_by_what_a_host_has() {
+    for shell in shells() {
+        for without in [&[][..], &["curl"]] {
+            let host = Host::new().without(without);
+            let server = Server::start();
+            server.serve("/purge", Page::new("{}"));
+            let put = |path: &str| {
+                host.apply(shell, vec![call("http_put_until", &["1", &format!("{}{path}", server.url)])])
+            };
+            assert_eq!(put("/purge"), (0, String::new()), "{shell:?} without {without:?}");
+            assert_eq!(server.methods(), ["PUT"], "{shell:?} without {without:?}");
+            assert_ne!(put("/elsewhere").0, 0, "{shell:?} without {without:?}");
+        }
+    }
+}

@@ -320,3 +320,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_the_peers_are_is_written_whole_for_the_owner_of_the_folder() {
+    for shell in shells() {
+        let host = Host::new();
+        let (folder, file) = (host.at("raft"), host.at("raft/peers.json"));
+        let write =
+            || host.apply(shell, vec![call("peers_write", &[&file, r#"[{"id": "a b", "s": "%s'"}]"#])]);
+        let (status, output) = write();
+        assert_ne!(status, 0, "{shell:?}: there is no such folder");
+        assert!(output.contains("does not exist"), "{shell:?}: {output}");
+        host.write("raft/raft.db", "");
+        // As root the folder can be somebody else's.
+        let is_root = account().0 == "0";
+        if is_root {
+            std::os::unix::fs::chown(&folder, Some(4711), Some(4712)).unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(write(), (0, String::new()), "{shell:?}");
+            assert_eq!(host.read("raft/peers.json"), br#"[{"id": "a b", "s": "%s'"}]"#, "{shell:?}");
+            assert_eq!(host.names("raft"), ["peers.json", "raft.db"], "{shell:?}");
+            let (file, folder) = (std::fs::metadata(&file).unwrap(), std::fs::metadata(&folder).unwrap());
+            assert_eq!(file.mode() & 0o777, 0o600, "{shell:?}");
+            assert_eq!((file.uid(), file.gid()), (folder.uid(), folder.gid()), "{shell:?}");
+        }
+    }
+}

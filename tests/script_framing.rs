@@ -83,6 +83,28 @@ fn a_command_is_tried_until_it_succeeds_or_its_seconds_are_over() {
 }
 
 #[test]
+fn who_is_not_known_is_forgotten_already() {
+    for shell in shells() {
+        let host = Host::new();
+        let forget = |says: &str| {
+            let words = ["1", "sh", "-c", "echo \"$1\" >&2; exit \"$2\"", "sh", says, "4"];
+            host.apply(shell, vec![call("forget_until", &words)])
+        };
+        assert_eq!(forget("Error: No node found with name 'n2'"), (0, String::new()), "{shell:?}");
+        assert_eq!(
+            forget("address \"10.0.0.2:8300\" was not found in the Raft configuration"),
+            (0, String::new()),
+            "{shell:?}"
+        );
+        assert_eq!(forget("No cluster leader"), (1, "No cluster leader\n".to_owned()), "{shell:?}");
+        // It has no leader at first.
+        let second = "[ -e \"$1\" ] || { touch \"$1\"; echo no leader; exit 1; }; echo removed";
+        let words = ["9", "sh", "-c", second, "sh", &host.at("asked")];
+        assert_eq!(host.apply(shell, vec![call("forget_until", &words)]), (0, String::new()), "{shell:?}");
+    }
+}
+
+#[test]
 fn a_failing_command_inside_a_function_ends_its_step() {
     for shell in shells() {
         let host = Host::new();

@@ -24,6 +24,7 @@ unit_state() {
 unit_order() {
   echo "$*" >>"$pretended/orders"
   case $* in *restart*) cat "$pretended/after" >"$pretended/state" ;; esac
+  [ ! -e "$pretended/refuses-$1" ]
 }
 "#;
 
@@ -336,5 +337,27 @@ fn unit_files_besides_its_own_are_read_again() {
             let given: Vec<_> = given.lines().filter(|order| !order.starts_with("reset-failed")).collect();
             assert_eq!(given, orders, "{shell:?} {path}");
         }
+    }
+}
+
+#[test]
+fn what_is_stopped_for_good_has_not_failed() {
+    for shell in shells() {
+        let unit = UnitHost::new(shell, ACTIVE);
+        let stop = || {
+            let steps = [step("stop", vec![call("unit_stop", &["a.service"])])];
+            let records = unit.run(&Script::apply(&Nonce::random(), &holder(), &steps), "run_steps() {");
+            let Some(Record::End { status, .. }) = records.get(1) else { panic!("{records:?}") };
+            let orders = String::from_utf8(unit.host.read("state-of-unit/orders")).unwrap();
+            unit.host.write("state-of-unit/orders", "");
+            (*status, orders)
+        };
+        let both = "disable --now a.service\nreset-failed a.service\n".to_owned();
+        assert_eq!(stop(), (0, both.clone()), "{shell:?}");
+        // systemd does not know it any more.
+        unit.host.write("state-of-unit/refuses-reset-failed", "");
+        assert_eq!(stop(), (0, both), "{shell:?}");
+        unit.host.write("state-of-unit/refuses-disable", "");
+        assert_eq!(stop(), (1, "disable --now a.service\n".to_owned()), "{shell:?}");
     }
 }

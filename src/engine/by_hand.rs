@@ -34,13 +34,9 @@ pub(super) fn step(
     })
 }
 
-/// What is stopped on purpose has not failed, whatever its last exit status: Consul's and Nomad's is 1 when they are told to
-/// end without leaving.
-const STOP: &str = "systemctl disable --now \"$1\" && { systemctl reset-failed \"$1\" 2>/dev/null || :; }";
-
 /// Stops a unit for good.
 pub(super) fn stop(host: &WantedHost, id: String, reason: &str, unit: &str) -> Result<Step, NulInArgument> {
-    step(host, id, reason, "exec_run", &["sh", "-c", STOP, "stop", unit])
+    step(host, id, reason, "unit_stop", &[unit])
 }
 
 /// Hosts that do their steps at the same time; hosts without any are left out.

@@ -22,13 +22,6 @@ use crate::script::NulInArgument;
 const DRAIN_DEADLINE: &str = "10m";
 /// An election takes seconds; until it is over nothing can be removed.
 const REMOVAL_SECONDS: &str = "30";
-/// Asks an agent on this host with an empty body; Nomad's program has no word for it.
-const PUT: &str = "curl -fsS --noproxy '*' -X PUT -o /dev/null \"$1\" || wget -q --no-proxy --method=PUT -O /dev/null \"$1\"";
-
-/// Runs a command that forgets somebody. Who is not known is forgotten already: Consul's autopilot removes dead servers by
-/// itself, and gossip begins anew with an agent.
-const FORGET: &str = "said=$(\"$@\" 2>&1) && exit; case $said in *'No node found'* | *'was not found in the Raft'*) exit 0;; \
-                      esac; printf '%s\\n' \"$said\" >&2; exit 1";
 
 const KUBECTL: [&str; 3] = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"];
 /// etcd has no client on a host of kubeadm's, but its gateway takes what curl sends.
@@ -291,11 +284,11 @@ fn told_steps(
 ) -> Result<Vec<Step>, NulInArgument> {
     let api = gate.api(&helper.variables);
     let mut steps = Vec::new();
-    let mut tell = |id: String, reason: &str, words: &[&str]| {
-        let words: Vec<&str> =
-            [REMOVAL_SECONDS, "sh", "-c", FORGET, "forget"].iter().chain(words).copied().collect();
-        step(helper, id, reason, "exec_until", &words).map(|step| steps.push(step))
+    let mut tell_by = |function, id: String, reason: &str, words: &[&str]| {
+        let words = [&[REMOVAL_SECONDS], words].concat();
+        step(helper, id, reason, function, &words).map(|step| steps.push(step))
     };
+    let mut tell = |id, reason: &str, words: &[&str]| tell_by("forget_until", id, reason, words);
     let peer = departure.peer.as_ref();
     match gate {
         // Gossip spreads what the host itself has said.
@@ -329,10 +322,12 @@ fn told_steps(
         Gate::NomadClients => {
             if let Some(node) = node {
                 let address = format!("{api}/v1/node/{node}/purge");
-                tell(
+                // Nomad's program has no word for it.
+                tell_by(
+                    "http_put_until",
                     format!("forget node {host} in nomad"),
                     "its servers keep no record of it",
-                    &["sh", "-c", PUT, "put", &address],
+                    &[&address],
                 )?;
             }
         }

@@ -13,9 +13,6 @@ use crate::report::Events;
 use crate::roles::{Wanted, WantedHost};
 use crate::script::NulInArgument;
 
-/// Written beside, owned as the folder is, and renamed: a server that starts reads all of it or nothing.
-const WRITE: &str = "umask 077 && printf %s \"$1\" >\"$2.new\" && chown --reference=\"${2%/*}\" \"$2.new\" && mv \"$2.new\" \"$2\"";
-
 const WHY: &str = "quorum is lost, and the survivors become the cluster";
 
 impl Keeper {
@@ -79,7 +76,7 @@ fn stages(wanted: &Wanted, gate: Gate, recovery: &Recovery) -> Result<Vec<Stage>
         on_all("stop", &|host| run(host, format!("stop {unit}"), &["systemctl", "stop", unit]))?,
         on_all("tell", &|host| {
             let file = peers(host);
-            run(host, format!("file {file}"), &["sh", "-c", WRITE, "write", &recovery.peers, &file])
+            step(host, format!("file {file}"), WHY, "peers_write", &[&file, &recovery.peers])
         })?,
         on_all("start", &|host| run(host, format!("start {unit}"), &["systemctl", "start", unit]))?,
     ])

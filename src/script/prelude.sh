@@ -1256,6 +1256,13 @@ unit_order() {
   systemctl "$@"
 }
 
+# Step: stops a unit for good. What is stopped on purpose has not failed, whatever its last exit status: Consul's and Nomad's
+# is 1 when they are told to end without leaving.
+unit_stop() {
+  unit_order disable --now "$1"
+  unit_order reset-failed "$1" 2>/dev/null || :
+}
+
 # Whether systemd runs here.
 systemd_runs() {
   [ -d /run/systemd/system ]
@@ -1607,9 +1614,16 @@ exec_run() {
 # output counts.
 exec_until() {
   umask 022
+  seconds=$1
+  shift
+  try_until "$seconds" command "$@"
+}
+
+# Tries until it succeeds: SECONDS FUNCTION-OR-COMMAND...
+try_until() {
   left=$1
   shift
-  until output=$(command "$@" 2>&1); do
+  until output=$("$@" 2>&1); do
     left=$((left - 1))
     if [ "$left" -le 0 ]; then
       printf '%s\n' "$output"
@@ -1618,6 +1632,46 @@ exec_until() {
     sleep 1
   done
   if [ -n "$output" ]; then printf '%s\n' "$output"; fi
+}
+
+# Step: has a product forget somebody, by a command that is tried until it succeeds: SECONDS COMMAND...
+forget_until() {
+  seconds=$1
+  shift
+  try_until "$seconds" forget_once "$@"
+}
+
+# Who is not known is forgotten already: Consul's autopilot removes dead servers by itself, and gossip begins anew with an agent.
+forget_once() {
+  if said=$(command "$@" 2>&1); then return 0; fi
+  case $said in *'No node found'* | *'was not found in the Raft'*) return 0 ;; esac
+  printf '%s\n' "$said"
+  return 1
+}
+
+# Step: sends an empty PUT to an agent on this host until it is taken: SECONDS URL. Not every product's own program has a word
+# for all that its API can do.
+http_put_until() {
+  try_until "$1" http_put "$2"
+}
+
+# Sends an empty PUT, by what a host has.
+http_put() {
+  if command -v curl >/dev/null; then
+    curl --silent --show-error --fail --max-time 10 --noproxy '*' -X PUT -o /dev/null "$1"
+  else
+    wget -q --no-proxy --timeout=10 --tries=1 --method=PUT -O /dev/null "$1"
+  fi
+}
+
+# Step: writes who a raft server's peers are, which it reads once when it starts: FILE JSON. Beside it, owned as its folder is,
+# and renamed: all of it is read, or nothing.
+peers_write() {
+  stage "$1"
+  printf %s "$2" >"$staged"
+  chown "$(stat -c %u:%g "${1%/*}")" "$staged"
+  chmod 600 "$staged"
+  mv -f "$staged" "$1"
 }
 
 # Prints the file that holds a sysctl; the dots and slashes of a key trade places.

@@ -27,6 +27,8 @@ struct Shared {
     pages: BTreeMap<String, Page>,
     /// Each request: its path, and its Range header.
     requests: Vec<(String, Option<String>)>,
+    /// `GET`, `PUT` and so on, of each as well.
+    methods: Vec<String>,
 }
 
 /// Serves on the loopback until the test ends.
@@ -65,6 +67,11 @@ impl Server {
     pub fn requests(&self) -> Vec<(String, Option<String>)> {
         std::mem::take(&mut self.shared.lock().unwrap().requests)
     }
+
+    /// How they were made, since the last call.
+    pub fn methods(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.lock().unwrap().methods)
+    }
 }
 
 fn answer(mut stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
@@ -85,6 +92,7 @@ fn answer(mut stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()>
     let page = {
         let mut shared = shared.lock().unwrap();
         shared.requests.push((path.clone(), range.clone()));
+        shared.methods.push(request.split(' ').next().unwrap_or_default().to_owned());
         shared.pages.get(&path).cloned()
     };
     let page = page.unwrap_or(Page { status: 404, ..Page::new("not here\n") });
