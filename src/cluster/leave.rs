@@ -83,6 +83,7 @@ pub fn departure(
     });
     Ok(Departure { peer: Some((peer.id.clone(), peer.node.clone())), warning })
 }
+
 /// Whether every server that answers follows a leader and has no peer at the address of `host` any more.
 pub fn without(gate: Gate, expected: &Expected, answers: &Answers, host: &HostName) -> Verdict {
     let (mut left, address) = (0, expected.members.get(host));
