@@ -31,6 +31,12 @@ fn three_of_five() -> Lab {
     lab
 }
 
+/// Autopilot makes a server a voter after 1 s instead of 10: for tests that wait for many.
+fn hasten(lab: &Lab) {
+    let quick = "    extra_config: { autopilot: { server_stabilization_time: 1s } }";
+    lab.edit("    datacenter: dc1", &format!("    datacenter: dc1\n{quick}"));
+}
+
 #[track_caller]
 fn assert_voters(lab: &Lab, count: usize) {
     let said = lab.asks("node-1", "consul operator raft list-peers");
@@ -172,6 +178,7 @@ fn lab_hosts_leave_and_a_dead_one_is_replaced() {
     let ours: String =
         text.lines().filter(|line| !line.contains("node-5")).map(|line| format!("{line}\n")).collect();
     fs::write(lab.inventory(), ours).unwrap();
+    hasten(&lab);
     lab.run("up", &[]).exits(0).says("3 of 3 voters").says("1 of 1 clients joined");
     lab.asks("node-1", "consul kv put kept yes");
     let members = || lab.asks("node-1", "consul members");
@@ -259,6 +266,7 @@ fn lab_quorum_that_is_lost_comes_back() {
     let bare = |line: &&str| !["node-4", "node-5"].iter().any(|name| line.contains(name));
     let ours: String = text.lines().filter(bare).map(|line| format!("{line}\n")).collect();
     fs::write(lab.inventory(), ours).unwrap();
+    hasten(&lab);
     lab.run("up", &[]).exits(0);
     lab.asks("node-1", "consul kv put kept yes");
     lab.run("recover", &["--yes"]).exits(1).says("quorum stands");
