@@ -15,6 +15,8 @@ mod raft;
 mod recovery;
 mod roster;
 pub mod snapshot;
+#[cfg(test)]
+mod testing;
 
 pub use answer::{Answer, Answers, Question, Response, heard};
 pub use gate::{Complaint, ComplaintKind, Expected, Gate, Review, Verdict};
