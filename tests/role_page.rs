@@ -130,7 +130,7 @@ fn lab_it_is_set_up_and_taken_away_again() {
     let with_role = text.replace("[consul-server]", "[consul-server, node-figures]")
         + "\n  figures: { port: 9101, without: [wifi] }\n";
     fs::write(lab.inventory(), with_role).unwrap();
-    lab.run("up", &options).exits(0).says("node-figures in use");
+    lab.run("up", &options).exits(0).says("3 uses on 3 hosts");
     let figures = lab.asks("node-2", "curl -s http://127.0.0.1:9101/metrics");
     assert!(figures.contains("\nnode_load1 ") && !figures.contains("collector=\"wifi\""), "{figures}");
     lab.run("up", &options).exits(0).says("Nothing to do");

@@ -109,42 +109,12 @@ pub fn without(gate: Gate, expected: &Expected, answers: &Answers, host: &HostNa
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::net::IpAddr;
-
-    use serde_json::json;
-
     use super::*;
-    use crate::cluster::{Answer, Response, raft};
+    use crate::cluster::Answer;
+    use crate::cluster::testing::{answers, dead, expected, host, uuid};
 
-    fn host(number: u8) -> HostName {
-        HostName::parse(format!("n{number}")).unwrap()
-    }
-
-    /// What a server says that has `peers`, of which `leader` leads.
     fn said(peers: &[u8], leader: u8) -> Answer {
-        let peer = |n: &u8| {
-            json!({"ID": format!("id-{n}"), "Node": format!("n{n}"), "Address": format!("10.0.0.{n}:8300"),
-                   "Leader": *n == leader, "Voter": true})
-        };
-        let body = json!({"Servers": peers.iter().map(peer).collect::<Vec<_>>()}).to_string().into_bytes();
-        Ok(BTreeMap::from([(raft::CONFIGURATION, Response { status: 200, body })]))
-    }
-
-    fn dead() -> Answer {
-        Err("its agent does not answer".to_owned())
-    }
-
-    fn expected() -> Expected {
-        Expected {
-            members: (1..=3).map(|n| (host(n), IpAddr::from([10, 0, 0, n]))).collect(),
-            asked: (1..=3).map(host).collect(),
-            ..Expected::default()
-        }
-    }
-
-    fn answers(said: [Answer; 3]) -> Answers {
-        (1..=3).map(host).zip(said).collect()
+        crate::cluster::testing::said(peers, leader, uuid)
     }
 
     #[test]

@@ -16,6 +16,8 @@ mod raft;
 mod recovery;
 mod roster;
 pub mod snapshot;
+#[cfg(test)]
+mod testing;
 
 pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion, heard};
 pub use gate::{Complaint, ComplaintKind, Expected, Gate, Review, Verdict};

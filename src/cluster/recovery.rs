@@ -79,41 +79,18 @@ fn peers_json<'p>(peers: impl Iterator<Item = &'p Peer>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
-    use crate::cluster::Response;
-
-    fn host(number: u8) -> HostName {
-        HostName::parse(format!("n{number}")).unwrap()
-    }
-
-    fn expected() -> Expected {
-        Expected {
-            members: (1..=3).map(|n| (host(n), IpAddr::from([10, 0, 0, n]))).collect(),
-            asked: (1..=3).map(host).collect(),
-            ..Expected::default()
-        }
-    }
+    use crate::cluster::Answer;
+    use crate::cluster::testing::{answers, dead, expected, host, uuid};
 
     /// What a server says of three peers of which `leader` leads.
-    fn said(leader: u8, id: impl Fn(u8) -> String) -> crate::cluster::Answer {
-        let peer = |n: u8| {
-            json!({"ID": id(n), "Node": format!("n{n}"), "Address": format!("10.0.0.{n}:8300"),
-                   "Leader": n == leader, "Voter": true})
-        };
-        let body = json!({"Servers": [peer(1), peer(2), peer(3)]}).to_string().into_bytes();
-        Ok(BTreeMap::from([(raft::CONFIGURATION, Response { status: 200, body })]))
+    fn said(leader: u8, id: impl Fn(u8) -> String) -> Answer {
+        crate::cluster::testing::said(&[1, 2, 3], leader, id)
     }
 
     #[test]
     fn only_what_has_no_quorum_is_recovered() {
-        let uuid = |n: u8| format!("id-{n}");
-        let dead = || Err("its agent does not answer".to_owned());
-        let judge = |answers: [crate::cluster::Answer; 3]| {
-            let answers: Answers = (1..=3).map(host).zip(answers).collect();
-            recovery(Gate::ConsulServers, &expected(), &answers)
-        };
+        let judge = |said: [Answer; 3]| recovery(Gate::ConsulServers, &expected(), &answers(said));
         let recovered = judge([said(0, uuid), dead(), dead()]).unwrap();
         assert_eq!(recovered.survivors, [host(1)]);
         assert_eq!(recovered.lost, [host(2), host(3)]);

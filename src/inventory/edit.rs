@@ -62,8 +62,7 @@ pub fn add(text: &str, file: &Path, host: &NewHost<'_>) -> Result<String, EditEr
         let covers = |written: &str| range::is_glob(written) && range::matches(written, name);
         if !group.hosts.iter().any(|written| covers(&written.value)) {
             let place = format!("groups.{}.hosts", group.name.value);
-            let node = root.get("groups").and_then(|groups| groups.get(group.name.value.as_str()));
-            let list = node.and_then(|group| group.get("hosts")).ok_or_else(|| unusual(&place))?;
+            let list = hosts_of(root, group.name.value.as_str()).ok_or_else(|| unusual(&place))?;
             edits.push(item(text, list, name).ok_or_else(|| unusual(&place))?);
         }
     }
@@ -106,10 +105,8 @@ pub fn remove(text: &str, file: &Path, name: &HostName) -> Result<String, EditEr
         edits.push(Edit { at: start..end, text: parts.join(&separator) });
     }
     for group in &draft.groups {
-        let node = root.get("groups").and_then(|groups| groups.get(group.name.value.as_str()));
-        let Some(list) = node.and_then(|group| group.get("hosts")) else { continue };
-        let items =
-            if let Kind::List(items) = &list.kind { items.as_slice() } else { std::slice::from_ref(list) };
+        let Some(list) = hosts_of(root, group.name.value.as_str()) else { continue };
+        let items = items_of(list);
         let left = |pattern: &str| {
             let only_it = range::is_glob(pattern)
                 && draft
@@ -177,14 +174,8 @@ pub fn replace(text: &str, file: &Path, old: &HostName, new: &NewHost<'_>) -> Re
     if old != new.name {
         rename(own.ok_or_else(|| unusual("hosts"))?.key.span.range());
         for group in &draft.groups {
-            let node = root.get("groups").and_then(|groups| groups.get(group.name.value.as_str()));
-            let Some(list) = node.and_then(|group| group.get("hosts")) else { continue };
-            let items = if let Kind::List(items) = &list.kind {
-                items.as_slice()
-            } else {
-                std::slice::from_ref(list)
-            };
-            for written in items {
+            let Some(list) = hosts_of(root, group.name.value.as_str()) else { continue };
+            for written in items_of(list) {
                 match &written.kind {
                     Kind::Text(name) if name == old.as_str() => rename(written.span.range()),
                     Kind::Text(pattern) => {
@@ -210,6 +201,16 @@ pub fn replace(text: &str, file: &Path, old: &HostName, new: &NewHost<'_>) -> Re
         edits.push(Edit { at: written.span.range(), text: quoted(address) });
     }
     Ok(apply(text, edits))
+}
+
+/// Where the hosts of a group are written.
+fn hosts_of<'n>(root: &'n Node, group: &str) -> Option<&'n Node> {
+    root.get("groups")?.get(group)?.get("hosts")
+}
+
+/// A single text stands for a list of one.
+fn items_of(list: &Node) -> &[Node] {
+    if let Kind::List(items) = &list.kind { items } else { std::slice::from_ref(list) }
 }
 
 /// An IPv6 address has colons, which YAML takes for keys.
