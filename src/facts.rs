@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::script::Fields;
@@ -51,6 +52,12 @@ pub struct Facts {
     pub cgroup_version: u8,
     /// Whether memory may be swapped out.
     pub swap: bool,
+    /// Its networks but the loopback's, each by its own address there: `10.0.0.11/24`.
+    pub networks: Vec<IpNet>,
+    /// What the machine's firmware calls it; empty in a container, which shows that of its host.
+    pub product_uuid: String,
+    /// Hardware addresses of its network devices, without those that only programs made.
+    pub macs: Vec<String>,
 }
 
 /// How packages are installed.
@@ -146,6 +153,7 @@ impl Facts {
             machine_id: seen.text("machine-id").map(str::trim).unwrap_or_default().to_owned(),
             kernel: text("kernel")?.to_owned(),
             addresses: text("addresses")?.lines().filter_map(address).collect(),
+            networks: text("addresses")?.lines().filter_map(network).collect(),
             ssh_server_address: text("ssh-connection")?
                 .split_whitespace()
                 .nth(2)
@@ -166,6 +174,8 @@ impl Facts {
                 .collect(),
             cgroup_version: number("cgroup", text("cgroup")?)?,
             swap: seen.has("swap"),
+            product_uuid: seen.text("product-uuid").map(str::trim).unwrap_or_default().to_owned(),
+            macs: seen.all("mac").map(|mac| mac.trim().to_owned()).collect(),
         })
     }
 
@@ -230,6 +240,12 @@ fn address(line: &str) -> Option<(String, IpAddr)> {
     words.next().filter(|family| family.starts_with("inet"))?;
     let address = words.next()?.split('/').next()?.parse().ok()?;
     Some((interface.to_owned(), address))
+}
+
+/// The same with the length of its prefix, but for the loopback and what reaches one other host alone.
+fn network(line: &str) -> Option<IpNet> {
+    let network: IpNet = line.split_whitespace().nth(3)?.parse().ok()?;
+    (!network.addr().is_loopback() && network.prefix_len() < network.max_prefix_len()).then_some(network)
 }
 
 /// The lines of `df -Pk / /opt`, after the heading in the order asked; one line where /opt does not exist.
@@ -352,6 +368,9 @@ impl Facts {
             resolver_writers: Vec::new(),
             cgroup_version: 2,
             swap: false,
+            networks: vec!["10.0.0.11/24".parse().expect("a network")],
+            product_uuid: String::new(),
+            macs: Vec::new(),
         }
     }
 }

@@ -33,6 +33,17 @@ pub fn socket(path: &Path) -> reqwest::ClientBuilder {
     builder().tls_certs_only([]).unix_socket(path)
 }
 
+/// The same for one that speaks TLS and wants to be shown a certificate: `authority` and `identity`, a certificate and its
+/// key, in PEM.
+///
+/// # Errors
+/// One of them is not what it should be.
+pub fn tls_socket(path: &Path, authority: &str, identity: &str) -> reqwest::Result<reqwest::ClientBuilder> {
+    let authority = reqwest::Certificate::from_pem(authority.as_bytes())?;
+    let identity = reqwest::Identity::from_pem(identity.as_bytes())?;
+    Ok(builder().tls_certs_only([authority]).identity(identity).unix_socket(path))
+}
+
 #[allow(clippy::disallowed_methods, reason = "here the provider is chosen that `builder` panics without")]
 fn builder() -> reqwest::ClientBuilder {
     // A second call changes nothing.

@@ -15,6 +15,8 @@ use support::{Lab, poll};
 const FOUR: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
 const CONTROL_PLANES: [&str; 3] = ["node-1", "node-2", "node-3"];
 const VERSION: &str = "v1.20.2";
+/// The same programs under another name: see `tests/kubernetes/relabel`.
+const LATER: &str = "v1.20.3";
 
 fn build() {
     let built = Command::new("tests/kubernetes/build").status().expect("the build script");
@@ -63,10 +65,15 @@ fn members(lab: &Lab, host: &str) -> Vec<String> {
 /// Four Ready nodes and three etcd members, by the word of every control plane.
 #[track_caller]
 fn assert_whole(lab: &Lab) {
+    assert_whole_at(lab, VERSION);
+}
+
+#[track_caller]
+fn assert_whole_at(lab: &Lab, version: &str) {
     for host in CONTROL_PLANES {
         assert_eq!(
             ready(lab, host),
-            FOUR.map(|name| (name.to_owned(), VERSION.to_owned())),
+            FOUR.map(|name| (name.to_owned(), version.to_owned())),
             "as {host} has it"
         );
         assert_eq!(members(lab, host), CONTROL_PLANES, "as {host} has it");
@@ -155,10 +162,10 @@ fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
     );
     assert_eq!(copy.exits(0).stdout.matches(" Ready ").count(), 4);
 
-    // What a run must not do by itself.
-    lab.edit("version: 1.20.2", "version: 1.21.0");
-    lab.run("plan", &[]).says("1.20.2");
-    lab.edit("version: 1.21.0", "version: 1.20.2");
+    // What kubeadm does not do.
+    lab.edit("version: 1.20.2", "version: 1.22.0");
+    lab.run("plan", &[]).exits(3).says("set `kube.version` to a release of 1.21 first");
+    lab.edit("version: 1.22.0", "version: 1.20.2");
 
     // What health must see.
     let told = |status: i32| {
@@ -186,6 +193,25 @@ fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
     let said = said.stdout + &said.stderr;
     assert!(said.contains("renew the certificates"), "{said}");
     lab.edit("\n    renew_days: 400", "");
+    let signed = |host| lab.asks(host, "openssl x509 -noout -serial -in /etc/kubernetes/pki/apiserver.crt");
+    let before = CONTROL_PLANES.map(signed);
+    lab.run("certs renew", &["--within", "400"]).exits(0).says("3 of 3 voters");
+    let after = CONTROL_PLANES.map(signed);
+    assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{before:?} {after:?}");
+    lab.run("certs renew", &[]).exits(0).says("Nothing to do");
+
+    // What is written after a snapshot is gone when it is put back.
+    kubectl(&lab, "node-1", "create configmap kept");
+    let saved = lab.run("snapshot save", &[]).exits(0).stdout;
+    let file = saved.split_whitespace().last().unwrap().to_owned();
+    lab.run("snapshot list", &[]).exits(0);
+    kubectl(&lab, "node-1", "create configmap later");
+    let command = ["snapshot restore", &file];
+    let restored = lab.run(command[0], &[command[1], "--yes"]).exits(0).says("3 of 3 voters");
+    assert!(restored.stdout.contains("restored index"), "{}", restored.stdout);
+    let maps = kubectl(&lab, "node-2", "get configmaps -o name");
+    assert!(maps.contains("configmap/kept") && !maps.contains("configmap/later"), "{maps}");
+    assert_whole(&lab);
 
     let roles = ["--role", "container-runtime,kube-worker"];
     let more = [&["node-5", "--address", "10.77.0.15"][..], &roles].concat();
@@ -193,6 +219,41 @@ fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
     assert_eq!(ready(&lab, "node-1").len(), 5);
     lab.run("remove-node", &["node-5"]).exits(0);
     assert_whole(&lab);
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_an_upgrade_node_by_node() {
+    let lab = lab();
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("1 of 1 workers ready");
+    // Each image of the one version has its like of the other.
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let lines = text.lines().flat_map(|line| {
+        let more = line.contains("_v1.20.2.tar").then(|| line.replace(VERSION, LATER));
+        [Some(line.to_owned()), more].into_iter().flatten()
+    });
+    let text: Vec<String> = lines.collect();
+    fs::write(lab.inventory(), text.join("\n")).unwrap();
+    lab.edit("version: 1.20.2", "version: 1.20.3");
+    let plan = lab.run("plan", &[]);
+    assert!(plan.stdout.contains("v1.20.2 -> v1.20.3"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("kube-apiserver"), "the word of `kubeadm upgrade plan`: {}", plan.stdout);
+    for host in FOUR {
+        poll(host, Duration::from_secs(60), || page(&lab, host));
+    }
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
+    assert_whole_at(&lab, LATER);
+    let images = kubectl(&lab, "node-1", "-n kube-system get pods -o jsonpath='{.items[*].spec.containers[*].image}'");
+    assert!(!images.contains(VERSION), "{images}");
+    let cordoned = kubectl(&lab, "node-1", "get nodes --field-selector spec.unschedulable=true -o name");
+    assert_eq!(cordoned, "");
+    for host in FOUR {
+        poll(host, Duration::from_secs(60), || page(&lab, host));
+    }
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    // And never back.
+    lab.edit("version: 1.20.3", "version: 1.20.2");
+    lab.run("plan", &[]).exits(3).says("does not go back");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod add_node;
 mod ask;
 mod bundle;
+mod certs;
 mod check;
 mod completions;
 mod down;
@@ -134,10 +135,12 @@ pub enum Command {
     Health(health::HealthArgs),
     /// When quorum is lost for good: let the servers that are left be the cluster.
     Recover(recover::RecoverArgs),
-    /// Save, list and restore the state of Consul and Nomad.
+    /// Save, list and restore the state of Consul, Nomad and etcd.
     Snapshot(snapshot::SnapshotArgs),
     /// The credentials of a Kubernetes cluster, for kubectl on this machine.
     Kubeconfig(kubeconfig::KubeconfigArgs),
+    /// Renew the certificates of a Kubernetes cluster.
+    Certs(certs::CertsArgs),
     /// Kill a server or a host, and measure what clients notice.
     Drill(drill::DrillArgs),
     /// Stop every agent of a cluster.
@@ -184,6 +187,7 @@ pub fn main() -> ExitCode {
         Command::Drill(args) => drill::run(&args, global, password).map(ExitCode::from),
         Command::Down(args) => down::run(&args, global, password).map(ExitCode::from),
         Command::Kubeconfig(args) => kubeconfig::run(&args, global, password),
+        Command::Certs(args) => certs::run(args, global, password).map(ExitCode::from),
         Command::Snapshot(args) => snapshot::run(args, global, password),
         Command::Bundle(args) => bundle::run(args, global),
         Command::Roles(args) => roles::run(args, global),

@@ -56,6 +56,7 @@ impl Setup {
         let options = Options {
             hosts: limit(inventory, &reach.limit)?,
             given_up: BTreeSet::new(),
+            only: None,
             parallel: usize::from(reach.parallel),
             share: Share::default(),
             timeout: reach.timeout,

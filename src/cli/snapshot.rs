@@ -1,4 +1,4 @@
-//! `bootstrap snapshot`: the state of Consul and Nomad, in files that are whole.
+//! `bootstrap snapshot`: the state of Consul, Nomad and etcd, in files that are whole.
 
 use std::fs;
 use std::io::{BufReader, ErrorKind, Write};
@@ -10,12 +10,14 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use super::exit::{Exit, UsageError};
-use super::{Global, Reach, ask, load, problems, run};
-use crate::cluster::snapshot::{self, Snapshot};
-use crate::engine::{self, Keeper, Kept, Stop};
-use crate::report::{events, init_tracing};
+use super::{Global, Reach, ask, load, problems, run, up};
+use crate::cluster::snapshot::{self, Content, Snapshot};
+use crate::cluster::Gate;
+use crate::engine::{self, Keeper, Kept, Outcome, Stop};
+use crate::report::{Events, events, init_tracing};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: bootstrap snapshot save inventory.yaml")]
@@ -116,7 +118,7 @@ fn save(
 }
 
 async fn save_all(keeper: &Keeper, setup: &run::Setup, folder: &Path, global: &Global) -> anyhow::Result<()> {
-    let clusters = keeper.clusters(&setup.wanted).await?;
+    let clusters = keeper.clusters(&setup.wanted, &setup.options).await?;
     if clusters.is_empty() {
         bail!("the inventory has no raft cluster to save");
     }
@@ -143,8 +145,13 @@ async fn save_one(kept: &Kept, setup: &run::Setup, folder: &Path) -> anyhow::Res
         .await
         .map_err(|reason| anyhow::anyhow!("{product} on {}: {reason}", kept.host))?;
     file.as_file().sync_all()?;
-    let snapshot = snapshot::read(BufReader::new(fs::File::open(file.path())?))
-        .with_context(|| format!("what {product} on {} sent is no whole snapshot", kept.host))?;
+    let content = snapshot::read(BufReader::new(fs::File::open(file.path())?));
+    let content =
+        content.with_context(|| format!("what {product} on {} sent is no whole snapshot", kept.host))?;
+    let snapshot = match (content, kept.position) {
+        (Content::Raft(snapshot), None) | (Content::Etcd, Some(snapshot)) => snapshot,
+        _ => bail!("what {product} on {} sent is another product's", kept.host),
+    };
     let taken = Timestamp::now();
     let label = Label {
         cluster: setup.marker.cluster.to_string(),
@@ -209,9 +216,14 @@ fn restore(
 ) -> anyhow::Result<ExitCode> {
     let setup = setup(inventory, reach, global, password)?;
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let snapshot = snapshot::read(bytes.as_slice())
+    let content = snapshot::read(bytes.as_slice())
         .with_context(|| format!("{} is no whole snapshot", file.display()))?;
     let label = read_label(file)?;
+    let index = match (&content, &label) {
+        (Content::Raft(snapshot), _) => snapshot.index.to_string(),
+        (Content::Etcd, Some(label)) => label.snapshot.index.to_string(),
+        (Content::Etcd, None) => "unknown".to_owned(),
+    };
     let ours = label.as_ref().is_some_and(|label| label.cluster_id == setup.marker.id);
     if !ours && !foreign {
         let whose = label.as_ref().map_or("of a cluster that it does not name".to_owned(), |label| {
@@ -225,16 +237,22 @@ fn restore(
         ))
         .into());
     }
-    let product = label.as_ref().map(|label| label.product.clone());
+    let product = match content {
+        Content::Etcd => Some(Gate::KubeControlPlanes.product().to_owned()),
+        Content::Raft(_) => label.as_ref().map(|label| label.product.clone()),
+    };
     let question = format!(
         "The state of {} in cluster `{}` becomes that of {} (index {}). All that was written since is lost.",
         product.as_deref().unwrap_or("the product"),
         setup.marker.cluster,
         label.as_ref().map_or("the file".to_owned(), |label| label.taken.to_string()),
-        snapshot.index
+        index
     );
     if !yes && !ask::confirmed(&question, setup.marker.cluster.as_str())? {
         return Err(UsageError("nothing was restored".to_owned()).into());
+    }
+    if content == Content::Etcd {
+        return restore_etcd(inventory, file, &bytes, &index, global, &setup);
     }
     init_tracing(global.verbose, global.color_on_stderr(), None);
     let runtime = tokio::runtime::Runtime::new()?;
@@ -242,7 +260,7 @@ fn restore(
         let ((events, _), stop) = (events(), Stop::default());
         let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
         let result = async {
-            let clusters = keeper.clusters(&setup.wanted).await?;
+            let clusters = keeper.clusters(&setup.wanted, &setup.options).await?;
             let fits = |kept: &&Kept| product.as_deref().is_none_or(|product| kept.gate.product() == product);
             let mut fitting = clusters.iter().filter(fits);
             let (Some(kept), None) = (fitting.next(), fitting.next()) else {
@@ -264,8 +282,41 @@ fn restore(
         eprintln!("error: it was restored, but: {reason}");
         return Ok(Exit::Unhealthy.into());
     }
-    problems::print(&format!("restored index {}\n{}\n", snapshot.index, outcome.notes.join("\n")))?;
+    problems::print(&format!("restored index {index}\n{}\n", outcome.notes.join("\n")))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// etcd takes a snapshot while it is stopped, on every control plane.
+fn restore_etcd(
+    inventory: &Path,
+    file: &Path,
+    bytes: &[u8],
+    index: &str,
+    global: &Global,
+    setup: &run::Setup,
+) -> anyhow::Result<ExitCode> {
+    let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let work = async |events: &Events, stop: &Stop| {
+        let mut keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, events, stop).await?;
+        let restored =
+            keeper.restore_etcd(&setup.wanted, file, &sha256, &setup.options, events).await;
+        let restored = match restored {
+            Ok(outcome) if outcome.unhealthy.is_none() => {
+                let gate = Gate::KubeControlPlanes;
+                let stands = keeper.verify(&setup.wanted, gate, &setup.options, events, stop).await;
+                Ok(Outcome { unhealthy: stands.unhealthy, notes: stands.notes, ..outcome })
+            }
+            other => other,
+        };
+        let failures = keeper.close().await;
+        restored.map(|outcome| Outcome { failures, ..outcome })
+    };
+    let outcome = up::reported("snapshot restore", inventory, None, global, setup, work)?;
+    let exit = Exit::of(&outcome);
+    if exit == Exit::Done {
+        problems::print(&format!("restored index {index}\n"))?;
+    }
+    Ok(exit.into())
 }
 
 fn list(inventory: &Path, to: Option<PathBuf>, global: &Global) -> anyhow::Result<ExitCode> {

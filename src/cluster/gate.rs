@@ -7,6 +7,7 @@ use semver::Version;
 use serde_json::{Map, Value};
 
 use super::quorum::Peer;
+use super::snapshot::Snapshot;
 use super::{Answer, Answers, Question, Questions, Response, consul, kube, nomad, raft, roster};
 use crate::inventory::{HostName, RoleName};
 use crate::plan::Situation;
@@ -218,6 +219,15 @@ impl Gate {
         }
     }
 
+    /// Where members that run one version cannot be brought to another by its product's own tools: what to do instead.
+    pub fn no_way_between(self, runs: &str, wanted: &str) -> Option<String> {
+        match self {
+            Self::KubeControlPlanes => kube::no_way_between(runs, wanted),
+            Self::KubeWorkers => kube::no_way_back(runs, wanted),
+            _ => None,
+        }
+    }
+
     /// The raft peers that a server knows.
     pub(super) fn peers(self, answer: &Answer) -> Result<Vec<Peer>, String> {
         match self {
@@ -266,8 +276,19 @@ impl Gate {
         match self {
             Self::ConsulServers => Some("/v1/snapshot"),
             Self::NomadServers => Some("/v1/operator/snapshot"),
+            Self::KubeControlPlanes => Some(kube::SNAPSHOT),
             _ => None,
         }
+    }
+
+    /// Whether servers read `raft/peers.json` when they start.
+    pub fn reads_peers_json(self) -> bool {
+        matches!(self, Self::ConsulServers | Self::NomadServers)
+    }
+
+    /// Where etcd's log stands by the word of a member, which its snapshots do not say; `None` of other products.
+    pub fn position(self, answer: &Answer) -> Option<Snapshot> {
+        (self == Self::KubeControlPlanes).then(|| kube::position(answer)).flatten()
     }
 
     /// The port of the agent's API.

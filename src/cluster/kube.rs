@@ -7,11 +7,13 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use semver::Version;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::quorum::{Peer, majority};
 use super::raft::{self, Views};
+use super::snapshot::Snapshot;
 use super::{Answer, Answers, Complaint, Expected, Response, Review, TlsFiles, TlsQuestion};
 use crate::inventory::HostName;
 use crate::plan::Situation;
@@ -24,6 +26,7 @@ const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 /// The host's own etcd member.
 const MEMBERS: &str = "/v3/cluster/member/list";
 const STATUS: &str = "/v3/maintenance/status";
+pub(super) const SNAPSHOT: &str = "/v3/maintenance/snapshot";
 const ETCD_HEALTH: &str = "/health";
 /// The same as [`READY`], by the way that everybody takes.
 const ENDPOINT: &str = "/readyz";
@@ -33,15 +36,22 @@ const NODE: &str = "/api/v1/nodes/NAME";
 /// Lies on a host while kubeadm makes it a member: what it leaves behind if it is killed is not a member's.
 pub(super) const BEGAN: &str = "/var/lib/bootstrap/kubeadm-began";
 
+/// The role's scripts for a snapshot that is put back.
+pub const STATIC_PODS: &str = "/etc/kubernetes/bootstrap/static-pods";
+pub const ETCD_RESTORE: &str = "/etc/kubernetes/bootstrap/etcd-restore";
+
 /// The role's script that runs kubeadm.
 pub(super) const RUN: &str = "/etc/kubernetes/bootstrap/run";
+
+/// Where members listen for clients.
+pub const ETCD_PORT: u16 = 2379;
 
 const API_FILES: TlsFiles = TlsFiles {
     authority: "/etc/kubernetes/pki/ca.crt",
     certificate: "/etc/kubernetes/pki/apiserver-kubelet-client.crt",
     key: "/etc/kubernetes/pki/apiserver-kubelet-client.key",
 };
-const ETCD_FILES: TlsFiles = TlsFiles {
+pub const ETCD_FILES: TlsFiles = TlsFiles {
     authority: "/etc/kubernetes/pki/etcd/ca.crt",
     certificate: "/etc/kubernetes/pki/apiserver-etcd-client.crt",
     key: "/etc/kubernetes/pki/apiserver-etcd-client.key",
@@ -76,7 +86,7 @@ fn endpoint(variables: &Map<String, Value>) -> String {
 
 pub(super) fn control_plane_questions(variables: &Map<String, Value>) -> Vec<TlsQuestion> {
     let own = format!("https://127.0.0.1:{}", api_port(variables));
-    let etcd = "https://127.0.0.1:2379".to_owned();
+    let etcd = format!("https://127.0.0.1:{ETCD_PORT}");
     let endpoint = format!("https://{}", endpoint(variables));
     [
         (READY, &own, API_FILES, "", ""),
@@ -124,9 +134,19 @@ struct Member {
 
 #[derive(Deserialize)]
 struct Status {
+    #[serde(default)]
+    header: Header,
     /// The id of the member that leads; left out without one.
     #[serde(default)]
     leader: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Header {
+    #[serde(default)]
+    revision: String,
+    #[serde(default)]
+    raft_term: String,
 }
 
 #[derive(Deserialize)]
@@ -232,6 +252,11 @@ pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
     members.members.into_iter().map(peer).collect()
 }
 
+pub(super) fn position(answer: &Answer) -> Option<Snapshot> {
+    let status: Status = answer.as_ref().ok()?.get(STATUS)?.json().ok()?;
+    Some(Snapshot { index: status.header.revision.parse().ok()?, term: status.header.raft_term.parse().ok()? })
+}
+
 pub(super) fn situation(expected: &Expected, answers: &Answers) -> Situation {
     let healthy =
         answers.values().filter(|answer| answer.as_ref().is_ok_and(|said| etcd_health(said).is_ok())).count();
@@ -329,6 +354,26 @@ fn api_version(said: &Said, wanted: Option<&String>) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+/// kubeadm upgrades to a later patch release or to the next minor version, and never goes back:
+/// <https://kubernetes.io/docs/tasks/administer-cluster/kubeadm/kubeadm-upgrade/>.
+pub(super) fn no_way_between(runs: &str, wanted: &str) -> Option<String> {
+    let (from, to) = (Version::parse(runs).ok()?, Version::parse(wanted).ok()?);
+    if (to.major, to.minor) > (from.major, from.minor + 1) {
+        return Some(format!(
+            "kubeadm upgrades one minor version at a time: set `kube.version` to a release of {}.{} first",
+            from.major,
+            from.minor + 1
+        ));
+    }
+    no_way_back(runs, wanted)
+}
+
+/// A kubelet may be older than the API by some minor versions, and catches up in one go.
+pub(super) fn no_way_back(runs: &str, wanted: &str) -> Option<String> {
+    (Version::parse(wanted).ok()? < Version::parse(runs).ok()?)
+        .then(|| format!("kubeadm does not go back to an older version: set `kube.version` to {runs} or later"))
 }
 
 pub(super) fn version(answer: &Answer) -> Option<String> {
@@ -444,6 +489,16 @@ mod tests {
         let mut answers: Answers = (1..=3).map(|n| (host(n), Ok(said(ALL)))).collect();
         answers.get_mut(&host(1)).unwrap().as_mut().unwrap().insert(path, other);
         Gate::KubeControlPlanes.judge(&expected(), &answers)
+    }
+
+    #[test]
+    fn one_minor_version_at_a_time_and_never_back() {
+        let says = |runs, wanted| no_way_between(runs, wanted).unwrap_or_default();
+        assert_eq!((says("1.20.2", "1.20.9"), says("1.20.9", "1.21.0"), says("1.20.2", "1.20.2")), Default::default());
+        assert!(says("1.20.2", "1.22.1").ends_with("set `kube.version` to a release of 1.21 first"));
+        assert!(says("1.20.2", "1.20.1").ends_with("set `kube.version` to 1.20.2 or later"));
+        assert_eq!(no_way_back("1.18.0", "1.20.2"), None);
+        assert!(no_way_back("1.21.0", "1.20.2").is_some());
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod testing;
 pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion, heard};
 pub use gate::{Complaint, ComplaintKind, Expected, Gate, Review, Verdict};
 pub use identity::{Claim, IdentityError, Marker, check_identity};
+pub use kube::{ETCD_FILES, ETCD_PORT, ETCD_RESTORE, STATIC_PODS};
 pub use leave::{Departure, Stays, departure, without};
 pub use quorum::{majority, tolerance};
 pub use raft::Standing;

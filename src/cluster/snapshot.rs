@@ -1,9 +1,11 @@
-//! Snapshots of raft, as Consul and Nomad write them: a gzipped tar with `meta.json`, `state.bin` and `SHA256SUMS`.
+//! Snapshots of raft, as Consul and Nomad write them, a gzipped tar with `meta.json`, `state.bin` and `SHA256SUMS`; and as
+//! etcd does, its database followed by the SHA-256 of it.
 //!
-//! The same format in Consul from 0.7.1 and in Nomad from 0.12 (the products' own `snapshot inspect` reads it so).
+//! The same formats in Consul from 0.7.1, in Nomad from 0.12 and in etcd from 3.0 (the products' own `snapshot inspect` and
+//! `snapshot restore` read them so).
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{BufRead, Read};
 
 use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,10 @@ use sha2::{Digest, Sha256};
 
 const META: &str = "meta.json";
 const SUMS: &str = "SHA256SUMS";
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// bbolt's pages are 4 KiB, or a multiple of it.
+const ETCD_PAGE: u64 = 4096;
+const ETCD_SUM: usize = 32;
 
 /// What a snapshot that is whole says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +28,15 @@ pub struct Snapshot {
     pub term: u64,
 }
 
+/// What a file that is whole turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Of Consul or Nomad.
+    Raft(Snapshot),
+    /// Of etcd, whose file does not say where its log stood.
+    Etcd,
+}
+
 /// Why a file is no snapshot, or no whole one.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -31,15 +46,45 @@ pub enum SnapshotError {
     Lacks(String),
     #[error("`{0}` in it is not what its SHA256SUMS says")]
     Differs(String),
+    #[error("it is neither a gzipped tar nor etcd's database with its checksum, or is cut short")]
+    Unknown,
     #[error("its meta.json is not understood")]
     Meta(#[from] serde_json::Error),
 }
 
-/// Reads a snapshot from beginning to end and holds every file in it to its checksum.
+/// Reads a snapshot from beginning to end and holds all of it to its checksums.
 ///
 /// # Errors
 /// It is cut short, damaged, or something else.
-pub fn read(archive: impl Read) -> Result<Snapshot, SnapshotError> {
+pub fn read(mut file: impl BufRead) -> Result<Content, SnapshotError> {
+    if file.fill_buf()?.starts_with(&GZIP) {
+        read_archive(file).map(Content::Raft)
+    } else {
+        check_etcd(file).map(|()| Content::Etcd)
+    }
+}
+
+fn check_etcd(mut file: impl Read) -> Result<(), SnapshotError> {
+    let (mut digest, mut bytes) = (Sha256::new(), 0);
+    // The last bytes that were read: they may be the checksum.
+    let mut tail = Vec::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        tail.extend_from_slice(&buffer[..read]);
+        let content = tail.len().saturating_sub(ETCD_SUM);
+        digest.update(&tail[..content]);
+        bytes += content as u64;
+        tail.drain(..content);
+    }
+    let is_whole = bytes > 0 && bytes % ETCD_PAGE == 0 && digest.finalize().as_slice() == tail.as_slice();
+    if is_whole { Ok(()) } else { Err(SnapshotError::Unknown) }
+}
+
+fn read_archive(archive: impl Read) -> Result<Snapshot, SnapshotError> {
     let mut meta = Vec::new();
     let mut sums = String::new();
     let mut digests = BTreeMap::new();
@@ -121,7 +166,22 @@ mod tests {
 
     #[test]
     fn a_whole_one_says_what_it_is() {
-        assert_eq!(read(whole().as_slice()).unwrap(), Snapshot { index: 22, term: 2 });
+        assert_eq!(read(whole().as_slice()).unwrap(), Content::Raft(Snapshot { index: 22, term: 2 }));
+    }
+
+    #[test]
+    fn etcd_appends_the_checksum_of_its_database() {
+        let mut file: Vec<u8> = (0..8192_u32).map(|n| (n % 251) as u8).collect();
+        file.extend_from_slice(&Sha256::digest(&file));
+        assert_eq!(read(file.as_slice()).unwrap(), Content::Etcd);
+        for end in (0..file.len()).step_by(509) {
+            assert!(read(&file[..end]).is_err(), "cut at {end}");
+        }
+        for at in (0..file.len()).step_by(127) {
+            let mut damaged = file.clone();
+            damaged[at] ^= 0x55;
+            assert!(read(damaged.as_slice()).is_err(), "byte {at}");
+        }
     }
 
     #[test]

@@ -9,6 +9,12 @@ use crate::cluster::{Answer, Gate, Question, Questions, Response, heard};
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::{Connection, Forward};
 
+/// What a program demands that speaks TLS: the authority of its own certificate, and ours with its key, all in PEM.
+pub(super) struct Tls {
+    pub authority: String,
+    pub identity: String,
+}
+
 /// How long one request may take. Agents answer from memory; a slower one is not well.
 const REQUEST: Duration = Duration::from_secs(5);
 
@@ -42,6 +48,18 @@ impl Socket {
         let forward = connection.forward(port).await.ok()?;
         let http = crate::http::socket(forward.path()).timeout(request).build().ok()?;
         Some(Self { http, _forward: forward })
+    }
+
+    /// The same where TLS is spoken.
+    pub(super) async fn open_tls(
+        connection: &Connection,
+        port: u16,
+        request: Duration,
+        tls: &Tls,
+    ) -> Option<Self> {
+        let forward = connection.forward(port).await.ok()?;
+        let http = crate::http::tls_socket(forward.path(), &tls.authority, &tls.identity).ok()?;
+        Some(Self { http: http.timeout(request).build().ok()?, _forward: forward })
     }
 }
 

@@ -9,7 +9,9 @@ mod by_hand;
 mod credentials;
 mod down;
 mod drill;
+mod etcd;
 mod failure;
+mod file;
 mod gate;
 mod health;
 mod help;
@@ -39,7 +41,7 @@ pub use stop::Stop;
 
 use crate::cluster::Marker;
 use crate::inventory::HostName;
-use crate::plan::{Plan, Share};
+use crate::plan::{Plan, Share, StepId};
 use crate::preflight::{Check, Finding, Survey};
 use crate::releases::Cache;
 use crate::report::{Event, Events, HostOutcome};
@@ -54,6 +56,8 @@ pub struct Options {
     pub hosts: BTreeSet<HostName>,
     /// Hosts that are expected not to answer: that one of them does not is no failure of the run.
     pub given_up: BTreeSet<HostName>,
+    /// The only steps that are taken of a plan; `None`: all.
+    pub only: Option<BTreeSet<StepId>>,
     /// Hosts worked on at once.
     pub parallel: usize,
     /// How many hosts that are no voters are interrupted at once.

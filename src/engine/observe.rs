@@ -282,6 +282,10 @@ async fn assess(
             Ok(wanted) => {
                 seen = releases::verify(&wanted, seen, options, events).await?;
                 let plan = Plan::new(&wanted, &seen, options.share);
+                let plan = plan.map(|plan| match &options.only {
+                    Some(ids) => plan.only(ids),
+                    None => plan,
+                });
                 unhealthy = unhealthy.or_else(|| proof::unproven(&wanted, &seen));
                 settled = Some(wanted);
                 Some(plan)
@@ -304,29 +308,20 @@ async fn assess(
     Ok(Observed { seen, wanted: settled, plan, findings, heard, unhealthy, notes })
 }
 
-/// A living cluster of another version, where only its own tools can bring it to the one that is asked for.
+/// A living cluster of a version from which its own tools do not go to the one that is asked for.
 fn other_versions(gate: Gate, expected: &Expected, answers: &Answers) -> Vec<Finding> {
     let mut found: BTreeMap<(String, &String), Vec<HostName>> = BTreeMap::new();
     for (host, answer) in answers {
-        let (Some(runs), Some(wanted)) = (gate.version(answer), expected.versions.get(host)) else {
-            continue;
-        };
-        if runs != *wanted {
+        if let (Some(runs), Some(wanted)) = (gate.version(answer), expected.versions.get(host)) {
             found.entry((runs, wanted)).or_default().push(host.clone());
         }
     }
     let finding = |((runs, wanted), hosts): ((String, &String), Vec<HostName>)| {
-        let product = gate.product();
-        Finding::error(
-            Check::Agent,
-            hosts,
-            format!("{} runs {runs} there, and the inventory says {wanted}", gate.name()),
-            format!(
-                "`up` does not upgrade it yet: leave `{product}.version` at {runs}, or upgrade by its own tools and run again"
-            ),
-        )
+        let remedy = gate.no_way_between(&runs, wanted)?;
+        let reason = format!("{} runs {runs} there, and the inventory says {wanted}", gate.name());
+        Some(Finding::error(Check::Agent, hosts, reason, remedy))
     };
-    found.into_iter().map(finding).collect()
+    found.into_iter().filter_map(finding).collect()
 }
 
 /// The gates whose clusters stand, or have left data on a host: nobody makes another one beside it.

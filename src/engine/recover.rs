@@ -18,8 +18,7 @@ const WHY: &str = "quorum is lost, and the survivors become the cluster";
 impl Keeper {
     /// What can be saved of each raft cluster of the inventory, or why not.
     pub fn recoveries(&self) -> Vec<(Gate, Result<Recovery, String>)> {
-        // Those that read `raft/peers.json` are those that have snapshots.
-        let raft = self.observed.heard.iter().filter(|heard| heard.gate.snapshot_path().is_some());
+        let raft = self.observed.heard.iter().filter(|heard| heard.gate.reads_peers_json());
         raft.map(|heard| (heard.gate, recovery(heard.gate, &heard.expected, &heard.answers))).collect()
     }
 

@@ -4,19 +4,25 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
+use serde::Deserialize;
+use serde_json::Value;
 
-use super::api::Socket;
+use super::api::{Socket, Tls};
 use super::members::members;
 use super::observe::{self, Heard};
-use super::{EngineError, Fleet, HostFailure, Options, Outcome, Stop, gate};
-use crate::cluster::{Gate, Marker};
+use super::{EngineError, Fleet, HostFailure, Options, Outcome, Stop, file, gate};
+use crate::cluster::snapshot::Snapshot;
+use crate::cluster::{ETCD_FILES, ETCD_PORT, Gate, Marker};
 use crate::inventory::HostName;
 use crate::preflight::{Check, Finding};
 use crate::report::Events;
 use crate::roles::Wanted;
+use crate::ssh::Connection;
 
 /// A large state takes long to write.
 const TRANSFER: Duration = Duration::from_secs(30 * 60);
@@ -37,6 +43,8 @@ pub struct Kept {
     pub gate: Gate,
     /// The server that is asked: the leader where it can be.
     pub host: HostName,
+    /// Where its log stands, of a product whose snapshots do not say so.
+    pub position: Option<Snapshot>,
     pub(super) socket: Socket,
     path: &'static str,
 }
@@ -62,11 +70,11 @@ impl Keeper {
     ///
     /// # Errors
     /// One has no leader, or its API is out of reach.
-    pub async fn clusters(&self, wanted: &Wanted) -> Result<Vec<Kept>, EngineError> {
+    pub async fn clusters(&self, wanted: &Wanted, options: &Options) -> Result<Vec<Kept>, EngineError> {
         let mut kept = Vec::new();
         let mut refused = Vec::new();
         for heard in self.observed.heard.iter().filter(|heard| heard.gate.snapshot_path().is_some()) {
-            match self.open(wanted, heard).await {
+            match self.open(wanted, heard, options).await {
                 Ok(cluster) => kept.push(cluster),
                 Err(finding) => refused.push(finding),
             }
@@ -74,7 +82,7 @@ impl Keeper {
         if refused.is_empty() { Ok(kept) } else { Err(EngineError::Unfit(refused)) }
     }
 
-    async fn open(&self, wanted: &Wanted, heard: &Heard) -> Result<Kept, Finding> {
+    async fn open(&self, wanted: &Wanted, heard: &Heard, options: &Options) -> Result<Kept, Finding> {
         let gate = heard.gate;
         let refuse = |reason: String, remedy: &str| {
             Finding::error(Check::Agent, Vec::new(), format!("{}: {reason}", gate.name()), remedy.to_owned())
@@ -93,8 +101,13 @@ impl Keeper {
             let host = wanted.hosts.iter().find(|wanted| wanted.host.name == *name);
             let (Some(host), Some(connection)) = (host, self.fleet.connections.get(name)) else { continue };
             let Some(path) = gate.snapshot_path() else { continue };
-            if let Some(socket) = Socket::open(connection, gate.api_port(&host.variables), TRANSFER).await {
-                return Ok(Kept { gate, host: name.clone(), socket, path });
+            let position = heard.answers.get(name).and_then(|answer| gate.position(answer));
+            let socket = match position {
+                Some(_) => etcd(connection, options).await,
+                None => Socket::open(connection, gate.api_port(&host.variables), TRANSFER).await,
+            };
+            if let Some(socket) = socket {
+                return Ok(Kept { gate, host: name.clone(), position, socket, path });
             }
         }
         Err(refuse(
@@ -138,6 +151,9 @@ impl Kept {
     /// # Errors
     /// The API's own words, or why it cannot be written.
     pub async fn save(&self, file: &mut impl Write) -> Result<u64, String> {
+        if self.position.is_some() {
+            return self.save_etcd(file).await;
+        }
         let deadline = Instant::now() + SETTLED;
         let response = loop {
             let response = self.socket.http.get(format!("http://localhost{}", self.path)).send().await;
@@ -159,6 +175,24 @@ impl Kept {
         Ok(bytes)
     }
 
+    /// etcd sends its database in pieces, each in a line of JSON.
+    async fn save_etcd(&self, file: &mut impl Write) -> Result<u64, String> {
+        let request = self.socket.http.post(format!("https://localhost{}", self.path)).body("{}");
+        let mut stream = said(request.send().await).await?.bytes_stream();
+        let (mut bytes, mut line) = (0, Vec::new());
+        while let Some(chunk) = stream.next().await {
+            let chunk =
+                chunk.map_err(|error| format!("the transfer broke off after {bytes} bytes: {error}"))?;
+            line.extend_from_slice(&chunk);
+            while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
+                let rest = line.split_off(end + 1);
+                bytes += piece(&line, file)?;
+                line = rest;
+            }
+        }
+        Ok(bytes + piece(&line, file)?)
+    }
+
     /// Replaces the whole state with that of a snapshot.
     ///
     /// # Errors
@@ -170,6 +204,41 @@ impl Kept {
     }
 }
 
+/// A way to the host's own etcd member, by the certificate that its API server shows it.
+async fn etcd(connection: &Connection, options: &Options) -> Option<Socket> {
+    let certificate = file::read(connection, ETCD_FILES.certificate, options).await?;
+    let key = file::read(connection, ETCD_FILES.key, options).await?;
+    let authority = file::read(connection, ETCD_FILES.authority, options).await?;
+    let tls = Tls { authority, identity: certificate + &key };
+    Socket::open_tls(connection, ETCD_PORT, TRANSFER, &tls).await
+}
+
+/// One message of etcd's gateway, `{"result":{"blob":"…"}}`: how many bytes of the snapshot are in it.
+fn piece(line: &[u8], file: &mut impl Write) -> Result<u64, String> {
+    #[derive(Deserialize)]
+    struct Message {
+        result: Option<Piece>,
+        error: Option<Value>,
+    }
+    #[derive(Deserialize)]
+    struct Piece {
+        #[serde(default)]
+        blob: String,
+    }
+    if line.trim_ascii().is_empty() {
+        return Ok(0);
+    }
+    let unreadable = |error: String| format!("what etcd sent is not understood: {error}");
+    let message: Message = serde_json::from_slice(line).map_err(|error| unreadable(error.to_string()))?;
+    if let Some(error) = message.error {
+        return Err(format!("etcd broke off: {error}"));
+    }
+    let blob = STANDARD.decode(message.result.map(|piece| piece.blob).unwrap_or_default());
+    let blob = blob.map_err(|error| unreadable(error.to_string()))?;
+    file.write_all(&blob).map_err(|error| format!("cannot write it: {error}"))?;
+    Ok(blob.len() as u64)
+}
+
 async fn said(response: reqwest::Result<Response>) -> Result<Response, String> {
     let response = response.map_err(|error| format!("its API does not answer: {error}"))?;
     let status = response.status();
@@ -178,4 +247,20 @@ async fn said(response: reqwest::Result<Response>) -> Result<Response, String> {
     }
     let text: String = response.text().await.unwrap_or_default().chars().take(300).collect();
     Err(format!("its API says {status}: {}", text.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pieces_of_etcds_database() {
+        let mut file = Vec::new();
+        let line = br#"{"result":{"header":{},"remaining_bytes":"3","blob":"YWJj"}}"#;
+        assert_eq!((piece(line, &mut file), piece(b"\n", &mut file)), (Ok(3), Ok(0)));
+        assert_eq!(file, b"abc");
+        let refused = piece(br#"{"error":{"message":"etcdserver: no leader"}}"#, &mut file).unwrap_err();
+        assert!(refused.contains("no leader"), "{refused}");
+        assert!(piece(b"<html>", &mut file).unwrap_err().contains("not understood"));
+    }
 }

@@ -49,6 +49,21 @@ impl Plan {
         steps.flat_map(|(host, steps)| steps.iter().map(move |step| (host, step)))
     }
 
+    /// The same with those steps alone that have one of these ids.
+    pub fn only(mut self, ids: &BTreeSet<StepId>) -> Self {
+        for stage in &mut self.stages {
+            for batch in &mut stage.batches {
+                batch.steps.retain(|_, steps| {
+                    steps.retain(|step| ids.contains(&step.id));
+                    !steps.is_empty()
+                });
+            }
+            stage.batches.retain(|batch| !batch.steps.is_empty());
+        }
+        self.stages.retain(|stage| !stage.batches.is_empty());
+        Self { jobs: Vec::new(), ..self }
+    }
+
     /// How many steps the plan has on each host that it changes.
     pub fn steps_by_host(&self) -> BTreeMap<&HostName, usize> {
         let mut counts = BTreeMap::new();

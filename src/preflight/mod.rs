@@ -22,7 +22,7 @@ pub use address::addresses;
 pub use places::low as low_on_space;
 pub use survey::{Mark, Survey};
 
-use crate::cluster::{Claim, Marker, check_identity};
+use crate::cluster::{Claim, Gate, Marker, check_identity};
 use crate::facts::{ClockOffset, Facts};
 use crate::inventory::HostName;
 use crate::plan::StepId;
@@ -186,11 +186,18 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
     }
     let clocks = subjects.iter().map(|subject| (subject.name(), subject.clock));
     findings.extend(clock::judge(&clocks.collect::<Vec<_>>()));
-    let ids = subjects.iter().map(|subject| twins::Ids {
-        host: subject.name(),
-        machine_id: &subject.facts.machine_id,
-        hostname: &subject.facts.hostname,
-        node_id: subject.node_id.as_deref().unwrap_or_default(),
+    let ids = subjects.iter().map(|subject| {
+        let of_kube = |gate: Gate| matches!(gate, Gate::KubeControlPlanes | Gate::KubeWorkers);
+        let mut gates = subject.wanted.roles.iter().filter_map(|role| Gate::parse(role.gate.as_deref()?));
+        let is_node = gates.any(of_kube);
+        twins::Ids {
+            host: subject.name(),
+            machine_id: &subject.facts.machine_id,
+            hostname: &subject.facts.hostname,
+            node_id: subject.node_id.as_deref().unwrap_or_default(),
+            product_uuid: if is_node { &subject.facts.product_uuid } else { "" },
+            macs: if is_node { &subject.facts.macs } else { &[] },
+        }
     });
     findings.extend(twins::judge(&ids.collect::<Vec<_>>()));
     findings.sort_by_key(|finding| finding.check);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Check, Finding};
 use crate::inventory::HostName;
+use crate::report::Severity;
 
 /// What must be a host's own; empty where there is none.
 pub(super) struct Ids<'a> {
@@ -11,6 +12,10 @@ pub(super) struct Ids<'a> {
     pub machine_id: &'a str,
     pub hostname: &'a str,
     pub node_id: &'a str,
+    /// Only of nodes of Kubernetes, which takes those for one that have the same.
+    pub product_uuid: &'a str,
+    /// Of the same hosts.
+    pub macs: &'a [String],
 }
 
 pub(super) fn judge(hosts: &[Ids<'_>]) -> Vec<Finding> {
@@ -18,10 +23,16 @@ pub(super) fn judge(hosts: &[Ids<'_>]) -> Vec<Finding> {
                    `systemd-machine-id-setup`, and boot it anew";
     let hostname = "on all but one: `hostnamectl set-hostname NAME`";
     let node = "on all but one: stop the agent and remove `node-id` from its data directory";
+    let hardware = "give each virtual machine its own when it is made: <https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/>";
+    let warning = |finding: Finding| Finding { severity: Severity::Warning, ..finding };
+    let uuids = shared(hosts, "product_uuid", hardware, |ids| vec![ids.product_uuid]);
+    let macs = shared(hosts, "hardware address", hardware, |ids| ids.macs.iter().map(String::as_str).collect());
     [
-        shared(hosts, "machine-id", machine, |ids| ids.machine_id),
-        shared(hosts, "host name", hostname, |ids| ids.hostname),
-        shared(hosts, "node id", node, |ids| ids.node_id),
+        shared(hosts, "machine-id", machine, |ids| vec![ids.machine_id]),
+        shared(hosts, "host name", hostname, |ids| vec![ids.hostname]),
+        shared(hosts, "node id", node, |ids| vec![ids.node_id]),
+        // Two networks may have the same, and some firmware gives all machines one number.
+        uuids.into_iter().chain(macs).map(warning).collect(),
     ]
     .concat()
 }
@@ -30,11 +41,13 @@ fn shared<'a>(
     hosts: &'a [Ids<'a>],
     what: &str,
     remedy: &str,
-    id: impl Fn(&'a Ids<'a>) -> &'a str,
+    own: impl Fn(&'a Ids<'a>) -> Vec<&'a str>,
 ) -> Vec<Finding> {
     let mut by_id: BTreeMap<&str, Vec<HostName>> = BTreeMap::new();
-    for ids in hosts.iter().filter(|ids| !id(ids).is_empty()) {
-        by_id.entry(id(ids)).or_default().push(ids.host.clone());
+    for ids in hosts {
+        for id in own(ids).into_iter().filter(|id| !id.is_empty()) {
+            by_id.entry(id).or_default().push(ids.host.clone());
+        }
     }
     by_id
         .into_iter()
@@ -57,6 +70,8 @@ mod tests {
             machine_id,
             hostname,
             node_id,
+            product_uuid: "",
+            macs: &[],
         };
         let found = |hosts: &[Ids]| -> Vec<String> {
             let tell = |finding: &Finding| {
@@ -74,6 +89,28 @@ mod tests {
                 "n1+n2+n3 they have the same machine-id `a`",
                 "n1+n2 they have the same host name `x`",
                 "n1+n3 they have the same node id `i`",
+            ]
+        );
+    }
+
+    #[test]
+    fn shared_hardware_is_only_warned_about() {
+        let macs = ["02:00:00:00:00:01".to_owned(), "02:00:00:00:00:02".to_owned()];
+        let ids = |name: &str, product_uuid, macs| Ids {
+            host: HostName::parse(name).unwrap(),
+            machine_id: "",
+            hostname: "",
+            node_id: "",
+            product_uuid,
+            macs,
+        };
+        let found = judge(&[ids("a", "u", &macs[..]), ids("b", "u", &macs[1..]), ids("c", "v", &[])]);
+        let told: Vec<_> = found.iter().map(|finding| (finding.is_error(), finding.reason.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                (false, "they have the same product_uuid `u`, as copies of one another have"),
+                (false, "they have the same hardware address `02:00:00:00:00:02`, as copies of one another have"),
             ]
         );
     }

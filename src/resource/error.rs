@@ -69,6 +69,8 @@ pub enum Error {
     NoDigest { id: String },
     #[error("`{id}` names no program to run")]
     NoProgram { id: String },
+    #[error("`{id}` interrupts what serves, and must have `phase: activate`, where voters go one at a time")]
+    InterruptsEarly { id: String },
     #[error("`{id}` needs either `creates` or `unless`, so that it is not run each time")]
     Guard { id: String },
 }

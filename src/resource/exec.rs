@@ -33,6 +33,12 @@ pub struct Exec {
     /// What a host of some role, never this one, does before it and after it.
     #[serde(default)]
     pub helped: Option<Helped>,
+    /// It interrupts what serves: voters go one at a time, the leader last, other hosts a share at a time.
+    #[serde(default)]
+    pub interrupts: bool,
+    /// What `unless` prints before it fails is what would change, and stands in the plan.
+    #[serde(default)]
+    pub diff: bool,
 }
 
 /// Help from another host.
@@ -60,6 +66,9 @@ impl Exec {
         if self.creates.is_some() == self.unless.is_some() {
             return Err(Error::Guard { id: self.id().0 });
         }
+        if self.interrupts && self.phase != Phase::Activate {
+            return Err(Error::InterruptsEarly { id: self.id().0 });
+        }
         let helped = self.helped.iter().flat_map(|helped| [&helped.before, &helped.after]);
         let own = [Some(&self.command), self.unless.as_ref(), self.undo.as_ref()];
         let mut all = own.into_iter().flatten().chain(helped);
@@ -76,6 +85,7 @@ impl Exec {
     pub(super) fn probe(&self) -> Result<Call, Error> {
         match (&self.creates, &self.unless) {
             (Some(path), _) => call_of(&self.id(), "exec_creates", [path.as_str()]),
+            (None, Some(guard)) if self.diff => call_of(&self.id(), "exec_diff", guard),
             (None, Some(guard)) => call_of(&self.id(), "exec_unless", guard),
             (None, None) => Err(Error::Guard { id: self.id().0 }),
         }
@@ -88,12 +98,18 @@ impl Exec {
         }
         let reason = match &self.creates {
             Some(path) => format!("{path} absent"),
+            None if self.diff => "not as wanted".to_owned(),
             None => format!("`{}` fails", self.unless.as_deref().unwrap_or_default().join(" ")),
+        };
+        let effect = match self.phase {
+            Phase::Activate if self.interrupts => Effect::Restart,
+            Phase::Activate => Effect::Start,
+            _ => Effect::Quiet,
         };
         Ok(Some(Change {
             reason,
-            diff: None,
-            effect: if self.phase == Phase::Activate { Effect::Start } else { Effect::Quiet },
+            diff: seen.text("diff").filter(|text| !text.trim().is_empty()).map(str::to_owned),
+            effect,
             calls: vec![call_of(&id, "exec_run", &self.command)?],
         }))
     }
@@ -145,6 +161,29 @@ mod tests {
         let mut nobody = joins;
         nobody["exec"]["helped"]["after"] = json!([]);
         assert!(matches!(Resource::from_value(nobody), Err(Error::NoProgram { .. })));
+    }
+
+    #[test]
+    fn what_a_guard_prints_may_be_the_difference() {
+        let apply = json!({"exec": {"name": "apply", "command": ["apply"], "unless": ["diff"], "diff": true}});
+        assert_eq!(resource(apply.clone()).probe().unwrap().to_string(), "exec_diff 'diff'");
+        let decide = |seen: &[(&str, &str)]| {
+            decide_with(&resource(apply.clone()), seen, &facts("x86_64"), &[]).unwrap().unwrap()
+        };
+        let change = decide(&[("satisfied", "no"), ("diff", "-a\n+b\n")]);
+        assert_eq!((change.reason.as_str(), change.diff.as_deref()), ("not as wanted", Some("-a\n+b\n")));
+        assert_eq!(decide(&[("satisfied", "no"), ("diff", "")]).diff, None);
+    }
+
+    #[test]
+    fn what_interrupts_goes_as_a_restart_does() {
+        let renew = json!({"exec": {"name": "renew", "command": ["renew"], "creates": "/new", "phase": "activate",
+            "interrupts": true}});
+        let change = decide_with(&resource(renew.clone()), &[("satisfied", "no")], &facts("x86_64"), &[]);
+        assert_eq!(change.unwrap().unwrap().effect, Effect::Restart);
+        let mut early = renew;
+        early["exec"]["phase"] = json!("prepare");
+        assert!(matches!(Resource::from_value(early), Err(Error::InterruptsEarly { .. })));
     }
 
     #[test]

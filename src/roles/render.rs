@@ -20,7 +20,7 @@ use crate::resource::unit_name;
 /// unit for a path), `pem(label)` (the blocks of that label in a text),
 /// `base64`, `texts` (of a map, with every value as a text), `name_values` (of a map, as a list of such pairs) and the functions
 /// `version_at_least(version, least)` and `numbered_subnet(network, address)` (the /24 of an IPv4 network that has the
-/// number in which the address ends).
+/// number in which the address ends) and `in_networks(address, networks)`.
 pub struct Renderer {
     environment: Environment<'static>,
 }
@@ -67,6 +67,14 @@ impl Default for Renderer {
         environment.add_filter("name_values", |map: &Jinja| -> Result<Jinja, JinjaError> {
             let pairs = texts(map)?.into_iter().map(|(name, value)| json!({"name": name, "value": value}));
             Ok(Jinja::from(Serde(pairs.collect::<Vec<_>>())))
+        });
+        environment.add_function("in_networks", |address: &str, networks: Vec<String>| {
+            let address = address.parse::<std::net::IpAddr>();
+            let within = |network: &String| {
+                let network = network.parse::<ipnet::IpNet>();
+                address.as_ref().is_ok_and(|address| network.is_ok_and(|network| network.contains(address)))
+            };
+            networks.iter().any(within)
         });
         environment.add_function("numbered_subnet", |network: &str, address: &str| {
             numbered_subnet(network, address).ok_or_else(|| {
@@ -318,6 +326,13 @@ mod tests {
         );
         assert_eq!(text("{% set p = {'a': 1} | name_values %}{{ p[0].name }}={{ p[0].value }}"), "a=1");
         assert_eq!(text("{{ 'it' | base64 }}"), "aXQ=");
+        let within = |address: &str| {
+            text(&format!("{{{{ in_networks('{address}', ['fd00::1/64', '10.0.0.11/24']) }}}}"))
+        };
+        assert_eq!(
+            (within("10.0.0.200"), within("10.0.1.1"), within("no address")),
+            ("true".into(), "false".into(), "false".into())
+        );
         assert_eq!(text("{{ numbered_subnet('10.244.0.0/16', '192.168.56.12') }}"), "10.244.12.0/24");
         // For ever: clients know an export by it.
         assert_eq!(text("{{ '/data/app1' | stable_number(65535) }}"), "48198");

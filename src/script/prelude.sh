@@ -262,6 +262,11 @@ facts() {
   if [ -f /sys/fs/cgroup/cgroup.controllers ]; then say cgroup 2; else say cgroup 1; fi
   # The first line is a heading.
   [ -z "$(sed 1d /proc/swaps 2>/dev/null)" ] || say swap yes
+  # A container shows what its host has.
+  [ -e /run/systemd/container ] || say_line product-uuid /sys/class/dmi/id/product_uuid
+  for device in /sys/class/net/*/device; do
+    [ ! -e "$device" ] || say_line mac "${device%/device}/address"
+  done
 }
 
 # Prints the first line of a file, without starting a program.
@@ -1619,6 +1624,16 @@ exec_creates() {
 # Probe: whether a guard, which only reads, says that nothing is to do.
 exec_unless() {
   if command "$@" >/dev/null 2>&1 3>&-; then say satisfied yes; else say satisfied no; fi
+}
+
+# Probe: the same for a guard that prints what differs.
+exec_diff() {
+  if diff=$(command "$@" 2>/dev/null 3>&-); then
+    say satisfied yes
+  else
+    say satisfied no
+    say diff "$(printf '%s\n' "$diff" | sed 200q)"
+  fi
 }
 
 # Step: runs a command.
