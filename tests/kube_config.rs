@@ -304,6 +304,11 @@ fn what_cannot_become_a_cluster_is_told_before_any_host_is_asked() {
             format!("{endpoint}, cni: bridge"),
             "cannot listen at the same port of one host",
         ),
+        (
+            "[container-runtime, kube-endpoint, kube-control-plane]",
+            "endpoint: { address: api.example.org, port: 8443, vip: true }, cni: bridge".to_owned(),
+            "moves an address, and `kube.endpoint.address` is a name",
+        ),
     ] {
         let text = with(roles, &kube);
         assert!(text.contains(message), "`{message}` is not in\n{text}");
@@ -326,4 +331,26 @@ fn hosts_on_which_no_kubelet_starts_are_refused() {
     assert!(reasons("1.34.1", "", facts(true, 2))[0].contains("swap is on"));
     let allowed = "    kubelet_config: { failSwapOn: false }\n";
     assert_eq!(reasons("1.34.1", allowed, facts(true, 2)), [""; 0]);
+}
+
+#[test]
+fn an_address_that_moves_must_be_of_the_hosts_network() {
+    let reasons = |address: &str| -> Vec<String> {
+        let text = format!(
+            "cluster: k1\nhosts:\n  node-[1-3]: {{ address: \"10.0.0.1[1-3]\" }}\ngroups:\n  all: {{ hosts: [\"node-*\"], \
+             roles: [container-runtime, kube-endpoint, kube-control-plane] }}\nvars:\n  \
+             kube: {{ cni: bridge, endpoint: {{ address: {address}, port: 8443, vip: true }} }}\n"
+        );
+        let wanted = rendered::wanted(&text);
+        let addresses = rendered::addresses(&wanted);
+        let facts = rendered::facts();
+        let settled = wanted.settled(|_| Some(&facts), &BTreeSet::new(), &addresses).ok().unwrap();
+        let roles = settled.host(&HostName::parse("node-1").unwrap()).unwrap().roles.clone();
+        roles.iter().flat_map(|role| &role.refused).map(|refused| refused.reason.clone()).collect()
+    };
+    assert_eq!(reasons("10.0.0.9"), [""; 0]);
+    assert_eq!(
+        reasons("10.0.1.9"),
+        ["the endpoint's address 10.0.1.9 is in none of the host's networks, 10.0.0.11/24"]
+    );
 }

@@ -289,6 +289,11 @@ fn guards_are_asked_and_commands_run() {
             "{shell:?}"
         );
         assert_eq!(satisfied(call("exec_unless", &["no-such-program"])).as_deref(), Some("no"), "{shell:?}");
+        let differs = call("exec_diff", &["sh", "-c", "echo '-a'; echo '+b'; echo noise >&2; exit 1"]);
+        let said = host.ask(shell, differs);
+        let said = said.of("probe");
+        assert_eq!((said.text("satisfied"), said.text("diff")), (Some("no"), Some("-a\n+b")), "{shell:?}");
+        assert_eq!(satisfied(call("exec_diff", &["echo", "same"])).as_deref(), Some("yes"), "{shell:?}");
         assert_eq!(
             host.apply(shell, vec![call("exec_run", &["touch", &file])]),
             (0, String::new()),

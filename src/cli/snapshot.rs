@@ -14,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::exit::{Exit, UsageError};
 use super::{Global, Reach, ask, load, problems, run, up};
-use crate::cluster::snapshot::{self, Content, Snapshot};
 use crate::cluster::Gate;
+use crate::cluster::snapshot::{self, Content, Snapshot};
 use crate::engine::{self, Keeper, Kept, Outcome, Stop};
 use crate::report::{Events, events, init_tracing};
 
@@ -148,7 +148,7 @@ async fn save_one(kept: &Kept, setup: &run::Setup, folder: &Path) -> anyhow::Res
     let content = snapshot::read(BufReader::new(fs::File::open(file.path())?));
     let content =
         content.with_context(|| format!("what {product} on {} sent is no whole snapshot", kept.host))?;
-    let snapshot = match (content, kept.position) {
+    let snapshot = match (content, kept.position.clone()) {
         (Content::Raft(snapshot), None) | (Content::Etcd, Some(snapshot)) => snapshot,
         _ => bail!("what {product} on {} sent is another product's", kept.host),
     };
@@ -298,8 +298,7 @@ fn restore_etcd(
     let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let work = async |events: &Events, stop: &Stop| {
         let mut keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, events, stop).await?;
-        let restored =
-            keeper.restore_etcd(&setup.wanted, file, &sha256, &setup.options, events).await;
+        let restored = keeper.restore_etcd(&setup.wanted, file, &sha256, &setup.options, events).await;
         let restored = match restored {
             Ok(outcome) if outcome.unhealthy.is_none() => {
                 let gate = Gate::KubeControlPlanes;

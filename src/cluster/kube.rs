@@ -254,7 +254,10 @@ pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
 
 pub(super) fn position(answer: &Answer) -> Option<Snapshot> {
     let status: Status = answer.as_ref().ok()?.get(STATUS)?.json().ok()?;
-    Some(Snapshot { index: status.header.revision.parse().ok()?, term: status.header.raft_term.parse().ok()? })
+    Some(Snapshot {
+        index: status.header.revision.parse().ok()?,
+        term: status.header.raft_term.parse().ok()?,
+    })
 }
 
 pub(super) fn situation(expected: &Expected, answers: &Answers) -> Situation {
@@ -372,8 +375,9 @@ pub(super) fn no_way_between(runs: &str, wanted: &str) -> Option<String> {
 
 /// A kubelet may be older than the API by some minor versions, and catches up in one go.
 pub(super) fn no_way_back(runs: &str, wanted: &str) -> Option<String> {
-    (Version::parse(wanted).ok()? < Version::parse(runs).ok()?)
-        .then(|| format!("kubeadm does not go back to an older version: set `kube.version` to {runs} or later"))
+    (Version::parse(wanted).ok()? < Version::parse(runs).ok()?).then(|| {
+        format!("kubeadm does not go back to an older version: set `kube.version` to {runs} or later")
+    })
 }
 
 pub(super) fn version(answer: &Answer) -> Option<String> {
@@ -494,7 +498,10 @@ mod tests {
     #[test]
     fn one_minor_version_at_a_time_and_never_back() {
         let says = |runs, wanted| no_way_between(runs, wanted).unwrap_or_default();
-        assert_eq!((says("1.20.2", "1.20.9"), says("1.20.9", "1.21.0"), says("1.20.2", "1.20.2")), Default::default());
+        assert_eq!(
+            (says("1.20.2", "1.20.9"), says("1.20.9", "1.21.0"), says("1.20.2", "1.20.2")),
+            Default::default()
+        );
         assert!(says("1.20.2", "1.22.1").ends_with("set `kube.version` to a release of 1.21 first"));
         assert!(says("1.20.2", "1.20.1").ends_with("set `kube.version` to 1.20.2 or later"));
         assert_eq!(no_way_back("1.18.0", "1.20.2"), None);

@@ -38,7 +38,8 @@ impl Keeper {
             .flat_map(|members| members.hosts.iter().map(|(host, _)| *host))
             .collect();
         let is_missing = |host: &&&WantedHost| !self.fleet.connections.contains_key(&host.host.name);
-        let missing: Vec<HostName> = hosts.iter().filter(is_missing).map(|host| host.host.name.clone()).collect();
+        let missing: Vec<HostName> =
+            hosts.iter().filter(is_missing).map(|host| host.host.name.clone()).collect();
         if !missing.is_empty() {
             return Err(EngineError::Unfit(vec![Finding::error(
                 Check::Ssh,
@@ -64,7 +65,8 @@ impl Keeper {
         let all = Stop::default();
         for stages in stages(&hosts, sha256).unwrap_or_default() {
             let ended =
-                by_hand::run(&mut self.fleet, stages, Failure::Ends, options, events, &all, &mut outcome).await;
+                by_hand::run(&mut self.fleet, stages, Failure::Ends, options, events, &all, &mut outcome)
+                    .await;
             if let Err(stage) = ended {
                 outcome.unhealthy = Some(format!("a control plane failed in stage {stage}"));
                 break;

@@ -26,7 +26,8 @@ pub(super) fn judge(hosts: &[Ids<'_>]) -> Vec<Finding> {
     let hardware = "give each virtual machine its own when it is made: <https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/>";
     let warning = |finding: Finding| Finding { severity: Severity::Warning, ..finding };
     let uuids = shared(hosts, "product_uuid", hardware, |ids| vec![ids.product_uuid]);
-    let macs = shared(hosts, "hardware address", hardware, |ids| ids.macs.iter().map(String::as_str).collect());
+    let macs =
+        shared(hosts, "hardware address", hardware, |ids| ids.macs.iter().map(String::as_str).collect());
     [
         shared(hosts, "machine-id", machine, |ids| vec![ids.machine_id]),
         shared(hosts, "host name", hostname, |ids| vec![ids.hostname]),
@@ -105,12 +106,16 @@ mod tests {
             macs,
         };
         let found = judge(&[ids("a", "u", &macs[..]), ids("b", "u", &macs[1..]), ids("c", "v", &[])]);
-        let told: Vec<_> = found.iter().map(|finding| (finding.is_error(), finding.reason.as_str())).collect();
+        let told: Vec<_> =
+            found.iter().map(|finding| (finding.is_error(), finding.reason.as_str())).collect();
         assert_eq!(
             told,
             [
                 (false, "they have the same product_uuid `u`, as copies of one another have"),
-                (false, "they have the same hardware address `02:00:00:00:00:02`, as copies of one another have"),
+                (
+                    false,
+                    "they have the same hardware address `02:00:00:00:00:02`, as copies of one another have"
+                ),
             ]
         );
     }

@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn what_a_guard_prints_may_be_the_difference() {
-        let apply = json!({"exec": {"name": "apply", "command": ["apply"], "unless": ["diff"], "diff": true}});
+        let apply =
+            json!({"exec": {"name": "apply", "command": ["apply"], "unless": ["diff"], "diff": true}});
         assert_eq!(resource(apply.clone()).probe().unwrap().to_string(), "exec_diff 'diff'");
         let decide = |seen: &[(&str, &str)]| {
             decide_with(&resource(apply.clone()), seen, &facts("x86_64"), &[]).unwrap().unwrap()

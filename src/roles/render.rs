@@ -327,11 +327,11 @@ mod tests {
         assert_eq!(text("{% set p = {'a': 1} | name_values %}{{ p[0].name }}={{ p[0].value }}"), "a=1");
         assert_eq!(text("{{ 'it' | base64 }}"), "aXQ=");
         let within = |address: &str| {
-            text(&format!("{{{{ in_networks('{address}', ['fd00::1/64', '10.0.0.11/24']) }}}}"))
+            text(&format!("{{{{ 1 if in_networks('{address}', ['fd00::1/64', '10.0.0.11/24']) else 0 }}}}"))
         };
         assert_eq!(
             (within("10.0.0.200"), within("10.0.1.1"), within("no address")),
-            ("true".into(), "false".into(), "false".into())
+            ("1".into(), "0".into(), "0".into())
         );
         assert_eq!(text("{{ numbered_subnet('10.244.0.0/16', '192.168.56.12') }}"), "10.244.12.0/24");
         // For ever: clients know an export by it.

@@ -31,6 +31,9 @@ pub fn facts() -> Facts {
         resolver_writers: Vec::new(),
         cgroup_version: 2,
         swap: false,
+        networks: vec!["10.0.0.11/24".parse().unwrap()],
+        product_uuid: String::new(),
+        macs: Vec::new(),
     }
 }
 
