@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::values::{optional_words, words};
-use super::{Error, HostPath, Phase, call_of, seen};
+use super::{Error, HostPath, Phase, Planned, call_of, seen};
 use crate::inventory::RoleName;
 use crate::plan::{Change, Effect, Help, StepId};
 use crate::script::{Call, Fields};
@@ -23,6 +23,9 @@ pub struct Exec {
     /// It is done when this command succeeds; it only reads.
     #[serde(default, deserialize_with = "optional_words")]
     pub unless: Option<Vec<String>>,
+    /// Files that the guard reads. Where one of them is about to change, what it said of the old one does not count.
+    #[serde(default)]
+    pub reads: Vec<HostPath>,
     /// Takes back what it did, in a removable role: runs when the role is removed, after its files are back. It must
     /// succeed also when there is nothing to take back: the command or an earlier try may have been cut short.
     #[serde(default, deserialize_with = "optional_words")]
@@ -91,15 +94,16 @@ impl Exec {
         }
     }
 
-    pub(super) fn decide(&self, seen: &Fields<'_>) -> Result<Option<Change>, Error> {
+    pub(super) fn decide(&self, seen: &Fields<'_>, planned: &Planned<'_>) -> Result<Option<Change>, Error> {
         let id = self.id();
-        if seen::text(&id, seen, "satisfied")? == "yes" {
-            return Ok(None);
-        }
-        let reason = match &self.creates {
-            Some(path) => format!("{path} absent"),
-            None if self.diff => "not as wanted".to_owned(),
-            None => format!("`{}` fails", self.unless.as_deref().unwrap_or_default().join(" ")),
+        let changed = self.reads.iter().find(|path| planned.touches_path(path.as_str()));
+        let satisfied = seen::text(&id, seen, "satisfied")? == "yes";
+        let reason = match (changed, &self.creates) {
+            (Some(path), _) if satisfied => format!("{path} changes"),
+            _ if satisfied => return Ok(None),
+            (_, Some(path)) => format!("{path} absent"),
+            (_, None) if self.diff => "not as wanted".to_owned(),
+            (_, None) => format!("`{}` fails", self.unless.as_deref().unwrap_or_default().join(" ")),
         };
         let effect = match self.phase {
             Phase::Activate if self.interrupts => Effect::Restart,
@@ -108,7 +112,10 @@ impl Exec {
         };
         Ok(Some(Change {
             reason,
-            diff: seen.text("diff").filter(|text| !text.trim().is_empty()).map(str::to_owned),
+            diff: seen
+                .text("diff")
+                .filter(|text| !text.trim().is_empty() && changed.is_none())
+                .map(str::to_owned),
             effect,
             calls: vec![call_of(&id, "exec_run", &self.command)?],
         }))
@@ -127,7 +134,7 @@ impl Exec {
 mod tests {
     use serde_json::json;
 
-    use super::super::testing::{calls, decide_with, facts, reason, resource};
+    use super::super::testing::{calls, decide_with, facts, reason, reason_of, resource};
     use super::super::{Error, Phase, Resource};
     use crate::plan::Effect;
 
@@ -146,6 +153,27 @@ mod tests {
         let number = json!({"exec": {"name": "x", "command": ["listen", 9101], "unless": ["asks", 9101]}});
         assert_eq!(resource(number.clone()).probe().unwrap().to_string(), "exec_unless 'asks' '9101'");
         assert_eq!(calls(number, &[("satisfied", "no")]), ["exec_run 'listen' '9101'"]);
+    }
+
+    #[test]
+    fn what_the_guard_said_of_a_file_that_changes_does_not_count() {
+        let apply = json!({"exec": {"name": "apply it", "command": ["apply", "/it"], "unless": ["is-applied", "/it"],
+            "reads": ["/it"]}});
+        let reason = |satisfied: &str, planned: &[&str]| {
+            let (said, facts) = ([("satisfied", satisfied)], facts("x86_64"));
+            reason_of(decide_with(&resource(apply.clone()), &said, &facts, planned))
+        };
+        assert_eq!(reason("yes", &[]), "-");
+        assert_eq!(reason("yes", &["file /other"]), "-");
+        assert_eq!(reason("yes", &["file /it"]), "/it changes");
+        assert_eq!(reason("no", &["file /it"]), "`is-applied /it` fails");
+        let mut shows = apply.clone();
+        shows["exec"]["diff"] = json!(true);
+        let said = [("satisfied", "no"), ("diff", "-a\n+b\n")];
+        let diff = |planned: &[&str]| {
+            decide_with(&resource(shows.clone()), &said, &facts("x86_64"), planned).unwrap().unwrap().diff
+        };
+        assert_eq!((diff(&["file /it"]), diff(&[])), (None, Some("-a\n+b\n".to_owned())));
     }
 
     #[test]

@@ -280,7 +280,7 @@ impl Resource {
             Self::Unit(unit) => unit.decide(seen, planned),
             Self::JsonMerge(merge) => merge.decide(seen),
             Self::BlockInFile(block) => block.decide(seen),
-            Self::Exec(exec) => exec.decide(seen),
+            Self::Exec(exec) => exec.decide(seen, planned),
             Self::Mount(mount) => mount.decide(seen, planned),
             Self::Sysctl(sysctl) => sysctl.decide(seen),
             Self::KernelModule(module) => module.decide(seen),
