@@ -34,8 +34,8 @@ fn lab(test: &str, hosts: &str, extra: &str) -> Option<Lab> {
     let text = fs::read_to_string(lab.inventory()).unwrap();
     // The disk is the machine's: where it is four fifths full, clients throw away the logs of what has ended.
     let nomad = format!(
-        "  nomad:\n    version: {VERSION}\n    source: {source}\n    drivers: [exec, raw_exec]\n    \
-         extra_config: {{ client: {{ gc_disk_usage_threshold: 100 }} }}\n"
+        "  nomad:\n    version: {VERSION}\n    source: {source}\n    \
+         extra_config: {{ client: {{ gc_disk_usage_threshold: 100 }} }}\n    drivers: [exec, raw_exec]\n"
     );
     fs::write(lab.inventory(), format!("{text}{nomad}{extra}")).unwrap();
     Some(lab)
