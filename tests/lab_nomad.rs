@@ -32,8 +32,11 @@ fn lab(test: &str, hosts: &str, extra: &str) -> Option<Lab> {
         lab.edit("roles: [consul-client]", "roles: [consul-client, nomad-client]");
     }
     let text = fs::read_to_string(lab.inventory()).unwrap();
-    let nomad =
-        format!("  nomad:\n    version: {VERSION}\n    source: {source}\n    drivers: [exec, raw_exec]\n");
+    // The disk is the machine's: where it is four fifths full, clients throw away the logs of what has ended.
+    let nomad = format!(
+        "  nomad:\n    version: {VERSION}\n    source: {source}\n    \
+         extra_config: {{ client: {{ gc_disk_usage_threshold: 100 }} }}\n    drivers: [exec, raw_exec]\n"
+    );
     fs::write(lab.inventory(), format!("{text}{nomad}{extra}")).unwrap();
     Some(lab)
 }
