@@ -200,6 +200,24 @@ fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
     assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{before:?} {after:?}");
     lab.run("certs renew", &[]).exits(0).says("Nothing to do");
 
+    // One control plane after another takes new settings, and its member of etcd too.
+    lab.edit(
+        "cni: bridge",
+        "cni: bridge\n    api_server_args: { profiling: false }\n    etcd_args: { snapshot-count: 5000 }",
+    );
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    for host in CONTROL_PLANES {
+        for (program, flag) in [("kube-apiserver", "--profiling=false"), ("etcd", "--snapshot-count=5000")] {
+            let flags = flags(&lab, host, program);
+            assert!(flags.lines().any(|line| line == flag), "{host}: {flags}");
+        }
+    }
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.edit("cni: bridge", "cni: bridge\n    service_subnet: 10.100.0.0/16");
+    lab.run("up", &[]).exits(1).says("keeps its name, endpoint and networks");
+    lab.edit("\n    service_subnet: 10.100.0.0/16", "");
+    lab.run("up", &[]).exits(0);
+
     // What is written after a snapshot is gone when it is put back.
     kubectl(&lab, "node-1", "create configmap kept");
     let saved = lab.run("snapshot save", &[]).exits(0).stdout;
@@ -255,6 +273,97 @@ fn lab_kubernetes_an_upgrade_node_by_node() {
     // And never back.
     lab.edit("version: 1.20.3", "version: 1.20.2");
     lab.run("plan", &[]).exits(1).says("does not go back");
+}
+
+/// The flags of a program on a host, as it was started.
+fn flags(lab: &Lab, host: &str, program: &str) -> String {
+    lab.asks(host, &format!("tr '\\0' '\\n' </proc/$(pidof -s {program})/cmdline"))
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_keeps_its_state_in_etcd_on_hosts_of_its_own() {
+    const ETCD: [&str; 3] = ["node-1", "node-2", "node-3"];
+    const API: [&str; 2] = ["node-4", "node-5"];
+    build();
+    let lab = Lab::up(&["--for", "kubernetes", "--hosts", "6"]);
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("  node-6:")).collect();
+    fs::write(lab.inventory(), lines.join("\n")).unwrap();
+    lab.edit(
+        "[node-1, node-2, node-3]\n    roles: [container-runtime, kube-control-plane]",
+        "[node-4, node-5]\n    roles: [container-runtime, kube-control-plane]",
+    );
+    lab.edit(
+        "  workers:\n    hosts: [node-4, node-5, node-6]\n    roles: [container-runtime, kube-worker]",
+        "  etcd:\n    hosts: [node-1, node-2, node-3]\n    roles: [etcd]",
+    );
+    // Debian's, and with no other node pods run on control planes.
+    lab.edit(
+        "\n  kube:\n",
+        "\n  etcd: { source: package }\n  kube:\n    external_etcd: true\n    taints: []\n",
+    );
+    lab.edit("endpoint: { address: 10.77.0.11 }", "endpoint: { address: 10.77.0.14 }");
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("2 of 2 control planes ready");
+    let own = |host| {
+        let list = lab.asks(host, "/etc/etcd/bootstrap/member list");
+        list.lines().filter(|line| line.contains("started") && line.contains("false")).count()
+    };
+    assert_eq!(ETCD.map(own), [3; 3]);
+    for host in API {
+        assert_eq!(lab.ssh(host, "pidof etcd").status, 1, "{host} runs no member");
+    }
+    let all = [&ETCD[..], &API[..]].concat();
+    let before: Vec<_> = all.iter().map(|host| lab.logins(host)).collect();
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    for (host, before) in all.iter().zip(before) {
+        let made = lab.logins(host).since(before);
+        assert_eq!((made.handshakes, made.sessions), (1, 1), "{host}: up with nothing to do");
+    }
+
+    // Whoever has no certificate of its authority learns nothing.
+    let stranger = lab.ssh("node-4", "curl --silent --insecure --max-time 5 https://10.77.0.11:2379/version");
+    assert_ne!(stranger.status, 0, "{}", stranger.stdout);
+
+    kubectl(&lab, "node-4", "create configmap kept");
+    let saved = lab.run("snapshot save", &[]).exits(0).stdout;
+    let file = saved.split_whitespace().last().unwrap().to_owned();
+    kubectl(&lab, "node-4", "create configmap later");
+    lab.run("snapshot restore", &[&file, "--yes"])
+        .exits(0)
+        .says("3 of 3 voters")
+        .says("2 of 2 control planes ready");
+    let maps = kubectl(&lab, "node-5", "get configmaps -o name");
+    assert!(maps.contains("configmap/kept") && !maps.contains("configmap/later"), "{maps}");
+
+    lab.asks("node-2", "systemctl stop etcd.service");
+    let health = lab.run("health", &[]).exits(4);
+    assert!((health.stdout + &health.stderr).contains("etcd member does not answer"));
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+
+    lab.lab(&["kill", "node-3"]);
+    lab.run("replace-node", &["node-3", "--address", "10.77.0.16", "--timeout", "180s"])
+        .exits(0)
+        .says("3 of 3 voters")
+        .says("2 of 2 control planes ready");
+    assert_eq!(own("node-1"), 3);
+    for host in API {
+        let flags = flags(&lab, host, "kube-apiserver");
+        assert!(
+            flags.contains("https://10.77.0.16:2379") && !flags.contains("10.77.0.13"),
+            "{host}: {flags}"
+        );
+    }
+    assert_eq!(ready(&lab, "node-4").len(), 2);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.run("certs renew", &["--within", "400"]).exits(0);
+    lab.run("certs renew", &[]).exits(0).says("Nothing to do");
+
+    lab.run("down", &["--purge", "--yes"]).exits(0);
+    for host in all {
+        let left = lab.ssh(host, "pidof etcd; ls -d /etc/kubernetes /etc/etcd/bootstrap/join.env /var/lib/etcd/member 2>/dev/null; true");
+        assert_eq!(left.exits(0).stdout, "", "{host}");
+    }
 }
 
 #[test]

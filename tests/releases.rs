@@ -61,6 +61,7 @@ impl Site {
     fn download(&self, via: Via) -> Download {
         Download {
             path: None,
+            sums: None,
             product: "tool".parse().unwrap(),
             version: "1.2.3".parse().unwrap(),
             arch: "amd64".to_owned(),

@@ -266,13 +266,20 @@ fn raft_data_is_found() {
 fn what_kubeadm_left_unfinished_is_no_members_data() {
     for shell in shells() {
         let host = Host::new();
-        let probe = call("kube_data", &[&host.at("etcd"), &host.at("began")]);
+        let probe =
+            call("state_data", &[&host.at("began"), &host.at("etcd/member"), &host.at("kubelet.conf")]);
         let raft = || host.ask(shell, probe.clone()).of("probe").text("raft").map(str::to_owned);
         assert_eq!(raft().as_deref(), Some("absent"), "{shell:?}");
         host.write("etcd/member/snap/db", "");
         assert_eq!(raft(), Some(host.at("etcd/member")), "{shell:?}");
         host.write("began", "");
         assert_eq!(raft().as_deref(), Some("absent"), "{shell:?}");
+        let probe = call("state_data", &["", &host.at("etcd/member")]);
+        assert_eq!(
+            host.ask(shell, probe).of("probe").text("raft"),
+            Some(host.at("etcd/member").as_str()),
+            "{shell:?}"
+        );
     }
 }
 

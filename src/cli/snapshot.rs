@@ -237,8 +237,9 @@ fn restore(
         ))
         .into());
     }
+    let etcd = etcd_of(&setup);
     let product = match content {
-        Content::Etcd => Some(Gate::KubeControlPlanes.product().to_owned()),
+        Content::Etcd => Some(etcd.product().to_owned()),
         Content::Raft(_) => label.as_ref().map(|label| label.product.clone()),
     };
     let question = format!(
@@ -252,7 +253,7 @@ fn restore(
         return Err(UsageError("nothing was restored".to_owned()).into());
     }
     if content == Content::Etcd {
-        return restore_etcd(inventory, file, &bytes, &index, global, &setup);
+        return restore_etcd(inventory, file, &bytes, &index, etcd, global, &setup);
     }
     init_tracing(global.verbose, global.color_on_stderr(), None);
     let runtime = tokio::runtime::Runtime::new()?;
@@ -286,27 +287,41 @@ fn restore(
     Ok(ExitCode::SUCCESS)
 }
 
-/// etcd takes a snapshot while it is stopped, on every control plane.
+/// Whose etcd the cluster has: that of hosts of their own, where the inventory has such, or of the control planes.
+fn etcd_of(setup: &run::Setup) -> Gate {
+    let mut gates =
+        setup.wanted.hosts.iter().flat_map(|host| &host.roles).filter_map(|role| role.gate.as_deref());
+    if gates.any(|gate| gate == Gate::EtcdMembers.name()) {
+        Gate::EtcdMembers
+    } else {
+        Gate::KubeControlPlanes
+    }
+}
+
+/// etcd takes a snapshot while all its members are stopped.
 fn restore_etcd(
     inventory: &Path,
     file: &Path,
     bytes: &[u8],
     index: &str,
+    gate: Gate,
     global: &Global,
     setup: &run::Setup,
 ) -> anyhow::Result<ExitCode> {
     let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let work = async |events: &Events, stop: &Stop| {
         let mut keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, events, stop).await?;
-        let restored = keeper.restore_etcd(&setup.wanted, file, &sha256, &setup.options, events).await;
-        let restored = match restored {
-            Ok(outcome) if outcome.unhealthy.is_none() => {
-                let gate = Gate::KubeControlPlanes;
+        let mut restored =
+            keeper.restore_etcd(&setup.wanted, gate, file, &sha256, &setup.options, events).await;
+        // One that the inventory does not have stands.
+        for gate in [gate, Gate::KubeApiServers] {
+            let Ok(outcome) = &mut restored else { break };
+            if outcome.unhealthy.is_none() {
                 let stands = keeper.verify(&setup.wanted, gate, &setup.options, events, stop).await;
-                Ok(Outcome { unhealthy: stands.unhealthy, notes: stands.notes, ..outcome })
+                outcome.unhealthy = stands.unhealthy;
+                outcome.notes.extend(stands.notes);
             }
-            other => other,
-        };
+        }
         let failures = keeper.close().await;
         restored.map(|outcome| Outcome { failures, ..outcome })
     };

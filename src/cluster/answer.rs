@@ -61,6 +61,19 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+/// What one host was asked and answered, by the paths of the questions.
+pub(super) type Said = BTreeMap<&'static str, Response>;
+
+/// What was answered with success; `what` answered otherwise, or did not.
+pub(super) fn answered<'s>(said: &'s Said, path: &'static str, what: &str) -> Result<&'s Response, String> {
+    let response = said.get(path).ok_or_else(|| format!("{what} was not asked"))?;
+    match response.status {
+        200 => Ok(response),
+        0 => Err(format!("{what} does not answer: {}", response.start())),
+        status => Err(format!("{what} says {status}: {}", response.start())),
+    }
+}
+
 impl Response {
     /// Consul and Nomad are silent where they would have to ask a leader and there is none.
     fn none() -> Self {

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use semver::Version;
 use serde_json::{Map, Value};
 
+use super::answer::Said;
 use super::quorum::Peer;
 use super::snapshot::Snapshot;
-use super::{Answer, Answers, Question, Questions, Response, consul, kube, nomad, raft, roster};
+use super::{Answer, Answers, Question, Questions, TlsFiles, consul, etcd, kube, nomad, raft, roster};
 use crate::inventory::{HostName, RoleName};
 use crate::plan::Situation;
 
@@ -23,9 +24,13 @@ pub enum Gate {
     NomadServers,
     /// Every client's node is ready and eligible; and where Nomad registers in Consul, its service passes.
     NomadClients,
+    /// Every member of etcd on a host of its own is healthy and sees the same, expected members, one of which leads.
+    EtcdMembers,
     /// Every API server is ready, etcd has the same, expected members on all of them, every control plane's node is
     /// Ready at the version asked for, and the endpoint answers.
     KubeControlPlanes,
+    /// The same of control planes whose etcd is elsewhere.
+    KubeApiServers,
     /// Every worker's node is Ready at the version asked for, by the word of the endpoint.
     KubeWorkers,
 }
@@ -105,12 +110,24 @@ impl Review {
         expected: &Expected,
         answers: &Answers,
         what: &str,
-        judge: impl Fn(&HostName, &BTreeMap<&'static str, Response>) -> Result<(), String>,
+        judge: impl Fn(&HostName, &Said) -> Result<(), String>,
+    ) -> Self {
+        Self::of_each(expected, answers, what, |host, said| {
+            judge(host, said).err().map(|reason| Complaint::of(host, reason))
+        })
+    }
+
+    /// The same of what can be silent in part.
+    pub(super) fn of_each(
+        expected: &Expected,
+        answers: &Answers,
+        what: &str,
+        judge: impl Fn(&HostName, &Said) -> Option<Complaint>,
     ) -> Self {
         let complaint = |host: &HostName| match answers.get(host) {
             None => Some(Complaint::silent(host, "was not asked".to_owned())),
             Some(Err(reason)) => Some(Complaint::silent(host, reason.clone())),
-            Some(Ok(answer)) => judge(host, answer).err().map(|reason| Complaint::of(host, reason)),
+            Some(Ok(said)) => judge(host, said),
         };
         let complaints: Vec<Complaint> = expected.asked.iter().filter_map(complaint).collect();
         let (met, all) = (expected.asked.len() - complaints.len(), expected.asked.len());
@@ -133,7 +150,9 @@ impl Gate {
             Self::ConsulClients,
             Self::NomadServers,
             Self::NomadClients,
+            Self::EtcdMembers,
             Self::KubeControlPlanes,
+            Self::KubeApiServers,
             Self::KubeWorkers,
         ]
         .into_iter()
@@ -146,7 +165,9 @@ impl Gate {
             Self::ConsulClients => "consul-clients",
             Self::NomadServers => "nomad-servers",
             Self::NomadClients => "nomad-clients",
+            Self::EtcdMembers => "etcd-members",
             Self::KubeControlPlanes => "kube-control-planes",
+            Self::KubeApiServers => "kube-api-servers",
             Self::KubeWorkers => "kube-workers",
         }
     }
@@ -156,7 +177,8 @@ impl Gate {
         match self {
             Self::ConsulServers | Self::ConsulClients => "consul.service",
             Self::NomadServers | Self::NomadClients => "nomad.service",
-            Self::KubeControlPlanes | Self::KubeWorkers => "kubelet.service",
+            Self::EtcdMembers => "etcd.service",
+            Self::KubeControlPlanes | Self::KubeApiServers | Self::KubeWorkers => "kubelet.service",
         }
     }
 
@@ -167,7 +189,9 @@ impl Gate {
             Self::ConsulClients => (&[], &consul::CLIENT_PATHS),
             Self::NomadServers => (&nomad::SERVER_PATHS, &nomad::SERVER_CONSUL_PATHS),
             Self::NomadClients => (&nomad::CLIENT_PATHS, &nomad::CLIENT_CONSUL_PATHS),
+            Self::EtcdMembers => return Questions::Tls(etcd::questions(etcd::ALONE)),
             Self::KubeControlPlanes => return Questions::Tls(kube::control_plane_questions(variables)),
+            Self::KubeApiServers => return Questions::Tls(kube::api_questions(variables)),
             Self::KubeWorkers => return Questions::Tls(kube::worker_questions(host, variables)),
         };
         let consul = if own.is_empty() || nomad::registers(variables, roles) { consul } else { &[] };
@@ -179,11 +203,18 @@ impl Gate {
     /// The prelude's probe that looks for what a member keeps, with its arguments.
     pub fn data_probe(self, variables: &Map<String, Value>) -> (&'static str, Vec<String>) {
         let folder = self.data_directory(variables);
+        let member = || format!("{folder}/member");
         match self {
-            Self::KubeControlPlanes | Self::KubeWorkers => {
-                ("kube_data", vec![folder, kube::BEGAN.to_owned()])
+            Self::EtcdMembers => ("state_data", vec![String::new(), member()]),
+            Self::KubeControlPlanes => {
+                ("state_data", vec![kube::BEGAN.to_owned(), member(), kube::KUBELET_CONF.to_owned()])
             }
-            _ => ("raft_data", vec![folder]),
+            Self::KubeApiServers | Self::KubeWorkers => {
+                ("state_data", vec![kube::BEGAN.to_owned(), kube::KUBELET_CONF.to_owned()])
+            }
+            Self::ConsulServers | Self::ConsulClients | Self::NomadServers | Self::NomadClients => {
+                ("raft_data", vec![folder])
+            }
         }
     }
 
@@ -192,16 +223,24 @@ impl Gate {
         match self {
             Self::ConsulServers | Self::ConsulClients => consul::data_dir(variables),
             Self::NomadServers | Self::NomadClients => nomad::data_dir(variables),
-            Self::KubeControlPlanes | Self::KubeWorkers => kube::data_dir(variables),
+            Self::EtcdMembers => etcd::data_dir(variables),
+            Self::KubeControlPlanes => kube::data_dir(variables),
+            // kubeadm's own.
+            Self::KubeApiServers | Self::KubeWorkers => "/etc/kubernetes".to_owned(),
         }
     }
 
     /// Whether its members keep raft data there.
     pub fn has_raft(self) -> bool {
         match self {
-            Self::ConsulServers | Self::NomadServers | Self::KubeControlPlanes => true,
-            Self::ConsulClients | Self::NomadClients | Self::KubeWorkers => false,
+            Self::ConsulServers | Self::NomadServers | Self::EtcdMembers | Self::KubeControlPlanes => true,
+            Self::ConsulClients | Self::NomadClients | Self::KubeApiServers | Self::KubeWorkers => false,
         }
+    }
+
+    /// Whether what its probe finds makes a host somebody's. Clients of Consul and Nomad keep nothing that would.
+    pub fn has_claims(self) -> bool {
+        self.has_raft() || matches!(self, Self::KubeApiServers | Self::KubeWorkers)
     }
 
     /// Whether its members can tell the cluster that one of its members goes.
@@ -212,7 +251,7 @@ impl Gate {
     /// The version that the gate demands of a member with these variables, if it looks at it.
     pub fn demanded_version(self, variables: &Map<String, Value>) -> Option<String> {
         match self {
-            Self::KubeControlPlanes | Self::KubeWorkers => {
+            Self::KubeControlPlanes | Self::KubeApiServers | Self::KubeWorkers => {
                 Some(variables.get(self.product())?.get("version")?.as_str()?.to_owned())
             }
             _ => None,
@@ -222,7 +261,7 @@ impl Gate {
     /// Where members that run one version cannot be brought to another by its product's own tools: what to do instead.
     pub fn no_way_between(self, runs: &str, wanted: &str) -> Option<String> {
         match self {
-            Self::KubeControlPlanes => kube::no_way_between(runs, wanted),
+            Self::KubeControlPlanes | Self::KubeApiServers => kube::no_way_between(runs, wanted),
             Self::KubeWorkers => kube::no_way_back(runs, wanted),
             _ => None,
         }
@@ -231,7 +270,7 @@ impl Gate {
     /// The raft peers that a server knows.
     pub(super) fn peers(self, answer: &Answer) -> Result<Vec<Peer>, String> {
         match self {
-            Self::KubeControlPlanes => kube::peers(answer),
+            Self::EtcdMembers | Self::KubeControlPlanes => etcd::peers(answer),
             _ => raft::peers(answer),
         }
     }
@@ -247,7 +286,9 @@ impl Gate {
             Self::ConsulClients => consul::review_clients(expected, answers),
             Self::NomadServers => nomad::review_servers(expected, answers),
             Self::NomadClients => nomad::review_clients(expected, answers),
+            Self::EtcdMembers => etcd::review(expected, answers),
             Self::KubeControlPlanes => kube::review_control_planes(expected, answers),
+            Self::KubeApiServers => kube::review_api_servers(expected, answers),
             Self::KubeWorkers => kube::review_workers(expected, answers),
         }
     }
@@ -267,7 +308,8 @@ impl Gate {
         match self {
             Self::ConsulServers | Self::ConsulClients => "consul",
             Self::NomadServers | Self::NomadClients => "nomad",
-            Self::KubeControlPlanes | Self::KubeWorkers => "kube",
+            Self::EtcdMembers => "etcd",
+            Self::KubeControlPlanes | Self::KubeApiServers | Self::KubeWorkers => "kube",
         }
     }
 
@@ -276,7 +318,7 @@ impl Gate {
         match self {
             Self::ConsulServers => Some("/v1/snapshot"),
             Self::NomadServers => Some("/v1/operator/snapshot"),
-            Self::KubeControlPlanes => Some(kube::SNAPSHOT),
+            Self::EtcdMembers | Self::KubeControlPlanes => Some(etcd::SNAPSHOT),
             _ => None,
         }
     }
@@ -288,7 +330,25 @@ impl Gate {
 
     /// Where etcd's log stands by the word of a member, which its snapshots do not say; `None` of other products.
     pub fn position(self, answer: &Answer) -> Option<Snapshot> {
-        (self == Self::KubeControlPlanes).then(|| kube::position(answer)).flatten()
+        self.etcd_files().and_then(|_| etcd::position(answer))
+    }
+
+    /// What lies on its members' hosts for whoever asks etcd there; `None` of gates without etcd.
+    pub fn etcd_files(self) -> Option<TlsFiles> {
+        match self {
+            Self::EtcdMembers => Some(etcd::ALONE),
+            Self::KubeControlPlanes => Some(etcd::BESIDE_API_SERVER),
+            _ => None,
+        }
+    }
+
+    /// The role's script that makes of a snapshot of etcd what a member starts with; `None` of gates without etcd.
+    pub fn etcd_restore(self) -> Option<&'static str> {
+        match self {
+            Self::EtcdMembers => Some(etcd::RESTORE),
+            Self::KubeControlPlanes => Some(kube::ETCD_RESTORE),
+            _ => None,
+        }
     }
 
     /// The port of the agent's API.
@@ -296,7 +356,8 @@ impl Gate {
         match self {
             Self::NomadServers | Self::NomadClients => nomad::http_port(variables),
             Self::ConsulServers | Self::ConsulClients => consul::http_port(variables),
-            Self::KubeControlPlanes | Self::KubeWorkers => kube::api_port(variables),
+            Self::EtcdMembers => etcd::ETCD_PORT,
+            Self::KubeControlPlanes | Self::KubeApiServers | Self::KubeWorkers => kube::api_port(variables),
         }
     }
 
@@ -308,7 +369,7 @@ impl Gate {
     /// The command that shows on each server of a split cluster what that server thinks; `None` of clients.
     pub fn stale_command(self) -> Option<String> {
         match self {
-            Self::KubeControlPlanes => Some("etcdctl member list".to_owned()),
+            Self::EtcdMembers | Self::KubeControlPlanes => Some("etcdctl member list".to_owned()),
             _ => self.raft_command().map(|command| format!("{command} -stale")),
         }
     }
@@ -318,6 +379,7 @@ impl Gate {
         match self {
             Self::ConsulServers => Some("consul operator raft list-peers"),
             Self::NomadServers => Some("nomad operator raft list-peers"),
+            Self::EtcdMembers => Some("/etc/etcd/bootstrap/member list"),
             Self::KubeControlPlanes => Some("kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes"),
             _ => None,
         }
@@ -326,7 +388,9 @@ impl Gate {
     /// What stops a member on its host for good, where something would outlive its unit.
     pub fn stop_command(self) -> Option<Vec<&'static str>> {
         match self {
-            Self::KubeControlPlanes | Self::KubeWorkers => Some(vec![kube::RUN, "stop"]),
+            Self::KubeControlPlanes | Self::KubeApiServers | Self::KubeWorkers => {
+                Some(vec![kube::RUN, "stop"])
+            }
             _ => None,
         }
     }
@@ -334,7 +398,10 @@ impl Gate {
     /// What removes all that made the host a member, where that is more than its data.
     pub fn purge_command(self) -> Option<Vec<&'static str>> {
         match self {
-            Self::KubeControlPlanes | Self::KubeWorkers => Some(vec![kube::RUN, "purge"]),
+            Self::EtcdMembers => Some(vec![etcd::MEMBER, "forget"]),
+            Self::KubeControlPlanes | Self::KubeApiServers | Self::KubeWorkers => {
+                Some(vec![kube::RUN, "purge"])
+            }
             _ => None,
         }
     }
@@ -358,7 +425,7 @@ impl Gate {
 
     /// Where its members keep credentials for whoever governs the cluster.
     pub fn credentials(self) -> Option<&'static str> {
-        (self == Self::KubeControlPlanes).then_some("/etc/kubernetes/admin.conf")
+        matches!(self, Self::KubeControlPlanes | Self::KubeApiServers).then_some("/etc/kubernetes/admin.conf")
     }
 
     /// The version of the agent that answered.
@@ -366,7 +433,8 @@ impl Gate {
         match self {
             Self::ConsulServers | Self::ConsulClients => consul::version(answer),
             Self::NomadServers | Self::NomadClients => nomad::version(answer),
-            Self::KubeControlPlanes => kube::version(answer),
+            Self::EtcdMembers => etcd::version(answer),
+            Self::KubeControlPlanes | Self::KubeApiServers => kube::version(answer),
             Self::KubeWorkers => kube::worker_version(answer),
         }
     }
@@ -404,7 +472,8 @@ impl Gate {
             }
             Self::ConsulClients => those(consul::client_has_joined),
             Self::NomadClients => those(nomad::is_ready_client),
-            Self::KubeControlPlanes => kube::situation(expected, answers),
+            Self::EtcdMembers | Self::KubeControlPlanes => etcd::situation(expected, answers),
+            Self::KubeApiServers => kube::api_situation(answers),
             Self::KubeWorkers => those(kube::is_ready_worker),
         }
     }
@@ -414,7 +483,7 @@ impl Gate {
         let Some(command) = self.raft_command() else { return Vec::new() };
         let label = match self {
             Self::ConsulServers => "peers",
-            Self::KubeControlPlanes => "etcd",
+            Self::EtcdMembers | Self::KubeControlPlanes => "etcd",
             _ => self.product(),
         };
         raft::notes(label, command, expected, answers, |answer| self.peers(answer))
@@ -425,7 +494,8 @@ impl Gate {
         match self {
             Self::ConsulServers => consul::describe(answer),
             Self::NomadServers => nomad::describe(answer),
-            Self::KubeControlPlanes => kube::describe(answer),
+            Self::EtcdMembers => etcd::describe(answer),
+            Self::KubeControlPlanes | Self::KubeApiServers => kube::describe(answer),
             _ => None,
         }
     }
@@ -435,6 +505,7 @@ impl Gate {
 mod tests {
     use serde_json::json;
 
+    use super::super::Response;
     use super::*;
 
     /// What the leader of two servers says of itself.

@@ -1,20 +1,18 @@
-//! Kubernetes by kubeadm: what API servers and etcd members are asked and what the answers mean.
+//! Kubernetes by kubeadm: what API servers are asked and what the answers mean.
 //!
 //! Shapes of the answers: the API server's health endpoints (`/readyz` since 1.16), nodes as a `Table` of
-//! `meta.k8s.io/v1`, which is what `kubectl get nodes` prints and a fraction of the nodes themselves; etcd's gRPC gateway
-//! below `/v3/` (since etcd 3.4), where numbers are texts and what is false or empty is left out.
+//! `meta.k8s.io/v1`, which is what `kubectl get nodes` prints and a fraction of the nodes themselves.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use semver::Version;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::quorum::{Peer, majority};
+use super::answer::{Said, answered};
 use super::raft::{self, Views};
-use super::snapshot::Snapshot;
-use super::{Answer, Answers, Complaint, Expected, Response, Review, TlsFiles, TlsQuestion};
+use super::{Answer, Answers, Complaint, Expected, Review, TlsFiles, TlsQuestion, etcd};
 use crate::inventory::HostName;
 use crate::plan::Situation;
 
@@ -23,11 +21,6 @@ const READY: &str = "/readyz?verbose";
 const VERSION: &str = "/version";
 const NODES: &str = "/api/v1/nodes?includeObject=None";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
-/// The host's own etcd member.
-const MEMBERS: &str = "/v3/cluster/member/list";
-const STATUS: &str = "/v3/maintenance/status";
-pub(super) const SNAPSHOT: &str = "/v3/maintenance/snapshot";
-const ETCD_HEALTH: &str = "/health";
 /// The same as [`READY`], by the way that everybody takes.
 const ENDPOINT: &str = "/readyz";
 /// The host's own node.
@@ -36,25 +29,20 @@ const NODE: &str = "/api/v1/nodes/NAME";
 /// Lies on a host while kubeadm makes it a member: what it leaves behind if it is killed is not a member's.
 pub(super) const BEGAN: &str = "/var/lib/bootstrap/kubeadm-began";
 
+/// What kubeadm has left behind of every node.
+pub(super) const KUBELET_CONF: &str = "/etc/kubernetes/kubelet.conf";
+
 /// The role's scripts for a snapshot that is put back.
 pub const STATIC_PODS: &str = "/etc/kubernetes/bootstrap/static-pods";
-pub const ETCD_RESTORE: &str = "/etc/kubernetes/bootstrap/etcd-restore";
+pub(super) const ETCD_RESTORE: &str = "/etc/kubernetes/bootstrap/etcd-restore";
 
 /// The role's script that runs kubeadm.
 pub(super) const RUN: &str = "/etc/kubernetes/bootstrap/run";
-
-/// Where members listen for clients.
-pub const ETCD_PORT: u16 = 2379;
 
 const API_FILES: TlsFiles = TlsFiles {
     authority: "/etc/kubernetes/pki/ca.crt",
     certificate: "/etc/kubernetes/pki/apiserver-kubelet-client.crt",
     key: "/etc/kubernetes/pki/apiserver-kubelet-client.key",
-};
-pub const ETCD_FILES: TlsFiles = TlsFiles {
-    authority: "/etc/kubernetes/pki/etcd/ca.crt",
-    certificate: "/etc/kubernetes/pki/apiserver-etcd-client.crt",
-    key: "/etc/kubernetes/pki/apiserver-etcd-client.key",
 };
 const KUBELET: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 const WORKER_FILES: TlsFiles =
@@ -84,74 +72,30 @@ fn endpoint(variables: &Map<String, Value>) -> String {
     }
 }
 
-pub(super) fn control_plane_questions(variables: &Map<String, Value>) -> Vec<TlsQuestion> {
+/// The questions to an API server.
+pub(super) fn api_questions(variables: &Map<String, Value>) -> Vec<TlsQuestion> {
     let own = format!("https://127.0.0.1:{}", api_port(variables));
-    let etcd = format!("https://127.0.0.1:{ETCD_PORT}");
     let endpoint = format!("https://{}", endpoint(variables));
-    [
-        (READY, &own, API_FILES, "", ""),
-        (VERSION, &own, API_FILES, "", ""),
-        (NODES, &own, API_FILES, TABLE, ""),
-        (MEMBERS, &etcd, ETCD_FILES, "", "{}"),
-        (STATUS, &etcd, ETCD_FILES, "", "{}"),
-        (ETCD_HEALTH, &etcd, ETCD_FILES, "", ""),
-        (ENDPOINT, &endpoint, API_FILES, "", ""),
-    ]
-    .into_iter()
-    .map(|(path, site, files, accept, body)| TlsQuestion {
-        path,
-        url: format!("{site}{path}"),
-        files,
-        accept,
-        body,
-    })
-    .collect()
+    [(READY, &own, ""), (VERSION, &own, ""), (NODES, &own, TABLE), (ENDPOINT, &endpoint, "")]
+        .into_iter()
+        .map(|(path, site, accept)| TlsQuestion {
+            path,
+            url: format!("{site}{path}"),
+            files: API_FILES,
+            accept,
+            body: "",
+        })
+        .collect()
+}
+
+/// The same, and those to the member of etcd beside it.
+pub(super) fn control_plane_questions(variables: &Map<String, Value>) -> Vec<TlsQuestion> {
+    [api_questions(variables), etcd::questions(etcd::BESIDE_API_SERVER)].concat()
 }
 
 pub(super) fn worker_questions(host: &HostName, variables: &Map<String, Value>) -> Vec<TlsQuestion> {
     let url = format!("https://{}{}", endpoint(variables), NODE.replace("NAME", host.as_str()));
     vec![TlsQuestion { path: NODE, url, files: WORKER_FILES, accept: "", body: "" }]
-}
-
-#[derive(Deserialize)]
-struct Members {
-    #[serde(default)]
-    members: Vec<Member>,
-}
-
-#[derive(Deserialize)]
-struct Member {
-    #[serde(rename = "ID")]
-    id: String,
-    /// Empty until it has started for the first time.
-    #[serde(default)]
-    name: String,
-    #[serde(rename = "peerURLs", default)]
-    peer_urls: Vec<String>,
-    #[serde(rename = "isLearner", default)]
-    is_learner: bool,
-}
-
-#[derive(Deserialize)]
-struct Status {
-    #[serde(default)]
-    header: Header,
-    /// The id of the member that leads; left out without one.
-    #[serde(default)]
-    leader: String,
-}
-
-#[derive(Default, Deserialize)]
-struct Header {
-    #[serde(default)]
-    revision: String,
-    #[serde(default)]
-    raft_term: String,
-}
-
-#[derive(Deserialize)]
-struct EtcdHealth {
-    health: String,
 }
 
 #[derive(Deserialize)]
@@ -219,77 +163,49 @@ struct NodeInfo {
     kubelet_version: String,
 }
 
-type Said = BTreeMap<&'static str, Response>;
-
-/// What was answered with success; `what` answered otherwise, or did not.
-fn answered<'s>(said: &'s Said, path: &'static str, what: &str) -> Result<&'s Response, String> {
-    let response = said.get(path).ok_or_else(|| format!("{what} was not asked"))?;
-    match response.status {
-        200 => Ok(response),
-        0 => Err(format!("{what} does not answer: {}", response.start())),
-        status => Err(format!("{what} says {status}: {}", response.start())),
-    }
-}
-
-/// The members of etcd as one of them knows them, the leader by the same one's word.
-pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
-    let said = answer.as_ref().map_err(Clone::clone)?;
-    let members: Members = answered(said, MEMBERS, "etcd")?.json()?;
-    let status: Status = answered(said, STATUS, "etcd")?.json()?;
-    let peer = |member: Member| {
-        let url = member.peer_urls.first().map(String::as_str).unwrap_or_default();
-        let address: Option<SocketAddr> = url.split_once("://").and_then(|(_, place)| place.parse().ok());
-        let address = address.ok_or_else(|| format!("etcd's member {} is at `{url}`", member.id))?;
-        Ok(Peer {
-            leader: member.id == status.leader,
-            // One that was added and has not started yet counts for quorum all the same.
-            voter: !member.is_learner,
-            node: if member.name.is_empty() { format!("{address}, not started") } else { member.name },
-            id: member.id,
-            address,
-        })
-    };
-    members.members.into_iter().map(peer).collect()
-}
-
-pub(super) fn position(answer: &Answer) -> Option<Snapshot> {
-    let status: Status = answer.as_ref().ok()?.get(STATUS)?.json().ok()?;
-    Some(Snapshot {
-        index: status.header.revision.parse().ok()?,
-        term: status.header.raft_term.parse().ok()?,
-    })
-}
-
-pub(super) fn situation(expected: &Expected, answers: &Answers) -> Situation {
-    let healthy =
-        answers.values().filter(|answer| answer.as_ref().is_ok_and(|said| etcd_health(said).is_ok())).count();
-    raft::situation(expected, answers, peers, |_, peers| {
-        let voters = peers.iter().filter(|peer| peer.voter).count();
-        healthy.saturating_sub(majority(voters))
-    })
+/// Control planes whose API servers are ready. While one is left, the API is served.
+pub(super) fn api_situation(answers: &Answers) -> Situation {
+    let stands = |answer: &Answer| answer.as_ref().is_ok_and(|said| ready(said).is_ok());
+    let members: BTreeSet<HostName> =
+        answers.iter().filter(|(_, answer)| stands(answer)).map(|(host, _)| host.clone()).collect();
+    Situation { failure_tolerance: members.len().saturating_sub(1), members, leader: None }
 }
 
 pub(super) fn review_control_planes(expected: &Expected, answers: &Answers) -> Review {
-    let Views { detail, mut complaints, .. } = raft::views(expected, answers, peers);
+    let Views { detail, mut complaints, .. } = raft::views(expected, answers, etcd::peers);
     for (host, said) in
         expected.asked.iter().filter_map(|host| Some((host, answers.get(host)?.as_ref().ok()?)))
     {
-        let silent = said.get(READY).is_some_and(|response| response.status == 0);
-        if let Err(reason) = ready(said) {
-            complaints.push(if silent {
-                Complaint::silent(host, reason)
-            } else {
-                Complaint::of(host, reason)
-            });
-            continue;
-        }
-        let own = etcd_health(said).and_then(|()| listed(said, host, expected.versions.get(host)));
-        let own = own.and_then(|()| api_version(said, expected.versions.get(host)));
-        let own = own.and_then(|()| answered(said, ENDPOINT, "the endpoint").map(drop));
-        complaints.extend(own.err().map(|reason| Complaint::of(host, reason)));
+        complaints.extend(complaint(expected, host, said, etcd::healthy));
     }
     let detail = if complaints.is_empty() { detail } else { String::new() };
     Review { detail, complaints }
+}
+
+/// Control planes whose etcd is elsewhere.
+pub(super) fn review_api_servers(expected: &Expected, answers: &Answers) -> Review {
+    Review::of_each(expected, answers, "control planes ready", |host, said| {
+        complaint(expected, host, said, |_| Ok(()))
+    })
+}
+
+/// What keeps a control plane from being one; `state` says whether its API server has where to keep what it is told.
+fn complaint(
+    expected: &Expected,
+    host: &HostName,
+    said: &Said,
+    state: impl Fn(&Said) -> Result<(), String>,
+) -> Option<Complaint> {
+    if let Err(reason) = ready(said) {
+        let silent = said.get(READY).is_some_and(|response| response.status == 0);
+        let complaint = if silent { Complaint::silent } else { Complaint::of };
+        return Some(complaint(host, reason));
+    }
+    let version = expected.versions.get(host);
+    let own =
+        state(said).and_then(|()| listed(said, host, version)).and_then(|()| api_version(said, version));
+    let own = own.and_then(|()| answered(said, ENDPOINT, "the endpoint").map(drop));
+    own.err().map(|reason| Complaint::of(host, reason))
 }
 
 /// The checks that fail, where the API server is not ready.
@@ -304,16 +220,6 @@ fn ready(said: &Said) -> Result<(), String> {
         }
     }
     answered(said, READY, "its API server").map(drop)
-}
-
-fn etcd_health(said: &Said) -> Result<(), String> {
-    // Unhealthy it says 503, with the same shape.
-    let response = said.get(ETCD_HEALTH).ok_or("etcd was not asked")?;
-    if response.status == 0 {
-        return Err(format!("its etcd member does not answer: {}", response.start()));
-    }
-    let health: EtcdHealth = response.json()?;
-    if health.health == "true" { Ok(()) } else { Err("its etcd member is not healthy".to_owned()) }
 }
 
 /// The node of a host, in the list of its own API server.
@@ -421,19 +327,18 @@ pub(super) fn worker_version(answer: &Answer) -> Option<String> {
     Some(node.status.node_info.kubelet_version.trim_start_matches('v').to_owned())
 }
 
-/// The members of a running control plane, for a message.
+/// A running control plane, for a message about one that somebody else has made.
 pub(super) fn describe(answer: &Answer) -> Option<String> {
-    let peers = peers(answer).ok()?;
-    let members: Vec<String> = peers.iter().map(|peer| format!("{} ({})", peer.node, peer.address)).collect();
-    let version = version(answer).unwrap_or_else(|| "unknown".to_owned());
-    Some(format!("a control plane of Kubernetes, version {version}, etcd members: {}", members.join(", ")))
+    let version = version(answer)?;
+    let etcd = etcd::describe(answer).map(|etcd| format!(", {etcd}")).unwrap_or_default();
+    Some(format!("a control plane of Kubernetes, version {version}{etcd}"))
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::super::{Gate, Verdict};
+    use super::super::{Gate, Response, Verdict};
     use super::*;
 
     fn host(number: u8) -> HostName {
@@ -468,7 +373,7 @@ mod tests {
         };
         let columns =
             ["Name", "Status", "Roles", "Age", "Version"].map(|name| json!({"name": name, "type": "string"}));
-        BTreeMap::from([
+        Said::from([
             (READY, response(200, &json!("[+]ping ok\nreadyz check passed\n"))),
             (VERSION, response(200, &json!({"major": "1", "minor": "20", "gitVersion": "v1.20.2"}))),
             (
@@ -479,9 +384,15 @@ mod tests {
                             "rows": [row(1), row(2), row(3)]}),
                 ),
             ),
-            (MEMBERS, response(200, &json!({"header": {}, "members": [member(1), member(2), member(3)]}))),
-            (STATUS, response(200, &json!({"header": {}, "version": "3.4.23", "leader": "987654321002"}))),
-            (ETCD_HEALTH, response(200, &json!({"health": "true"}))),
+            (
+                etcd::MEMBERS,
+                response(200, &json!({"header": {}, "members": [member(1), member(2), member(3)]})),
+            ),
+            (
+                etcd::STATUS,
+                response(200, &json!({"header": {}, "version": "3.4.23", "leader": "987654321002"})),
+            ),
+            (etcd::HEALTH, response(200, &json!({"health": "true"}))),
             (ENDPOINT, response(200, &json!("ok"))),
         ])
     }
@@ -529,7 +440,7 @@ mod tests {
                 "node-1: its API server is not ready: etcd, shutdown",
             ),
             (
-                ETCD_HEALTH,
+                etcd::HEALTH,
                 response(503, &json!({"health": "false"})),
                 "node-1: its etcd member is not healthy",
             ),
@@ -554,12 +465,12 @@ mod tests {
                 "node-1: its API server is v1.19.9, wanted v1.20.2",
             ),
             (
-                STATUS,
+                etcd::STATUS,
                 response(200, &json!({"leader": "987654321003"})),
                 "node-1 and node-2 disagree on the leader: 10.0.0.3:2380 and 10.0.0.2:2380",
             ),
             (
-                MEMBERS,
+                etcd::MEMBERS,
                 response(200, &json!({"members": [member(1), member(2)]})),
                 "node-1 and node-2 see different peers: 10.0.0.1:2380 10.0.0.2:2380 and 10.0.0.1:2380 10.0.0.2:2380 10.0.0.3:2380",
             ),
@@ -569,7 +480,7 @@ mod tests {
         let answers: Answers = (1..=3)
             .map(|n| {
                 let mut said = said(ALL);
-                said.insert(MEMBERS, response(200, &learner));
+                said.insert(etcd::MEMBERS, response(200, &learner));
                 (host(n), Ok(said))
             })
             .collect();
@@ -580,18 +491,39 @@ mod tests {
     #[test]
     fn what_stands_is_told_by_the_members_of_etcd() {
         let mut answers: Answers = (1..=3).map(|n| (host(n), Ok(said(ALL)))).collect();
-        let all = situation(&expected(), &answers);
+        let situation = |answers: &Answers| Gate::KubeControlPlanes.situation(&expected(), answers);
+        let all = situation(&answers);
         assert_eq!((all.members.len(), all.leader, all.failure_tolerance), (3, Some(host(2)), 1));
         answers.insert(host(3), Err("no certificate".to_owned()));
-        assert_eq!(situation(&expected(), &answers).failure_tolerance, 0);
+        assert_eq!(situation(&answers).failure_tolerance, 0);
         let bare: Answers = (1..=3).map(|n| (host(n), Err("no certificate".to_owned()))).collect();
-        assert_eq!(situation(&expected(), &bare), Situation::default());
+        assert_eq!(situation(&bare), Situation::default());
+    }
+
+    #[test]
+    fn control_planes_without_etcd_of_their_own() {
+        let api = |statuses| {
+            let mut said = said(statuses);
+            said.retain(|path, _| ![etcd::MEMBERS, etcd::STATUS, etcd::HEALTH].contains(path));
+            said
+        };
+        let mut answers: Answers = (1..=3).map(|n| (host(n), Ok(api(ALL)))).collect();
+        let judge = |answers: &Answers| Gate::KubeApiServers.judge(&expected(), answers);
+        assert_eq!(judge(&answers), Verdict::Met { detail: "3 of 3 control planes ready".to_owned() });
+        let tolerance =
+            |answers: &Answers| Gate::KubeApiServers.situation(&expected(), answers).failure_tolerance;
+        assert_eq!(tolerance(&answers), 2);
+        let refused = response(0, &json!("curl: (7) refused"));
+        answers.get_mut(&host(3)).unwrap().as_mut().unwrap().insert(READY, refused);
+        let reason = "2 of 3 control planes ready; node-3: its API server does not answer: curl: (7) refused";
+        assert_eq!(judge(&answers), Verdict::NotYet { reason: reason.to_owned() });
+        assert_eq!(tolerance(&answers), 1);
     }
 
     #[test]
     fn workers_are_ready_at_their_version() {
         let judge = |status: u16, node: &Value| {
-            let said = BTreeMap::from([(NODE, response(status, node))]);
+            let said = Said::from([(NODE, response(status, node))]);
             let answers: Answers = [(host(1), Ok(said))].into();
             let expected = Expected { asked: [host(1)].into(), ..expected() };
             Gate::KubeWorkers.judge(&expected, &answers)
@@ -635,8 +567,8 @@ mod tests {
         let asked = control_plane_questions(&variables);
         let urls: Vec<&str> = asked.iter().map(|question| question.url.as_str()).collect();
         assert_eq!(urls[0], "https://127.0.0.1:7443/readyz?verbose");
-        assert_eq!(urls[3], "https://127.0.0.1:2379/v3/cluster/member/list");
-        assert_eq!(urls[6], "https://[fd00::1]:8443/readyz");
+        assert_eq!(urls[3], "https://[fd00::1]:8443/readyz");
+        assert_eq!(urls[4], "https://127.0.0.1:2379/v3/cluster/member/list");
         let asked = worker_questions(&host(4), &variables);
         assert_eq!(asked[0].url, "https://[fd00::1]:8443/api/v1/nodes/node-4");
     }

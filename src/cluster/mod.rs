@@ -6,6 +6,7 @@
 
 mod answer;
 mod consul;
+mod etcd;
 mod gate;
 mod identity;
 mod kube;
@@ -20,9 +21,10 @@ pub mod snapshot;
 mod testing;
 
 pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion, heard};
+pub use etcd::{ETCD_PORT, MEMBER};
 pub use gate::{Complaint, ComplaintKind, Expected, Gate, Review, Verdict};
 pub use identity::{Claim, IdentityError, Marker, check_identity};
-pub use kube::{ETCD_FILES, ETCD_PORT, ETCD_RESTORE, STATIC_PODS};
+pub use kube::STATIC_PODS;
 pub use leave::{Departure, Stays, departure, without};
 pub use quorum::{majority, tolerance};
 pub use raft::Standing;

@@ -1,13 +1,13 @@
-//! A snapshot of etcd becomes the state of a Kubernetes cluster.
+//! A snapshot of etcd becomes its state, and that of a Kubernetes cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::by_hand::{self, Failure, stage, step};
+use super::by_hand::{self, Failure, is_empty, stage, step};
 use super::members::members;
 use super::snapshot::Keeper;
 use super::{EngineError, Options, Outcome, Stop, lock};
-use crate::cluster::{ETCD_RESTORE, Gate, STATIC_PODS};
+use crate::cluster::{Gate, STATIC_PODS};
 use crate::inventory::HostName;
 use crate::plan::{Stage, Step};
 use crate::preflight::{Check, Finding};
@@ -18,32 +18,35 @@ use crate::script::NulInArgument;
 const WHY: &str = "the state of the cluster becomes that of the snapshot";
 
 impl Keeper {
-    /// Every control plane makes its member's data of the snapshot `file`, whose digest is `sha256`; then all stop, take
-    /// them, and start. That the cluster stands is for the caller to see.
+    /// Every member of the etcd behind `gate` makes its data of the snapshot `file`, whose digest is `sha256`; then all
+    /// stop, with the API servers that ask them, take them, and start. That the cluster stands is for the caller to see.
     ///
     /// # Errors
-    /// A control plane is out of reach, or somebody else works on the hosts. Nothing was changed.
+    /// A member, or a control plane, is out of reach, or somebody else works on the hosts. Nothing was changed.
     pub async fn restore_etcd(
         &mut self,
         wanted: &Wanted,
+        gate: Gate,
         file: &Path,
         sha256: &str,
         options: &Options,
         events: &Events,
     ) -> Result<Outcome, EngineError> {
         let gates = members(wanted);
-        let hosts: Vec<&WantedHost> = gates
-            .iter()
-            .filter(|members| members.gate == Gate::KubeControlPlanes)
-            .flat_map(|members| members.hosts.iter().map(|(host, _)| *host))
-            .collect();
+        let of_gate = |gate: Gate| -> Vec<&WantedHost> {
+            let members = gates.iter().filter(|members| members.gate == gate);
+            members.flat_map(|members| members.hosts.iter().map(|(host, _)| *host)).collect()
+        };
+        let hosts = of_gate(gate);
+        // What they remember of the state is of another one then.
+        let servers = of_gate(if gate == Gate::EtcdMembers { Gate::KubeApiServers } else { gate });
         let is_missing = |host: &&&WantedHost| !self.fleet.connections.contains_key(&host.host.name);
-        let missing: Vec<HostName> =
-            hosts.iter().filter(is_missing).map(|host| host.host.name.clone()).collect();
+        let missing: BTreeSet<HostName> =
+            hosts.iter().chain(&servers).filter(is_missing).map(|host| host.host.name.clone()).collect();
         if !missing.is_empty() {
             return Err(EngineError::Unfit(vec![Finding::error(
                 Check::Ssh,
-                missing,
+                missing.into_iter().collect(),
                 "a member that does not take the snapshot would be of another cluster".to_owned(),
                 "bring it back, or take it out with `bootstrap remove-node`, and restore then".to_owned(),
             )]));
@@ -63,12 +66,12 @@ impl Keeper {
         let mut outcome = Outcome::default();
         // Half of it is worse than all of it: once it has begun to stop, it is not stopped on the way.
         let all = Stop::default();
-        for stages in stages(&hosts, sha256).unwrap_or_default() {
+        for stages in stages(gate, &hosts, &servers, sha256).unwrap_or_default() {
             let ended =
                 by_hand::run(&mut self.fleet, stages, Failure::Ends, options, events, &all, &mut outcome)
                     .await;
             if let Err(stage) = ended {
-                outcome.unhealthy = Some(format!("a control plane failed in stage {stage}"));
+                outcome.unhealthy = Some(format!("a host failed in stage {stage}"));
                 break;
             }
         }
@@ -77,9 +80,15 @@ impl Keeper {
 }
 
 /// What all must have done before any is stopped; then the rest.
-fn stages(hosts: &[&WantedHost], sha256: &str) -> Result<[Vec<Stage>; 2], NulInArgument> {
+fn stages(
+    gate: Gate,
+    hosts: &[&WantedHost],
+    servers: &[&WantedHost],
+    sha256: &str,
+) -> Result<[Vec<Stage>; 2], NulInArgument> {
     let pushed = format!("/var/lib/bootstrap/incoming/{sha256}");
-    let on_all = |name: &str, words: &[&str]| {
+    let script = gate.etcd_restore().unwrap_or_default();
+    let on_all = |hosts: &[&WantedHost], name: &str, words: &[&str]| {
         let of_host = |host: &&WantedHost| {
             let step: Step = step(host, format!("{name} etcd"), WHY, "exec_run", words)?;
             Ok((host.host.name.clone(), vec![step]))
@@ -87,12 +96,19 @@ fn stages(hosts: &[&WantedHost], sha256: &str) -> Result<[Vec<Stage>; 2], NulInA
         let steps: Result<BTreeMap<_, _>, NulInArgument> = hosts.iter().map(of_host).collect();
         steps.map(|steps| stage(name, steps))
     };
-    Ok([
-        vec![on_all("unpack", &[ETCD_RESTORE, "unpack", &pushed, sha256])?],
-        vec![
-            on_all("stop", &[STATIC_PODS, "down"])?,
-            on_all("take", &[ETCD_RESTORE, "take"])?,
-            on_all("start", &[STATIC_PODS, "up"])?,
-        ],
-    ])
+    let unpack = vec![on_all(hosts, "unpack", &[script, "unpack", &pushed, sha256])?];
+    let take = on_all(hosts, "take", &[script, "take"])?;
+    let down = on_all(servers, "stop API servers and", &[STATIC_PODS, "down"])?;
+    let up = on_all(servers, "start API servers and", &[STATIC_PODS, "up"])?;
+    let mut rest = match gate {
+        Gate::EtcdMembers => {
+            let stop = on_all(hosts, "stop", &["systemctl", "stop", gate.unit()])?;
+            let start = on_all(hosts, "start", &["systemctl", "start", gate.unit()])?;
+            vec![down, stop, take, start, up]
+        }
+        // With its pods the member stops and starts as well.
+        _ => vec![down, take, up],
+    };
+    rest.retain(|stage| !is_empty(stage));
+    Ok([unpack, rest])
 }

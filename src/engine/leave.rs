@@ -10,7 +10,7 @@ use super::members::members;
 use super::observe::{self, Heard};
 use super::wait::Waiting;
 use super::{EngineError, Fleet, Options, Outcome, Stop, gate, lock};
-use crate::cluster::{Answers, Departure, Gate, Marker, Verdict, departure, without};
+use crate::cluster::{Answers, Departure, ETCD_PORT, Gate, MEMBER, Marker, Verdict, departure, without};
 use crate::inventory::HostName;
 use crate::plan::{Stage, Step};
 use crate::preflight::{Check, Finding};
@@ -24,20 +24,6 @@ const DRAIN_DEADLINE: &str = "10m";
 const REMOVAL_SECONDS: &str = "30";
 
 const KUBECTL: [&str; 3] = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"];
-/// etcd has no client on a host of kubeadm's, but its gateway takes what curl sends.
-const ETCD: [&str; 10] = [
-    "curl",
-    "--silent",
-    "--show-error",
-    "--fail",
-    "--cacert",
-    "/etc/kubernetes/pki/etcd/ca.crt",
-    "--cert",
-    "/etc/kubernetes/pki/apiserver-etcd-client.crt",
-    "--key",
-    "/etc/kubernetes/pki/apiserver-etcd-client.key",
-];
-
 /// Who leaves, and how.
 pub struct Leaver<'a> {
     pub host: &'a HostName,
@@ -214,7 +200,7 @@ fn first_steps(
 ) -> Result<Vec<Step>, NulInArgument> {
     match gate {
         // Pods of a node that is dead never say that they have ended.
-        Gate::KubeControlPlanes | Gate::KubeWorkers if answers => {
+        Gate::KubeControlPlanes | Gate::KubeApiServers | Gate::KubeWorkers if answers => {
             let timeout = format!("--timeout={DRAIN_DEADLINE}");
             let drain = [
                 "drain",
@@ -260,7 +246,7 @@ fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, 
             )?);
         }
         // It takes its own etcd member out where it can.
-        Gate::KubeControlPlanes | Gate::KubeWorkers => {
+        Gate::KubeControlPlanes | Gate::KubeApiServers | Gate::KubeWorkers => {
             let words = ["kubeadm", "reset", "--force"];
             let id = format!("reset kubeadm ({})", gate.name());
             steps.push(step(host, id, "what kubeadm made of it goes", "exec_run", &words)?);
@@ -270,6 +256,10 @@ fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, 
     let unit = gate.unit();
     let id = format!("stop {unit} ({})", gate.name());
     steps.push(by_hand::stop(host, id, "it is to stay stopped, also after a boot", unit)?);
+    if gate == Gate::EtcdMembers {
+        let why = "a member that was taken out never comes back with what it kept";
+        steps.push(step(host, "forget etcd".to_owned(), why, "exec_run", &[MEMBER, "forget"])?);
+    }
     Ok(steps)
 }
 
@@ -331,11 +321,17 @@ fn told_steps(
                 )?;
             }
         }
-        Gate::KubeControlPlanes | Gate::KubeWorkers => {
+        Gate::EtcdMembers => {
+            if let Some((id, _)) = peer {
+                let words = etcd_words(gate, id);
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                tell(format!("remove member {host} from etcd"), "its quorum is that of the others", &words)?;
+            }
+        }
+        Gate::KubeControlPlanes | Gate::KubeApiServers | Gate::KubeWorkers => {
             if let Some((id, _)) = peer.filter(|_| !said_itself) {
-                let body = format!("{{\"ID\":\"{id}\"}}");
-                let words =
-                    [&ETCD[..], &["-d", &body, "https://127.0.0.1:2379/v3/cluster/member/remove"]].concat();
+                let words = etcd_words(gate, id);
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 tell(format!("remove member {host} from etcd"), "it does not answer", &words)?;
             }
             let words = [&KUBECTL[..], &["delete", "node", host.as_str(), "--ignore-not-found"]].concat();
@@ -343,4 +339,16 @@ fn told_steps(
         }
     }
     Ok(steps)
+}
+
+/// What takes the member with this id out of the etcd behind a gate. etcd has no client on a host of kubeadm's, but its
+/// gateway takes what curl sends.
+fn etcd_words(gate: Gate, id: &str) -> Vec<String> {
+    let Some(files) = gate.etcd_files() else { return Vec::new() };
+    let body = format!("{{\"ID\":\"{id}\"}}");
+    let url = format!("https://127.0.0.1:{ETCD_PORT}/v3/cluster/member/remove");
+    let shown = ["--cacert", files.authority, "--cert", files.certificate, "--key", files.key];
+    let words =
+        ["curl", "--silent", "--show-error", "--fail"].iter().chain(&shown).chain(&["--noproxy", "*", "-d"]);
+    words.map(|word| (*word).to_owned()).chain([body, url]).collect()
 }

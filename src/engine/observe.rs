@@ -327,7 +327,7 @@ fn other_versions(gate: Gate, expected: &Expected, answers: &Answers) -> Vec<Fin
 /// The gates whose clusters stand, or have left data on a host: nobody makes another one beside it.
 fn formed(gates: &[Members<'_>], seen: &Seen) -> BTreeSet<String> {
     let has_data = |members: &Members<'_>| {
-        members.gate.has_raft()
+        members.gate.has_claims()
             && members.names().iter().filter_map(|host| seen.hosts.get(host)).any(|host| {
                 host.observation.of(&data(members.gate).0).text("raft").is_some_and(|path| path != "absent")
             })
@@ -363,7 +363,7 @@ pub(super) fn subject<'a>(
         let id = fields.text("node-id").map(str::trim);
         node_id = node_id.or(id.map(str::to_owned));
         let raft = fields.text("raft").filter(|path| *path != "absent");
-        if let Some(path) = raft.filter(|_| members.gate.has_raft()) {
+        if let Some(path) = raft.filter(|_| members.gate.has_claims()) {
             claim.raft_data.push(format!(
                 "{path} of node id {}, last written {}",
                 id.unwrap_or("unknown"),

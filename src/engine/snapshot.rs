@@ -17,7 +17,7 @@ use super::members::members;
 use super::observe::{self, Heard};
 use super::{EngineError, Fleet, HostFailure, Options, Outcome, Stop, file, gate};
 use crate::cluster::snapshot::Snapshot;
-use crate::cluster::{ETCD_FILES, ETCD_PORT, Gate, Marker};
+use crate::cluster::{ETCD_PORT, Gate, Marker, TlsFiles};
 use crate::inventory::HostName;
 use crate::preflight::{Check, Finding};
 use crate::report::Events;
@@ -102,8 +102,8 @@ impl Keeper {
             let (Some(host), Some(connection)) = (host, self.fleet.connections.get(name)) else { continue };
             let Some(path) = gate.snapshot_path() else { continue };
             let position = heard.answers.get(name).and_then(|answer| gate.position(answer));
-            let socket = match position {
-                Some(_) => etcd(connection, options).await,
+            let socket = match gate.etcd_files() {
+                Some(files) => etcd(connection, files, options).await,
                 None => Socket::open(connection, gate.api_port(&host.variables), TRANSFER).await,
             };
             if let Some(socket) = socket {
@@ -204,11 +204,11 @@ impl Kept {
     }
 }
 
-/// A way to the host's own etcd member, by the certificate that its API server shows it.
-async fn etcd(connection: &Connection, options: &Options) -> Option<Socket> {
-    let certificate = file::read(connection, ETCD_FILES.certificate, options).await?;
-    let key = file::read(connection, ETCD_FILES.key, options).await?;
-    let authority = file::read(connection, ETCD_FILES.authority, options).await?;
+/// A way to the host's own etcd member, by a certificate that lies there.
+async fn etcd(connection: &Connection, files: TlsFiles, options: &Options) -> Option<Socket> {
+    let certificate = file::read(connection, files.certificate, options).await?;
+    let key = file::read(connection, files.key, options).await?;
+    let authority = file::read(connection, files.authority, options).await?;
     let tls = Tls { authority, identity: certificate + &key };
     Socket::open_tls(connection, ETCD_PORT, TRANSFER, &tls).await
 }

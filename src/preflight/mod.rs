@@ -187,7 +187,7 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
     let clocks = subjects.iter().map(|subject| (subject.name(), subject.clock));
     findings.extend(clock::judge(&clocks.collect::<Vec<_>>()));
     let ids = subjects.iter().map(|subject| {
-        let of_kube = |gate: Gate| matches!(gate, Gate::KubeControlPlanes | Gate::KubeWorkers);
+        let of_kube = |gate: Gate| gate.product() == "kube";
         let mut gates = subject.wanted.roles.iter().filter_map(|role| Gate::parse(role.gate.as_deref()?));
         let is_node = gates.any(of_kube);
         twins::Ids {

@@ -90,8 +90,9 @@ pub struct Download {
     pub version: PartName,
     pub arch: String,
     pub site: Url,
-    /// Below the site; its digest is beside it, in a file of the same name with `.sha256` after it.
+    /// Below the site; its digest is beside it, in a file of the same name with `.sha256` after it unless `sums` names one.
     pub path: Option<String>,
+    pub sums: Option<PartName>,
     pub via: Via,
     /// None: nothing signs it.
     pub key: Option<SigningKey>,
@@ -117,9 +118,10 @@ impl Download {
 
     /// The file that has its digest, in a line of its own or alone.
     pub fn sums(&self) -> String {
-        match self.split_path() {
-            Some((_, name)) => format!("{name}.sha256"),
-            None => format!("{}_{}_SHA256SUMS", self.product, self.version),
+        match (self.split_path(), &self.sums) {
+            (Some(_), Some(sums)) => sums.to_string(),
+            (Some((_, name)), None) => format!("{name}.sha256"),
+            (None, _) => format!("{}_{}_SHA256SUMS", self.product, self.version),
         }
     }
 

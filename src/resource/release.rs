@@ -21,9 +21,12 @@ pub struct Release {
     #[serde(default = "default_url")]
     pub url: Url,
     /// Where its archive or program is below the site, `{arch}` for `amd64` and the like, where that is another layout. Its
-    /// sha256 is beside it: the same name, with `.sha256` after it.
+    /// sha256 is beside it: the same name, with `.sha256` after it, unless `sums` says otherwise.
     #[serde(default)]
     pub path: Option<String>,
+    /// The name of the file beside a `path` that lists the sha256 of each archive.
+    #[serde(default)]
+    pub sums: Option<PartName>,
     /// Who downloads it.
     #[serde(default)]
     pub via: Via,
@@ -140,6 +143,7 @@ impl Release {
             arch: arch.to_owned(),
             site: site.clone(),
             path: self.path.as_ref().map(|path| path.replace("{arch}", arch)),
+            sums: self.sums.clone(),
             via: self.via,
             key,
             signed,

@@ -49,7 +49,7 @@ pub struct Role {
     pub refuse: Vec<Refusal>,
     /// Real uses of what it sets up, as written: `{name: …, lookup: {…}}`. Rendered for each host.
     pub verify: Vec<Value>,
-    /// The gate that closes its activation, by name.
+    /// The gate that closes its activation, by name; an expression may choose it, the same on all hosts.
     pub gate: Option<String>,
     /// A host that has the role no more gets back what the role changed there: files, folders, links, units, and by `undo`
     /// what its commands did. Packages, users and releases stay.

@@ -344,7 +344,8 @@ pub fn variables_to_generate(inventory: &Inventory, roles: &RoleSet) -> BTreeMap
         .collect()
 }
 
-/// A condition of a role that does not hold on a host. It sees that host alone, also in `hosts`.
+/// A condition of a role that does not hold on a host. It sees that host alone, also in `hosts`; of the others it sees which
+/// roles there are at all, as `cluster_roles`.
 pub struct Unmet<'a> {
     pub host: &'a HostName,
     /// The role as the inventory writes it; the condition may be one of a role that it includes.
@@ -356,6 +357,8 @@ pub struct Unmet<'a> {
 pub fn unmet<'a>(inventory: &'a Inventory, roles: &'a RoleSet) -> Result<Vec<Unmet<'a>>, WantedError> {
     let renderer = Renderer::default();
     let mut found: Vec<Unmet> = Vec::new();
+    let cluster_roles: BTreeSet<&RoleName> = inventory.hosts.iter().flat_map(|host| &host.roles).collect();
+    let cluster_roles: Value = cluster_roles.iter().map(|role| role.as_str()).collect();
     for host in &inventory.hosts {
         let conditioned =
             |role: &&RoleName| roles.closure([*role]).iter().any(|part| !part.require.is_empty());
@@ -363,6 +366,7 @@ pub fn unmet<'a>(inventory: &'a Inventory, roles: &'a RoleSet) -> Result<Vec<Unm
             // Of the host alone: with all of them in each, scopes grow with the square of their number.
             let variables = variables(roles, host);
             let mut scope = scope(&inventory.cluster, &[host], host, &variables, &ClusterAddresses::new());
+            scope.insert("cluster_roles".to_owned(), cluster_roles.clone());
             for part in roles.closure([role]) {
                 let render = |source| WantedError::Render { host: host.name.clone(), source };
                 define(&renderer, part, &mut scope).map_err(render)?;
@@ -483,9 +487,14 @@ fn wanted_role(
         }
         parts.push(part.name.clone());
     }
+    let gate = role.gate.as_ref().map(|gate| {
+        let place = format!("role `{}`, gate", role.name);
+        renderer.value(&place, &Value::String(gate.clone()), &scope, &[]).map_err(render)
+    });
+    let gate = gate.transpose()?.as_ref().and_then(Value::as_str).map(str::to_owned);
     Ok(WantedRole {
         name: role.name.clone(),
-        gate: role.gate.clone(),
+        gate,
         removable: role.removable,
         quorum: role.quorum,
         forms: role.forms,

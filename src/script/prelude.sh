@@ -1150,9 +1150,9 @@ release_from_file() {
 release_unpack() {
   file=$1 sum=$2 directory=$3 fresh=$3.partial
   shift 3
-  rm -rf "$fresh"
+  rm -rf "$fresh" "$fresh.bare"
   # A disk that is full does not stay full of this.
-  trap 'rm -rf "$fresh" "$directory.sums.partial"' EXIT
+  trap 'rm -rf "$fresh" "$fresh.bare" "$directory.sums.partial"' EXIT
   mkdir "$fresh"
   case $(head -c 4 "$file" | od -An -tx1 | tr -d ' \n') in
     504b0304) unzip_into "$file" "$fresh" ;;
@@ -1163,6 +1163,7 @@ release_unpack() {
       ;;
     *) fail "the release is neither a zip or tar.gz archive nor a program" ;;
   esac
+  release_bare "$fresh"
   for binary in "$@"; do
     [ -f "$fresh/$binary" ] || fail "the release holds no $binary"
     chmod 755 "$fresh/$binary"
@@ -1172,6 +1173,17 @@ release_unpack() {
   if [ -d "$directory" ]; then mv "$directory" "$directory.old.partial"; fi
   mv "$fresh" "$directory"
   rm -rf "$directory.old.partial"
+}
+
+# FOLDER: where an archive had nothing but one folder, what is in that is what it has.
+release_bare() {
+  # shellcheck disable=SC2012 # a name with a line break is two: not one folder
+  [ "$(ls -A "$1" | wc -l)" -eq 1 ] || return 0
+  only=$1/$(ls -A "$1")
+  [ -d "$only" ] && [ ! -L "$only" ] || return 0
+  mv "$only" "$1.bare"
+  rmdir "$1"
+  mv "$1.bare" "$1"
 }
 
 # Unpacks a zip archive with what the host has.
@@ -1764,16 +1776,19 @@ raft_data() {
   say raft absent
 }
 
-# Probe: ETCD-FOLDER UNFINISHED: what kubeadm made of this host, unless it was killed while it did; in the words of `raft_data`.
-kube_data() {
-  if [ ! -e "$2" ]; then
-    for data in "$1/member" /etc/kubernetes/kubelet.conf; do
+# Probe: UNFINISHED PLACE...: which of the places there is, unless it was left behind by what was killed at UNFINISHED; in the
+# words of `raft_data`.
+state_data() {
+  unfinished=$1
+  shift
+  if [ -z "$unfinished" ] || [ ! -e "$unfinished" ]; then
+    for data in "$@"; do
       [ -e "$data" ] || continue
       say raft "$data"
       say mtime "$(stat -c %Y "$data")"
       return 0
     done
-    path_absence "$1/member"
+    path_absence "$1"
   fi
   say raft absent
 }

@@ -1,0 +1,234 @@
+//! etcd: what its members are asked and what the answers mean, be they pods of Kubernetes' control planes or units on hosts of
+//! their own.
+//!
+//! Shapes of the answers: its gRPC gateway below `/v3/` (since etcd 3.4), where numbers are texts and what is false or empty
+//! is left out.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::answer::{Said, answered};
+use super::quorum::{Peer, majority};
+use super::raft::{self, Views};
+use super::snapshot::Snapshot;
+use super::{Answer, Answers, Complaint, Expected, Review, TlsFiles, TlsQuestion};
+use crate::plan::Situation;
+
+pub(super) const MEMBERS: &str = "/v3/cluster/member/list";
+pub(super) const STATUS: &str = "/v3/maintenance/status";
+pub(super) const SNAPSHOT: &str = "/v3/maintenance/snapshot";
+pub(super) const HEALTH: &str = "/health";
+
+/// Where members listen for clients.
+pub const ETCD_PORT: u16 = 2379;
+
+/// What a control plane shows to the member beside it.
+pub(super) const BESIDE_API_SERVER: TlsFiles = TlsFiles {
+    authority: "/etc/kubernetes/pki/etcd/ca.crt",
+    certificate: "/etc/kubernetes/pki/apiserver-etcd-client.crt",
+    key: "/etc/kubernetes/pki/apiserver-etcd-client.key",
+};
+/// What a member on a host of its own has.
+pub(super) const ALONE: TlsFiles = TlsFiles {
+    authority: "/etc/etcd/pki/ca.crt",
+    certificate: "/etc/etcd/pki/client.crt",
+    key: "/etc/etcd/pki/client.key",
+};
+
+/// The role's script for members on hosts of their own.
+pub const MEMBER: &str = "/etc/etcd/bootstrap/member";
+pub(super) const RESTORE: &str = "/etc/etcd/bootstrap/etcd-restore";
+
+/// The questions to the member on the host itself.
+pub(super) fn questions(files: TlsFiles) -> Vec<TlsQuestion> {
+    let ask = |(path, body)| TlsQuestion {
+        path,
+        url: format!("https://127.0.0.1:{ETCD_PORT}{path}"),
+        files,
+        accept: "",
+        body,
+    };
+    [(MEMBERS, "{}"), (STATUS, "{}"), (HEALTH, "")].into_iter().map(ask).collect()
+}
+
+pub(super) fn data_dir(variables: &Map<String, Value>) -> String {
+    variables.get("etcd").and_then(|etcd| etcd["data_dir"].as_str()).unwrap_or("/var/lib/etcd").to_owned()
+}
+
+#[derive(Deserialize)]
+struct Members {
+    #[serde(default)]
+    members: Vec<Member>,
+}
+
+#[derive(Deserialize)]
+struct Member {
+    #[serde(rename = "ID")]
+    id: String,
+    /// Empty until it has started for the first time.
+    #[serde(default)]
+    name: String,
+    #[serde(rename = "peerURLs", default)]
+    peer_urls: Vec<String>,
+    #[serde(rename = "isLearner", default)]
+    is_learner: bool,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    #[serde(default)]
+    header: Header,
+    #[serde(default)]
+    version: String,
+    /// The id of the member that leads; left out without one.
+    #[serde(default)]
+    leader: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Header {
+    #[serde(default)]
+    revision: String,
+    #[serde(default)]
+    raft_term: String,
+}
+
+#[derive(Deserialize)]
+struct MemberHealth {
+    health: String,
+}
+
+/// The members of etcd as one of them knows them, the leader by the same one's word.
+pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
+    let said = answer.as_ref().map_err(Clone::clone)?;
+    let members: Members = answered(said, MEMBERS, "etcd")?.json()?;
+    let status: Status = answered(said, STATUS, "etcd")?.json()?;
+    let peer = |member: Member| {
+        let url = member.peer_urls.first().map(String::as_str).unwrap_or_default();
+        let address: Option<SocketAddr> = url.split_once("://").and_then(|(_, place)| place.parse().ok());
+        let address = address.ok_or_else(|| format!("etcd's member {} is at `{url}`", member.id))?;
+        Ok(Peer {
+            leader: member.id == status.leader,
+            // One that was added and has not started yet counts for quorum all the same.
+            voter: !member.is_learner,
+            node: if member.name.is_empty() { format!("{address}, not started") } else { member.name },
+            id: member.id,
+            address,
+        })
+    };
+    members.members.into_iter().map(peer).collect()
+}
+
+pub(super) fn position(answer: &Answer) -> Option<Snapshot> {
+    let status: Status = answer.as_ref().ok()?.get(STATUS)?.json().ok()?;
+    Some(Snapshot {
+        index: status.header.revision.parse().ok()?,
+        term: status.header.raft_term.parse().ok()?,
+    })
+}
+
+/// Whether the member takes part and knows a leader.
+pub(super) fn healthy(said: &Said) -> Result<(), String> {
+    // Unhealthy it says 503, with the same shape.
+    let response = said.get(HEALTH).ok_or("etcd was not asked")?;
+    if response.status == 0 {
+        return Err(format!("its etcd member does not answer: {}", response.start()));
+    }
+    let health: MemberHealth = response.json()?;
+    if health.health == "true" { Ok(()) } else { Err("its etcd member is not healthy".to_owned()) }
+}
+
+pub(super) fn situation(expected: &Expected, answers: &Answers) -> Situation {
+    let healthy =
+        answers.values().filter(|answer| answer.as_ref().is_ok_and(|said| healthy(said).is_ok())).count();
+    raft::situation(expected, answers, peers, |_, peers| {
+        let voters = peers.iter().filter(|peer| peer.voter).count();
+        healthy.saturating_sub(majority(voters))
+    })
+}
+
+/// The members of hosts of their own.
+pub(super) fn review(expected: &Expected, answers: &Answers) -> Review {
+    let Views { detail, mut complaints, views } = raft::views(expected, answers, peers);
+    for host in views.keys() {
+        let Ok(said) = &answers[host] else { continue };
+        complaints.extend(healthy(said).err().map(|reason| Complaint::of(host, reason)));
+    }
+    Review { detail: if complaints.is_empty() { detail } else { String::new() }, complaints }
+}
+
+pub(super) fn version(answer: &Answer) -> Option<String> {
+    let status: Status = answer.as_ref().ok()?.get(STATUS)?.json().ok()?;
+    (!status.version.is_empty()).then_some(status.version)
+}
+
+/// The members, for a message about a cluster that somebody else has made.
+pub(super) fn describe(answer: &Answer) -> Option<String> {
+    let peers = peers(answer).ok()?;
+    let members: Vec<String> = peers.iter().map(|peer| format!("{} ({})", peer.node, peer.address)).collect();
+    Some(format!("etcd, members: {}", members.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{expected, host};
+    use super::super::{Gate, Response, Verdict};
+    use super::*;
+
+    fn body(status: u16, value: &Value) -> Response {
+        Response { status, body: value.to_string().into_bytes() }
+    }
+
+    /// As etcd 3.4 says it, with three members of which the second leads.
+    fn said(learns: bool, healthy: bool) -> Said {
+        let member = |n: u8| {
+            let mut member = json!({"ID": format!("{n}"), "name": format!("node-{n}"),
+                                    "peerURLs": [format!("https://10.0.0.{n}:2380")]});
+            if n == 3 && learns {
+                member["isLearner"] = json!(true);
+            }
+            member
+        };
+        let status = if healthy { 200 } else { 503 };
+        Said::from([
+            (MEMBERS, body(200, &json!({"members": [member(1), member(2), member(3)]}))),
+            (
+                STATUS,
+                body(
+                    200,
+                    &json!({"header": {"revision": "7", "raft_term": "2"}, "version": "3.4.23", "leader": "2"}),
+                ),
+            ),
+            (HEALTH, body(status, &json!({"health": healthy.to_string()}))),
+        ])
+    }
+
+    #[test]
+    fn members_on_hosts_of_their_own() {
+        let judge = |learns, healthy| {
+            let answers: Answers = (1..=3).map(|n| (host(n), Ok(said(learns, healthy || n != 2)))).collect();
+            (
+                Gate::EtcdMembers.judge(&expected(), &answers),
+                Gate::EtcdMembers.situation(&expected(), &answers),
+            )
+        };
+        let (verdict, situation) = judge(false, true);
+        assert_eq!(verdict, Verdict::Met { detail: "3 of 3 voters, leader node-2".to_owned() });
+        assert_eq!(
+            (situation.members.len(), situation.leader, situation.failure_tolerance),
+            (3, Some(host(2)), 1)
+        );
+        let (verdict, situation) = judge(false, false);
+        let reason = format!("{}: its etcd member is not healthy", host(2));
+        assert_eq!(verdict, Verdict::NotYet { reason });
+        assert_eq!(situation.failure_tolerance, 0);
+        assert_eq!(judge(true, true).0, Verdict::NotYet { reason: "2 of 3 voters".to_owned() });
+        let answer = Ok(said(false, true));
+        assert_eq!(Gate::EtcdMembers.position(&answer), Some(Snapshot { index: 7, term: 2 }));
+        assert_eq!(version(&answer).as_deref(), Some("3.4.23"));
+    }
+}
