@@ -20,6 +20,8 @@ const INVENTORIES: &[(&str, &str)] = &[
     ("consul-docker", include_str!("../../inventories/consul-docker.yaml")),
     ("consul-nomad-docker", include_str!("../../inventories/consul-nomad-docker.yaml")),
     ("nomad-on-consul", include_str!("../../inventories/nomad-on-consul.yaml")),
+    ("kubernetes", include_str!("../../inventories/kubernetes.yaml")),
+    ("kubernetes-with-etcd", include_str!("../../inventories/kubernetes-with-etcd.yaml")),
     ("nfs-shared-data", include_str!("../../inventories/nfs-shared-data.yaml")),
     ("nfs-applications", include_str!("../../inventories/nfs-applications.yaml")),
     ("air-gapped", include_str!("../../inventories/air-gapped.yaml")),
