@@ -368,6 +368,50 @@ fn lab_kubernetes_keeps_its_state_in_etcd_on_hosts_of_its_own() {
 
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_what_goes_wrong_on_the_way_is_told_and_carried_on_from() {
+    let lab = lab();
+    // Somebody's node already.
+    lab.asks("node-4", "mkdir -p /etc/kubernetes && echo theirs >/etc/kubernetes/kubelet.conf");
+    let refused = lab.run("up", &[]);
+    let text = refused.stdout.clone() + &refused.stderr;
+    assert_ne!(refused.status, 0, "{text}");
+    assert!(text.contains("node-4") && text.contains("/etc/kubernetes/kubelet.conf"), "{text}");
+    assert_eq!(lab.asks("node-4", "cat /etc/kubernetes/kubelet.conf"), "theirs\n");
+    assert_ne!(lab.ssh("node-1", "test -e /etc/kubernetes").status, 0, "nothing was done anywhere");
+    lab.asks("node-4", "rm -r /etc/kubernetes");
+
+    // A worker that does not reach the endpoint, a control plane whose kubeadm says no, and one that dies before it joins.
+    lab.asks("node-4", "iptables -I OUTPUT -p tcp -d 10.77.0.11 --dport 6443 -j REJECT");
+    lab.asks("node-3", "mkdir -p /var/lib/etcd/of-before");
+    let went = std::thread::scope(|scope| {
+        let up = scope.spawn(|| lab.run("up", &["--timeout", "120s"]));
+        let made = "test -e /etc/kubernetes/admin.conf && test ! -e /var/lib/bootstrap/kubeadm-began";
+        poll("the first has made the cluster", Duration::from_secs(240), || {
+            (lab.ssh("node-1", made).status == 0).then_some(())
+        });
+        lab.lab(&["kill", "node-2"]);
+        up.join().unwrap()
+    });
+    let text = went.stdout.clone() + &went.stderr;
+    assert_ne!(went.status, 0, "{text}");
+    assert!(text.contains("the endpoint 10.77.0.11:6443 is not reached from here"), "{text}");
+    assert!(text.contains("DirAvailable--var-lib-etcd"), "kubeadm's own words: {text}");
+    for host in ["node-3", "node-4"] {
+        let left = lab.ssh(host, "ls -d /etc/kubernetes/kubelet.conf /var/lib/bootstrap/kubeadm-began");
+        assert_ne!(left.status, 0, "{host} is half a node: {}", left.stdout);
+    }
+    assert_eq!(members(&lab, "node-1"), ["node-1"]);
+
+    lab.lab(&["start", "node-2"]);
+    lab.asks("node-3", "rm -r /var/lib/etcd/of-before");
+    lab.asks("node-4", "iptables -D OUTPUT -p tcp -d 10.77.0.11 --dport 6443 -j REJECT");
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
+    assert_whole(&lab);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
     let lab = lab();
     lab.edit(
@@ -380,7 +424,9 @@ fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
     );
     lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
     assert_whole(&lab);
-    poll("the page answers", Duration::from_secs(30), || page(&lab, "node-4"));
+    for host in FOUR {
+        poll(host, Duration::from_secs(30), || page(&lab, host));
+    }
     let has_address = |host: &&str| lab.ssh(host, "ip -o address show | grep -q 10.77.0.100/").status == 0;
     let holder = *CONTROL_PLANES.iter().find(|host| has_address(host)).expect("somebody has the address");
 

@@ -62,6 +62,8 @@ fn prepare() -> Phase {
     Phase::Prepare
 }
 
+const NOT_SO: &str = "not as wanted";
+
 impl Exec {
     pub(super) fn check(&self) -> Result<(), Error> {
         let runnable =
@@ -102,8 +104,12 @@ impl Exec {
             (Some(path), _) if satisfied => format!("{path} changes"),
             _ if satisfied => return Ok(None),
             (_, Some(path)) => format!("{path} absent"),
-            (_, None) if self.diff => "not as wanted".to_owned(),
-            (_, None) => format!("`{}` fails", self.unless.as_deref().unwrap_or_default().join(" ")),
+            (_, None) => match self.unless.as_deref().unwrap_or_default() {
+                // A script says less than the name of the step.
+                [shell, option, ..] if shell == "sh" && option == "-c" => NOT_SO.to_owned(),
+                _ if self.diff => NOT_SO.to_owned(),
+                guard => format!("`{}` fails", guard.join(" ")),
+            },
         };
         let effect = match self.phase {
             Phase::Activate if self.interrupts => Effect::Restart,
