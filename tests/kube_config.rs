@@ -254,8 +254,8 @@ fn commands(formed: &[&str], host: &str) -> Vec<String> {
 fn the_first_makes_the_cluster_only_where_there_is_none() {
     let run = "/etc/kubernetes/bootstrap/run";
     let init =
-        format!("{run} init --config /etc/kubernetes/bootstrap/kubeadm.yaml --skip-phases=addon/coredns ()");
-    let join = format!("{run} join --config /etc/kubernetes/bootstrap/join.yaml (kube-control-plane)");
+        format!("{run} init /etc/kubernetes/bootstrap/kubeadm.yaml addon/coredns ()");
+    let join = format!("{run} join /etc/kubernetes/bootstrap/join.yaml (kube-control-plane)");
     assert_eq!(commands(&[], "node-1"), [init]);
     for (formed, host) in [(&[][..], "node-2"), (&["kube-control-planes"], "node-1"), (&[], "web-1")] {
         assert_eq!(commands(formed, host), std::slice::from_ref(&join), "{formed:?} {host}");

@@ -403,7 +403,7 @@ fn lab_kubernetes_what_goes_wrong_on_the_way_is_told_and_carried_on_from() {
     assert_eq!(members(&lab, "node-1"), ["node-1"]);
 
     lab.lab(&["start", "node-2"]);
-    lab.asks("node-3", "rm -r /var/lib/etcd/of-before");
+    lab.asks("node-3", "rmdir /var/lib/etcd/of-before");
     lab.asks("node-4", "iptables -D OUTPUT -p tcp -d 10.77.0.11 --dport 6443 -j REJECT");
     lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
     assert_whole(&lab);
