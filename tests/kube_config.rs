@@ -331,6 +331,16 @@ fn hosts_on_which_no_kubelet_starts_are_refused() {
     assert!(reasons("1.34.1", "", facts(true, 2))[0].contains("swap is on"));
     let allowed = "    kubelet_config: { failSwapOn: false }\n";
     assert_eq!(reasons("1.34.1", allowed, facts(true, 2)), [""; 0]);
+    // A resolver that pods would look for in themselves.
+    let mut own = facts(false, 2);
+    own.resolver.nameservers = vec!["127.0.0.1".to_owned()];
+    assert!(reasons("1.34.1", "", own.clone())[0].contains("CoreDNS would ask itself"));
+    let given = "    kubelet_config: { resolvConf: /etc/bootstrap-dns/upstream.conf }\n";
+    for extra in [given, "    dns: false\n"] {
+        assert_eq!(reasons("1.34.1", extra, own.clone()), [""; 0]);
+    }
+    own.resolver.kind = bootstrap::facts::ResolverKind::SystemdResolved;
+    assert_eq!(reasons("1.34.1", "", own), [""; 0]);
 }
 
 #[test]

@@ -948,7 +948,8 @@ package_install_known() {
 # Whether the distribution has a package, by $manager.
 package_known() {
   case $manager in
-    apt) apt-cache show --no-all-versions "$1" >/dev/null 2>&1 ;;
+    # A name that others only speak of is known, and has nothing to show.
+    apt) apt-cache show --no-all-versions "$1" 2>/dev/null | grep -q . ;;
     dnf) dnf -q list "$1" >/dev/null 2>&1 ;;
     apk) apk search -q -x "$1" 2>/dev/null | grep -q . ;;
     *) return 1 ;;
