@@ -253,8 +253,7 @@ fn commands(formed: &[&str], host: &str) -> Vec<String> {
 #[test]
 fn the_first_makes_the_cluster_only_where_there_is_none() {
     let run = "/etc/kubernetes/bootstrap/run";
-    let init =
-        format!("{run} init /etc/kubernetes/bootstrap/kubeadm.yaml addon/coredns ()");
+    let init = format!("{run} init /etc/kubernetes/bootstrap/kubeadm.yaml addon/coredns ()");
     let join = format!("{run} join /etc/kubernetes/bootstrap/join.yaml (kube-control-plane)");
     assert_eq!(commands(&[], "node-1"), [init]);
     for (formed, host) in [(&[][..], "node-2"), (&["kube-control-planes"], "node-1"), (&[], "web-1")] {

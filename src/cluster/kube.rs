@@ -21,6 +21,10 @@ const READY: &str = "/readyz?verbose";
 const VERSION: &str = "/version";
 const NODES: &str = "/api/v1/nodes?includeObject=None";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+/// The pods that the kubelets of control planes run by themselves: kubeadm gives them this label.
+const PODS: &str =
+    "/api/v1/namespaces/kube-system/pods?includeObject=None&labelSelector=tier%3Dcontrol-plane";
+const DNS: &str = "/apis/apps/v1/namespaces/kube-system/deployments/coredns?includeObject=None";
 /// The same as [`READY`], by the way that everybody takes.
 const ENDPOINT: &str = "/readyz";
 /// The host's own node.
@@ -76,16 +80,25 @@ fn endpoint(variables: &Map<String, Value>) -> String {
 pub(super) fn api_questions(variables: &Map<String, Value>) -> Vec<TlsQuestion> {
     let own = format!("https://127.0.0.1:{}", api_port(variables));
     let endpoint = format!("https://{}", endpoint(variables));
-    [(READY, &own, ""), (VERSION, &own, ""), (NODES, &own, TABLE), (ENDPOINT, &endpoint, "")]
-        .into_iter()
-        .map(|(path, site, accept)| TlsQuestion {
-            path,
-            url: format!("{site}{path}"),
-            files: API_FILES,
-            accept,
-            body: "",
-        })
-        .collect()
+    let has_dns = variables.get("kube").and_then(|kube| kube["dns"].as_bool()).unwrap_or(true);
+    let dns = has_dns.then_some((DNS, &own, TABLE));
+    [
+        (READY, &own, ""),
+        (VERSION, &own, ""),
+        (NODES, &own, TABLE),
+        (PODS, &own, TABLE),
+        (ENDPOINT, &endpoint, ""),
+    ]
+    .into_iter()
+    .chain(dns)
+    .map(|(path, site, accept)| TlsQuestion {
+        path,
+        url: format!("{site}{path}"),
+        files: API_FILES,
+        accept,
+        body: "",
+    })
+    .collect()
 }
 
 /// The same, and those to the member of etcd beside it.
@@ -204,6 +217,7 @@ fn complaint(
     let version = expected.versions.get(host);
     let own =
         state(said).and_then(|()| listed(said, host, version)).and_then(|()| api_version(said, version));
+    let own = own.and_then(|()| static_pods(said, host)).and_then(|()| dns(said));
     let own = own.and_then(|()| answered(said, ENDPOINT, "the endpoint").map(drop));
     own.err().map(|reason| Complaint::of(host, reason))
 }
@@ -239,6 +253,35 @@ fn listed(said: &Said, host: &HostName, version: Option<&String>) -> Result<(), 
         return Err(cordoned(host));
     }
     runs(table.cell(row, "Version"), version)
+}
+
+/// The programs of a control plane, as its API server sees them. Whether they are ready it learns late: they say so some ten
+/// seconds after they have begun.
+fn static_pods(said: &Said, host: &HostName) -> Result<(), String> {
+    let table: Table = answered(said, PODS, "its API server")?.json()?;
+    for program in ["kube-controller-manager", "kube-scheduler"] {
+        let name = format!("{program}-{host}");
+        let row = table.rows.iter().flatten().find(|row| table.cell(row, "Name") == name);
+        match row.map(|row| table.cell(row, "Status")) {
+            Some("Running") => {}
+            Some(status) => return Err(format!("its {program} is not running: {status}")),
+            None => return Err(format!("its {program} is not there")),
+        }
+    }
+    Ok(())
+}
+
+/// Whether somebody resolves the names of services, where the role sets that up.
+fn dns(said: &Said) -> Result<(), String> {
+    if !said.contains_key(DNS) {
+        return Ok(());
+    }
+    let table: Table = answered(said, DNS, "its API server, asked for CoreDNS,")?.json()?;
+    let ready = table.rows.iter().flatten().next().map_or("", |row| table.cell(row, "Ready"));
+    match ready.split_once('/') {
+        Some((ready, _)) if ready != "0" => Ok(()),
+        _ => Err(format!("none of CoreDNS' pods is ready ({ready})")),
+    }
 }
 
 fn cordoned(host: &HostName) -> String {
@@ -368,22 +411,19 @@ mod tests {
     /// As API server 1.20.2 and etcd 3.4 say it; the second leads. `statuses` are those of the nodes.
     fn said(statuses: [&str; 3]) -> Said {
         let row = |n: u8| {
-            json!({"cells": [format!("node-{n}"), statuses[usize::from(n) - 1], "control-plane,master", "5m", "v1.20.2"],
-                   "object": null})
+            json!([
+                format!("node-{n}"),
+                statuses[usize::from(n) - 1],
+                "control-plane,master",
+                "5m",
+                "v1.20.2"
+            ])
         };
-        let columns =
-            ["Name", "Status", "Roles", "Age", "Version"].map(|name| json!({"name": name, "type": "string"}));
+        let nodes = table(&["Name", "Status", "Roles", "Age", "Version"], &[row(1), row(2), row(3)]);
         Said::from([
             (READY, response(200, &json!("[+]ping ok\nreadyz check passed\n"))),
             (VERSION, response(200, &json!({"major": "1", "minor": "20", "gitVersion": "v1.20.2"}))),
-            (
-                NODES,
-                response(
-                    200,
-                    &json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": columns,
-                            "rows": [row(1), row(2), row(3)]}),
-                ),
-            ),
+            (NODES, response(200, &nodes)),
             (
                 etcd::MEMBERS,
                 response(200, &json!({"header": {}, "members": [member(1), member(2), member(3)]})),
@@ -393,8 +433,35 @@ mod tests {
                 response(200, &json!({"header": {}, "version": "3.4.23", "leader": "987654321002"})),
             ),
             (etcd::HEALTH, response(200, &json!({"health": "true"}))),
+            (PODS, response(200, &pods("Running"))),
+            (DNS, response(200, &coredns("2/2"))),
             (ENDPOINT, response(200, &json!("ok"))),
         ])
+    }
+
+    fn table(columns: &[&str], rows: &[Value]) -> Value {
+        let columns: Vec<Value> =
+            columns.iter().map(|name| json!({"name": name, "type": "string"})).collect();
+        let rows: Vec<Value> = rows.iter().map(|cells| json!({"cells": cells, "object": null})).collect();
+        json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": columns, "rows": rows})
+    }
+
+    /// The scheduler of the first has this status.
+    fn pods(status: &str) -> Value {
+        let pod = |name: String, status: &str| json!([name, "1/1", status, 0, "5m"]);
+        let of_node = |n: u8| {
+            let status = if n == 1 { status } else { "Running" };
+            [
+                pod(format!("kube-controller-manager-node-{n}"), "Running"),
+                pod(format!("kube-scheduler-node-{n}"), status),
+            ]
+        };
+        let rows: Vec<Value> = (1..=3).flat_map(of_node).collect();
+        table(&["Name", "Ready", "Status", "Restarts", "Age"], &rows)
+    }
+
+    fn coredns(ready: &str) -> Value {
+        table(&["Name", "Ready", "Up-to-date", "Available", "Age"], &[json!(["coredns", ready, 2, 2, "5m"])])
     }
 
     const ALL: [&str; 3] = ["Ready"; 3];
@@ -458,6 +525,22 @@ mod tests {
                 NODES,
                 said(["Ready,SchedulingDisabled", "Ready", "Ready"]).remove(NODES).unwrap(),
                 "node-1: its node takes no pods; `kubectl uncordon node-1` ends that",
+            ),
+            (
+                PODS,
+                response(200, &pods("CrashLoopBackOff")),
+                "node-1: its kube-scheduler is not running: CrashLoopBackOff",
+            ),
+            (
+                PODS,
+                response(200, &table(&["Name", "Status"], &[])),
+                "node-1: its kube-controller-manager is not there",
+            ),
+            (DNS, response(200, &coredns("0/2")), "node-1: none of CoreDNS' pods is ready (0/2)"),
+            (
+                DNS,
+                response(404, &json!({"reason": "NotFound"})),
+                "node-1: its API server, asked for CoreDNS, says 404: {\"reason\":\"NotFound\"}",
             ),
             (
                 VERSION,
@@ -567,8 +650,12 @@ mod tests {
         let asked = control_plane_questions(&variables);
         let urls: Vec<&str> = asked.iter().map(|question| question.url.as_str()).collect();
         assert_eq!(urls[0], "https://127.0.0.1:7443/readyz?verbose");
-        assert_eq!(urls[3], "https://[fd00::1]:8443/readyz");
-        assert_eq!(urls[4], "https://127.0.0.1:2379/v3/cluster/member/list");
+        assert_eq!(urls[4], "https://[fd00::1]:8443/readyz");
+        assert!(urls[5].ends_with("/deployments/coredns?includeObject=None"), "{urls:?}");
+        assert_eq!(urls[6], "https://127.0.0.1:2379/v3/cluster/member/list");
+        let without = json!({"dns": false, "endpoint": {"address": "10.0.0.9"}});
+        let without = control_plane_questions(&Map::from_iter([("kube".to_owned(), without)]));
+        assert!(!without.iter().any(|question| question.path == DNS));
         let asked = worker_questions(&host(4), &variables);
         assert_eq!(asked[0].url, "https://[fd00::1]:8443/api/v1/nodes/node-4");
     }

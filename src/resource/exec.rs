@@ -154,7 +154,8 @@ mod tests {
         assert_eq!(reason(creates(), &[("satisfied", "yes")]), "-");
         assert_eq!(reason(creates(), &[("satisfied", "no")]), "/it absent");
         assert_eq!(reason(unless(), &[("satisfied", "no")]), "`test -e /it` fails");
-        let script = json!({"exec": {"name": "make it", "command": ["make"], "unless": ["sh", "-c", "a long one"]}});
+        let script =
+            json!({"exec": {"name": "make it", "command": ["make"], "unless": ["sh", "-c", "a long one"]}});
         assert_eq!(reason(script, &[("satisfied", "no")]), "not as wanted");
         assert_eq!(calls(creates(), &[("satisfied", "no")]), [r"exec_run 'make' 'it'\''s'"]);
         // As `"{{ web.port }}"` gives it.
