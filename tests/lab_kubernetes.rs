@@ -408,6 +408,17 @@ fn lab_kubernetes_what_goes_wrong_on_the_way_is_told_and_carried_on_from() {
     assert_eq!(members(&lab, "node-1"), ["node-1"]);
 
     lab.lab(&["start", "node-2"]);
+    // As if it had died a moment later: a member that never ran, without which the first is no quorum.
+    let (pki, peer) = ("/etc/kubernetes/pki", "{\"peerURLs\":[\"https://10.77.0.12:2380\"]}");
+    lab.asks(
+        "node-1",
+        &format!(
+            "curl -sf --cacert {pki}/etcd/ca.crt --cert {pki}/apiserver-etcd-client.crt --key {pki}/apiserver-etcd-client.key \
+             -d '{peer}' https://127.0.0.1:2379/v3/cluster/member/add"
+        ),
+    );
+    let lost = "kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout 3s get nodes";
+    poll("quorum is lost", Duration::from_secs(60), || (lab.ssh("node-1", lost).status != 0).then_some(()));
     lab.asks("node-3", "rmdir /var/lib/etcd/of-before");
     lab.asks("node-4", "iptables -D OUTPUT -p tcp -d 10.77.0.11 --dport 6443 -j REJECT");
     lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
