@@ -238,7 +238,12 @@ fn an_architecture_without_a_release_says_so() {
 #[test]
 fn a_pushed_file_is_checked_and_unpacked() {
     for shell in shells::shells() {
-        for (content, archive) in [(zip("tool", &program("1.2.3")), true), (program("1.2.3"), false)] {
+        // Some vendors put all of it into one folder.
+        for (content, archive) in [
+            (zip("tool", &program("1.2.3")), true),
+            (zip("tool-v1.2.3-linux-amd64/tool", &program("1.2.3")), true),
+            (program("1.2.3"), false),
+        ] {
             let host = Host::new();
             let directory = host.at("opt/tool/1.2.3");
             let install = call("release_from_file", &[&digest(&content), &directory, "tool"]);
