@@ -405,13 +405,16 @@ mod tests {
     fn a_site_of_another_layout_has_the_digest_beside_the_program() {
         let mut value = release(json!({"mirror": "http://10.0.0.1/k"}));
         value["release"]["path"] = json!("release/v1.21.4/{arch}/consul");
-        let change =
-            decide_with(&resource(value.clone()), &[("directory", "absent")], &facts("aarch64"), &[]);
-        assert_eq!(
-            change.unwrap().unwrap().calls[0].to_string(),
-            "release_from_site 'http://10.0.0.1/k/release/v1.21.4/arm64' 'consul' 'consul.sha256' '' \
-             '/opt/bootstrap/consul/1.21.4' 'consul'"
-        );
+        let call = |value: &Value| {
+            let change =
+                decide_with(&resource(value.clone()), &[("directory", "absent")], &facts("aarch64"), &[]);
+            change.unwrap().unwrap().calls[0].to_string()
+        };
+        let rest = "'' '/opt/bootstrap/consul/1.21.4' 'consul'";
+        let from = "release_from_site 'http://10.0.0.1/k/release/v1.21.4/arm64' 'consul'";
+        assert_eq!(call(&value), format!("{from} 'consul.sha256' {rest}"));
+        value["release"]["sums"] = json!("SHA256SUMS");
+        assert_eq!(call(&value), format!("{from} 'SHA256SUMS' {rest}"));
         for wrong in ["/a", "a/../b", "a//b", ""] {
             value["release"]["path"] = json!(wrong);
             assert!(matches!(Resource::from_value(value.clone()), Err(Error::ReleasePath { .. })), "{wrong}");
