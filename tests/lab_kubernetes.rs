@@ -303,10 +303,19 @@ fn lab_kubernetes_keeps_its_state_in_etcd_on_hosts_of_its_own() {
         "  workers:\n    hosts: [node-4, node-5, node-6]\n    roles: [container-runtime, kube-worker]",
         "  etcd:\n    hosts: [node-1, node-2, node-3]\n    roles: [etcd]",
     );
-    // Debian's, and with no other node pods run on control planes.
+    // As a release, and on one host as Debian's package; with no other node pods run on control planes.
+    let releases =
+        fs::read_dir("/var/cache/bootstrap-lab/mirror/etcd").unwrap().map(|entry| entry.unwrap().file_name());
+    let release =
+        releases.map(|name| name.into_string().unwrap()).next().expect("a release of etcd in the mirror");
+    let etcd = format!(
+        "{{ version: {}, source: {{ mirror: 'http://10.77.0.1:7780/etcd' }} }}",
+        release.trim_start_matches('v')
+    );
+    lab.edit("\n  kube:\n", &format!("\n  etcd: {etcd}\n  kube:\n    external_etcd: true\n    taints: []\n"));
     lab.edit(
-        "\n  kube:\n",
-        "\n  etcd: { source: package }\n  kube:\n    external_etcd: true\n    taints: []\n",
+        "node-1: { address: 10.77.0.11 }",
+        "node-1: { address: 10.77.0.11, vars: { etcd: { source: package } } }",
     );
     lab.edit("endpoint: { address: 10.77.0.11 }", "endpoint: { address: 10.77.0.14 }");
     lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("2 of 2 control planes ready");
