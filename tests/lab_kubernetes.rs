@@ -395,6 +395,10 @@ fn lab_kubernetes_what_goes_wrong_on_the_way_is_told_and_carried_on_from() {
     lab.asks("node-4", "rm -r /etc/kubernetes");
 
     // A worker that does not reach the endpoint, a control plane whose kubeadm says no, and one that dies before it joins.
+    lab.asks(
+        "node-4",
+        "apt-get -qq update && apt-get -qq install -y --no-install-recommends iptables >/dev/null",
+    );
     lab.asks("node-4", "iptables -I OUTPUT -p tcp -d 10.77.0.11 --dport 6443 -j REJECT");
     lab.asks("node-3", "mkdir -p /var/lib/etcd/of-before");
     let went = std::thread::scope(|scope| {
