@@ -123,7 +123,10 @@ fn lab() -> Lab {
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("  node-5:")).collect();
     let ours = lines.join("\n").replace("[node-4, node-5]", "[node-4]");
     let page: String = PAGE.lines().map(|line| format!("          {line}\n")).collect();
-    let ours = format!("{ours}\n    manifests:\n      - name: page\n        content: |\n{page}");
+    let shared =
+        "- { name: shared, ready: nfs-volume, with: { server: 10.77.0.1, path: /srv/shared, size: 1Gi } }";
+    let ours =
+        format!("{ours}\n    manifests:\n      {shared}\n      - name: page\n        content: |\n{page}");
     fs::write(lab.inventory(), ours).unwrap();
     lab.edit("\nvars:\n", "\n  manifests:\n    hosts: [node-1]\n    roles: [kube-manifests]\nvars:\n");
     lab
@@ -463,6 +466,9 @@ fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
     for host in FOUR {
         poll(host, Duration::from_secs(30), || page(&lab, host));
     }
+    poll("the volume and its claim have found each other", Duration::from_secs(30), || {
+        (kubectl(&lab, "node-1", "get pvc shared -o jsonpath={.status.phase}") == "Bound").then_some(())
+    });
     let has_address = |host: &&str| lab.ssh(host, "ip -o address show | grep -q 10.77.0.100/").status == 0;
     let holder = *CONTROL_PLANES.iter().find(|host| has_address(host)).expect("somebody has the address");
 
