@@ -389,7 +389,7 @@ impl Gate {
     pub fn stop_command(self) -> Option<Vec<&'static str>> {
         match self {
             Self::KubeControlPlanes | Self::KubeApiServers | Self::KubeWorkers => {
-                Some(vec![kube::RUN, "stop"])
+                Some(vec![kube::KUBE_RUN, "stop"])
             }
             _ => None,
         }
@@ -400,7 +400,7 @@ impl Gate {
         match self {
             Self::EtcdMembers => Some(vec![etcd::MEMBER, "forget"]),
             Self::KubeControlPlanes | Self::KubeApiServers | Self::KubeWorkers => {
-                Some(vec![kube::RUN, "purge"])
+                Some(vec![kube::KUBE_RUN, "purge"])
             }
             _ => None,
         }

@@ -41,7 +41,7 @@ pub const STATIC_PODS: &str = "/etc/kubernetes/bootstrap/static-pods";
 pub(super) const ETCD_RESTORE: &str = "/etc/kubernetes/bootstrap/etcd-restore";
 
 /// The role's script that runs kubeadm.
-pub(super) const RUN: &str = "/etc/kubernetes/bootstrap/run";
+pub const KUBE_RUN: &str = "/etc/kubernetes/bootstrap/run";
 
 const API_FILES: TlsFiles = TlsFiles {
     authority: "/etc/kubernetes/pki/ca.crt",

@@ -24,7 +24,7 @@ pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQu
 pub use etcd::{ETCD_PORT, MEMBER};
 pub use gate::{Complaint, ComplaintKind, Expected, Gate, Review, Verdict};
 pub use identity::{Claim, IdentityError, Marker, check_identity};
-pub use kube::STATIC_PODS;
+pub use kube::{KUBE_RUN, STATIC_PODS};
 pub use leave::{Departure, Stays, departure, without};
 pub use quorum::{majority, tolerance};
 pub use raft::Standing;

@@ -7,7 +7,7 @@ use super::by_hand::{self, Failure, is_empty, stage, step};
 use super::members::members;
 use super::snapshot::Keeper;
 use super::{EngineError, Options, Outcome, Stop, lock};
-use crate::cluster::{Gate, STATIC_PODS};
+use crate::cluster::{Gate, KUBE_RUN, STATIC_PODS};
 use crate::inventory::HostName;
 use crate::plan::{Stage, Step};
 use crate::preflight::{Check, Finding};
@@ -19,7 +19,8 @@ const WHY: &str = "the state of the cluster becomes that of the snapshot";
 
 impl Keeper {
     /// Every member of the etcd behind `gate` makes its data of the snapshot `file`, whose digest is `sha256`; then all
-    /// stop, with the API servers that ask them, take them, and start. That the cluster stands is for the caller to see.
+    /// stop, with the API servers that ask them, take them, and start; and who watched the API looks at all of it again. That
+    /// the cluster stands is for the caller to see.
     ///
     /// # Errors
     /// A member, or a control plane, is out of reach, or somebody else works on the hosts. Nothing was changed.
@@ -40,6 +41,7 @@ impl Keeper {
         let hosts = of_gate(gate);
         // What they remember of the state is of another one then.
         let servers = of_gate(if gate == Gate::EtcdMembers { Gate::KubeApiServers } else { gate });
+        let watching = [servers.clone(), of_gate(Gate::KubeWorkers)].concat();
         let is_missing = |host: &&&WantedHost| !self.fleet.connections.contains_key(&host.host.name);
         let missing: BTreeSet<HostName> =
             hosts.iter().chain(&servers).filter(is_missing).map(|host| host.host.name.clone()).collect();
@@ -66,7 +68,12 @@ impl Keeper {
         let mut outcome = Outcome::default();
         // Half of it is worse than all of it: once it has begun to stop, it is not stopped on the way.
         let all = Stop::default();
-        for stages in stages(gate, &hosts, &servers, sha256).unwrap_or_default() {
+        // Of the workers those that answer; the others look when they are back.
+        let watching: Vec<&WantedHost> = watching
+            .into_iter()
+            .filter(|host| self.fleet.connections.contains_key(&host.host.name))
+            .collect();
+        for stages in stages(gate, &hosts, &servers, &watching, sha256).unwrap_or_default() {
             let ended =
                 by_hand::run(&mut self.fleet, stages, Failure::Ends, options, events, &all, &mut outcome)
                     .await;
@@ -84,6 +91,7 @@ fn stages(
     gate: Gate,
     hosts: &[&WantedHost],
     servers: &[&WantedHost],
+    watching: &[&WantedHost],
     sha256: &str,
 ) -> Result<[Vec<Stage>; 2], NulInArgument> {
     let pushed = format!("/var/lib/bootstrap/incoming/{sha256}");
@@ -100,14 +108,15 @@ fn stages(
     let take = on_all(hosts, "take", &[script, "take"])?;
     let down = on_all(servers, "stop API servers and", &[STATIC_PODS, "down"])?;
     let up = on_all(servers, "start API servers and", &[STATIC_PODS, "up"])?;
+    let look = on_all(watching, "look again at", &[KUBE_RUN, "look-again"])?;
     let mut rest = match gate {
         Gate::EtcdMembers => {
             let stop = on_all(hosts, "stop", &["systemctl", "stop", gate.unit()])?;
             let start = on_all(hosts, "start", &["systemctl", "start", gate.unit()])?;
-            vec![down, stop, take, start, up]
+            vec![down, stop, take, start, up, look]
         }
         // With its pods the member stops and starts as well.
-        _ => vec![down, take, up],
+        _ => vec![down, take, up, look],
     };
     rest.retain(|stage| !is_empty(stage));
     Ok([unpack, rest])
