@@ -500,6 +500,8 @@ fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
     println!("{unanswered} questions to the page were not answered while {holder} was replaced");
     lab.run("up", &[]).exits(0).says("Nothing to do");
 
+    lab.run("down", &["--yes"]).exits(0);
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
     lab.run("down", &["--purge", "--yes"]).exits(0);
     for host in FOUR {
         let left = lab.ssh(

@@ -181,7 +181,7 @@ pub(super) fn api_situation(answers: &Answers) -> Situation {
     let stands = |answer: &Answer| answer.as_ref().is_ok_and(|said| ready(said).is_ok());
     let members: BTreeSet<HostName> =
         answers.iter().filter(|(_, answer)| stands(answer)).map(|(host, _)| host.clone()).collect();
-    Situation { failure_tolerance: members.len().saturating_sub(1), members, leader: None }
+    Situation { failure_tolerance: members.len().saturating_sub(1), members, ..Situation::default() }
 }
 
 pub(super) fn review_control_planes(expected: &Expected, answers: &Answers) -> Review {

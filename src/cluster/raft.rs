@@ -233,6 +233,7 @@ pub(super) fn situation(
         members: peers.iter().filter_map(named).collect(),
         leader: peers.iter().find(|peer| peer.leader).and_then(named),
         failure_tolerance: tolerance(&answers[host], &peers),
+        ..Situation::default()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::cluster::{
 use crate::facts::{ClockOffset, Facts};
 use crate::inventory::HostName;
 use crate::ledger;
-use crate::plan::{HostSeen, Plan, PlanError, Seen, StepId};
+use crate::plan::{HostSeen, Plan, PlanError, Seen, Situation, StepId};
 use crate::preflight::{self, Check, Finding, Subject};
 use crate::report::{Event, Events};
 use crate::roles::{Wanted, WantedHost};
@@ -258,7 +258,13 @@ async fn assess(
                 (wanted.host.name.clone(), answer(&seen.observation, members.gate, &questions))
             })
             .collect();
-        situations.insert(members.gate.name().to_owned(), members.gate.situation(&expected, &answers));
+        let kept = members.names().into_iter().filter(|host| {
+            let fields = hosts.get(host).map(|seen| seen.observation.of(&data(members.gate).0));
+            fields.is_some_and(|fields| fields.text("raft").is_some_and(|path| path != "absent"))
+        });
+        let kept = kept.filter(|_| members.gate.has_claims()).collect();
+        let situation = Situation { kept, ..members.gate.situation(&expected, &answers) };
+        situations.insert(members.gate.name().to_owned(), situation);
         if expected.asked.is_empty() {
             // `--limit` leaves all of them alone: this run says nothing about them.
             continue;
@@ -326,16 +332,10 @@ fn other_versions(gate: Gate, expected: &Expected, answers: &Answers) -> Vec<Fin
 
 /// The gates whose clusters stand, or have left data on a host: nobody makes another one beside it.
 fn formed(gates: &[Members<'_>], seen: &Seen) -> BTreeSet<String> {
-    let has_data = |members: &Members<'_>| {
-        members.gate.has_claims()
-            && members.names().iter().filter_map(|host| seen.hosts.get(host)).any(|host| {
-                host.observation.of(&data(members.gate).0).text("raft").is_some_and(|path| path != "absent")
-            })
+    let stands = |members: &&Members<'_>| {
+        seen.situations.get(members.gate.name()).is_some_and(|now| !now.known().is_empty())
     };
-    let stands = |members: &Members<'_>| {
-        seen.situations.get(members.gate.name()).is_some_and(|now| !now.members.is_empty())
-    };
-    let formed = gates.iter().filter(|members| stands(members) || has_data(members));
+    let formed = gates.iter().filter(stands);
     formed.map(|members| members.gate.name().to_owned()).collect()
 }
 

@@ -93,10 +93,14 @@ pub(super) fn batches(
 /// Each host after another, in this order: the first makes what the others join.
 pub(super) fn one_by_one<'h>(
     order: impl Iterator<Item = &'h HostName>,
-    mut steps: BTreeMap<HostName, Vec<Step>>,
+    kept: &BTreeSet<HostName>,
+    steps: BTreeMap<HostName, Vec<Step>>,
 ) -> Vec<Batch> {
-    let taken = order.filter_map(|host| steps.remove_entry(host));
-    taken.map(|of_host| Batch { steps: BTreeMap::from([of_host]) }).collect()
+    // Those that were members already are none without each other.
+    let (back, mut new): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        steps.into_iter().partition(|(host, _)| kept.contains(host));
+    let new = order.filter_map(|host| new.remove_entry(host));
+    one_batch(back).into_iter().chain(new.map(|of_host| Batch { steps: BTreeMap::from([of_host]) })).collect()
 }
 
 fn one_batch(steps: BTreeMap<HostName, Vec<Step>>) -> Vec<Batch> {
@@ -149,6 +153,7 @@ mod tests {
             members: members.iter().map(|n| host(*n)).collect(),
             leader: Some(host(leader)),
             failure_tolerance: 1,
+            ..Situation::default()
         }
     }
 
@@ -166,8 +171,11 @@ mod tests {
     #[test]
     fn where_others_join_the_first_it_goes_before_them() {
         let order = [host(10), host(2), host(1), host(3)];
-        let batches = one_by_one(order.iter(), steps(&[Effect::Start; 3]));
+        let batches = one_by_one(order.iter(), &BTreeSet::new(), steps(&[Effect::Start; 3]));
         assert_eq!(names(&batches), ["node-2", "node-1", "node-3"]);
+        let kept = BTreeSet::from([order[1].clone(), order[2].clone()]);
+        let batches = one_by_one(order.iter(), &kept, steps(&[Effect::Start; 3]));
+        assert_eq!(names(&batches), ["node-1+node-2", "node-3"]);
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Plan {
             let situation = situation.cloned().unwrap_or_default();
             let batches = match known.map(|role| role.forms).unwrap_or_default() {
                 Forms::OneByOne if quorum && situation.members.is_empty() => {
-                    one_by_one(wanted.hosts.iter().map(|host| &host.host.name), steps)
+                    one_by_one(wanted.hosts.iter().map(|host| &host.host.name), &situation.kept, steps)
                 }
                 _ => batches(quorum, &situation, share, steps),
             };

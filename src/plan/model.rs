@@ -173,4 +173,13 @@ pub struct Situation {
     pub leader: Option<HostName>,
     /// How many voters may fail before quorum is lost, as the product counts it.
     pub failure_tolerance: usize,
+    /// Hosts that carry what a member keeps, whether it runs or not.
+    pub kept: BTreeSet<HostName>,
+}
+
+impl Situation {
+    /// Who is a member, by the word of the cluster; where nobody speaks for it, by what lies on the hosts.
+    pub fn known(&self) -> &BTreeSet<HostName> {
+        if self.members.is_empty() { &self.kept } else { &self.members }
+    }
 }
