@@ -71,7 +71,7 @@ async fn run_stage(
     let none = Situation::default();
     let situation = stage.gate.as_ref().and_then(|gate| seen.situations.get(gate)).unwrap_or(&none);
     // Grows as batches are activated: a gate in the middle of a stage expects only those.
-    let mut standing = situation.known().clone();
+    let mut standing = if stage.quorum { situation.known() } else { &situation.members }.clone();
     for (index, batch) in stage.batches.iter().enumerate() {
         if stop.requested() {
             outcome.stopped = true;
