@@ -295,6 +295,11 @@ fn what_cannot_become_a_cluster_is_told_before_any_host_is_asked() {
     for (roles, kube, message) in [
         ("[kube-control-plane]", format!("{endpoint}, cni: bridge"), "needs a container runtime"),
         (both, endpoint.to_owned(), "nothing brings a network for pods"),
+        (
+            both,
+            format!("{endpoint}, network: {{ url: 'https://x.org/y' }}"),
+            "takes `url` with `sha256`, or `content`",
+        ),
         (both, "cni: bridge".to_owned(), "`kube.endpoint.address` is not set"),
         (both, format!("{endpoint}, cni: bridge, version: 1.19.16"), "older than what these roles know"),
         ("[container-runtime, kube-worker]", format!("{endpoint}, cni: bridge"), "kube-control-plane"),
@@ -312,6 +317,16 @@ fn what_cannot_become_a_cluster_is_told_before_any_host_is_asked() {
         let text = with(roles, &kube);
         assert!(text.contains(message), "`{message}` is not in\n{text}");
     }
+}
+
+#[test]
+fn the_manifest_of_the_network_may_be_in_the_inventory() {
+    let text = inventory("1.34.1", "");
+    let from = text.find("network:").unwrap();
+    let to = from + text[from..].find('\n').unwrap();
+    let text = text.replacen(&text[from..to], "network: { content: \"kind: List\\n\" }", 1);
+    let files = rendered::files(&text, "node-1");
+    assert_eq!(files["/etc/kubernetes/bootstrap/network.yaml"], "kind: List\n");
 }
 
 #[test]
