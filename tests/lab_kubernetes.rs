@@ -41,16 +41,21 @@ fn ready(lab: &Lab, host: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The names of etcd's members as one of them has them; none may be a learner.
-fn members(lab: &Lab, host: &str) -> Vec<String> {
+/// What a control plane's own member of etcd says.
+fn etcd(lab: &Lab, host: &str, path: &str, body: &str) -> String {
     let pki = "/etc/kubernetes/pki";
-    let said = lab.asks(
+    lab.asks(
         host,
         &format!(
             "curl -sf --cacert {pki}/etcd/ca.crt --cert {pki}/apiserver-etcd-client.crt --key {pki}/apiserver-etcd-client.key \
-             -d '{{}}' https://127.0.0.1:2379/v3/cluster/member/list"
+             -d '{body}' https://127.0.0.1:2379{path}"
         ),
-    );
+    )
+}
+
+/// The names of etcd's members as one of them has them; none may be a learner.
+fn members(lab: &Lab, host: &str) -> Vec<String> {
+    let said = etcd(lab, host, "/v3/cluster/member/list", "{}");
     let said: Value = serde_json::from_str(&said).unwrap();
     let members = said["members"].as_array().unwrap().iter();
     let mut names: Vec<String> = members
@@ -116,13 +121,22 @@ fn page(lab: &Lab, host: &str) -> Option<String> {
     said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }
 
+/// Hosts of which the inventory does not know the last.
+fn bare(hosts: u8) -> Lab {
+    build();
+    let lab = Lab::up(&["--for", "kubernetes", "--hosts", &hosts.to_string()]);
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let last = format!("  node-{hosts}:");
+    let known: Vec<&str> = text.lines().filter(|line| !line.starts_with(&last)).collect();
+    fs::write(lab.inventory(), known.join("\n")).unwrap();
+    lab
+}
+
 /// Five hosts, the last of which the inventory does not know; the page is a manifest of it.
 fn lab() -> Lab {
-    build();
-    let lab = Lab::up(&["--for", "kubernetes", "--hosts", "5"]);
+    let lab = bare(5);
     let text = fs::read_to_string(lab.inventory()).unwrap();
-    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("  node-5:")).collect();
-    let ours = lines.join("\n").replace("[node-4, node-5]", "[node-4]");
+    let ours = text.replace("[node-4, node-5]", "[node-4]");
     let page: String = PAGE.lines().map(|line| format!("          {line}\n")).collect();
     let shared =
         "- { name: shared, ready: nfs-volume, with: { server: 10.77.0.1, path: /srv/shared, size: 1Gi } }";
@@ -294,11 +308,7 @@ fn flags(lab: &Lab, host: &str, program: &str) -> String {
 fn lab_kubernetes_keeps_its_state_in_etcd_on_hosts_of_its_own() {
     const ETCD: [&str; 3] = ["node-1", "node-2", "node-3"];
     const API: [&str; 2] = ["node-4", "node-5"];
-    build();
-    let lab = Lab::up(&["--for", "kubernetes", "--hosts", "6"]);
-    let text = fs::read_to_string(lab.inventory()).unwrap();
-    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("  node-6:")).collect();
-    fs::write(lab.inventory(), lines.join("\n")).unwrap();
+    let lab = bare(6);
     lab.edit(
         "[node-1, node-2, node-3]\n    roles: [container-runtime, kube-control-plane]",
         "[node-4, node-5]\n    roles: [container-runtime, kube-control-plane]",
@@ -419,14 +429,7 @@ fn lab_kubernetes_what_goes_wrong_on_the_way_is_told_and_carried_on_from() {
 
     // As if it had died a moment later: a member that never ran, without which the first is no quorum.
     lab.lab(&["start", "node-2"]);
-    let (pki, peer) = ("/etc/kubernetes/pki", "{\"peerURLs\":[\"https://10.77.0.12:2380\"]}");
-    lab.asks(
-        "node-1",
-        &format!(
-            "curl -sf --cacert {pki}/etcd/ca.crt --cert {pki}/apiserver-etcd-client.crt --key {pki}/apiserver-etcd-client.key \
-             -d '{peer}' https://127.0.0.1:2379/v3/cluster/member/add"
-        ),
-    );
+    etcd(&lab, "node-1", "/v3/cluster/member/add", "{\"peerURLs\":[\"https://10.77.0.12:2380\"]}");
     let lost = "kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout 3s get nodes";
     poll("quorum is lost", Duration::from_secs(60), || (lab.ssh("node-1", lost).status != 0).then_some(()));
     // It carries on, up to a control plane whose kubeadm finds something in its way; that stays.

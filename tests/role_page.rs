@@ -63,6 +63,20 @@ fn the_role_of_the_page_is_correct() {
     assert!(said.contains("70000"), "{said}");
 }
 
+#[test]
+fn a_gate_that_the_program_does_not_have_is_refused_before_any_host_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    typed(folder.path());
+    let role = folder.path().join("roles/node-figures/role.yaml");
+    fs::write(&role, fs::read_to_string(&role).unwrap() + "\ngate: cosnul-servers\n").unwrap();
+    let (status, said) =
+        bootstrap(folder.path(), &["check", "--connect", "inventory.yaml", "--roles", "roles"]);
+    assert_eq!(status, 2, "{said}");
+    let wanted =
+        "role `node-figures`, gate: there is no gate `cosnul-servers`; the program has consul-servers,";
+    assert!(said.contains(wanted), "{said}");
+}
+
 /// What the page's inventory wants, with these changes to it.
 fn wanted(folder: &Path, from: &str, to: &str) -> Wanted {
     let inventory = typed(folder);

@@ -12,7 +12,7 @@ use super::exit::UsageError;
 use super::load::Loaded;
 use super::{Global, OutputFormat, Reach};
 use crate::cluster::Marker;
-use crate::engine::{EngineError, Options};
+use crate::engine::{EngineError, Options, check_gates};
 use crate::inventory::{HostName, Inventory, range};
 use crate::plan::Share;
 use crate::releases::{Cache, file_digest};
@@ -48,6 +48,7 @@ impl Setup {
         let secrets = Secrets::load(&folder, &variables_to_generate(inventory, roles))?;
         let marker = Marker { cluster: inventory.cluster.clone(), id: secrets.cluster_id.clone() };
         let mut wanted = Wanted::new(inventory, roles, &secrets.values)?;
+        check_gates(&wanted)?;
         wanted.fill_artifact_digests(|path| {
             let path = beside(inventory, path);
             file_digest(&path)

@@ -100,14 +100,14 @@ impl Response {
 pub fn heard(
     paths: impl IntoIterator<Item = &'static str>,
     said: impl IntoIterator<Item = Response>,
-) -> Option<BTreeMap<&'static str, Response>> {
+) -> Option<Said> {
     let mut said = said.into_iter().peekable();
     said.peek()?;
     Some(paths.into_iter().map(|path| (path, said.next().unwrap_or_else(Response::none))).collect())
 }
 
 /// What the agents of one host said, by path; or why they said nothing at all.
-pub type Answer = Result<BTreeMap<&'static str, Response>, String>;
+pub type Answer = Result<Said, String>;
 
 /// What the agents of every asked host said.
 pub type Answers = BTreeMap<HostName, Answer>;

@@ -2,12 +2,11 @@
 //!
 //! Shapes of the answers: Consul's HTTP API, `/agent` and `/catalog`; the same from 1.8 to 1.21.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Answer, Answers, Expected, Response, Review, raft};
+use super::answer::Said;
+use super::{Answer, Answers, Expected, Review, raft};
 use crate::inventory::HostName;
 
 const SELF: &str = "/v1/agent/self";
@@ -68,11 +67,11 @@ pub(super) fn review_servers(expected: &Expected, answers: &Answers) -> Review {
     })
 }
 
-fn agent(answer: &BTreeMap<&'static str, Response>) -> Result<AgentSelf, String> {
+fn agent(answer: &Said) -> Result<AgentSelf, String> {
     answer.get(SELF).ok_or("the agent was not asked about itself")?.json()
 }
 
-fn own_raft(answer: &BTreeMap<&'static str, Response>) -> Result<Option<raft::Stats>, String> {
+fn own_raft(answer: &Said) -> Result<Option<raft::Stats>, String> {
     Ok(agent(answer)?.stats.and_then(|stats| stats.raft))
 }
 
@@ -90,7 +89,7 @@ pub(super) fn review_clients(expected: &Expected, answers: &Answers) -> Review {
 }
 
 /// The leader lists the host, so the agent has joined and reaches a quorum.
-fn is_in_catalog(host: &HostName, answer: &BTreeMap<&'static str, Response>) -> Result<(), String> {
+fn is_in_catalog(host: &HostName, answer: &Said) -> Result<(), String> {
     let response = answer.get(NODES).ok_or("the catalog was not asked")?;
     if response.status != 200 {
         return Err(format!("its agent cannot read the catalog: {}", response.start()));
@@ -104,7 +103,7 @@ fn is_in_catalog(host: &HostName, answer: &BTreeMap<&'static str, Response>) -> 
 }
 
 pub(super) fn client_has_joined(answer: &Answer) -> bool {
-    let leader = |answer: &BTreeMap<&'static str, Response>| answer.get(LEADER)?.json::<String>().ok();
+    let leader = |answer: &Said| answer.get(LEADER)?.json::<String>().ok();
     answer.as_ref().is_ok_and(|answer| leader(answer).is_some_and(|leader| !leader.is_empty()))
 }
 

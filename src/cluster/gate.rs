@@ -144,19 +144,19 @@ impl Review {
 }
 
 impl Gate {
+    pub const ALL: [Self; 8] = [
+        Self::ConsulServers,
+        Self::ConsulClients,
+        Self::NomadServers,
+        Self::NomadClients,
+        Self::EtcdMembers,
+        Self::KubeControlPlanes,
+        Self::KubeApiServers,
+        Self::KubeWorkers,
+    ];
+
     pub fn parse(name: &str) -> Option<Self> {
-        [
-            Self::ConsulServers,
-            Self::ConsulClients,
-            Self::NomadServers,
-            Self::NomadClients,
-            Self::EtcdMembers,
-            Self::KubeControlPlanes,
-            Self::KubeApiServers,
-            Self::KubeWorkers,
-        ]
-        .into_iter()
-        .find(|gate| gate.name() == name)
+        Self::ALL.into_iter().find(|gate| gate.name() == name)
     }
 
     pub fn name(self) -> &'static str {

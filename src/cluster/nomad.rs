@@ -3,12 +3,11 @@
 //! Shapes of the answers: Nomad's HTTP API, `/agent` and `/nodes`, the same from 1.1 to 2.0; Consul's
 //! `/agent/health/service`, since 1.3.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Answer, Answers, Expected, Response, Review, raft};
+use super::answer::Said;
+use super::{Answer, Answers, Expected, Review, raft};
 use crate::inventory::RoleName;
 
 const SELF: &str = "/v1/agent/self";
@@ -102,7 +101,7 @@ pub(super) fn review_clients(expected: &Expected, answers: &Answers) -> Review {
     Review::count(expected, answers, "clients ready", |_, answer| is_ready(answer))
 }
 
-fn agent(answer: &BTreeMap<&'static str, Response>) -> Result<AgentSelf, String> {
+fn agent(answer: &Said) -> Result<AgentSelf, String> {
     answer.get(SELF).ok_or("the agent was not asked about itself")?.json()
 }
 
@@ -120,7 +119,7 @@ pub(super) fn node_id(answer: &Answer) -> Option<String> {
     Some(agent(answer.as_ref().ok()?).ok()?.stats.client?.node_id)
 }
 
-fn is_ready(answer: &BTreeMap<&'static str, Response>) -> Result<(), String> {
+fn is_ready(answer: &Said) -> Result<(), String> {
     let client = agent(answer)?.stats.client.ok_or("the agent is no client")?;
     let response = answer.get(NODES).ok_or("the servers were not asked for their nodes")?;
     if response.status != 200 {
@@ -143,11 +142,7 @@ fn is_ready(answer: &BTreeMap<&'static str, Response>) -> Result<(), String> {
 }
 
 /// The service passes its checks on the host's Consul agent, if that was asked.
-fn passes(
-    answer: &BTreeMap<&'static str, Response>,
-    path: &'static str,
-    service: &str,
-) -> Result<(), String> {
+fn passes(answer: &Said, path: &'static str, service: &str) -> Result<(), String> {
     match answer.get(path) {
         None => Ok(()),
         Some(response) => match response.status {
@@ -181,8 +176,11 @@ pub(super) fn describe(answer: &Answer) -> Option<String> {
 mod tests {
     use std::net::IpAddr;
 
+    use std::collections::BTreeMap;
+
     use serde_json::json;
 
+    use super::super::Response;
     use super::super::{Gate, Questions, Verdict};
     use super::*;
     use crate::inventory::HostName;
@@ -204,7 +202,7 @@ mod tests {
     }
 
     /// A server as Nomad 1.1 describes it; the second leads.
-    fn server(number: u8) -> BTreeMap<&'static str, Response> {
+    fn server(number: u8) -> Said {
         let address = |n: u8| format!("10.0.0.{n}:4647");
         let peer = |n: u8| {
             json!({"ID": format!("id-{n}"), "Node": format!("node-{n}.global"), "Address": address(n),

@@ -9,8 +9,9 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::answer::Said;
 use super::quorum::{self, Peer};
-use super::{Answer, Answers, Complaint, ComplaintKind, Expected, Response, Review};
+use super::{Answer, Answers, Complaint, ComplaintKind, Expected, Review};
 use crate::inventory::HostName;
 use crate::plan::Situation;
 
@@ -73,7 +74,7 @@ pub(super) struct Stats {
 pub(super) fn review(
     expected: &Expected,
     answers: &Answers,
-    special: impl Fn(&HostName, &BTreeMap<&'static str, Response>) -> Result<(), String>,
+    special: impl Fn(&HostName, &Said) -> Result<(), String>,
 ) -> Review {
     let Views { detail, mut complaints, views } = views(expected, answers, peers);
     // Every server relays autopilot's question to the leader; asking all of them shows that each can.
@@ -166,7 +167,7 @@ pub(super) fn follows(stats: Option<&Stats>) -> Result<(), String> {
 /// The error says whom it is about, where that is another server than the one that was asked.
 fn autopilot_is_content<'e>(
     expected: &'e Expected,
-    answer: &BTreeMap<&'static str, Response>,
+    answer: &Said,
 ) -> Result<(), (Option<&'e HostName>, String)> {
     let own = |reason: &str| (None, reason.to_owned());
     let response = answer.get(AUTOPILOT).ok_or_else(|| own("autopilot was not asked"))?;

@@ -24,6 +24,7 @@ const DRAIN_DEADLINE: &str = "10m";
 const REMOVAL_SECONDS: &str = "30";
 
 const KUBECTL: [&str; 3] = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"];
+
 /// Who leaves, and how.
 pub struct Leaver<'a> {
     pub host: &'a HostName,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::cluster::{Expected, Gate};
 use crate::inventory::HostName;
-use crate::roles::{ClusterAddresses, Wanted, WantedHost, WantedRole};
+use crate::roles::{ClusterAddresses, Wanted, WantedError, WantedHost, WantedRole};
 
 /// A gate of the inventory with the hosts whose roles name it.
 pub(super) struct Members<'a> {
@@ -41,8 +41,26 @@ impl Members<'_> {
     }
 }
 
-/// The gates of the inventory in order of activation. A gate that this program does not know is the
-/// role author's mistake and was reported when the roles were checked.
+/// Every gate that a role names is one that this program has.
+///
+/// # Errors
+/// The first that is not.
+pub fn check_gates(wanted: &Wanted) -> Result<(), WantedError> {
+    for host in &wanted.hosts {
+        for role in &host.roles {
+            let Some(gate) = role.gate.as_ref().filter(|gate| Gate::parse(gate).is_none()) else { continue };
+            return Err(WantedError::Gate {
+                host: host.host.name.clone(),
+                role: role.name.clone(),
+                gate: gate.clone(),
+                known: Gate::ALL.map(Gate::name).join(", "),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The gates of the inventory in order of activation; all are known ([`check_gates`]).
 pub(super) fn members(wanted: &Wanted) -> Vec<Members<'_>> {
     let mut found: Vec<Members> = Vec::new();
     for name in &wanted.order {

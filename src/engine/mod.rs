@@ -36,6 +36,7 @@ pub use drill::{Drill, Drilled, Power, Victim};
 pub use failure::{EngineError, HostFailure};
 pub use health::health;
 pub use leave::{Leaver, leave};
+pub use members::check_gates;
 pub use snapshot::{Keeper, Kept, keeper};
 pub use stop::Stop;
 

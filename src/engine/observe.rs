@@ -258,11 +258,10 @@ async fn assess(
                 (wanted.host.name.clone(), answer(&seen.observation, members.gate, &questions))
             })
             .collect();
-        let kept = members.names().into_iter().filter(|host| {
-            let fields = hosts.get(host).map(|seen| seen.observation.of(&data(members.gate).0));
-            fields.is_some_and(|fields| fields.text("raft").is_some_and(|path| path != "absent"))
-        });
-        let kept = kept.filter(|_| members.gate.has_claims()).collect();
+        let carries = |host: &HostName| {
+            hosts.get(host).is_some_and(|seen| kept(&seen.observation, members.gate).is_some())
+        };
+        let kept = members.names().into_iter().filter(carries).collect();
         let situation = Situation { kept, ..members.gate.situation(&expected, &answers) };
         situations.insert(members.gate.name().to_owned(), situation);
         if expected.asked.is_empty() {
@@ -330,6 +329,12 @@ fn other_versions(gate: Gate, expected: &Expected, answers: &Answers) -> Vec<Fin
     found.into_iter().filter_map(finding).collect()
 }
 
+/// Where a host carries what a member behind a gate keeps.
+fn kept(observation: &Observation, gate: Gate) -> Option<&str> {
+    let fields = observation.of(&data(gate).0);
+    fields.text("raft").filter(|path| *path != "absent" && gate.has_claims())
+}
+
 /// The gates whose clusters stand, or have left data on a host: nobody makes another one beside it.
 fn formed(gates: &[Members<'_>], seen: &Seen) -> BTreeSet<String> {
     let stands = |members: &&Members<'_>| {
@@ -362,8 +367,7 @@ pub(super) fn subject<'a>(
         let fields = seen.observation.of(&data(members.gate).0);
         let id = fields.text("node-id").map(str::trim);
         node_id = node_id.or(id.map(str::to_owned));
-        let raft = fields.text("raft").filter(|path| *path != "absent");
-        if let Some(path) = raft.filter(|_| members.gate.has_claims()) {
+        if let Some(path) = kept(&seen.observation, members.gate) {
             claim.raft_data.push(format!(
                 "{path} of node id {}, last written {}",
                 id.unwrap_or("unknown"),

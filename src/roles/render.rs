@@ -18,7 +18,7 @@ use crate::resource::unit_name;
 /// filters there are `json` (indented), `merge` (deep, the argument wins), `with_role`,
 /// `stable_number(most)` (1 to `most`, always the same for a text), `unit_name(type)` (of the systemd
 /// unit for a path), `pem(label)` (the blocks of that label in a text),
-/// `base64`, `texts` (of a map, with every value as a text), `name_values` (of a map, as a list of such pairs) and the functions
+/// `bracketed` (an address as it stands before a port), `base64`, `texts` (of a map, with every value as a text), `name_values` (of a map, as a list of such pairs) and the functions
 /// `version_at_least(version, least)` and `numbered_subnet(network, address)` (the /24 of an IPv4 network that has the
 /// number in which the address ends) and `in_networks(address, networks)`.
 pub struct Renderer {
@@ -58,6 +58,10 @@ impl Default for Renderer {
         environment.add_filter("stable_number", |text: &str, most: u64| stable_number(text, most));
         environment.add_filter("unit_name", |path: &str, r#type: &str| unit_name(path, r#type));
         environment.add_filter("pem", |text: &str, label: &str| pem(text, label));
+        environment.add_filter("bracketed", |address: &str| match address.contains(':') {
+            true => format!("[{address}]"),
+            false => address.to_owned(),
+        });
         environment.add_filter("base64", |text: &str| STANDARD.encode(text));
         environment.add_filter("texts", |map: &Jinja| -> Result<Jinja, JinjaError> {
             let texts: Map<String, Value> =

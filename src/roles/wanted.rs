@@ -157,6 +157,8 @@ pub enum WantedError {
     Port { host: HostName, place: String, value: Value },
     #[error("host `{host}`: {place} is not a usable verification: {reason}")]
     Proof { host: HostName, place: String, reason: String },
+    #[error("host `{host}`: role `{role}`, gate: there is no gate `{gate}`; the program has {known}")]
+    Gate { host: HostName, role: RoleName, gate: String, known: String },
     #[error("the roles {} wait for each other (`after`)", .roles.join(", "))]
     Circle { roles: Vec<String> },
 }
