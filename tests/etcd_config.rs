@@ -5,7 +5,7 @@ mod rendered;
 
 use bootstrap::inventory::HostName;
 use bootstrap::resource::Resource;
-use rendered::{refused, shown, snapshots};
+use rendered::{refused, shell_faults, shown, snapshots};
 
 /// `external` and `etcd` are the values of `kube.external_etcd` and of `vars.etcd`.
 fn inventory(external: bool, etcd: &str) -> String {
@@ -27,6 +27,7 @@ fn a_member_and_who_asks_it() {
     );
     for host in ["etcd-3", "node-1"] {
         let mut files = rendered::files(&text, host);
+        assert_eq!(shell_faults(&files), "", "{host}");
         files.retain(|path, _| {
             let of_etcd = path.contains("etcd") && !path.ends_with(".key") && !path.ends_with("ca.crt");
             let about_it = ["kubeadm.yaml", "admit", "static-pods", "certificates"];

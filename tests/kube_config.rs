@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bootstrap::inventory::HostName;
 use bootstrap::resource::Resource;
-use rendered::{refused, shown, snapshots};
+use rendered::{refused, shell_faults, shown, snapshots};
 use serde_json::{Value, json};
 
 /// `extra` are more lines of `vars.kube`.
@@ -64,6 +64,28 @@ fn everything_set() {
         files.retain(|path, _| path.contains("bootstrap/") || path.contains("cni"));
         snapshots("kube").bind(|| insta::assert_snapshot!(name, shown(&files)));
     }
+}
+
+#[test]
+fn shellcheck_finds_nothing_in_the_scripts() {
+    for version in ["1.20.2", "1.34.1"] {
+        for host in ["node-1", "web-1"] {
+            for extra in ["", EVERYTHING, "    kubelet_config: { healthzPort: 0 }\n    dns: false\n"] {
+                assert_eq!(shell_faults(&files(version, extra, host)), "", "{version} {host} {extra}");
+            }
+        }
+    }
+}
+
+#[test]
+fn labels_and_taints_are_words() {
+    let said = refused(&inventory("1.20.2", "    labels: { rack: \"a 1\" }\n"));
+    assert!(said.contains("a label or a taint has a blank in it"), "{said}");
+    // Of the project's own domains a kubelet may not give itself all.
+    let labels = "    labels: { rack: a1, node-role.kubernetes.io/storage: \"\", example.org/zone: 2 }\n";
+    let join = &kubeadm("1.20.2", labels, "web-1")["JoinConfiguration"];
+    let given = &join["nodeRegistration"]["kubeletExtraArgs"]["node-labels"];
+    assert_eq!(given, "rack=a1,example.org/zone=2");
 }
 
 /// The fields of kubeadm's API by the name of the map that holds them: a name that is not there is refused by kubeadm or,

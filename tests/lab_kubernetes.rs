@@ -121,6 +121,12 @@ fn page(lab: &Lab, host: &str) -> Option<String> {
     said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }
 
+/// `NAME:VALUE ` of a node's labels, then `NAME:EFFECT ` of its taints.
+fn marks(lab: &Lab, node: &str) -> String {
+    let template = r#"'{{range $k, $v := .metadata.labels}}{{$k}}:{{$v}} {{end}}{{range .spec.taints}}{{.key}}:{{.effect}} {{end}}'"#;
+    kubectl(lab, "node-1", &format!("get node {node} -o go-template={template}"))
+}
+
 /// Hosts of which the inventory does not know the last.
 fn bare(hosts: u8) -> Lab {
     build();
@@ -151,8 +157,14 @@ fn lab() -> Lab {
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
     let lab = lab();
+    // One that a kubelet may give itself, and one that it may not.
+    let labels = "{ disk: ssd, node-role.kubernetes.io/storage: \"\" }";
+    let workers = "roles: [container-runtime, kube-worker]";
+    lab.edit(workers, &format!("{workers}\n    vars: {{ kube: {{ labels: {labels} }} }}"));
     lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
     assert_whole(&lab);
+    let given = marks(&lab, "node-4");
+    assert!(given.contains("disk:ssd ") && given.contains("node-role.kubernetes.io/storage: "), "{given}");
     // The token lived for the joins alone.
     let tokens = "-n kube-system get secrets --field-selector type=bootstrap.kubernetes.io/token -o name";
     assert_eq!(kubectl(&lab, "node-1", tokens), "");
@@ -236,6 +248,37 @@ fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
         }
     }
     lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // Every node takes what its kubelet and its kube-proxy are told, and gets and loses labels and taints.
+    kubectl(&lab, "node-1", "label node node-4 somebodys=own");
+    lab.edit("imageGCHighThresholdPercent: 100", "imageGCHighThresholdPercent: 100\n      maxPods: 57");
+    lab.edit("{ maxPerCore: 0 } }", "{ maxPerCore: 0 }, healthzBindAddress: \"0.0.0.0:10266\" }");
+    let others = "{ disk: hdd }, taints: [{ key: slow, effect: PreferNoSchedule }]";
+    lab.edit(labels, others);
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    let pods = kubectl(&lab, "node-2", "get nodes -o jsonpath={.items[*].status.capacity.pods}");
+    assert_eq!(pods, "57 57 57 57");
+    for host in FOUR {
+        lab.asks(host, "curl --silent --fail --noproxy '*' http://127.0.0.1:10266/healthz");
+    }
+    let given = marks(&lab, "node-4");
+    for wanted in ["disk:hdd ", "somebodys:own ", "slow:PreferNoSchedule "] {
+        assert!(given.contains(wanted), "{given}");
+    }
+    assert!(!given.contains("storage"), "{given}");
+    assert!(marks(&lab, "node-3").contains("node-role.kubernetes.io/master:NoSchedule "));
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    // One that no kubelet starts with: it goes on with what it had.
+    lab.edit("maxPods: 57", "maxPods: -57");
+    lab.run("up", &[]).exits(1).says("has its old ones again").says("-57");
+    assert_whole(&lab);
+    lab.edit("maxPods: -57", "maxPods: 57");
+    lab.run("up", &[]).exits(0);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.edit(&format!(", {}", others.split_once(", ").unwrap().1), "");
+    lab.run("up", &[]).exits(0);
+    assert!(!marks(&lab, "node-4").contains("slow"));
+
     lab.edit("cni: bridge", "cni: bridge\n    service_subnet: 10.100.0.0/16");
     lab.run("up", &[]).exits(1).says("keeps its name, endpoint and networks");
     lab.edit("\n    service_subnet: 10.100.0.0/16", "");

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
 use bootstrap::facts::{Facts, Init, Resolver};
 use bootstrap::inventory::HostName;
@@ -112,4 +113,19 @@ pub fn snapshots(folder: &str) -> insta::Settings {
 
 pub fn shown(files: &BTreeMap<String, String>) -> String {
     files.iter().map(|(path, content)| format!("==> {path}\n{content}\n")).collect()
+}
+
+/// What shellcheck finds in the scripts among a host's files; nothing where there is no shellcheck (`tests/run` installs it).
+pub fn shell_faults(files: &BTreeMap<String, String>) -> String {
+    let mut found = String::new();
+    for (path, text) in files.iter().filter(|(_, text)| text.starts_with("#!/bin/sh\n")) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(path.replace('/', "_"));
+        std::fs::write(&file, text).unwrap();
+        match Command::new("shellcheck").args(["-s", "sh"]).arg(&file).output() {
+            Ok(output) => found += &String::from_utf8_lossy(&output.stdout),
+            Err(error) => eprintln!("not checked: {path}: {error}"),
+        }
+    }
+    found
 }
