@@ -78,6 +78,16 @@ fn shellcheck_finds_nothing_in_the_scripts() {
 }
 
 #[test]
+fn a_value_is_one_word_of_a_script() {
+    let extra = "    etcd_dir: \"/data/its etcd\"\n    ignore_preflight: [\"$(reboot)\"]\n    dns: false\n";
+    let files = files("1.20.2", extra, "node-1");
+    let run = &files["/etc/kubernetes/bootstrap/run"];
+    assert!(run.contains("rm -rf --one-file-system /etc/kubernetes '/data/its etcd' /var/"), "{run}");
+    let upgrade = &files["/etc/kubernetes/bootstrap/upgrade"];
+    assert!(upgrade.contains("\nignored='$(reboot),CoreDNS"), "{upgrade}");
+}
+
+#[test]
 fn labels_and_taints_are_words() {
     let said = refused(&inventory("1.20.2", "    labels: { rack: \"a 1\" }\n"));
     assert!(said.contains("a label or a taint has a blank in it"), "{said}");

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::resource::unit_name;
+use crate::script::quoted;
 
 /// Renders what role files write in `{{ … }}`.
 ///
@@ -18,7 +19,7 @@ use crate::resource::unit_name;
 /// filters there are `json` (indented), `merge` (deep, the argument wins), `with_role`,
 /// `stable_number(most)` (1 to `most`, always the same for a text), `unit_name(type)` (of the systemd
 /// unit for a path), `pem(label)` (the blocks of that label in a text),
-/// `bracketed` (an address as it stands before a port), `base64`, `texts` (of a map, with every value as a text), `name_values` (of a map, as a list of such pairs) and the functions
+/// `bracketed` (an address as it stands before a port), `quoted` (one word of a shell's script), `base64`, `texts` (of a map, with every value as a text), `name_values` (of a map, as a list of such pairs) and the functions
 /// `version_at_least(version, least)` and `numbered_subnet(network, address)` (the /24 of an IPv4 network that has the
 /// number in which the address ends) and `in_networks(address, networks)`.
 pub struct Renderer {
@@ -62,6 +63,7 @@ impl Default for Renderer {
             true => format!("[{address}]"),
             false => address.to_owned(),
         });
+        environment.add_filter("quoted", |text: &str| quoted(text));
         environment.add_filter("base64", |text: &str| STANDARD.encode(text));
         environment.add_filter("texts", |map: &Jinja| -> Result<Jinja, JinjaError> {
             let texts: Map<String, Value> =
@@ -330,6 +332,8 @@ mod tests {
         );
         assert_eq!(text("{% set p = {'a': 1} | name_values %}{{ p[0].name }}={{ p[0].value }}"), "a=1");
         assert_eq!(text("{{ 'it' | base64 }}"), "aXQ=");
+        assert_eq!(text("{{ '10.0.0.1' | bracketed }} {{ 'fd00::1' | bracketed }}"), "10.0.0.1 [fd00::1]");
+        assert_eq!(text("{{ 'a b' | quoted }} {{ \"it's $(one)\" | quoted }}"), r"'a b' 'it'\''s $(one)'");
         let within = |address: &str| {
             text(&format!("{{{{ 1 if in_networks('{address}', ['fd00::1/64', '10.0.0.11/24']) else 0 }}}}"))
         };

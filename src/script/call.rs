@@ -33,8 +33,13 @@ impl Arg {
     }
 
     fn quoted(&self) -> String {
-        format!("'{}'", self.text.replace('\'', r"'\''"))
+        quoted(&self.text)
     }
+}
+
+/// A text as one word of a shell's script, whatever is in it.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 impl fmt::Debug for Arg {

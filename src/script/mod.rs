@@ -12,7 +12,7 @@ mod record;
 #[allow(clippy::module_inception)]
 mod script;
 
-pub use call::{Arg, Call, NulInArgument};
+pub use call::{Arg, Call, NulInArgument, quoted};
 pub use nonce::Nonce;
 pub use observation::{Fields, Observation};
 pub use parser::Parser;
