@@ -255,7 +255,7 @@ fn lab_names_on_every_kind_of_bookworm_host() {
 
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
-fn lab_names_on_every_kind_of_trixie_host() {
+fn lab_names_on_every_kind_of_host_on_trixie() {
     every_kind_of_host(&["--suite", "trixie"]);
 }
 
