@@ -249,7 +249,7 @@ fn every_kind_of_host(options: &[&str]) {
 
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
-fn lab_names_on_every_kind_of_bookworm_host() {
+fn lab_names_on_every_kind_of_host_on_bookworm() {
     every_kind_of_host(&[]);
 }
 

@@ -174,14 +174,12 @@ pub(super) fn describe(answer: &Answer) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use std::collections::BTreeMap;
+    use std::net::IpAddr;
 
     use serde_json::json;
 
-    use super::super::Response;
-    use super::super::{Gate, Questions, Verdict};
+    use super::super::{Gate, Questions, Response, Verdict};
     use super::*;
     use crate::inventory::HostName;
 
