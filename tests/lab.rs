@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use support::{Lab, bootstrap, poll};
+use support::{Lab, bootstrap, consul, consul_release, poll};
 
 const THREE: [&str; 3] = ["node-1", "node-2", "node-3"];
 
@@ -115,7 +115,7 @@ fn lab_clients_join_and_services_register() {
         "meta": {"note": format!("{hostile}\nsecond line")},
         "check": {"ttl": "10m", "status": "passing"},
     }]);
-    lab.edit("version: 1.8.7", &format!("version: 1.8.7\n    services: {service}"));
+    lab.sets_consul(&format!("services: {service}"));
     lab.run("up", &[]).exits(0);
     assert_quorum(&lab);
     let members = lab.asks("node-4", "consul members");
@@ -223,12 +223,14 @@ fn lab_a_changed_host_key_is_refused() {
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_a_broken_release_is_never_installed() {
     let lab = Lab::up(&[]);
-    let mirror = lab.folder.path().join("mirror/consul/1.8.7");
+    let mirror = lab.folder.path().join("mirror/consul").join(consul());
     fs::create_dir_all(&mirror).unwrap();
-    for name in ["consul_1.8.7_linux_amd64.zip", "consul_1.8.7_SHA256SUMS"] {
-        fs::copy(format!("/var/cache/bootstrap-lab/mirror/consul/1.8.7/{name}"), mirror.join(name)).unwrap();
-    }
-    let zip = mirror.join("consul_1.8.7_linux_amd64.zip");
+    let [zip, sums] = consul_release().map(|file| {
+        let copy = mirror.join(file.file_name().unwrap());
+        fs::copy(&file, &copy).unwrap();
+        copy
+    });
+    assert!(sums.exists());
     let whole = fs::read(&zip).unwrap();
     let mut server = std::process::Command::new("python3")
         .args(["-m", "http.server", "--bind", "10.77.0.1", "8099", "--directory"])
@@ -251,10 +253,11 @@ fn lab_a_broken_release_is_never_installed() {
     for (broken, what) in [(other, "wrong digest"), (whole[..middle].to_vec(), "truncated")] {
         fs::write(&zip, broken).unwrap();
         let refused = lab.run("up", &[]).exits(1);
-        assert!(refused.stderr.contains("consul_1.8.7_linux_amd64.zip"), "{what}:\n{}", refused.stderr);
+        assert!(refused.stderr.contains("_linux_amd64.zip"), "{what}:\n{}", refused.stderr);
         for host in THREE {
-            lab.ssh(host, "test ! -e /usr/local/bin/consul && test ! -e /opt/bootstrap/consul/1.8.7")
-                .exits(0);
+            let none =
+                format!("test ! -e /usr/local/bin/consul && test ! -e /opt/bootstrap/consul/{}", consul());
+            lab.ssh(host, &none).exits(0);
         }
     }
     fs::write(&zip, whole).unwrap();
@@ -292,7 +295,7 @@ fn lab_stale_raft_data_and_foreign_hosts_are_refused() {
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_a_configuration_that_consul_refuses() {
     let lab = Lab::up(&[]);
-    lab.edit("version: 1.8.7", "version: 1.8.7\n    extra_config: { no_such_key: 1 }");
+    lab.sets_consul("extra_config: { no_such_key: 1 }");
     lab.run("up", &[]).exits(1).says("file /etc/consul.d/consul.json").says("no_such_key");
     for host in THREE {
         let left = lab.asks(host, "ls -A /etc/consul.d");
@@ -308,7 +311,7 @@ fn lab_a_configuration_that_consul_refuses() {
 fn lab_a_unit_that_never_starts_shows_its_journal() {
     let lab = Lab::up(&[]);
     // Nobody has that address: the configuration is valid and the agent cannot run with it.
-    lab.edit("version: 1.8.7", "version: 1.8.7\n    extra_config: { bind_addr: 192.0.2.1 }");
+    lab.sets_consul("extra_config: { bind_addr: 192.0.2.1 }");
     lab.run("up", &["--timeout", "20s"]).exits(1).says("unit consul.service").says("bind");
     lab.edit("extra_config: { bind_addr: 192.0.2.1 }", "extra_config: {}");
     lab.run("up", &[]).exits(0);
@@ -322,7 +325,7 @@ fn lab_a_living_cluster_changes_one_member_at_a_time() {
     let lab = Lab::up(&[]);
     lab.run("up", &[]).exits(0);
     let leader = peers(&lab, "node-1").into_iter().find(|(_, state, _)| state == "leader").unwrap().0;
-    lab.edit("version: 1.8.7", "version: 1.8.7\n    log_level: debug");
+    lab.sets_consul("log_level: debug");
     lab.run("up", &[]).exits(0);
     assert_quorum(&lab);
     // The hosts share one kernel, so their monotonic clocks are one.
@@ -410,8 +413,8 @@ fn lab_a_local_zip_is_pushed_and_debian_s_package_works() {
     let text = fs::read_to_string(lab.inventory()).unwrap();
     let start = text.find("source:").unwrap();
     let end = start + text[start..].find('\n').unwrap();
-    let zip = "/var/cache/bootstrap-lab/mirror/consul/1.8.7/consul_1.8.7_linux_amd64.zip";
-    lab.edit(&text[start..end], &format!("source: {{ file: {zip} }}"));
+    let [zip, _] = consul_release();
+    lab.edit(&text[start..end], &format!("source: {{ file: {} }}", zip.display()));
     lab.run("up", &[]).exits(0);
     assert_quorum(&lab);
     lab.run("up", &[]).exits(0).says("Nothing to do");
@@ -422,6 +425,7 @@ fn lab_a_local_zip_is_pushed_and_debian_s_package_works() {
     let start = text.find("source:").unwrap();
     let end = start + text[start..].find('\n').unwrap();
     lab.edit(&text[start..end], "source: package");
+    lab.edit(&format!("version: {}", consul()), "version: 1.8.7");
     lab.run("up", &[]).exits(0);
     assert_quorum(&lab);
     lab.run("up", &[]).exits(0).says("Nothing to do");

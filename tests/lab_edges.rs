@@ -7,7 +7,7 @@ use std::fs;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use support::{Lab, bootstrap, poll};
+use support::{Lab, bootstrap, consul_release, poll};
 
 const THREE: [&str; 3] = ["node-1", "node-2", "node-3"];
 
@@ -145,8 +145,8 @@ fn lab_a_link_cut_in_the_middle_of_a_transfer() {
     let text = fs::read_to_string(lab.inventory()).unwrap();
     let start = text.find("source:").unwrap();
     let end = start + text[start..].find('\n').unwrap();
-    let zip = "/var/cache/bootstrap-lab/mirror/consul/1.8.7/consul_1.8.7_linux_amd64.zip";
-    lab.edit(&text[start..end], &format!("source: {{ file: {zip} }}"));
+    let [zip, _] = consul_release();
+    lab.edit(&text[start..end], &format!("source: {{ file: {} }}", zip.display()));
     // Kills what serves the connection as soon as a part of the file is there.
     let cut = "until ls /var/lib/bootstrap/incoming/*.part.* >/dev/null 2>&1; do sleep 0.005; done; \
                for pid in $(pgrep -x sshd); do [ $pid = $(systemctl show -p MainPID --value ssh) ] || kill -9 $pid; done";
@@ -192,7 +192,7 @@ fn lab_a_kept_connection_saves_the_next_run_its_handshake() {
         assert_eq!((made.handshakes, made.sessions), (0, 1), "{host}");
     }
     // A run that is over holds no lock, although its connection lives.
-    lab.edit("version: 1.8.7", "version: 1.8.7\n    log_level: debug");
+    lab.sets_consul("log_level: debug");
     lab.run("up", &[]).exits(0);
     for host in THREE {
         lab.ssh(host, "flock -n /run/bootstrap.lock true").exits(0);

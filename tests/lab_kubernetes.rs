@@ -1,4 +1,4 @@
-//! Kubernetes on real hosts, by the real kubeadm 1.20.2. Needs root, and what `tests/kubernetes/build` puts into the lab's
+//! Kubernetes on real hosts, by the real kubeadm of today. Needs root, and what `tests/products/build` puts into the lab's
 //! mirror.
 
 #[path = "support/lab.rs"]
@@ -15,13 +15,13 @@ use support::{Lab, poll};
 
 const FOUR: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
 const CONTROL_PLANES: [&str; 3] = ["node-1", "node-2", "node-3"];
-const VERSION: &str = "v1.20.2";
-/// The same programs under another name: see `tests/kubernetes/relabel`.
-const LATER: &str = "v1.20.3";
+const VERSION: &str = "v1.34.4";
+/// The release before it.
+const EARLIER: &str = "v1.34.3";
 
 fn build() {
-    let built = Command::new("tests/kubernetes/build").status().expect("the build script");
-    assert!(built.success(), "tests/kubernetes/build failed");
+    let built = Command::new("tests/products/build").status().expect("the build script");
+    assert!(built.success(), "tests/products/build failed");
 }
 
 fn kubectl(lab: &Lab, host: &str, words: &str) -> String {
@@ -193,9 +193,9 @@ fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
     assert_eq!(copy.exits(0).stdout.matches(" Ready ").count(), 4);
 
     // What kubeadm does not do.
-    lab.edit("version: 1.20.2", "version: 1.22.0");
-    lab.run("plan", &[]).exits(1).says("set `kube.version` to a release of 1.21 first");
-    lab.edit("version: 1.22.0", "version: 1.20.2");
+    lab.edit("version: 1.34.4", "version: 1.36.0");
+    lab.run("plan", &[]).exits(1).says("set `kube.version` to a release of 1.35 first");
+    lab.edit("version: 1.36.0", "version: 1.34.4");
 
     // What health must see.
     let told = |status: i32| {
@@ -266,7 +266,7 @@ fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
         assert!(given.contains(wanted), "{given}");
     }
     assert!(!given.contains("storage"), "{given}");
-    assert!(marks(&lab, "node-3").contains("node-role.kubernetes.io/master:NoSchedule "));
+    assert!(marks(&lab, "node-3").contains("node-role.kubernetes.io/control-plane:NoSchedule "));
     lab.run("up", &[]).exits(0).says("Nothing to do");
     // One that no kubelet starts with: it goes on with what it had.
     lab.edit("maxPods: 57", "maxPods: -57");
@@ -309,27 +309,29 @@ fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_an_upgrade_node_by_node() {
     let lab = lab();
-    lab.run("up", &["--timeout", "180s"]).exits(0).says("1 of 1 workers ready");
     // Each image of the one version has its like of the other.
     let text = fs::read_to_string(lab.inventory()).unwrap();
     let lines = text.lines().flat_map(|line| {
-        let more = line.contains("_v1.20.2.tar").then(|| line.replace(VERSION, LATER));
+        let more = line.contains("_v1.34.4.tar").then(|| line.replace(VERSION, EARLIER));
         [Some(line.to_owned()), more].into_iter().flatten()
     });
     let text: Vec<String> = lines.collect();
     fs::write(lab.inventory(), text.join("\n")).unwrap();
-    lab.edit("version: 1.20.2", "version: 1.20.3");
+    lab.edit("version: 1.34.4", "version: 1.34.3");
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("1 of 1 workers ready");
+    assert_whole_at(&lab, EARLIER);
+    lab.edit("version: 1.34.3", "version: 1.34.4");
     let plan = lab.run("plan", &[]);
-    assert!(plan.stdout.contains("v1.20.2 -> v1.20.3"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("v1.34.3 -> v1.34.4"), "{}", plan.stdout);
     assert!(plan.stdout.contains("kube-apiserver"), "the word of `kubeadm upgrade plan`: {}", plan.stdout);
     for host in FOUR {
         poll(host, Duration::from_secs(60), || page(&lab, host));
     }
     lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
-    assert_whole_at(&lab, LATER);
+    assert_whole(&lab);
     let images =
         kubectl(&lab, "node-1", "-n kube-system get pods -o jsonpath='{.items[*].spec.containers[*].image}'");
-    assert!(!images.contains(VERSION), "{images}");
+    assert!(!images.contains(EARLIER), "{images}");
     let cordoned = kubectl(&lab, "node-1", "get nodes --field-selector spec.unschedulable=true -o name");
     assert_eq!(cordoned, "");
     for host in FOUR {
@@ -337,7 +339,7 @@ fn lab_kubernetes_an_upgrade_node_by_node() {
     }
     lab.run("up", &[]).exits(0).says("Nothing to do");
     // And never back.
-    lab.edit("version: 1.20.3", "version: 1.20.2");
+    lab.edit("version: 1.34.4", "version: 1.34.3");
     lab.run("plan", &[]).exits(1).says("does not go back");
 }
 
@@ -360,7 +362,7 @@ fn lab_kubernetes_keeps_its_state_in_etcd_on_hosts_of_its_own() {
         "  workers:\n    hosts: [node-4, node-5, node-6]\n    roles: [container-runtime, kube-worker]",
         "  etcd:\n    hosts: [node-1, node-2, node-3]\n    roles: [etcd]",
     );
-    // As a release, and on one host as Debian's package; with no other node pods run on control planes.
+    // With no other node pods run on control planes.
     let releases =
         fs::read_dir("/var/cache/bootstrap-lab/mirror/etcd").unwrap().map(|entry| entry.unwrap().file_name());
     let release =
@@ -370,10 +372,6 @@ fn lab_kubernetes_keeps_its_state_in_etcd_on_hosts_of_its_own() {
         release.trim_start_matches('v')
     );
     lab.edit("\n  kube:\n", &format!("\n  etcd: {etcd}\n  kube:\n    external_etcd: true\n    taints: []\n"));
-    lab.edit(
-        "node-1: { address: 10.77.0.11 }",
-        "node-1: { address: 10.77.0.11, vars: { etcd: { source: package } } }",
-    );
     lab.edit("endpoint: { address: 10.77.0.11 }", "endpoint: { address: 10.77.0.14 }");
     lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("2 of 2 control planes ready");
     let own = |host| {

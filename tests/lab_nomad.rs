@@ -138,7 +138,7 @@ fn lab_nomad_bare_hosts_to_jobs_that_answer() {
         "drivers: [exec, raw_exec]",
         "drivers: [docker, exec, raw_exec]\n  docker: { daemon: { storage-driver: vfs } }",
     );
-    lab.edit("version: 1.8.7", "version: 1.8.7\n    dns_port: 53");
+    lab.sets_consul("dns_port: 53");
     for host in THREE {
         let line = format!("{{ address: {} }}", lab.address(host));
         lab.edit(

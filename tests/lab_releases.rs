@@ -12,8 +12,8 @@ use std::time::Duration;
 use support::{Lab, Ran, bootstrap, poll};
 
 const THREE: [&str; 3] = ["node-1", "node-2", "node-3"];
-const ZIP: &str = "consul_1.8.7_linux_amd64.zip";
-const SUMS: &str = "consul_1.8.7_SHA256SUMS";
+const ZIP: &str = "consul_1.14.11_linux_amd64.zip";
+const SUMS: &str = "consul_1.14.11_SHA256SUMS";
 /// Hosts have a loopback of their own: there they find nobody.
 const SITE: &str = "127.0.0.1:8098";
 
@@ -31,7 +31,7 @@ impl Vendor {
         let release = vendor.release();
         fs::create_dir_all(&release).unwrap();
         for name in [ZIP, SUMS] {
-            let cached = Path::new("/var/cache/bootstrap-lab/mirror/consul/1.8.7").join(name);
+            let cached = Path::new("/var/cache/bootstrap-lab/mirror/consul/1.14.11").join(name);
             fs::copy(cached, release.join(name)).unwrap();
         }
         vendor.gpg(&["--quick-generate-key", "Vendor <vendor@example.org>", "rsa3072", "sign", "1d"]);
@@ -45,7 +45,7 @@ impl Vendor {
     }
 
     fn release(&self) -> std::path::PathBuf {
-        self.folder.path().join("site/consul/1.8.7")
+        self.folder.path().join("site/consul/1.14.11")
     }
 
     fn gpg(&self, arguments: &[&str]) -> String {
@@ -124,7 +124,9 @@ fn lab_what_only_the_controller_reaches_is_verified_and_pushed() {
     let cache = lab.folder.path().join("cache");
     // The lab's own mirror signs nothing: hosts may use it, and the operator is told.
     let planned = run(&lab, "plan", &cache).exits(0).says("has no signature");
-    assert!(planned.stdout.contains("release_from_site") || planned.stdout.contains("release consul 1.8.7"));
+    assert!(
+        planned.stdout.contains("release_from_site") || planned.stdout.contains("release consul 1.14.11")
+    );
     let mut vendor = Vendor::new();
     vendor.supplies(&lab);
 
@@ -189,7 +191,7 @@ fn lab_a_bundle_sets_up_a_cluster_without_its_site() {
     let inventory = lab.inventory().display().to_string();
     let file = bundle.display().to_string();
     let (made, said) = bundle_command(&["create", &inventory, &file], &here);
-    assert!(made && said.contains("consul 1.8.7 amd64") && said.contains(&vendor.fingerprint), "{said}");
+    assert!(made && said.contains("consul 1.14.11 amd64") && said.contains(&vendor.fingerprint), "{said}");
     vendor.stop();
 
     let whole = fs::read(&bundle).unwrap();

@@ -106,6 +106,9 @@ struct UpArgs {
     /// Let sudo ask for this password; without it sudo asks for none
     #[arg(long, value_name = "PASSWORD", requires = "user")]
     sudo_password: Option<String>,
+    /// The release of Consul on the hosts: Debian's, or one that lies in the lab's mirror [default: 1.8.7]
+    #[arg(long, value_name = "VERSION")]
+    consul: Option<semver::Version>,
     /// Take away the lab that is there and start anew
     #[arg(long)]
     fresh: bool,
@@ -171,6 +174,7 @@ fn up(args: UpArgs, global: &Global) -> anyhow::Result<ExitCode> {
             sudo_password: args.sudo_password,
             rtt_ms: args.rtt,
             purpose: args.purpose,
+            consul: args.consul,
             fresh: args.fresh,
             proxies,
         },

@@ -1,6 +1,7 @@
 //! How this machine's apt reaches its mirror, so that the hosts can do the same.
 
 use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 
 use super::command::run;
 
@@ -72,11 +73,54 @@ impl Sources {
         Self { uri: uri.unwrap_or_else(|| DEFAULT_URI.to_owned()), settings, proxy }
     }
 
+    /// The addresses that hosts must reach to install packages: the mirror, the proxies before it, and those who resolve
+    /// their names. A name that does not resolve is left out; apt says so itself when it is needed.
+    pub fn addresses(&self) -> Vec<Ipv4Addr> {
+        let proxies =
+            self.settings.lines().filter_map(|line| line.split_once("::Proxy \"").map(|(_, url)| url));
+        let mut addresses: Vec<Ipv4Addr> = [self.uri.as_str()]
+            .into_iter()
+            .chain(proxies)
+            .filter_map(authority)
+            .filter_map(|(host, port)| (host, port).to_socket_addrs().ok())
+            .flatten()
+            .map(|address| address.ip())
+            .chain(resolvers())
+            .filter_map(|address| match address {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            })
+            .collect();
+        addresses.sort();
+        addresses.dedup();
+        addresses
+    }
+
     /// One suite's `sources.list`: its main archive alone, for a lab lives for minutes, and each
     /// further index is one more download at every `apt-get update`.
     pub fn list(&self, suite: &str) -> String {
         format!("deb {} {suite} main\n", self.uri)
     }
+}
+
+/// Host and port of a URL of apt's: `http://user@host:3142/debian` is `host` and 3142.
+fn authority(url: &str) -> Option<(&str, u16)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '"']).next()?;
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let default = if scheme == "https" { 443 } else { 80 };
+    match authority.rsplit_once(':') {
+        Some((host, port)) => Some((host, port.parse().ok()?)),
+        None => Some((authority, default)),
+    }
+}
+
+/// Who resolves names for this machine, and so for the hosts.
+fn resolvers() -> impl Iterator<Item = IpAddr> {
+    let text = super::base::resolver();
+    let servers: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok()).collect();
+    servers.into_iter()
 }
 
 fn is_debian(uri: &str, release: &str) -> bool {
@@ -99,6 +143,25 @@ mod tests {
             http://mirror.example/debian/ bookworm main\n";
         let sources = Sources::parse(targets, "", &[]);
         assert_eq!(sources.list("trixie"), "deb http://mirror.example/debian trixie main\n");
+    }
+
+    #[test]
+    fn hosts_may_reach_the_mirror_and_its_proxies() {
+        for (url, wanted) in [
+            ("http://192.0.2.7/debian", Some(("192.0.2.7", 80))),
+            ("https://mirror.example/debian", Some(("mirror.example", 443))),
+            ("http://user:secret@10.0.0.5:3142/debian\";", Some(("10.0.0.5", 3142))),
+            ("file:/srv/debian", None),
+            ("http://mirror.example:port/", None),
+        ] {
+            assert_eq!(authority(url), wanted, "{url}");
+        }
+        let environment = [("http_proxy", "http://192.0.2.9:3128".to_owned())];
+        let addresses =
+            Sources::parse("http://192.0.2.7/debian bookworm main\n", "", &environment).addresses();
+        for wanted in [Ipv4Addr::new(192, 0, 2, 7), Ipv4Addr::new(192, 0, 2, 9)] {
+            assert!(addresses.contains(&wanted), "{wanted} is not in {addresses:?}");
+        }
     }
 
     #[test]

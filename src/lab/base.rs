@@ -169,7 +169,7 @@ pub fn write_machine_settings(suite: Suite, sources: &Sources, root: &Path) -> R
 
 /// This machine's resolver as the hosts can use it: an address of its own loopback is of no use to
 /// them, so what systemd-resolved asks itself is taken then.
-fn resolver() -> String {
+pub fn resolver() -> String {
     let is_usable = |text: &String| {
         text.lines().any(|line| {
             let server = line.strip_prefix("nameserver").map(str::trim);

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use semver::Version;
+
 use super::layout::{BRIDGE, LOCK, SUBNET};
 
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +63,15 @@ pub enum Error {
     #[error(
         "the mirror has no consul {version} for this machine: {reason}; put {file} and its SHA256SUMS there by hand"
     )]
-    NoRelease { version: &'static str, reason: String, file: String },
+    NoRelease { version: Version, reason: String, file: String },
     #[error(
-        "the mirror has no Kubernetes {version} ({file} is not there): `tests/kubernetes/build` of the project's sources \
-         makes it, in ten minutes"
+        "the lab's mirror has no consul {version}: {file} is not there. Of consul it can have {there}. \
+         `tests/products/build consul` in the project's sources builds the release that the tests use"
+    )]
+    NoConsul { version: Version, file: String, there: String },
+    #[error(
+        "the mirror has no Kubernetes {version}: {file} is not there. `tests/products/build` in the project's sources \
+         makes it, in twenty minutes"
     )]
     NoKubernetes { version: &'static str, file: String },
     #[error(

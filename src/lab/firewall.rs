@@ -46,6 +46,9 @@ const CHAINS: [(&str, &str, &str); 5] = [
 ];
 
 /// Puts the record's rules in force, in place of those that were.
+///
+/// The hosts reach one another, this machine, and of the world only `record.outside`. Everything else is refused at once: on some
+/// networks a proxy answers for any address, and would be taken for a host or a service of the lab that is not there.
 pub fn apply(record: &Record, delay: Delay) -> Result<(), Error> {
     if !record.faults.is_empty() {
         let switch = format!("/sys/class/net/{BRIDGE}/bridge/nf_call_iptables");
@@ -56,7 +59,7 @@ pub fn apply(record: &Record, delay: Delay) -> Result<(), Error> {
         .iter()
         .filter_map(|(name, fault)| Some((LabHost::named(name, record.hosts)?.address(), *fault)))
         .collect();
-    run_with_input("iptables-restore", &["--noflush", "--wait"], &rules(delay, &faults))?;
+    run_with_input("iptables-restore", &["--noflush", "--wait"], &rules(delay, &record.outside, &faults))?;
     for (table, hook, chain) in CHAINS {
         if !succeeds("iptables", &["-w", "-t", table, "-C", hook, "-j", chain]) {
             // First in line: the machine's own rules may drop what is forwarded.
@@ -68,7 +71,7 @@ pub fn apply(record: &Record, delay: Delay) -> Result<(), Error> {
 
 /// The rules for `iptables-restore --noflush`, which empties a chain that is declared and leaves
 /// the others alone.
-fn rules(delay: Delay, faults: &BTreeMap<Ipv4Addr, Fault>) -> String {
+fn rules(delay: Delay, outside: &[Ipv4Addr], faults: &BTreeMap<Ipv4Addr, Fault>) -> String {
     let uplink = delay.uplink();
     let mut filter = String::new();
     for (host, _) in faults.iter().filter(|(_, fault)| **fault == Fault::Everything) {
@@ -86,7 +89,12 @@ fn rules(delay: Delay, faults: &BTreeMap<Ipv4Addr, Fault>) -> String {
         }
     }
     let _ = writeln!(filter, "-A BSLAB-FORWARD -i {BRIDGE} -o {BRIDGE} -j ACCEPT");
-    let _ = writeln!(filter, "-A BSLAB-FORWARD -i {uplink} -s {SUBNET} -j ACCEPT");
+    for address in outside {
+        let _ = writeln!(filter, "-A BSLAB-FORWARD -i {uplink} -s {SUBNET} -d {address} -j ACCEPT");
+    }
+    let _ =
+        writeln!(filter, "-A BSLAB-FORWARD -i {uplink} -s {SUBNET} -p tcp -j REJECT --reject-with tcp-reset");
+    let _ = writeln!(filter, "-A BSLAB-FORWARD -i {uplink} -s {SUBNET} -j REJECT");
     let _ = writeln!(
         filter,
         "-A BSLAB-FORWARD -o {uplink} -d {SUBNET} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
@@ -135,7 +143,7 @@ mod tests {
 
     #[test]
     fn without_faults_nothing_is_dropped() {
-        let text = rules(Delay::None, &BTreeMap::new());
+        let text = rules(Delay::None, &[], &BTreeMap::new());
         assert!(!text.contains("DROP") && !text.contains("notrack"), "{text}");
         assert!(text.contains("-A BSLAB-NAT -s 10.77.0.0/24 ! -d 10.77.0.0/24 -j MASQUERADE"));
         assert_eq!(lines(&text, "COMMIT").len(), 3);
@@ -144,7 +152,7 @@ mod tests {
     #[test]
     fn a_partition_comes_before_the_rule_that_lets_hosts_talk() {
         let host = Ipv4Addr::new(10, 77, 0, 12);
-        let text = rules(Delay::None, &[(host, Fault::Hosts)].into());
+        let text = rules(Delay::None, &[], &[(host, Fault::Hosts)].into());
         let drop = text.find("-d 10.77.0.12 -j DROP").unwrap();
         assert!(drop < text.find("-i bslab0 -o bslab0 -j ACCEPT").unwrap());
         // … and after the one that keeps this machine's ssh.
@@ -153,15 +161,31 @@ mod tests {
     }
 
     #[test]
+    fn of_the_world_only_package_sources_are_reached() {
+        let text = rules(Delay::None, &[Ipv4Addr::new(192, 0, 2, 7)], &BTreeMap::new());
+        let forwarded = lines(&text, "-A BSLAB-FORWARD -i bslab0 -s 10.77.0.0/24");
+        assert_eq!(
+            forwarded,
+            [
+                "-A BSLAB-FORWARD -i bslab0 -s 10.77.0.0/24 -d 192.0.2.7 -j ACCEPT",
+                "-A BSLAB-FORWARD -i bslab0 -s 10.77.0.0/24 -p tcp -j REJECT --reject-with tcp-reset",
+                "-A BSLAB-FORWARD -i bslab0 -s 10.77.0.0/24 -j REJECT",
+            ]
+        );
+        // Hosts among themselves come before.
+        assert!(text.find("-o bslab0 -j ACCEPT").unwrap() < text.find("REJECT").unwrap());
+    }
+
+    #[test]
     fn one_way_drops_only_what_the_host_sends() {
-        let text = rules(Delay::None, &[(Ipv4Addr::new(10, 77, 0, 12), Fault::OneWay)].into());
+        let text = rules(Delay::None, &[], &[(Ipv4Addr::new(10, 77, 0, 12), Fault::OneWay)].into());
         assert!(text.contains("-s 10.77.0.12 -d 10.77.0.0/24 -j DROP"));
         assert!(!text.contains("-d 10.77.0.12 -j DROP"));
     }
 
     #[test]
     fn everything_is_cut_before_anything_is_accepted() {
-        let text = rules(Delay::Relay, &[(Ipv4Addr::new(10, 77, 0, 12), Fault::Everything)].into());
+        let text = rules(Delay::Relay, &[], &[(Ipv4Addr::new(10, 77, 0, 12), Fault::Everything)].into());
         assert!(text.find("-A BSLAB-INPUT -s 10.77.0.12 -j DROP").unwrap() < text.find("ACCEPT").unwrap());
         assert!(text.contains("-A BSLAB-RAW -i bslab0 -j CT --notrack"));
         assert!(text.contains("-A BSLAB-INPUT -i bslabc"));

@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use super::kubernetes;
 use super::layout::{LabHost, mirror_url, state};
-use super::mirror::CONSUL_VERSION;
 use super::record::{Purpose, Record};
 
 /// How many of `hosts` are servers: an odd number, for an even one tolerates no more failures.
@@ -51,7 +50,8 @@ pub fn text(record: &Record) -> String {
     }
     let _ = write!(
         text,
-        "vars:\n  consul:\n    version: {CONSUL_VERSION}\n    source: {{ mirror: \"{}\" }}\n    datacenter: dc1\n",
+        "vars:\n  consul:\n    version: {}\n    source: {{ mirror: \"{}\" }}\n    datacenter: dc1\n",
+        record.settings.consul,
         mirror_url()
     );
     text
@@ -70,10 +70,12 @@ mod tests {
                 sudo_password: None,
                 rtt_ms: 0,
                 purpose: Purpose::default(),
+                consul: crate::lab::mirror::default_consul(),
             },
             hosts,
             sysctls: Default::default(),
             faults: Default::default(),
+            outside: Vec::new(),
         }
     }
 

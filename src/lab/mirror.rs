@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use semver::Version;
 use sha2::{Digest, Sha256};
 use tower_http::services::ServeDir;
 
@@ -17,23 +18,61 @@ use super::process::{self, wait_until};
 use super::{Error, Say, mounts};
 
 /// What Debian's package `consul` of [`CONSUL_SUITE`] holds.
-pub const CONSUL_VERSION: &str = "1.8.7";
+const CONSUL_VERSION: Version = Version::new(1, 8, 7);
 /// The one Debian release with a Consul.
 const CONSUL_SUITE: &str = "bullseye";
 
-/// Puts Consul into the mirror, unless it is there already.
-pub fn fill(sources: &Sources, say: Say) -> Result<(), Error> {
-    let arch = match std::env::consts::ARCH {
+/// The release of Consul that a lab has unless another is asked for.
+pub fn default_consul() -> Version {
+    CONSUL_VERSION
+}
+
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
-    };
-    let folder = mirror_folder().join("consul").join(CONSUL_VERSION);
-    let zip = format!("consul_{CONSUL_VERSION}_linux_{arch}.zip");
-    let sums = folder.join(format!("consul_{CONSUL_VERSION}_SHA256SUMS"));
-    if folder.join(&zip).exists() && sums.exists() {
+    }
+}
+
+/// Where an archive of Consul lies in the mirror, and its sums.
+fn consul_files(version: &Version) -> (PathBuf, PathBuf) {
+    let folder = mirror_folder().join("consul").join(version.to_string());
+    let zip = folder.join(format!("consul_{version}_linux_{}.zip", arch()));
+    (zip, folder.join(format!("consul_{version}_SHA256SUMS")))
+}
+
+/// Whether Consul of this version is in the mirror, or can be put there from Debian.
+pub fn check_consul(version: &Version) -> Result<(), Error> {
+    let (zip, sums) = consul_files(version);
+    if *version == CONSUL_VERSION || zip.exists() && sums.exists() {
         return Ok(());
     }
+    let releases = fs::read_dir(mirror_folder().join("consul")).into_iter().flatten().flatten();
+    let mut there: Vec<Version> = releases
+        .filter_map(|entry| Version::parse(&entry.file_name().to_string_lossy()).ok())
+        .filter(|version| consul_files(version).1.exists())
+        .chain([CONSUL_VERSION])
+        .collect();
+    there.sort();
+    there.dedup();
+    let there: Vec<_> = there.iter().map(Version::to_string).collect();
+    Err(Error::NoConsul {
+        version: version.clone(),
+        file: zip.display().to_string(),
+        there: there.join(", "),
+    })
+}
+
+/// Puts Debian's Consul into the mirror where it is asked for and not there.
+pub fn fill(version: &Version, sources: &Sources, say: Say) -> Result<(), Error> {
+    let (archive, sums) = consul_files(version);
+    if *version != CONSUL_VERSION || archive.exists() && sums.exists() {
+        return Ok(());
+    }
+    let arch = arch();
+    let folder = mirror_folder().join("consul").join(version.to_string());
+    let zip = format!("consul_{CONSUL_VERSION}_linux_{arch}.zip");
     say(&format!("fetching consul {CONSUL_VERSION} for the mirror (Debian {CONSUL_SUITE})"));
     let work = cache("mirror-work");
     mounts::remove_folder(&work)?;

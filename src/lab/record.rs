@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use clap::ValueEnum;
 use nix::fcntl::{Flock, FlockArg};
+use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::layout::{LOCK, LabHost, STATE, state};
-use super::{Error, Fault, Suite};
+use super::{Error, Fault, Suite, mirror};
 
 /// What stays the same for all hosts of a lab.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,9 @@ pub struct Settings {
     pub rtt_ms: u32,
     #[serde(default)]
     pub purpose: Purpose,
+    /// The release of Consul that the inventory asks for.
+    #[serde(default = "mirror::default_consul")]
+    pub consul: Version,
 }
 
 /// What the hosts are for, where that asks for more than a bare host has.
@@ -34,7 +39,7 @@ pub enum Purpose {
     /// Agents of Consul and Nomad, Docker, NFS
     #[default]
     Agents,
-    /// Nodes of Kubernetes, with what `tests/kubernetes/build` has put into the mirror
+    /// Nodes of Kubernetes, with what `tests/products/build` has put into the mirror
     Kubernetes,
 }
 
@@ -56,6 +61,9 @@ pub struct Record {
     /// Kernel settings changed, by name.
     #[serde(default)]
     pub sysctls: BTreeMap<String, Changed>,
+    /// What of the world the hosts may reach: where their packages come from, and who resolves its name.
+    #[serde(default)]
+    pub outside: Vec<Ipv4Addr>,
     /// Partitions in force, by host name.
     #[serde(default)]
     pub faults: BTreeMap<String, Fault>,
@@ -170,11 +178,13 @@ mod tests {
                 sudo_password: Some("s3cr\"et".into()),
                 rtt_ms: 50,
                 purpose: Purpose::default(),
+                consul: mirror::default_consul(),
             },
             hosts: 3,
             sysctls: [("net.ipv4.ip_forward".to_owned(), Changed { before: "0".into(), after: "1".into() })]
                 .into(),
             faults: [("node-2".to_owned(), Fault::OneWay)].into(),
+            outside: vec![Ipv4Addr::new(192, 0, 2, 7)],
         };
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
@@ -189,10 +199,12 @@ mod tests {
                 sudo_password: None,
                 rtt_ms: 0,
                 purpose: Purpose::default(),
+                consul: mirror::default_consul(),
             },
             hosts: 2,
             sysctls: BTreeMap::new(),
             faults: BTreeMap::new(),
+            outside: Vec::new(),
         };
         assert_eq!(
             record.host("node-9").unwrap_err().to_string(),

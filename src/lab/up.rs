@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::thread;
 
+use semver::Version;
+
 use super::apt::Sources;
 use super::layout::{CACHE, LabHost, STATE, mirror_folder, mirror_url, state};
 use super::parallel::{each, join};
@@ -23,6 +25,8 @@ pub struct UpOptions {
     pub sudo_password: Option<String>,
     pub rtt_ms: Option<u32>,
     pub purpose: Option<Purpose>,
+    /// The release of Consul that the hosts get; it must lie in the mirror, unless it is Debian's.
+    pub consul: Option<Version>,
     /// Take away the lab that is there before.
     pub fresh: bool,
     /// The proxy variables of the environment (`http_proxy`, `https_proxy`).
@@ -59,6 +63,7 @@ pub fn up(options: &UpOptions, say: Say) -> Result<UpReport, Error> {
     if record.settings.purpose == Purpose::Kubernetes {
         kubernetes::check_mirror()?;
     }
+    mirror::check_consul(&record.settings.consul)?;
     record.save()?;
     fs::set_permissions(STATE, Permissions::from_mode(0o755)).map_err(Error::io("open to all", STATE))?;
     for folder in [PathBuf::from(CACHE), mirror_folder(), state("hosts")] {
@@ -67,13 +72,15 @@ pub fn up(options: &UpOptions, say: Say) -> Result<UpReport, Error> {
 
     let sources = Sources::of_this_machine(&options.proxies);
     thread::scope(|scope| {
-        let filling = scope.spawn(|| mirror::fill(&sources, say));
+        let filling = scope.spawn(|| mirror::fill(&record.settings.consul, &sources, say));
         base::ensure(record.settings.suite, &sources, say)?;
         join(filling)
     })?;
 
     network::set_sysctls(&mut record)?;
     let delay = network::ensure(record.settings.rtt_ms)?;
+    record.outside = sources.addresses();
+    record.save()?;
     firewall::apply(&record, delay)?;
     mirror::start()?;
     if !state("id_ed25519.pub").exists() {
@@ -130,14 +137,17 @@ fn merge(before: Option<&Record>, options: &UpOptions) -> Result<Record, Error> 
                 sudo_password: options.sudo_password.clone(),
                 rtt_ms: options.rtt_ms.unwrap_or(0),
                 purpose: options.purpose.unwrap_or_default(),
+                consul: options.consul.clone().unwrap_or_else(mirror::default_consul),
             },
             hosts: options.hosts.unwrap_or(3),
             sysctls: Default::default(),
             faults: Default::default(),
+            outside: Vec::new(),
         });
     };
-    let Settings { suite, user, sudo_password, rtt_ms, purpose } = &before.settings;
+    let Settings { suite, user, sudo_password, rtt_ms, purpose, consul } = &before.settings;
     same("purpose", purpose.name(), options.purpose.map(Purpose::name))?;
+    same("consul", &consul.to_string(), options.consul.as_ref().map(Version::to_string).as_deref())?;
     same("suite", suite.name(), options.suite.map(Suite::name))?;
     same("user", user.as_str(), options.user.as_deref())?;
     same("a round trip in ms of", &rtt_ms.to_string(), options.rtt_ms.map(|ms| ms.to_string()).as_deref())?;
@@ -200,6 +210,7 @@ mod tests {
         for other in [
             UpOptions { rtt_ms: Some(0), ..Default::default() },
             UpOptions { user: Some("ops".into()), ..Default::default() },
+            UpOptions { consul: Some(Version::new(1, 14, 11)), ..Default::default() },
             UpOptions { sudo_password: Some("x".into()), ..Default::default() },
         ] {
             assert!(merge(Some(&lab), &other).is_err(), "{other:?}");

@@ -9,6 +9,19 @@ use std::time::{Duration, Instant};
 /// Where the lab keeps its state; its inventory names key and known_hosts below it.
 const STATE: &str = "/var/lib/bootstrap-lab";
 
+/// The release of Consul on the hosts: today's, which `tests/products/build` makes, or that of BOOTSTRAP_LAB_CONSUL.
+pub fn consul() -> String {
+    std::env::var("BOOTSTRAP_LAB_CONSUL").unwrap_or_else(|_| "1.14.11".to_owned())
+}
+
+/// Its archive and its sums, where the lab's mirror has them.
+pub fn consul_release() -> [PathBuf; 2] {
+    let version = consul();
+    let folder = Path::new("/var/cache/bootstrap-lab/mirror/consul").join(&version);
+    [format!("consul_{version}_linux_amd64.zip"), format!("consul_{version}_SHA256SUMS")]
+        .map(|name| folder.join(name))
+}
+
 /// A running lab, fresh for one test, taken down at its end. Tests share one machine, so run them
 /// with `--test-threads=1`.
 pub struct Lab {
@@ -51,7 +64,9 @@ impl Ran {
 impl Lab {
     /// Bare hosts; `options` are those of `lab up`.
     pub fn up(options: &[&str]) -> Self {
-        let arguments: Vec<&str> = ["lab", "up", "--fresh"].iter().chain(options).copied().collect();
+        let consul = consul();
+        let arguments: Vec<&str> =
+            ["lab", "up", "--fresh", "--consul", &consul].iter().chain(options).copied().collect();
         // The lab's servers live on after the command; inheriting our pipes they would hold them open.
         let folder = tempfile::tempdir().unwrap();
         let log = fs::File::create(folder.path().join("lab.log")).unwrap();
@@ -75,6 +90,12 @@ impl Lab {
         let text = fs::read_to_string(self.inventory()).unwrap();
         assert!(text.contains(from), "`{from}` is not in the inventory:\n{text}");
         fs::write(self.inventory(), text.replace(from, to)).unwrap();
+    }
+
+    /// Adds lines to the inventory's variables of Consul.
+    #[track_caller]
+    pub fn sets_consul(&self, lines: &str) {
+        self.edit("    datacenter: dc1", &format!("    datacenter: dc1\n    {lines}"));
     }
 
     /// `bootstrap COMMAND INVENTORY OPTIONS`; a command may be of two words.
