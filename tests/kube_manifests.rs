@@ -400,7 +400,24 @@ fn consuls_servers_find_each_other_by_the_names_of_their_pods() {
         let peers: Vec<String> = (0..servers)
             .map(|number| format!("{name}-{number}.{service}.{namespace}.svc.cluster.local"))
             .collect();
-        assert_eq!(config["retry_join"], json!(peers));
+        let container = &set["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["args"], json!(peers));
+        // What the pod's shell makes of them: all but its own.
+        let words: Vec<&str> = list(&container["command"]).iter().map(text).collect();
+        let fake = words[2].replace("exec consul", "printf '%s\\n'");
+        let said = std::process::Command::new("sh")
+            .args(["-ec", &fake, "consul"])
+            .args(&peers)
+            .env("POD_NAME", format!("{name}-1"))
+            .env("POD_IP", "10.244.1.2")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(said.stdout).unwrap();
+        let asked: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("-retry-join=")).collect();
+        let others: Vec<&String> =
+            peers.iter().enumerate().filter(|(at, _)| *at != 1).map(|(_, peer)| peer).collect();
+        assert_eq!(asked, others, "{said}");
+        assert!(said.contains(&format!("-node={name}-1\n")), "{said}");
         assert_eq!(config["bootstrap_expect"], servers);
         assert_eq!(config["autopilot"]["min_quorum"], servers);
         assert_eq!(
@@ -427,12 +444,9 @@ fn consuls_servers_find_each_other_by_the_names_of_their_pods() {
         let at: BTreeMap<&str, &str> =
             mounts.map(|mount| (text(&mount["name"]), text(&mount["mountPath"]))).collect();
         assert_eq!(config["data_dir"], at["data"]);
-        let arguments: Vec<&str> = list(&container["args"]).iter().map(text).collect();
+        let command = text(&list(&container["command"])[2]);
         for (volume, file) in [("config", "server.json"), ("gossip", "gossip.json")] {
-            assert!(
-                arguments.contains(&format!("-config-file={}/{file}", at[volume]).as_str()),
-                "{arguments:?}"
-            );
+            assert!(command.contains(&format!("-config-file={}/{file} ", at[volume])), "{command}");
         }
     }
 }
@@ -807,7 +821,14 @@ fn a_manifest_that_was_not_downloaded_whole_is_not_applied() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     // Says what it was asked, and knows of two things that the files create.
-    let kubectl = "#!/bin/sh\necho \"$*\" >>\"$SAID\"\ncase \" $* \" in\n  *' get '*) printf 'StatefulSet shop consul\\nAPIService <none> v1.x\\nSecret shop s\\n' ;;\n  *' diff '*) exit \"$DIFFERS\" ;;\nesac\n";
+    let kubectl = r#"#!/bin/sh
+echo "$*" | head -n 1 | cut -d '{' -f 1 >>"$SAID"
+case " $* " in
+  *' --no-headers '*) printf 'StatefulSet shop consul\nAPIService <none> v1.x\nSecret shop s\n' ;;
+  *' rollout '*) echo "$ROLLOUT" ;;
+  *' diff '*) exit "$DIFFERS" ;;
+esac
+"#;
     fs::write(at("kubectl"), kubectl).unwrap();
     fs::set_permissions(at("kubectl"), fs::Permissions::from_mode(0o755)).unwrap();
     let files = rendered::files(&inventory("1.34.1", &[PAGE]), "node-1");
@@ -819,15 +840,24 @@ fn a_manifest_that_was_not_downloaded_whole_is_not_applied() {
         let mut command = Command::new("sh");
         command.arg("script").args(words).current_dir(folder.path());
         command.env("PATH", &path).env("SAID", at("said")).env("DIFFERS", differs);
+        command.env("ROLLOUT", "statefulset rolling update complete 3 pods at revision consul-1");
         let status = command.output().unwrap().status.code().unwrap();
         let said = fs::read_to_string(at("said")).unwrap();
-        let said = said.lines().map(|line| line.replace("--kubeconfig /etc/kubernetes/admin.conf ", ""));
+        let own = "--kubeconfig /etc/kubernetes/admin.conf --request-timeout 20s ";
+        let said = said.lines().map(|line| line.replace(own, ""));
         (status, said.collect())
     };
     let digest = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
-    let asked = "diff --server-side --force-conflicts -f x.yaml";
-    assert_eq!(run(&["check", "-", "x.yaml"], "0"), (0, vec![asked.to_owned()]));
-    assert_eq!(run(&["check", digest, "x.yaml"], "1"), (1, vec![asked.to_owned()]));
+    let asked = "diff --server-side --force-conflicts -f x.yaml".to_owned();
+    // What runs is looked at too, and what differs once is looked at again.
+    let looks = [
+        "get -f x.yaml --no-headers --output custom-columns=A:.kind,B:.metadata.namespace,C:.metadata.name",
+        "--namespace shop rollout status StatefulSet/consul --watch=false",
+        "get apiservice v1.x --output go-template=",
+    ]
+    .map(str::to_owned);
+    assert_eq!(run(&["check", "-", "x.yaml"], "0"), (0, [&[asked.clone()][..], &looks].concat()));
+    assert_eq!(run(&["check", digest, "x.yaml"], "1"), (1, vec![asked.clone(), asked]));
     assert_eq!(run(&["check", "0123", "x.yaml"], "0"), (1, vec![]));
     assert_eq!(run(&["apply", "0123", "x.yaml"], "0"), (1, vec![]));
     let (status, said) = run(&["apply", "-", "x.yaml", "y z.yaml"], "0");
@@ -836,9 +866,9 @@ fn a_manifest_that_was_not_downloaded_whole_is_not_applied() {
         said,
         [
             "apply --server-side --force-conflicts -f x.yaml -f y z.yaml",
-            "get -f x.yaml -f y z.yaml --no-headers -o custom-columns=A:.kind,B:.metadata.namespace,C:.metadata.name",
-            "--namespace shop rollout status StatefulSet/consul --timeout 5m",
-            "wait --for condition=Available apiservice/v1.x --timeout 5m",
+            "get -f x.yaml -f y z.yaml --no-headers --output custom-columns=A:.kind,B:.metadata.namespace,C:.metadata.name",
+            looks[1].as_str(),
+            looks[2].as_str(),
         ]
     );
 }

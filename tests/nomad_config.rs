@@ -63,10 +63,11 @@ fn servers_are_found_through_consul_or_by_address() {
     assert_eq!(client, serde_json::json!({"client": {}}));
 
     let without = "    consul: false\n    retry_join: [far.example.org]\n";
-    let addresses = serde_json::json!(["10.0.0.11", "10.0.0.12", "10.0.0.13", "far.example.org"]);
+    let others = serde_json::json!(["10.0.0.12", "10.0.0.13", "far.example.org"]);
+    let all = serde_json::json!(["10.0.0.11", "10.0.0.12", "10.0.0.13", "far.example.org"]);
     let join = json(&files("1.10.5", without, "node-1"), "join");
-    assert_eq!(join["server"]["server_join"]["retry_join"], addresses);
-    assert_eq!(join["client"]["server_join"]["retry_join"], addresses);
+    assert_eq!(join["server"]["server_join"]["retry_join"], others);
+    assert_eq!(join["client"]["server_join"]["retry_join"], all);
     assert_eq!(json(&files("1.10.5", without, "node-1"), "nomad")["consul"]["server_auto_join"], false);
 }
 
