@@ -90,11 +90,11 @@ pub fn of_cluster(heard: &Heard<'_>, hosts: &[WantedHost]) -> (ClusterHealth, Ve
     }
     let cluster = ClusterHealth {
         name: gate.name(),
-        stands: review.complaints.is_empty(),
+        stands: review.stands(),
         detail: match (lost, review.complaints.first()) {
             (Some(reason), _) => reason,
-            (None, Some(first)) => first.to_string(),
-            (None, None) => review.detail,
+            (None, Some(first)) if !review.stands() => first.to_string(),
+            (None, _) => format!("{}{}", review.detail, rolling(&review, expected)),
         },
         failure_tolerance: gate.has_raft().then_some(situation.failure_tolerance),
         members,
@@ -116,10 +116,22 @@ fn no_quorum(gate: Gate, reason: &str) -> Finding {
     Finding::error(Check::Agent, Vec::new(), format!("{}: {reason}", gate.name()), remedy.to_owned())
 }
 
+/// How far a change of version has come, where it is on its way.
+fn rolling(review: &Review, expected: &Expected) -> String {
+    let all = expected.asked.len();
+    match expected.versions.values().max() {
+        Some(wanted) if !review.complaints.is_empty() => {
+            format!("; rolling: {} of {all} at {wanted}", all - review.complaints.len())
+        }
+        _ => String::new(),
+    }
+}
+
 /// The same complaint of several members is one finding.
 fn complaints(gate: Gate, review: &Review) -> Vec<Finding> {
     let mut found: Vec<(&Complaint, Finding)> = Vec::new();
-    for complaint in &review.complaints {
+    // Versions have a warning of their own.
+    for complaint in review.complaints.iter().filter(|complaint| complaint.kind != ComplaintKind::Behind) {
         match found.iter_mut().find(|(known, _)| known.reason == complaint.reason) {
             Some((_, finding)) => {
                 finding.hosts.extend(complaint.about.clone());

@@ -121,6 +121,43 @@ fn page(lab: &Lab, host: &str) -> Option<String> {
     said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }
 
+/// What a service answered while something happened.
+#[derive(Debug, Default)]
+struct Probed {
+    asked: usize,
+    failed: usize,
+    /// The longest time without an answer.
+    silence: Duration,
+}
+
+/// Asks every 100 ms while `work` runs.
+fn probing<T>(mut answers: impl FnMut() -> bool + Send, work: impl FnOnce() -> T) -> (T, Probed) {
+    let working = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut probed = Probed::default();
+            let mut answered = Instant::now();
+            while working.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                probed.asked += 1;
+                if answers() {
+                    answered = Instant::now();
+                } else {
+                    probed.failed += 1;
+                }
+                probed.silence = probed.silence.max(answered.elapsed());
+                std::thread::sleep(Duration::from_millis(100).saturating_sub(began.elapsed()));
+            }
+            probed
+        });
+        // Also where the work panics: the other thread would never end.
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        working.store(false, Ordering::Relaxed);
+        let probed = asking.join().unwrap();
+        (done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), probed)
+    })
+}
+
 /// `NAME:VALUE ` of a node's labels, then `NAME:EFFECT ` of its taints.
 fn marks(lab: &Lab, node: &str) -> String {
     let template = r#"'{{range $k, $v := .metadata.labels}}{{$k}}:{{$v}} {{end}}{{range .spec.taints}}{{.key}}:{{.effect}} {{end}}'"#;
@@ -305,9 +342,8 @@ fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
     assert_whole(&lab);
 }
 
-#[test]
-#[ignore = "lab: needs root; run by tests/run --kubernetes"]
-fn lab_kubernetes_an_upgrade_node_by_node() {
+/// The cluster of [`lab`] in the earlier version; its inventory wants the later one.
+fn earlier() -> Lab {
     let lab = lab();
     // Each image of the one version has its like of the other.
     let text = fs::read_to_string(lab.inventory()).unwrap();
@@ -321,13 +357,27 @@ fn lab_kubernetes_an_upgrade_node_by_node() {
     lab.run("up", &["--timeout", "180s"]).exits(0).says("1 of 1 workers ready");
     assert_whole_at(&lab, EARLIER);
     lab.edit("version: 1.34.3", "version: 1.34.4");
+    lab
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_an_upgrade_node_by_node() {
+    let lab = earlier();
     let plan = lab.run("plan", &[]);
     assert!(plan.stdout.contains("v1.34.3 -> v1.34.4"), "{}", plan.stdout);
-    assert!(plan.stdout.contains("kube-apiserver"), "the word of `kubeadm upgrade plan`: {}", plan.stdout);
+    assert!(plan.stdout.contains("kube-apiserver v1.34.3 -> v1.34.4"), "{}", plan.stdout);
+    let jobs = kubectl(&lab, "node-1", "-n kube-system get jobs,events -o name");
+    assert!(!jobs.contains("upgrade-health-check"), "a plan has changed something: {jobs}");
     for host in FOUR {
         poll(host, Duration::from_secs(60), || page(&lab, host));
     }
-    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
+    let began = Instant::now();
+    let (upgraded, probed) =
+        probing(|| page(&lab, "node-4").is_some(), || lab.run("up", &["--timeout", "180s"]));
+    upgraded.exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
+    println!("the page while four nodes were upgraded in {:?}: {probed:?}", began.elapsed());
+    assert!(probed.failed * 100 <= probed.asked && probed.silence < Duration::from_secs(10), "{probed:?}");
     assert_whole(&lab);
     let images =
         kubectl(&lab, "node-1", "-n kube-system get pods -o jsonpath='{.items[*].spec.containers[*].image}'");
@@ -523,31 +573,14 @@ fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
         let ready = "curl -sf -m 2 --insecure --noproxy '*' https://10.77.0.100:8443/readyz";
         (lab.ssh("node-4", ready).status == 0).then_some(())
     });
-    let serving = AtomicBool::new(true);
-    let (unanswered, silence) = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| {
-            let (mut failed, mut silence, mut answered) = (0, Duration::ZERO, Instant::now());
-            while serving.load(Ordering::Relaxed) {
-                match page(&lab, "node-4") {
-                    Some(_) => answered = Instant::now(),
-                    None => failed += 1,
-                }
-                silence = silence.max(answered.elapsed());
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            (failed, silence)
-        });
-        let replaced = lab.run("replace-node", &[holder, "--address", "10.77.0.15", "--timeout", "180s"]);
-        serving.store(false, Ordering::Relaxed);
-        let measured = asking.join().unwrap();
-        replaced.exits(0).says("3 of 3 voters");
-        measured
-    });
-    println!(
-        "{unanswered} questions to the page were not answered while {holder} was replaced; longest without an answer {silence:?}"
+    let (replaced, probed) = probing(
+        || page(&lab, "node-4").is_some(),
+        || lab.run("replace-node", &[holder, "--address", "10.77.0.15", "--timeout", "180s"]),
     );
+    replaced.exits(0).says("3 of 3 voters");
+    println!("the page while {holder} was replaced: {probed:?}");
     // A pod that was on the dead host is led to until its node is known to be gone: some of the questions, 2 s each, never all.
-    assert!(silence < Duration::from_secs(30), "nobody served for {silence:?}");
+    assert!(probed.silence < Duration::from_secs(30), "nobody served: {probed:?}");
     assert_eq!(ready(&lab, other).len(), 4);
     assert_eq!(members(&lab, other), CONTROL_PLANES);
     lab.run("up", &[]).exits(0).says("Nothing to do");
@@ -562,4 +595,273 @@ fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
         );
         assert_eq!(left.exits(0).stdout, "", "{host}");
     }
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_an_upgrade_that_is_cut_short_three_times() {
+    let lab = earlier();
+    let at_work = |host: &str| {
+        let began = "test -e /var/lib/bootstrap/kubeadm-upgrade-began";
+        poll(host, Duration::from_secs(300), || (lab.ssh(host, began).status == 0).then_some(()));
+    };
+    let version = |host: &str| lab.asks(host, "kubelet --version");
+
+    // The program.
+    let mut up = support::bootstrap();
+    up.arg("up").arg(lab.inventory()).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut up = up.spawn().unwrap();
+    let first = poll("one of them is upgraded", Duration::from_secs(300), || {
+        let began = "test -e /var/lib/bootstrap/kubeadm-upgrade-began";
+        CONTROL_PLANES.into_iter().find(|host| lab.ssh(host, began).status == 0)
+    });
+    up.kill().unwrap();
+    up.wait().unwrap();
+
+    // A node: the next, while it is upgraded.
+    let next = *CONTROL_PLANES.iter().find(|host| **host != first).unwrap();
+    std::thread::scope(|scope| {
+        let up = scope.spawn(|| lab.run("up", &["--timeout", "120s"]));
+        at_work(next);
+        lab.lab(&["kill", next]);
+        let went = up.join().unwrap();
+        assert_ne!(went.status, 0, "{}{}", went.stdout, went.stderr);
+    });
+    // What is on its way is no failure of those that are there.
+    let other = CONTROL_PLANES.into_iter().find(|host| *host != first && *host != next).unwrap();
+    let health = lab.run("health", &[]);
+    let said = health.stdout + &health.stderr;
+    assert!(said.contains("3 of 3 voters, 2 answer") && said.contains("rolling: "), "{said}");
+    lab.lab(&["start", next]);
+
+    // A member of etcd: that of a control plane which is not being upgraded itself.
+    let went = std::thread::scope(|scope| {
+        let up = scope.spawn(|| lab.run("up", &["--timeout", "180s"]));
+        at_work(other);
+        lab.asks(first, "kill -9 $(pidof etcd)");
+        up.join().unwrap()
+    });
+    println!("up while etcd of {first} was killed: status {}", went.status);
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
+    assert_whole(&lab);
+    for host in FOUR {
+        assert_eq!(version(host).trim(), format!("Kubernetes {VERSION}"));
+        poll(host, Duration::from_secs(60), || page(&lab, host));
+    }
+    let cordoned = kubectl(&lab, "node-1", "get nodes --field-selector spec.unschedulable=true -o name");
+    assert_eq!(cordoned, "");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+}
+
+const VOLUMES: &str = "apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: { name: local }
+provisioner: kubernetes.io/no-provisioner
+volumeBindingMode: WaitForFirstConsumer
+";
+
+/// Burns a little of the CPU for each question.
+const BURNER: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: { name: burner }
+spec:
+  selector: { matchLabels: { app: burner } }
+  template:
+    metadata: { labels: { app: burner } }
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: burner
+          image: lab.example/busybox:1
+          imagePullPolicy: Never
+          command:
+            - busybox
+            - sh
+            - -c
+            - |
+              mkdir -p /tmp/www/cgi-bin
+              printf '#!/usr/bin/busybox sh\\ni=0\\nwhile [ $i -lt 30000 ]; do i=$((i+1)); done\\nprintf \"\\\\n\"\\n' >/tmp/www/cgi-bin/burn
+              busybox chmod 755 /tmp/www/cgi-bin/burn
+              exec busybox httpd -f -p 80 -h /tmp/www
+          resources: { requests: { cpu: 50m } }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: burner }
+spec:
+  type: NodePort
+  selector: { app: burner }
+  ports: [ { port: 80, nodePort: 30081, protocol: TCP } ]
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: { name: burner }
+spec:
+  scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: burner }
+  minReplicas: 1
+  maxReplicas: 3
+  metrics: [ { type: Resource, resource: { name: cpu, target: { type: Utilization, averageUtilization: 60 } } } ]
+  behavior: { scaleDown: { stabilizationWindowSeconds: 0 } }
+";
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
+    let lab = bare(5);
+    lab.edit("[node-4, node-5]", "[node-4]");
+    let volumes = CONTROL_PLANES.iter().fold(VOLUMES.to_owned(), |text, node| {
+        lab.asks(node, "mkdir -p /data/consul");
+        format!(
+            "{text}---\napiVersion: v1\nkind: PersistentVolume\nmetadata: {{ name: consul-{node} }}\nspec:\n  \
+             capacity: {{ storage: 1Gi }}\n  accessModes: [ReadWriteOnce]\n  storageClassName: local\n  \
+             local: {{ path: /data/consul }}\n  nodeAffinity: {{ required: {{ nodeSelectorTerms: [ {{ matchExpressions: \
+             [ {{ key: kubernetes.io/hostname, operator: In, values: [{node}] }} ] }} ] }} }}\n"
+        )
+    });
+    let indented = |text: &str| text.lines().map(|line| format!("          {line}\n")).collect::<String>();
+    let manifests = format!(
+        "\n    manifests:\n      - name: volumes\n        content: |\n{}      \
+         - {{ name: metrics-server, ready: metrics-server }}\n      \
+         - {{ name: consul, ready: consul, with: {{ version: 1.14.11, storage_class: local, size: 1Gi }} }}\n      \
+         - name: page\n        content: |\n{}      - name: burner\n        content: |\n{}",
+        indented(&volumes),
+        indented(PAGE),
+        indented(BURNER)
+    );
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    fs::write(lab.inventory(), text + &manifests).unwrap();
+    lab.edit(
+        "[container-runtime, kube-control-plane]",
+        "[container-runtime, kube-control-plane, consul-server]",
+    );
+    lab.edit("cni: bridge", "cni: bridge\n    taints: []");
+    let consul = "consul:\n    version: 1.14.11\n    source: { mirror: \"http://10.77.0.1:7780\" }\n    dns_addr: [0.0.0.0]";
+    lab.edit(
+        "\nvars:\n",
+        &format!("\n  manifests:\n    hosts: [node-1]\n    roles: [kube-manifests]\nvars:\n  {consul}\n"),
+    );
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // Names of services, and Consul's on the hosts, from a pod.
+    let resolves = |name: &str| {
+        let asked = format!("exec deployment/page -- busybox nslookup {name}");
+        poll(name, Duration::from_secs(30), || {
+            let said = lab.ssh("node-1", &format!("kubectl --kubeconfig /etc/kubernetes/admin.conf {asked}"));
+            (said.status == 0).then_some(said.stdout)
+        })
+    };
+    assert!(resolves("kubernetes.default.svc.cluster.local").contains("10.96.0.1"));
+    assert!(resolves("consul.service.consul").contains("10.77.0.1"));
+    assert!(resolves("consul-ui.consul.svc.cluster.local").contains("Address"));
+
+    // Three servers on three nodes, each with its data.
+    let consul = |pod: u8, words: &str| {
+        lab.ssh(
+            "node-1",
+            &format!("kubectl --kubeconfig /etc/kubernetes/admin.conf -n consul exec consul-{pod} -- consul {words}"),
+        )
+    };
+    let voters = |pod: u8| {
+        poll("three voters", Duration::from_secs(90), || {
+            let said = consul(pod, "operator raft list-peers");
+            (said.status == 0
+                && said.stdout.matches(" true ").count() == 3
+                && said.stdout.contains(" leader "))
+            .then_some(())
+        });
+    };
+    let get = |pod: u8, what: &str| {
+        kubectl(&lab, "node-1", &format!("-n consul get pod consul-{pod} -o jsonpath={{{what}}}"))
+    };
+    (0..3).for_each(voters);
+    let nodes: BTreeSet<String> = (0..3).map(|pod| get(pod, ".spec.nodeName")).collect();
+    assert_eq!(nodes.len(), 3, "{nodes:?}");
+    consul(0, "kv put kept yes").exits(0);
+    let before = get(1, ".metadata.uid");
+    kubectl(&lab, "node-1", "-n consul delete pod consul-1");
+    poll("another pod of this name is ready", Duration::from_secs(120), || {
+        let ready = get(1, ".status.containerStatuses[0].ready");
+        (ready == "true" && get(1, ".metadata.uid") != before).then_some(())
+    });
+    voters(1);
+    assert_eq!(consul(1, "kv get kept").exits(0).stdout.trim(), "yes");
+    // A node goes for a while, and its server with it; the others are a quorum.
+    let node = get(2, ".spec.nodeName");
+    kubectl(&lab, "node-1", &format!("drain {node} --ignore-daemonsets --delete-emptydir-data --timeout 2m"));
+    consul(0, "kv put later yes").exits(0);
+    kubectl(&lab, "node-1", &format!("uncordon {node}"));
+    voters(2);
+    assert_eq!(consul(2, "kv get later").exits(0).stdout.trim(), "yes");
+
+    // What metrics-server is for.
+    let top = poll("figures of all nodes", Duration::from_secs(90), || {
+        let said =
+            lab.ssh("node-1", "kubectl --kubeconfig /etc/kubernetes/admin.conf top nodes --no-headers");
+        (said.status == 0 && !said.stdout.contains("unknown") && said.stdout.lines().count() == 4)
+            .then_some(said.stdout)
+    });
+    println!("{top}");
+    let replicas = || kubectl(&lab, "node-1", "get deployment burner -o jsonpath={.status.readyReplicas}");
+    assert_eq!(replicas(), "1");
+    let began = Instant::now();
+    let loading = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while loading.load(Ordering::Relaxed) {
+                    let url = "http://10.77.0.14:30081/cgi-bin/burn";
+                    let _ = Command::new("curl").args(["-s", "--noproxy", "*", "-m", "5", url]).output();
+                }
+            });
+        }
+        let scaled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            poll("more of them under load", Duration::from_secs(150), || (replicas() == "3").then_some(()));
+        }));
+        loading.store(false, Ordering::Relaxed);
+        scaled.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    let up = began.elapsed();
+    poll("one without load", Duration::from_secs(180), || (replicas() == "1").then_some(()));
+    println!("scaled from 1 to 3 in {up:?}, and back after {:?}", began.elapsed() - up);
+    for _ in 0..5 {
+        lab.run("plan", &["--exit-code"]).exits(0);
+    }
+
+    // A workload that does not run is no \"done\", whoever looks and whenever.
+    let command = "command: [busybox, sh, -c, 'mkdir -p /tmp/www";
+    lab.edit(
+        command,
+        "command: [busybox, sh, -c, 'echo no database at db.example; exit 3; mkdir -p /tmp/www",
+    );
+    let began = Instant::now();
+    lab.run("up", &[]).exits(1).says("CrashLoopBackOff").says("no database at db.example");
+    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
+    lab.run("up", &[]).exits(1).says("no database at db.example");
+    let plan = lab.run("plan", &["--exit-code"]).exits(5);
+    assert!(plan.stdout.contains("no database at db.example"), "{}", plan.stdout);
+    lab.run("health", &[]).exits(1).says("no database at db.example");
+    lab.edit("echo no database at db.example; exit 3; ", "");
+    lab.edit("image: lab.example/busybox:1\n          imagePullPolicy: Never\n          command: [busybox, sh, -c, 'mkdir", "image: lab.example/busybox:2\n          imagePullPolicy: Never\n          command: [busybox, sh, -c, 'mkdir");
+    let began = Instant::now();
+    lab.run("up", &[]).exits(1).says("lab.example/busybox:2");
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    lab.edit("busybox:2", "busybox:1");
+    lab.run("up", &[]).exits(0);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // A kubelet that somebody else has told where it is.
+    lab.asks(
+        "node-4",
+        "echo KUBELET_EXTRA_ARGS=--node-ip=127.0.0.1 >/etc/default/kubelet && systemctl restart kubelet",
+    );
+    let said = poll("health sees it", Duration::from_secs(60), || {
+        let health = lab.run("health", &[]);
+        let said = health.stdout + &health.stderr;
+        said.contains("inside the cluster, wanted 10.77.0.14").then_some((health.status, said))
+    });
+    assert_eq!(said.0, 4, "{}", said.1);
+    assert!(said.1.contains("/etc/default/kubelet"), "{}", said.1);
+    lab.asks("node-4", "rm /etc/default/kubelet && systemctl restart kubelet");
+    poll("it is whole again", Duration::from_secs(60), || (lab.run("health", &[]).status == 0).then_some(()));
 }

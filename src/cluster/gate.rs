@@ -82,12 +82,18 @@ pub enum ComplaintKind {
     Silent,
     /// Servers follow different leaders, or have different peers.
     Split,
+    /// It is well, and of another version than it is to be: a change is on its way, or was stopped there.
+    Behind,
     Other,
 }
 
 impl Complaint {
     pub(super) fn of(host: &HostName, reason: String) -> Self {
         Self { host: Some(host.clone()), about: Some(host.clone()), kind: ComplaintKind::Other, reason }
+    }
+
+    pub(super) fn behind(host: &HostName, reason: String) -> Self {
+        Self { kind: ComplaintKind::Behind, ..Self::of(host, reason) }
     }
 
     pub(super) fn silent(host: &HostName, reason: String) -> Self {
@@ -105,6 +111,11 @@ impl std::fmt::Display for Complaint {
 }
 
 impl Review {
+    /// Whether all that is wrong is versions that are yet to change.
+    pub fn stands(&self) -> bool {
+        self.complaints.iter().all(|complaint| complaint.kind == ComplaintKind::Behind)
+    }
+
     /// Every asked member by itself, and how many of them have nothing against them.
     pub(super) fn count(
         expected: &Expected,
@@ -130,7 +141,8 @@ impl Review {
             Some(Ok(said)) => judge(host, said),
         };
         let complaints: Vec<Complaint> = expected.asked.iter().filter_map(complaint).collect();
-        let (met, all) = (expected.asked.len() - complaints.len(), expected.asked.len());
+        let ill = complaints.iter().filter(|complaint| complaint.kind != ComplaintKind::Behind).count();
+        let (met, all) = (expected.asked.len() - ill, expected.asked.len());
         Self { detail: format!("{met} of {all} {what}"), complaints }
     }
 

@@ -135,6 +135,13 @@ struct Row {
 }
 
 impl Table {
+    /// The node of a host.
+    fn row(&self, host: &HostName) -> Result<&Row, String> {
+        let rows = self.rows.as_deref().unwrap_or_default();
+        let row = rows.iter().find(|row| self.cell(row, "Name") == host.as_str());
+        row.ok_or_else(|| "its node is not registered yet".to_owned())
+    }
+
     fn cell<'t>(&'t self, row: &'t Row, column: &str) -> &'t str {
         let at = self.column_definitions.iter().position(|known| known.name == column);
         at.and_then(|at| row.cells.get(at)?.as_str()).unwrap_or_default()
@@ -159,7 +166,15 @@ struct NodeSpec {
 struct NodeStatus {
     #[serde(default)]
     conditions: Vec<Condition>,
+    #[serde(default)]
+    addresses: Vec<NodeAddress>,
     node_info: NodeInfo,
+}
+
+#[derive(Deserialize)]
+struct NodeAddress {
+    r#type: String,
+    address: String,
 }
 
 #[derive(Deserialize)]
@@ -191,8 +206,9 @@ pub(super) fn review_control_planes(expected: &Expected, answers: &Answers) -> R
     {
         complaints.extend(complaint(expected, host, said, etcd::healthy));
     }
-    let detail = if complaints.is_empty() { detail } else { String::new() };
-    Review { detail, complaints }
+    let review = Review { detail, complaints };
+    let detail = if review.stands() { review.detail } else { String::new() };
+    Review { detail, ..review }
 }
 
 /// Control planes whose etcd is elsewhere.
@@ -215,11 +231,14 @@ fn complaint(
         return Some(complaint(host, reason));
     }
     let version = expected.versions.get(host);
-    let own =
-        state(said).and_then(|()| listed(said, host, version)).and_then(|()| api_version(said, version));
+    let own = state(said).and_then(|()| listed(said, host, expected));
     let own = own.and_then(|()| static_pods(said, host)).and_then(|()| dns(said));
     let own = own.and_then(|()| answered(said, ENDPOINT, "the endpoint").map(drop));
-    own.err().map(|reason| Complaint::of(host, reason))
+    if let Err(reason) = own {
+        return Some(Complaint::of(host, reason));
+    }
+    let versions = kubelet_version(said, host, version).and_then(|()| api_version(said, version));
+    versions.err().map(|reason| Complaint::behind(host, reason))
 }
 
 /// The checks that fail, where the API server is not ready.
@@ -237,13 +256,9 @@ fn ready(said: &Said) -> Result<(), String> {
 }
 
 /// The node of a host, in the list of its own API server.
-fn listed(said: &Said, host: &HostName, version: Option<&String>) -> Result<(), String> {
+fn listed(said: &Said, host: &HostName, expected: &Expected) -> Result<(), String> {
     let table: Table = answered(said, NODES, "its API server")?.json()?;
-    let rows = table.rows.as_deref().unwrap_or_default();
-    let row = rows
-        .iter()
-        .find(|row| table.cell(row, "Name") == host.as_str())
-        .ok_or("its node is not registered yet")?;
+    let row = table.row(host)?;
     let mut status = table.cell(row, "Status").split(',');
     match status.next() {
         Some("Ready") => {}
@@ -252,7 +267,29 @@ fn listed(said: &Said, host: &HostName, version: Option<&String>) -> Result<(), 
     if status.any(|word| word == "SchedulingDisabled") {
         return Err(cordoned(host));
     }
-    runs(table.cell(row, "Version"), version)
+    has_address(&[table.cell(row, "Internal-IP")], expected.members.get(host))
+}
+
+fn kubelet_version(said: &Said, host: &HostName, wanted: Option<&String>) -> Result<(), String> {
+    let table: Table = answered(said, NODES, "its API server")?.json()?;
+    runs(table.cell(table.row(host)?, "Version"), wanted)
+}
+
+/// Whether a node is found where the cluster looks for it. Where it is not, its pods run, and yet their logs cannot be read,
+/// nobody gets into them, and metrics are missing.
+fn has_address(addresses: &[&str], wanted: Option<&IpAddr>) -> Result<(), String> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    if addresses.iter().any(|address| address.parse() == Ok(*wanted)) {
+        return Ok(());
+    }
+    let has = match addresses {
+        [] | ["" | "<none>"] => "no address inside the cluster".to_owned(),
+        addresses => format!("the address {} inside the cluster", addresses.join(", ")),
+    };
+    Err(format!(
+        "its node has {has}, wanted {wanted}: somebody else's flags of the kubelet? `systemctl cat kubelet.service` and \
+         /etc/default/kubelet show them"
+    ))
 }
 
 /// The programs of a control plane, as its API server sees them. Whether they are ready it learns late: they say so some ten
@@ -335,13 +372,25 @@ pub(super) fn version(answer: &Answer) -> Option<String> {
 }
 
 pub(super) fn review_workers(expected: &Expected, answers: &Answers) -> Review {
-    Review::count(expected, answers, "workers ready", |host, said| {
-        let node = node(said)?;
-        is_ready(&node)?;
+    let ready = |host: &HostName, node: &Node| {
+        is_ready(node)?;
         if node.spec.unschedulable {
             return Err(cordoned(host));
         }
-        runs(&node.status.node_info.kubelet_version, expected.versions.get(host))
+        let internal = node.status.addresses.iter().filter(|address| address.r#type == "InternalIP");
+        let internal: Vec<&str> = internal.map(|address| address.address.as_str()).collect();
+        has_address(&internal, expected.members.get(host))
+    };
+    Review::of_each(expected, answers, "workers ready", |host, said| {
+        let node = match node(said) {
+            Ok(node) => node,
+            Err(reason) => return Some(Complaint::of(host, reason)),
+        };
+        if let Err(reason) = ready(host, &node) {
+            return Some(Complaint::of(host, reason));
+        }
+        let version = runs(&node.status.node_info.kubelet_version, expected.versions.get(host));
+        version.err().map(|reason| Complaint::behind(host, reason))
     })
 }
 
@@ -416,10 +465,12 @@ mod tests {
                 statuses[usize::from(n) - 1],
                 "control-plane,master",
                 "5m",
-                "v1.20.2"
+                "v1.20.2",
+                format!("10.0.0.{n}")
             ])
         };
-        let nodes = table(&["Name", "Status", "Roles", "Age", "Version"], &[row(1), row(2), row(3)]);
+        let nodes =
+            table(&["Name", "Status", "Roles", "Age", "Version", "Internal-IP"], &[row(1), row(2), row(3)]);
         Said::from([
             (READY, response(200, &json!("[+]ping ok\nreadyz check passed\n"))),
             (VERSION, response(200, &json!({"major": "1", "minor": "20", "gitVersion": "v1.20.2"}))),
@@ -545,7 +596,7 @@ mod tests {
             (
                 VERSION,
                 response(200, &json!({"gitVersion": "v1.19.9"})),
-                "node-1: its API server is v1.19.9, wanted v1.20.2",
+                "3 of 3 voters, leader node-2; node-1: its API server is v1.19.9, wanted v1.20.2",
             ),
             (
                 etcd::STATUS,
@@ -617,12 +668,24 @@ mod tests {
                 spec["unschedulable"] = json!(true);
             }
             json!({"spec": spec, "status": {"nodeInfo": {"kubeletVersion": version},
+                   "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "Hostname", "address": "node-1"}],
                    "conditions": [{"type": "MemoryPressure", "status": "False"},
                                   {"type": "Ready", "status": ready, "message": "cni plugin not initialized"}]}})
         };
         assert_eq!(
             judge(200, &node("True", "v1.20.2", false)),
             Verdict::Met { detail: "1 of 1 workers ready".to_owned() }
+        );
+        let lost = |address: &str| {
+            let mut node = node("True", "v1.20.2", false);
+            node["status"]["addresses"][0]["address"] = json!(address);
+            judge(200, &node)
+        };
+        let Verdict::NotYet { reason } = lost("127.0.0.1") else { panic!("a node that nobody finds") };
+        assert!(
+            reason
+                .contains("node-1: its node has the address 127.0.0.1 inside the cluster, wanted 10.0.0.1:"),
+            "{reason}"
         );
         for (status, said, reason) in [
             (404, json!({"reason": "NotFound"}), "its node is not registered yet"),
@@ -633,11 +696,12 @@ mod tests {
                 node("True", "v1.20.2", true),
                 "its node takes no pods; `kubectl uncordon node-1` ends that",
             ),
-            (200, node("True", "v1.19.0", false), "its kubelet is v1.19.0, wanted v1.20.2"),
         ] {
             let reason = format!("0 of 1 workers ready; node-1: {reason}");
             assert_eq!(judge(status, &said), Verdict::NotYet { reason });
         }
+        let reason = "1 of 1 workers ready; node-1: its kubelet is v1.19.0, wanted v1.20.2".to_owned();
+        assert_eq!(judge(200, &node("True", "v1.19.0", false)), Verdict::NotYet { reason });
     }
 
     #[test]

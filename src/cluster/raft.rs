@@ -121,7 +121,12 @@ pub(super) fn views(
         Ok(peers) => {
             let voters = peers.iter().filter(|peer| peer.voter).count();
             let leader = peers.iter().find(|peer| peer.leader).map_or("none", |peer| peer.node.as_str());
-            format!("{voters} of {} voters, leader {leader}", expected.members.len())
+            // A voter that says nothing votes no more, whatever the others' configuration says of it.
+            let answering = match views.len() {
+                all if all >= voters => String::new(),
+                some => format!(", {some} answer"),
+            };
+            format!("{voters} of {} voters{answering}, leader {leader}", expected.members.len())
         }
         Err(discord) => {
             let kind = if discord.split { ComplaintKind::Split } else { ComplaintKind::Other };

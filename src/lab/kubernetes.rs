@@ -14,7 +14,7 @@ pub const VERSION: &str = "1.34.4";
 const CRICTL: &str = "1.34.0";
 const PAUSE: &str = "registry.k8s.io/pause:3.10.1";
 /// The images that kubeadm of this version wants, as it names them, and two that workloads use.
-const IMAGES: [&str; 9] = [
+const IMAGES: [&str; 10] = [
     PAUSE,
     "registry.k8s.io/kube-apiserver:v1.34.4",
     "registry.k8s.io/kube-controller-manager:v1.34.4",
@@ -23,6 +23,7 @@ const IMAGES: [&str; 9] = [
     "registry.k8s.io/etcd:3.6.5-0",
     "registry.k8s.io/coredns/coredns:v1.12.1",
     "registry.k8s.io/metrics-server/metrics-server:v0.8.0",
+    "docker.io/hashicorp/consul:1.14.11",
     "lab.example/busybox:1",
 ];
 

@@ -46,6 +46,9 @@ impl TryFrom<Written> for Proof {
     fn try_from(written: Written) -> Result<Self, String> {
         let Written { name, if_exists, as_before, after_changes, .. } = written;
         let asked = match (written.lookup, written.command) {
+            (Some(lookup), None) if lookup.server.is_some() && lookup.record == RecordType::A => {
+                return Err(format!("`{name}`: `server` is for service records (`type: SRV`)"));
+            }
             (Some(lookup), None) => Asked::Lookup(lookup),
             (None, Some(command)) if command.first().is_some_and(|word| !word.is_empty()) => {
                 Asked::Command(command)
@@ -75,6 +78,9 @@ pub struct Lookup {
     /// What must be among the answers: an address, or the port of a service record. May use facts.
     #[serde(default, deserialize_with = "crate::resource::optional_from_text")]
     pub answer: Option<String>,
+    /// The address of the name server to ask, of a service record; unset, those of the host.
+    #[serde(default)]
+    pub server: Option<std::net::Ipv4Addr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -115,10 +121,14 @@ impl Proof {
     pub fn probe(&self, is_set_up: bool) -> Result<Call, NulInArgument> {
         let guard = self.if_exists.as_ref().filter(|_| !is_set_up).map_or("", HostPath::as_str);
         let (function, words) = match &self.asked {
-            Asked::Lookup(lookup) => ("lookup_ask", vec![lookup.name.as_str(), lookup.record.as_str()]),
-            Asked::Command(command) => ("command_ask", command.iter().map(String::as_str).collect()),
+            Asked::Lookup(Lookup { name, record, server, .. }) => {
+                let server = server.map(|server| server.to_string());
+                let words = [Some(name.clone()), Some(record.as_str().to_owned()), server];
+                ("lookup_ask", words.into_iter().flatten().collect())
+            }
+            Asked::Command(command) => ("command_ask", command.clone()),
         };
-        let words = [guard, function].into_iter().chain(words).map(Arg::new);
+        let words = [guard.to_owned(), function.to_owned()].into_iter().chain(words).map(Arg::new);
         Ok(Call::new("use_probe", words.collect::<Result<Vec<_>, _>>()?))
     }
 
@@ -142,7 +152,7 @@ impl Proof {
 
 impl Lookup {
     fn judge(&self, answers: &[&str], why: &str) -> Proven {
-        let Self { name, record, answer } = self;
+        let Self { name, record, answer, .. } = self;
         if answers.is_empty() {
             return Proven::Wrong(match record {
                 RecordType::A => format!("`{name}` has no address here{why}"),
@@ -218,11 +228,17 @@ mod tests {
         let lookup = proof(lookup);
         assert_eq!(lookup.probe(false).unwrap().to_string(), r"use_probe '/x' 'lookup_ask' 'it'\''s' 'SRV'");
         assert_eq!(lookup.probe(true).unwrap().to_string(), r"use_probe '' 'lookup_ask' 'it'\''s' 'SRV'");
+        let server = json!({"name": "n", "lookup": {"name": "a", "type": "SRV", "server": "10.96.0.10"}});
+        assert_eq!(
+            proof(server).probe(true).unwrap().to_string(),
+            "use_probe '' 'lookup_ask' 'a' 'SRV' '10.96.0.10'"
+        );
         let command = proof(json!({"name": "n", "command": ["a", "-b"]}));
         assert_eq!(command.probe(false).unwrap().to_string(), "use_probe '' 'command_ask' 'a' '-b'");
         for wrong in [
             json!({"name": "n"}),
             json!({"name": "n", "lookup": {"name": "x", "type": "MX"}}),
+            json!({"name": "n", "lookup": {"name": "x", "type": "A", "server": "10.0.0.1"}}),
             json!({"name": "n", "lookup": {"name": "x", "type": "A"}, "if_exists": "x"}),
         ] {
             assert!(serde_json::from_value::<Proof>(wrong).is_err());

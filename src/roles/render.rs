@@ -1,6 +1,7 @@
 //! Templates and expressions of roles -> text and values. Pure: what they may use is in the scope.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,7 +22,8 @@ use crate::script::quoted;
 /// unit for a path), `pem(label)` (the blocks of that label in a text),
 /// `bracketed` (an address as it stands before a port), `quoted` (one word of a shell's script), `base64`, `texts` (of a map, with every value as a text), `name_values` (of a map, as a list of such pairs) and the functions
 /// `version_at_least(version, least)` and `numbered_subnet(network, address)` (the /24 of an IPv4 network that has the
-/// number in which the address ends) and `in_networks(address, networks)`.
+/// number in which the address ends), `nth_address(network, n)` (counted from the network's own, which is 0) and
+/// `in_networks(address, networks)`.
 pub struct Renderer {
     environment: Environment<'static>,
 }
@@ -85,6 +87,12 @@ impl Default for Renderer {
         environment.add_function("numbered_subnet", |network: &str, address: &str| {
             numbered_subnet(network, address).ok_or_else(|| {
                 let message = format!("there is no subnet of `{network}` for `{address}`: both must be IPv4, and the network a /16 or wider");
+                JinjaError::new(ErrorKind::InvalidOperation, message)
+            })
+        });
+        environment.add_function("nth_address", |network: &str, n: u32| {
+            nth_address(network, n).ok_or_else(|| {
+                let message = format!("`{network}` has no address number {n}");
                 JinjaError::new(ErrorKind::InvalidOperation, message)
             })
         });
@@ -234,6 +242,16 @@ fn numbered_subnet(network: &str, address: &str) -> Option<String> {
     (network.prefix_len() <= 16).then(|| format!("{a}.{b}.{}.0/24", address.octets()[3]))
 }
 
+/// Of several networks, separated by commas, the first counts.
+fn nth_address(networks: &str, n: u32) -> Option<String> {
+    let network: ipnet::IpNet = networks.split(',').next()?.trim().parse().ok()?;
+    let address = match network.network() {
+        IpAddr::V4(address) => IpAddr::from(Ipv4Addr::from(u32::from(address).checked_add(n)?)),
+        IpAddr::V6(address) => IpAddr::from(Ipv6Addr::from(u128::from(address).checked_add(n.into())?)),
+    };
+    network.contains(&address).then(|| address.to_string())
+}
+
 /// The blocks of a PEM text that have this label, `CERTIFICATE`; what has none is an error, not an empty file.
 fn pem(text: &str, label: &str) -> Result<String, JinjaError> {
     let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
@@ -289,6 +307,20 @@ mod tests {
             unreachable!("an object literal")
         };
         scope
+    }
+
+    #[test]
+    fn an_address_by_its_number() {
+        for (network, n, wanted) in [
+            ("10.96.0.0/12", 10, Some("10.96.0.10")),
+            ("10.96.0.0/12,fd00::/108", 1, Some("10.96.0.1")),
+            ("fd00::/108", 1, Some("fd00::1")),
+            ("10.0.0.0/30", 4, None),
+            ("255.255.255.255/32", 1, None),
+            ("here", 1, None),
+        ] {
+            assert_eq!(nth_address(network, n).as_deref(), wanted, "{network}");
+        }
     }
 
     #[test]
