@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use support::{Lab, bootstrap, consul, consul_release, poll};
+use support::{Lab, assert_no_deprecation, bootstrap, consul, consul_release, poll};
 
 const THREE: [&str; 3] = ["node-1", "node-2", "node-3"];
 
@@ -64,6 +64,7 @@ fn lab_bare_hosts_to_a_quorum_and_then_nothing_to_do() {
         assert!(made.sessions <= 3, "{host}: first up took {} sessions", made.sessions);
     }
     assert_quorum(&lab);
+    assert_no_deprecation(&lab, "node-1");
 
     let before: Vec<_> = THREE.iter().map(|host| lab.logins(host)).collect();
     lab.run("up", &[]).exits(0).says("Nothing to do");

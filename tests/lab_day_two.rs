@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use support::{Lab, poll};
+use support::{Lab, assert_no_deprecation, poll};
 
 const THREE: [&str; 3] = ["node-1", "node-2", "node-3"];
 
@@ -316,14 +316,7 @@ fn lab_five_servers_roll_under_a_writer_and_roll_back() {
     lab.edit("[node-1, node-2, node-3], roles", "[node-1, node-2, node-3, node-4, node-5], roles");
     lab.edit("[node-4, node-5, node-6], roles", "[node-6], roles");
     lab.run("up", &[]).exits(0).says("5 of 5 voters").says("1 of 1 clients joined");
-    // Every 50 ms a key through the client: when it was acknowledged, in milliseconds.
-    lab.asks(
-        "node-6",
-        "cat >/root/writer <<'E'\nn=0\nwhile [ ! -e /root/over ]; do\n  n=$((n + 1))\n  \
-         [ \"$(curl -s -m 5 -X PUT -d $n http://127.0.0.1:8500/v1/kv/roll/$n)\" = true ] && \
-         echo \"$n $(($(date +%s%N) / 1000000))\" >>/root/written\n  sleep 0.05\ndone\nE\n\
-         systemd-run -q --unit writer sh /root/writer",
-    );
+    write_at(&lab, "node-6");
     let raft = "systemctl show -p ExecMainStartTimestampMonotonic --value consul";
     let before: Vec<String> = (1..=5).map(|n| lab.asks(&format!("node-{n}"), raft)).collect();
     lab.edit("datacenter: dc1", "datacenter: dc1\n    log_level: debug");
@@ -333,12 +326,58 @@ fn lab_five_servers_roll_under_a_writer_and_roll_back() {
     let back = lab.run("up", &["--rollback"]).exits(0);
     assert!(back.stderr.contains("-    log_level: debug"), "{}", back.stderr);
     assert!(!lab.asks("node-1", "cat /etc/consul.d/consul.json").contains("DEBUG"));
-    lab.asks("node-6", "touch /root/over");
-    poll("the writer has ended", Duration::from_secs(10), || {
-        (lab.ssh("node-6", "systemctl is-active writer").status != 0).then_some(())
-    });
+    assert_kept(&lab, "node-6");
+}
 
-    let written = lab.asks("node-6", "cat /root/written");
+/// A living cluster of Debian's release becomes one of today's.
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_a_living_cluster_of_2020_rolls_to_today_under_a_writer() {
+    let lab = Lab::up(&["--hosts", "6", "--consul", "1.8.7"]);
+    lab.edit("[node-4, node-5, node-6], roles", "[node-4, node-5], roles");
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let known: Vec<&str> = text.lines().filter(|line| !line.contains("node-6:")).collect();
+    fs::write(lab.inventory(), known.join("\n")).unwrap();
+    lab.run("up", &[]).exits(0).says("3 of 3 voters").says("2 of 2 clients joined");
+    write_at(&lab, "node-5");
+    lab.edit("version: 1.8.7", "version: 1.14.11");
+    let plan = lab.run("plan", &["--exit-code"]).exits(5);
+    assert!(plan.stdout.contains("1.14.11"), "{}", plan.stdout);
+    lab.run("up", &[]).exits(0).says("3 of 3 voters").says("2 of 2 clients joined");
+    for host in ["node-1", "node-2", "node-3", "node-4", "node-5"] {
+        assert!(lab.asks(host, "consul version").starts_with("Consul v1.14.11\n"), "{host}");
+        let runs = lab.asks(
+            host,
+            "curl -s http://127.0.0.1:8500/v1/agent/self | grep -o '\"Version\": *\"[^\"]*\"' | head -n 1",
+        );
+        assert!(runs.contains("1.14.11"), "{host} runs {runs}");
+        assert_no_deprecation(&lab, host);
+    }
+    assert_voters(&lab, 3);
+    assert_kept(&lab, "node-5");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.run("health", &[]).exits(0);
+}
+
+/// Begins to write a key every 50 ms through the agent of a host, and notes when each was acknowledged, in milliseconds.
+fn write_at(lab: &Lab, host: &str) {
+    lab.asks(
+        host,
+        "cat >/root/writer <<'E'\nn=0\nwhile [ ! -e /root/over ]; do\n  n=$((n + 1))\n  \
+         [ \"$(curl -s -m 5 -X PUT -d $n http://127.0.0.1:8500/v1/kv/roll/$n)\" = true ] && \
+         echo \"$n $(($(date +%s%N) / 1000000))\" >>/root/written\n  sleep 0.05\ndone\nE\n\
+         systemd-run -q --unit writer sh /root/writer",
+    );
+}
+
+/// Ends that, and looks for each acknowledged write.
+#[track_caller]
+fn assert_kept(lab: &Lab, host: &str) {
+    lab.asks(host, "touch /root/over");
+    poll("the writer has ended", Duration::from_secs(10), || {
+        (lab.ssh(host, "systemctl is-active writer").status != 0).then_some(())
+    });
+    let written = lab.asks(host, "cat /root/written");
     let written: Vec<(u64, u64)> = written
         .lines()
         .filter_map(|line| line.split_once(' '))

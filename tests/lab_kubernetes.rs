@@ -842,7 +842,8 @@ fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
     assert!(plan.stdout.contains("no database at db.example"), "{}", plan.stdout);
     lab.run("health", &[]).exits(1).says("no database at db.example");
     lab.edit("echo no database at db.example; exit 3; ", "");
-    lab.edit("image: lab.example/busybox:1\n          imagePullPolicy: Never\n          command: [busybox, sh, -c, 'mkdir", "image: lab.example/busybox:2\n          imagePullPolicy: Never\n          command: [busybox, sh, -c, 'mkdir");
+    let image = format!("- name: page\n{}image: lab.example/busybox:", " ".repeat(20));
+    lab.edit(&format!("{image}1"), &format!("{image}2"));
     let began = Instant::now();
     lab.run("up", &[]).exits(1).says("lab.example/busybox:2");
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());

@@ -64,9 +64,13 @@ impl Ran {
 impl Lab {
     /// Bare hosts; `options` are those of `lab up`.
     pub fn up(options: &[&str]) -> Self {
-        let consul = consul();
-        let arguments: Vec<&str> =
-            ["lab", "up", "--fresh", "--consul", &consul].iter().chain(options).copied().collect();
+        let release = ["--consul", &consul()].map(str::to_owned);
+        let release = if options.contains(&"--consul") { &[][..] } else { &release };
+        let arguments: Vec<&str> = ["lab", "up", "--fresh"]
+            .into_iter()
+            .chain(release.iter().map(String::as_str))
+            .chain(options.iter().copied())
+            .collect();
         // The lab's servers live on after the command; inheriting our pipes they would hold them open.
         let folder = tempfile::tempdir().unwrap();
         let log = fs::File::create(folder.path().join("lab.log")).unwrap();
@@ -200,6 +204,21 @@ pub fn bootstrap() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bootstrap"));
     command.stdin(std::process::Stdio::null()).env("NO_COLOR", "1");
     command
+}
+
+/// The configuration of Consul on a host is in the terms of the release that runs there: by the agent's own validation, and
+/// by what it has written into its journal since its last start.
+#[track_caller]
+pub fn assert_no_deprecation(lab: &Lab, host: &str) {
+    let said = lab.asks(
+        host,
+        "consul validate /etc/consul.d 2>&1; \
+         journalctl -u consul -o cat --no-pager _SYSTEMD_INVOCATION_ID=$(systemctl show -p InvocationID --value consul)",
+    );
+    assert!(said.contains("Configuration is valid!"), "{host}: {said}");
+    for line in said.lines().map(str::to_lowercase) {
+        assert!(!line.contains("deprecat") && !line.contains("no longer"), "{host}: {line}");
+    }
 }
 
 /// Polls until `ready` gives something, or fails the test after `limit`.
