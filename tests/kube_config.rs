@@ -248,11 +248,11 @@ fn flags_are_maps_of_texts_and_later_lists_of_pairs() {
     let (old, new) = (of("1.30.9"), of("1.31.0"));
     assert_eq!(
         old["ClusterConfiguration"]["apiServer"]["extraArgs"],
-        json!({"v": "2", "profiling": "false"})
+        json!({"shutdown-delay-duration": "6s", "v": "2", "profiling": "false"})
     );
     assert_eq!(
         new["ClusterConfiguration"]["apiServer"]["extraArgs"],
-        json!([{"name": "v", "value": "2"}, {"name": "profiling", "value": "false"}])
+        json!([{"name": "shutdown-delay-duration", "value": "6s"}, {"name": "v", "value": "2"}, {"name": "profiling", "value": "false"}])
     );
     let labels = json!({"node-ip": "10.0.0.11", "node-labels": "rack=a1,zone=2"});
     assert_eq!(old["InitConfiguration"]["nodeRegistration"]["kubeletExtraArgs"], labels);

@@ -490,14 +490,24 @@ fn lab_kubernetes_keeps_its_state_in_etcd_on_hosts_of_its_own() {
 fn lab_kubernetes_what_goes_wrong_on_the_way_is_told_and_carried_on_from() {
     let lab = lab();
     // Somebody's node already.
-    lab.asks("node-4", "mkdir -p /etc/kubernetes && echo theirs >/etc/kubernetes/kubelet.conf");
+    lab.asks(
+        "node-4",
+        "mkdir -p /etc/kubernetes/pki /var/lib/kubelet/pki && echo theirs >/etc/kubernetes/kubelet.conf && \
+         echo theirs >/etc/kubernetes/pki/ca.crt && echo theirs >/var/lib/kubelet/pki/kubelet-client-current.pem",
+    );
     let refused = lab.run("up", &[]);
     let text = refused.stdout.clone() + &refused.stderr;
     assert_ne!(refused.status, 0, "{text}");
     assert!(text.contains("node-4") && text.contains("/etc/kubernetes/kubelet.conf"), "{text}");
     assert_eq!(lab.asks("node-4", "cat /etc/kubernetes/kubelet.conf"), "theirs\n");
     assert_ne!(lab.ssh("node-1", "test -e /etc/kubernetes").status, 0, "nothing was done anywhere");
-    lab.asks("node-4", "rm -r /etc/kubernetes");
+    // All that must go, in one command.
+    let start = text.find("`systemctl stop kubelet;").expect("a command that makes room");
+    let command = text[start + 1..].split('`').next().unwrap();
+    for place in ["/etc/kubernetes/kubelet.conf", "/etc/kubernetes/pki", "/var/lib/kubelet/pki"] {
+        assert!(command.contains(place), "{command}");
+    }
+    lab.ssh("node-4", command).exits(0);
 
     // A control plane dies when the first has made the cluster.
     lab.asks(
@@ -505,7 +515,6 @@ fn lab_kubernetes_what_goes_wrong_on_the_way_is_told_and_carried_on_from() {
         "apt-get -qq update && apt-get -qq install -y --no-install-recommends iptables >/dev/null",
     );
     lab.asks("node-4", "iptables -I OUTPUT -p tcp -d 10.77.0.11 --dport 6443 -j REJECT");
-    lab.asks("node-3", "mkdir -p /var/lib/etcd/of-before");
     let went = std::thread::scope(|scope| {
         let up = scope.spawn(|| lab.run("up", &["--timeout", "120s"]));
         let made = "test -e /etc/kubernetes/admin.conf && test ! -e /var/lib/bootstrap/kubeadm-began";
@@ -524,6 +533,7 @@ fn lab_kubernetes_what_goes_wrong_on_the_way_is_told_and_carried_on_from() {
     let lost = "kubectl --kubeconfig /etc/kubernetes/admin.conf --request-timeout 3s get nodes";
     poll("quorum is lost", Duration::from_secs(60), || (lab.ssh("node-1", lost).status != 0).then_some(()));
     // It carries on, up to a control plane whose kubeadm finds something in its way; that stays.
+    lab.asks("node-3", "mkdir -p /var/lib/etcd/of-before");
     let went = lab.run("up", &["--timeout", "180s"]).exits(1);
     let text = went.stdout + &went.stderr;
     assert!(text.contains("DirAvailable--var-lib-etcd"), "kubeadm's own words: {text}");

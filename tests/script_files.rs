@@ -274,6 +274,25 @@ fn what_kubeadm_left_unfinished_is_no_members_data() {
         assert_eq!(raft(), Some(host.at("etcd/member")), "{shell:?}");
         host.write("began", "");
         assert_eq!(raft().as_deref(), Some("absent"), "{shell:?}");
+        let probe = call(
+            "state_data",
+            &[
+                "",
+                &host.at("none"),
+                "-",
+                &host.at("pki"),
+                &host.at("etcd"),
+                &host.at("empty"),
+                &host.at("conf"),
+            ],
+        );
+        host.write("pki/ca.crt", "");
+        host.write("conf", "");
+        std::fs::create_dir(host.at("empty")).unwrap();
+        let seen = host.ask(shell, probe);
+        let remains: Vec<&str> = seen.of("probe").all("remains").collect();
+        assert_eq!(remains, ["pki", "etcd", "conf"].map(|name| host.at(name)), "{shell:?}");
+        assert_eq!(seen.of("probe").text("raft"), Some("absent"), "{shell:?}");
         let probe = call("state_data", &["", &host.at("etcd/member")]);
         assert_eq!(
             host.ask(shell, probe).of("probe").text("raft"),

@@ -218,11 +218,13 @@ impl Gate {
         let member = || format!("{folder}/member");
         match self {
             Self::EtcdMembers => ("state_data", vec![String::new(), member()]),
-            Self::KubeControlPlanes => {
-                ("state_data", vec![kube::BEGAN.to_owned(), member(), kube::KUBELET_CONF.to_owned()])
-            }
-            Self::KubeApiServers | Self::KubeWorkers => {
-                ("state_data", vec![kube::BEGAN.to_owned(), kube::KUBELET_CONF.to_owned()])
+            Self::KubeControlPlanes | Self::KubeApiServers | Self::KubeWorkers => {
+                let own = (self == Self::KubeControlPlanes).then(|| (member(), folder.clone()));
+                let (member, etcd) = own.unzip();
+                let state = [Some(kube::BEGAN.to_owned()), member, Some(kube::KUBELET_CONF.to_owned())];
+                let remains = [Some("-".to_owned()), etcd].into_iter().flatten();
+                let remains = remains.chain(kube::REMAINS.map(str::to_owned));
+                ("state_data", state.into_iter().flatten().chain(remains).collect())
             }
             Self::ConsulServers | Self::ConsulClients | Self::NomadServers | Self::NomadClients => {
                 ("raft_data", vec![folder])

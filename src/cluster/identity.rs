@@ -33,6 +33,8 @@ pub struct Claim {
     pub raft_data: Vec<String>,
     /// The running agents, in words.
     pub agents: Vec<String>,
+    /// All files and folders of a former member that would be in the way of a new one, where they are more than the above.
+    pub remains: Vec<String>,
 }
 
 /// Why a host must not be touched.
@@ -40,8 +42,8 @@ pub struct Claim {
 pub enum IdentityError {
     #[error("it belongs to {theirs}, this inventory is {ours}")]
     OtherCluster { theirs: String, ours: Marker },
-    #[error("it carries raft data that is not from {ours}: {found}")]
-    StaleData { found: String, ours: Marker },
+    #[error("it carries data that is not from {ours}: {found}")]
+    StaleData { found: String, ours: Marker, remains: Vec<String> },
 }
 
 impl IdentityError {
@@ -51,6 +53,13 @@ impl IdentityError {
             Self::OtherCluster { .. } => {
                 "if it was yours before, put the `.bootstrap/` folder with that id beside the inventory; if its \
                  old cluster is gone for good, remove /var/lib/bootstrap/cluster and the data directories on it"
+            }
+            Self::StaleData { remains, .. } if !remains.is_empty() => {
+                return format!(
+                    "if nothing of it is of use any more, this ends what runs there and deletes all that would be in the way, \
+                     on that host: `systemctl stop kubelet; kubeadm reset --force; rm -rf {}`; then run again",
+                    remains.join(" ")
+                );
             }
             Self::StaleData { .. } => "if that data is of no use any more, move it away and run again",
         }
@@ -71,10 +80,12 @@ pub fn check_identity(ours: &Marker, claim: &Claim) -> Result<(), IdentityError>
         },
         None => {
             let found: Vec<&str> = claim.raft_data.iter().chain(&claim.agents).map(String::as_str).collect();
-            if found.is_empty() {
-                return Ok(());
-            }
-            Err(IdentityError::StaleData { found: found.join("; "), ours: ours.clone() })
+            let found = match (found.is_empty(), claim.remains.is_empty()) {
+                (true, true) => return Ok(()),
+                (true, false) => claim.remains.join(", "),
+                (false, _) => found.join("; "),
+            };
+            Err(IdentityError::StaleData { found, ours: ours.clone(), remains: claim.remains.clone() })
         }
     }
 }
@@ -90,7 +101,7 @@ mod tests {
             let claim = Claim {
                 marker: marker.map(str::to_owned),
                 raft_data: raft.map(str::to_owned).into_iter().collect(),
-                agents: Vec::new(),
+                ..Claim::default()
             };
             check_identity(&ours, &claim)
         };
@@ -99,6 +110,18 @@ mod tests {
         assert_eq!(check(Some(own), None), Ok(()));
         assert_eq!(check(Some(own), Some("/opt/consul/raft")), Ok(()));
         assert!(matches!(check(None, Some("/opt/consul/raft")), Err(IdentityError::StaleData { .. })));
+        // What is left of a node, though nothing says of what cluster.
+        let left = Claim {
+            remains: vec!["/etc/kubernetes/pki".into(), "/var/lib/kubelet/pki".into()],
+            ..Claim::default()
+        };
+        let error = check_identity(&ours, &left).unwrap_err();
+        assert!(error.to_string().ends_with(": /etc/kubernetes/pki, /var/lib/kubelet/pki"), "{error}");
+        assert!(
+            error.remedy().contains("rm -rf /etc/kubernetes/pki /var/lib/kubelet/pki`"),
+            "{}",
+            error.remedy()
+        );
         // The same name is not the same cluster.
         let other = r#"{"cluster":"dc1","id":"bb"}"#;
         assert!(matches!(check(Some(other), None), Err(IdentityError::OtherCluster { .. })));

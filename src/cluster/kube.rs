@@ -36,6 +36,19 @@ pub(super) const BEGAN: &str = "/var/lib/bootstrap/kubeadm-began";
 /// What kubeadm has left behind of every node.
 pub(super) const KUBELET_CONF: &str = "/etc/kubernetes/kubelet.conf";
 
+/// What else a node has that kubeadm made: any of it would be in the way of a new one, or lead it to the old cluster.
+pub(super) const REMAINS: [&str; 9] = [
+    "/etc/kubernetes/kubelet.conf",
+    "/etc/kubernetes/bootstrap-kubelet.conf",
+    "/etc/kubernetes/admin.conf",
+    "/etc/kubernetes/super-admin.conf",
+    "/etc/kubernetes/manifests",
+    "/etc/kubernetes/pki",
+    "/var/lib/kubelet/config.yaml",
+    "/var/lib/kubelet/kubeadm-flags.env",
+    "/var/lib/kubelet/pki",
+];
+
 /// The role's scripts for a snapshot that is put back.
 pub const STATIC_PODS: &str = "/etc/kubernetes/bootstrap/static-pods";
 pub(super) const ETCD_RESTORE: &str = "/etc/kubernetes/bootstrap/etcd-restore";

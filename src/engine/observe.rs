@@ -374,6 +374,7 @@ pub(super) fn subject<'a>(
                 fields.text("mtime").and_then(age).unwrap_or_else(|| "at an unknown time".to_owned()),
             ));
         }
+        claim.remains.extend(fields.all("remains").map(str::to_owned));
         let answer = answer(&seen.observation, members.gate, &questions(members.gate, wanted));
         claim.agents.extend(members.gate.describe(&answer));
     }

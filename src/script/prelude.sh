@@ -1777,21 +1777,31 @@ raft_data() {
   say raft absent
 }
 
-# Probe: UNFINISHED PLACE...: which of the places there is, unless it was left behind by what was killed at UNFINISHED; in the
-# words of `raft_data`.
+# Probe: UNFINISHED PLACE... [- REMAINS...]: which of the places there is, unless it was left behind by what was killed at
+# UNFINISHED, in the words of `raft_data`; and all of the remains that there are.
 state_data() {
   unfinished=$1
   shift
-  if [ -z "$unfinished" ] || [ ! -e "$unfinished" ]; then
-    for data in "$@"; do
-      [ -e "$data" ] || continue
+  found=
+  remains=
+  for data in "$@"; do
+    if [ "$data" = - ]; then
+      remains=yes
+    elif [ ! -e "$data" ]; then
+      continue
+    elif [ -n "$remains" ]; then
+      # Packages bring folders with nothing in them.
+      { [ -d "$data" ] && [ -z "$(ls -A "$data")" ]; } || say remains "$data"
+    elif [ -z "$found" ] && { [ -z "$unfinished" ] || [ ! -e "$unfinished" ]; }; then
+      found=yes
       say raft "$data"
       say mtime "$(stat -c %Y "$data")"
-      return 0
-    done
-    path_absence "$1"
-  fi
-  say raft absent
+    fi
+  done
+  [ -n "$found" ] || {
+    [ -n "$unfinished" ] && [ -e "$unfinished" ] || path_absence "$1"
+    say raft absent
+  }
 }
 
 # Probe: the last lines of a unit's journal.
