@@ -1798,10 +1798,9 @@ state_data() {
       say mtime "$(stat -c %Y "$data")"
     fi
   done
-  [ -n "$found" ] || {
-    [ -n "$unfinished" ] && [ -e "$unfinished" ] || path_absence "$1"
-    say raft absent
-  }
+  [ -z "$found" ] || return 0
+  if [ -z "$unfinished" ] || [ ! -e "$unfinished" ]; then path_absence "$1"; fi
+  say raft absent
 }
 
 # Probe: the last lines of a unit's journal.
