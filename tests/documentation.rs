@@ -266,3 +266,77 @@ fn errors_point_to_the_page_and_the_page_is_in_the_program() {
     assert_eq!(code, Some(2));
     assert!(stderr.contains("a similar value exists: 'clock'"), "{stderr}");
 }
+
+/// What a pinned module of `tests/products` is built as.
+fn pinned(product: &str, module: &str) -> String {
+    let pins = page(format!("tests/products/{product}/go.mod"));
+    let line = pins.lines().map(str::trim_start).find(|line| line.starts_with(&format!("{module} v")));
+    let version =
+        line.and_then(|line| line.split(' ').nth(1)).unwrap_or_else(|| panic!("{module} is not pinned"));
+    version.trim_start_matches('v').to_owned()
+}
+
+/// Each product with its version and what the lab's tests run of it: lines `/// Runs: PRODUCT: WHAT` above a test.
+fn table() -> String {
+    let versions = [
+        (
+            "Consul",
+            format!(
+                "{}; the short ones on Debian's 1.8.7 too",
+                pinned("consul", "github.com/hashicorp/consul")
+            ),
+        ),
+        (
+            "Nomad",
+            "where one was put into the lab's mirror: no package registry has it, so CI runs none of this".to_owned(),
+        ),
+        ("Kubernetes", pinned("kubernetes-1.34.4", "k8s.io/kubernetes")),
+        ("etcd", pinned("etcd", "go.etcd.io/etcd/server/v3")),
+        ("CoreDNS", pinned("coredns", "github.com/coredns/coredns")),
+        ("metrics-server", pinned("metrics-server", "sigs.k8s.io/metrics-server")),
+        ("crictl", pinned("crictl", "sigs.k8s.io/cri-tools")),
+        ("Docker", "Debian's".to_owned()),
+        ("Hosts' DNS", "Debian 11, 12 and 13".to_owned()),
+        ("NFS", "nfs-ganesha of Debian".to_owned()),
+    ];
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(at("tests")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let texts: Vec<String> = files
+        .iter()
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("lab")))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let all = texts.iter().flat_map(|text| text.lines().enumerate().map(move |(at, line)| (text, at, line)));
+    let runs: Vec<(&str, &str)> = all
+        .filter_map(|(text, at, line)| {
+            let (product, what) = line.strip_prefix("/// Runs: ")?.split_once(": ").expect("PRODUCT: WHAT");
+            let below = text.lines().skip(at).find(|line| !line.starts_with("///"));
+            assert_eq!(below, Some("#[test]"), "{line} stands above no test");
+            Some((product, what))
+        })
+        .collect();
+    for (product, what) in &runs {
+        assert!(versions.iter().any(|(known, _)| known == product), "{product} ({what}) has no version");
+    }
+    let mut table = "| product | version | what the tests run, for real |\n|---|---|---|\n".to_owned();
+    for (product, version) in versions {
+        let what: Vec<&str> = runs.iter().filter(|(of, _)| *of == product).map(|(_, what)| *what).collect();
+        assert!(!what.is_empty(), "nothing runs {product}");
+        table.push_str(&format!("| {product} | {version} | {} |\n", what.join("; ")));
+    }
+    table
+}
+
+#[test]
+fn the_table_of_products_is_that_of_the_tests() {
+    let readme = page("README.md");
+    let start = readme.find("| product | version |").expect("the README has the table");
+    let stands: String = readme[start..]
+        .lines()
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let wanted = table();
+    assert_eq!(stands, wanted, "put this table into README.md:\n{wanted}");
+}

@@ -45,6 +45,7 @@ fn snapshot(lab: &Lab, host: &str) -> String {
     )
 }
 
+/// Runs: Consul: bare hosts to a quorum, and nothing to do after
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_bare_hosts_to_a_quorum_and_then_nothing_to_do() {
@@ -105,6 +106,7 @@ fn lab_bare_hosts_to_a_quorum_and_then_nothing_to_do() {
     }
 }
 
+/// Runs: Consul: clients join, services register
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_clients_join_and_services_register() {
@@ -220,6 +222,7 @@ fn lab_a_changed_host_key_is_refused() {
     assert_quorum(&lab);
 }
 
+/// Runs: Consul: a release that was changed on its way is refused
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_a_broken_release_is_never_installed() {
@@ -320,6 +323,7 @@ fn lab_a_unit_that_never_starts_shows_its_journal() {
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 
+/// Runs: Consul: a living cluster changes one member at a time
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_a_living_cluster_changes_one_member_at_a_time() {
@@ -385,6 +389,7 @@ fn lab_ctrl_c_finishes_the_step_and_says_how_to_go_on() {
     assert_quorum(&lab);
 }
 
+/// Runs: Consul: `up` is killed, the next one carries on
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_killed_in_the_middle_it_carries_on() {

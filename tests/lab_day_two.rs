@@ -44,6 +44,7 @@ fn assert_voters(lab: &Lab, count: usize) {
     assert_eq!(said.matches(" leader ").count(), 1, "{said}");
 }
 
+/// Runs: Consul: servers join
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_two_more_servers_join_and_nobody_else_notices() {
@@ -172,6 +173,7 @@ fn lab_health_finds_what_is_wrong() {
     lab.run("plan", &["--output", "nagios"]).exits(2).says("only `bootstrap health`");
 }
 
+/// Runs: Consul: hosts leave, a dead one is replaced
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_hosts_leave_and_a_dead_one_is_replaced() {
@@ -226,6 +228,7 @@ fn lab_hosts_leave_and_a_dead_one_is_replaced() {
     assert_eq!(inventory(), before);
 }
 
+/// Runs: Consul: snapshots are saved and put back
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_snapshots_come_back() {
@@ -262,6 +265,7 @@ fn lab_snapshots_come_back() {
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 
+/// Runs: Consul: a quorum that is lost is recovered
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_quorum_that_is_lost_comes_back() {
@@ -309,6 +313,7 @@ fn lab_a_drill_measures_what_clients_notice() {
     lab.run("drill", &["leader", "--yes"]).exits(1).says("node-3 cannot be reached, and one is enough");
 }
 
+/// Runs: Consul: five servers roll under a writer
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_five_servers_roll_under_a_writer_and_roll_back() {
@@ -330,6 +335,7 @@ fn lab_five_servers_roll_under_a_writer_and_roll_back() {
 }
 
 /// A living cluster of Debian's release becomes one of today's.
+/// Runs: Consul: a living 1.8.7 of three servers and two clients is rolled to it under a writer
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_a_living_cluster_of_2020_rolls_to_today_under_a_writer() {

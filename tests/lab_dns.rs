@@ -247,6 +247,7 @@ fn every_kind_of_host(options: &[&str]) {
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 
+/// Runs: Hosts' DNS: systemd-resolved, resolvconf and a plain resolv.conf
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_names_on_every_kind_of_host_on_bookworm() {

@@ -58,6 +58,7 @@ fn daemon(lab: &Lab, host: &str) -> String {
     lab.asks(host, "systemctl show -p MainPID docker.service")
 }
 
+/// Runs: Docker: containers resolve Consul's names
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_containers_resolve_consul_names_beside_an_engine_that_was_there() {

@@ -132,6 +132,7 @@ fn flaw(lab: &Lab, reference: &[String]) -> Option<String> {
     })
 }
 
+/// Runs: Consul: killed at random moments
 #[test]
 #[ignore = "lab: needs root and minutes; run by tests/run --faults"]
 fn lab_killed_at_any_moment_the_next_up_converges() {

@@ -190,6 +190,9 @@ fn lab() -> Lab {
     lab
 }
 
+/// Runs: Kubernetes: bare hosts to a workload that answers on every node
+/// Runs: Kubernetes: settings, labels and certificates of living nodes
+/// Runs: etcd: below kubeadm: members, snapshot, restore
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
@@ -360,6 +363,7 @@ fn earlier() -> Lab {
     lab
 }
 
+/// Runs: Kubernetes: an upgrade from 1.34.3, node by node, under a probe every 100 ms
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_an_upgrade_node_by_node() {
@@ -398,6 +402,7 @@ fn flags(lab: &Lab, host: &str, program: &str) -> String {
     lab.asks(host, &format!("tr '\\0' '\\n' </proc/$(pidof -s {program})/cmdline"))
 }
 
+/// Runs: etcd: on hosts of its own: members, snapshot, restore, a dead one replaced
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_keeps_its_state_in_etcd_on_hosts_of_its_own() {
@@ -485,6 +490,7 @@ fn lab_kubernetes_keeps_its_state_in_etcd_on_hosts_of_its_own() {
     }
 }
 
+/// Runs: Kubernetes: what goes wrong on the way is carried on from
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_what_goes_wrong_on_the_way_is_told_and_carried_on_from() {
@@ -554,6 +560,7 @@ fn lab_kubernetes_what_goes_wrong_on_the_way_is_told_and_carried_on_from() {
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 
+/// Runs: Kubernetes: a control plane dies and is replaced, behind an address that moves (haproxy, keepalived)
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
@@ -607,6 +614,7 @@ fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
     }
 }
 
+/// Runs: Kubernetes: an upgrade in which the program, a node and a member of etcd are killed
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_an_upgrade_that_is_cut_short_three_times() {
@@ -714,6 +722,10 @@ spec:
   behavior: { scaleDown: { stabilizationWindowSeconds: 0 } }
 ";
 
+/// Runs: CoreDNS: pods resolve services and Consul's names
+/// Runs: metrics-server: `kubectl top`, and an autoscaler that scales under load and back
+/// Runs: Consul: on Kubernetes: three servers on three nodes, a pod deleted, a node drained
+/// Runs: crictl: the release's own, for kubeadm
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {

@@ -42,6 +42,7 @@ fn configuration(lab: &Lab, host: &str) -> String {
     )
 }
 
+/// Runs: NFS: files go round through a server in user space; the kernel's own is not run
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_files_go_round_through_ganesha() {

@@ -123,6 +123,7 @@ job "contained" {
 }
 "#;
 
+/// Runs: Nomad: bare hosts to jobs that answer
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_nomad_bare_hosts_to_jobs_that_answer() {
@@ -256,6 +257,7 @@ fn lab_nomad_jobs_that_cannot_run() {
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 
+/// Runs: Nomad: servers change one at a time
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_nomad_servers_change_one_at_a_time_and_survive_their_leader() {
@@ -333,6 +335,7 @@ fn runs_on(lab: &Lab, job: &str) -> Vec<String> {
     nodes
 }
 
+/// Runs: Nomad: hosts leave and join, snapshots
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_nomad_shrinks_grows_and_is_saved() {
