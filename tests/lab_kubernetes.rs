@@ -95,6 +95,8 @@ spec:
   template:
     metadata: { labels: { app: page } }
     spec:
+      # The server does not heed the request to end, so it serves on until nobody is led to it any more.
+      terminationGracePeriodSeconds: 3
       # On control planes as well, so that one may die.
       tolerations: [ { operator: Exists } ]
       topologySpreadConstraints:
