@@ -288,7 +288,8 @@ fn table() -> String {
         ),
         (
             "Nomad",
-            "where one was put into the lab's mirror: no package registry has it, so CI runs none of this".to_owned(),
+            "where one was put into the lab's mirror: no package registry has it, so CI runs none of this"
+                .to_owned(),
         ),
         ("Kubernetes", pinned("kubernetes-1.34.4", "k8s.io/kubernetes")),
         ("etcd", pinned("etcd", "go.etcd.io/etcd/server/v3")),
