@@ -265,3 +265,35 @@ pub fn of_uses(wrong: Vec<(HostName, String)>) -> Vec<Finding> {
     };
     found.into_iter().map(finding).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_of_version_on_its_way_is_told_and_no_error() {
+        let hosts: Vec<HostName> = (1..=5).map(|host| HostName::parse(format!("node-{host}")).unwrap()).collect();
+        let expected = Expected {
+            members: hosts.iter().map(|host| (host.clone(), [10, 0, 0, 1].into())).collect(),
+            asked: hosts.iter().cloned().collect(),
+            missing: 0,
+            versions: hosts.iter().map(|host| (host.clone(), "1.34.4".to_owned())).collect(),
+        };
+        let behind = |host: &HostName| Complaint {
+            host: Some(host.clone()),
+            about: Some(host.clone()),
+            kind: ComplaintKind::Behind,
+            reason: "its kubelet is v1.34.3, wanted v1.34.4".to_owned(),
+        };
+        let review = Review {
+            detail: "3 of 3 voters".to_owned(),
+            complaints: hosts.iter().skip(2).map(behind).collect(),
+        };
+        assert_eq!(rolling(&review, &expected), "; rolling: 2 of 5 at 1.34.4");
+        assert!(review.stands());
+        assert_eq!(complaints(Gate::KubeControlPlanes, &review), Vec::new());
+        // All of them are there, or nobody was told which version it has to be.
+        assert_eq!(rolling(&Review { complaints: Vec::new(), ..review.clone() }, &expected), "");
+        assert_eq!(rolling(&review, &Expected { versions: BTreeMap::new(), ..expected }), "");
+    }
+}
