@@ -9,9 +9,8 @@ use serde::Serialize;
 use crate::cluster::{
     Answers, Complaint, ComplaintKind, Expected, Gate, Member, Review, Standing, majority, tolerance,
 };
-use crate::inventory::HostName;
-use crate::plan::{Effect, Plan, Situation, Step};
-use crate::preflight::{Check, Finding, Survey};
+use crate::model::{Check, Effect, Finding, HostName, Plan, Situation, Step};
+use crate::preflight::Survey;
 use crate::roles::WantedHost;
 
 /// How well everything is at one moment.
@@ -272,7 +271,8 @@ mod tests {
 
     #[test]
     fn a_change_of_version_on_its_way_is_told_and_no_error() {
-        let hosts: Vec<HostName> = (1..=5).map(|host| HostName::parse(format!("node-{host}")).unwrap()).collect();
+        let hosts: Vec<HostName> =
+            (1..=5).map(|host| HostName::parse(format!("node-{host}")).unwrap()).collect();
         let expected = Expected {
             members: hosts.iter().map(|host| (host.clone(), [10, 0, 0, 1].into())).collect(),
             asked: hosts.iter().cloned().collect(),

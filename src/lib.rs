@@ -23,6 +23,7 @@ pub mod jobs;
 pub mod kubeconfig;
 pub mod lab;
 pub mod ledger;
+pub mod model;
 pub mod plan;
 pub mod preflight;
 pub mod releases;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use bootstrap::facts::{Facts, PackageManager, Resolved, Resolver, ResolverKind};
-use bootstrap::inventory::HostName;
+use bootstrap::model::HostName;
 use bootstrap::roles::{ClusterAddresses, Wanted, WantedHost};
 
 fn facts(resolver: Resolver) -> Facts {

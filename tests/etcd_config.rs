@@ -3,7 +3,7 @@
 #[path = "support/rendered.rs"]
 mod rendered;
 
-use bootstrap::inventory::HostName;
+use bootstrap::model::HostName;
 use bootstrap::resource::Resource;
 use rendered::{refused, shell_faults, shown, snapshots};
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use bootstrap::inventory::{self, Become, HostKeys, Inventory};
-use bootstrap::report::Diagnostic;
+use bootstrap::model::Diagnostic;
+use bootstrap::report;
 use bootstrap::roles::{self, RoleSet};
 use serde_json::json;
 
@@ -18,7 +19,7 @@ fn small_roles() -> RoleSet {
 }
 
 fn text(problems: &[Diagnostic]) -> String {
-    problems.iter().map(|problem| problem.render(false)).collect::<Vec<_>>().join("\n")
+    problems.iter().map(|problem| report::problem(problem, false)).collect::<Vec<_>>().join("\n")
 }
 
 fn load(path: &Path, roles: &RoleSet) -> Result<(Inventory, Vec<Diagnostic>), Vec<Diagnostic>> {
@@ -196,8 +197,8 @@ proptest::proptest! {
         let (draft, mut problems) = inventory::parse(&text, Path::new("slip.yaml"));
         problems.extend(draft.iter().flat_map(|draft| roles::check(draft, &ROLES)));
         for problem in &problems {
-            assert!(!problem.render(true).is_empty());
-            assert!(problem.help.as_deref() != Some(""), "{}", problem.render(false));
+            assert!(!report::problem(problem, true).is_empty());
+            assert!(problem.help.as_deref() != Some(""), "{}", report::problem(problem, false));
         }
         if !problems.iter().any(Diagnostic::is_error) {
             assert!(draft.unwrap().inventory(None).is_some());

@@ -5,7 +5,7 @@ mod rendered;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bootstrap::inventory::HostName;
+use bootstrap::model::HostName;
 use bootstrap::resource::Resource;
 use rendered::{refused, shell_faults, shown, snapshots};
 use serde_json::{Value, json};

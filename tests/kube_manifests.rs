@@ -12,7 +12,7 @@ use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bootstrap::inventory::HostName;
+use bootstrap::model::HostName;
 use bootstrap::resource::{Exec, File, Phase, Resource};
 use rendered::{refused, shown, snapshots};
 use serde_json::{Value, json};

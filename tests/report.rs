@@ -5,10 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
-use bootstrap::plan::Plan;
-use bootstrap::report::{
-    Closing, Event, HostOutcome, Output, PlanTextOptions, RenderOptions, RunLog, events, plan_text, render,
-};
+use bootstrap::model::{Event, HostOutcome, Plan};
+use bootstrap::report::{Closing, Output, PlanTextOptions, RenderOptions, RunLog, events, plan_text, render};
 
 #[path = "cases/report/runs.rs"]
 #[allow(dead_code, reason = "each harness takes what it needs")]

@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use bootstrap::report::{Event, Output, RenderOptions, events, render};
+use bootstrap::model::Event;
+use bootstrap::report::{Output, RenderOptions, events, render};
 
 #[path = "cases/report/runs.rs"]
 #[allow(dead_code, reason = "each harness takes what it needs")]

@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use bootstrap::inventory::HostName;
-use bootstrap::plan::{StageName, StepId};
-use bootstrap::report::{Event, Output, RenderOptions, StepOutcome, Timings, events, render};
+use bootstrap::model::{Event, HostName, StageName, StepId, StepOutcome};
+use bootstrap::report::{Output, RenderOptions, Timings, events, render};
 use jiff::Timestamp;
 
 #[path = "cases/report/runs.rs"]

@@ -5,7 +5,7 @@ mod shells;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bootstrap::facts::Facts;
-use bootstrap::plan::{Change, StepId};
+use bootstrap::model::{Change, StepId};
 use bootstrap::resource::{Planned, Resource};
 use bootstrap::script::{Nonce, Observation, Record, Script};
 use serde_json::{Value, json};

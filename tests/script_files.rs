@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bootstrap::script::{Arg, Call};
+use bootstrap::model::{Arg, Call};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 use shells::{Host, account, call, shells};

@@ -4,13 +4,13 @@ mod shells;
 
 use std::process::{Command, Stdio};
 
-use bootstrap::plan::StepId;
+use bootstrap::model::StepId;
 use bootstrap::script::{LockHolder, Nonce, Record, Script};
 use proptest::prelude::*;
 use shells::{Host, call, holder, shells, step};
 
 /// `exec_run touch FILE`
-fn touch(path: &str) -> bootstrap::script::Call {
+fn touch(path: &str) -> bootstrap::model::Call {
     call("exec_run", &["touch", path])
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::{TcpListener, UdpSocket};
 use std::thread;
 
-use bootstrap::script::{Arg, Call};
+use bootstrap::model::{Arg, Call};
 use shells::{Host, call, have, shells};
 
 const PERL: &str = include_str!("../src/script/peers/peers.pl");

@@ -2,7 +2,7 @@
 
 mod shells;
 
-use bootstrap::script::Call;
+use bootstrap::model::Call;
 use sha2::{Digest as _, Sha256};
 use shells::server::{Page, Server};
 use shells::{Host, SHELLS, call, have};

@@ -1,8 +1,7 @@
 //! The text of scripts, as it is shown and as it is sent.
 
-use bootstrap::inventory::RoleName;
-use bootstrap::plan::{Change, Step, StepId};
-use bootstrap::script::{Arg, Call, LockHolder, Nonce, Script};
+use bootstrap::model::{Arg, Call, Change, RoleName, Step, StepId};
+use bootstrap::script::{LockHolder, Nonce, Script};
 
 fn call(function: &'static str, args: &[&str]) -> Call {
     Call::new(function, args.iter().map(|arg| Arg::new(*arg).unwrap()))

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use bootstrap::facts::{ClockOffset, Facts};
 use bootstrap::ledger;
-use bootstrap::plan::{HostSeen, Plan, Seen, Step};
+use bootstrap::model::{Plan, Step};
+use bootstrap::plan::{HostSeen, Seen};
 use bootstrap::roles::{RoleSet, Wanted, load_inventory};
 use bootstrap::script::{Nonce, Observation, Record, Script};
 use shells::{Host, account, holder, shells};

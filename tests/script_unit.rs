@@ -5,7 +5,8 @@ mod shells;
 
 use std::os::unix::fs::symlink;
 
-use bootstrap::script::{Call, Nonce, Observation, Record, Script};
+use bootstrap::model::Call;
+use bootstrap::script::{Nonce, Observation, Record, Script};
 use shells::{Host, call, holder, shells, step};
 
 /// A restart makes the unit what the test says in `after`.

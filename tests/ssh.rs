@@ -20,9 +20,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bootstrap::inventory::{Become, HostKeys, HostName, SshSettings};
-use bootstrap::plan::StepId;
-use bootstrap::script::{Arg, Call, Nonce, Observation, Record, Script};
+use bootstrap::inventory::{Become, HostKeys, SshSettings};
+use bootstrap::model::{Arg, Call, HostName, StepId};
+use bootstrap::script::{Nonce, Observation, Record, Script};
 use bootstrap::ssh::{BecomePassword, Cause, ConnectOptions, Connection, Error, Sessions, Target};
 use sha2::{Digest, Sha256};
 use sshd::{LOGIN_FILES, PATIENCE, Sshd, TestUser, have, is_root, options, wait_for};

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use bootstrap::inventory::{HostName, SshSettings};
-use bootstrap::plan::StepId;
-use bootstrap::script::{Arg, Call, Nonce, Observation, Record, Script};
+use bootstrap::inventory::SshSettings;
+use bootstrap::model::{Arg, Call, HostName, StepId};
+use bootstrap::script::{Nonce, Observation, Record, Script};
 use bootstrap::ssh::{BecomePassword, Cause, ConnectOptions, Connection, Error, Sessions, Target};
 use sshd::{LOGIN_FILES, PATIENCE, Sshd, TestUser, have, is_root, options, wait_for};
 

@@ -11,8 +11,9 @@ use super::up::{self, UpArgs};
 use super::{Global, Reach, node, problems, run};
 use crate::engine::{self, EngineError};
 use crate::inventory::edit::{self, EditError, NewHost};
-use crate::inventory::{HostName, RoleName, yaml};
-use crate::report::{Diagnostic, events, init_tracing};
+use crate::inventory::yaml;
+use crate::model::{Diagnostic, HostName, RoleName};
+use crate::report::{events, init_tracing};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: bootstrap add-node inventory.yaml node-4 --address 192.168.56.14 --role \

@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::{Global, Reach, load, run, up};
 use crate::engine::{self, EngineError, Options, Stop};
 use crate::inventory::Host;
-use crate::plan::StepId;
+use crate::model::StepId;
 use crate::report::Events;
 
 /// The role's own step, which `up` has in its plan when a certificate comes near its end.

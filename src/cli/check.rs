@@ -8,8 +8,8 @@ use serde_json::json;
 use super::explain::{Section, point_to};
 use super::{Exit, Global, Reach, load, problems, run};
 use crate::engine;
-use crate::preflight::Check;
-use crate::report::{Diagnostic, events, init_tracing, survey_summary, survey_table};
+use crate::model::{Check, Diagnostic};
+use crate::report::{self, events, init_tracing, survey_summary, survey_table};
 use crate::roles;
 
 /// Check an inventory; with `--connect`, its hosts too. Changes nothing.
@@ -66,7 +66,7 @@ pub fn run(args: &CheckArgs, global: &Global, password: Option<String>) -> anyho
                 count(errors, "error"),
                 args.inventory.display()
             ));
-            eprint!("{}", total.render(global.color_on_stderr()));
+            eprint!("{}", report::problem(&total, global.color_on_stderr()));
         }
         (false, None) => {}
     }

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::exit::{Exit, INTERRUPTED, UsageError};
 use super::{Global, Reach, ask, load, problems, run};
 use crate::engine::{self, Drill, Drilled, Power, Stop, Victim};
-use crate::inventory::HostName;
 use crate::lab;
+use crate::model::HostName;
 use crate::report::{events, init_tracing};
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use super::{Global, problems};
 use crate::engine::{EngineError, HostFailure, Outcome};
-use crate::preflight::{Check, Finding};
+use crate::model::{Check, Finding};
 use crate::releases::{BundleError, ReleaseError};
 use crate::roles::WantedError;
 use crate::secrets::SecretsError;
@@ -185,8 +185,8 @@ mod tests {
 
     #[test]
     fn a_run_points_to_each_section_once() {
-        let lost = ssh::Error::SudoMissing { host: crate::inventory::HostName::parse("a").unwrap() };
-        let other = ssh::Error::SudoMissing { host: crate::inventory::HostName::parse("b").unwrap() };
+        let lost = ssh::Error::SudoMissing { host: crate::model::HostName::parse("a").unwrap() };
+        let other = ssh::Error::SudoMissing { host: crate::model::HostName::parse("b").unwrap() };
         let mut outcome = Outcome { unhealthy: Some("no leader".to_owned()), ..Outcome::default() };
         for error in [lost, other] {
             outcome.failures.insert(error.host().clone(), HostFailure::Unreachable(error));

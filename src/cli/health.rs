@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Exit, Global, OutputFormat, Reach, load, problems, run};
 use crate::engine;
 use crate::health::Health;
-use crate::preflight::Check;
+use crate::model::Check;
 use crate::report::{events, health_text, init_tracing, nagios, prometheus, survey_summary};
 
 /// How well the clusters and their hosts are. Changes nothing.

@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 
 use super::{Global, problems, templates};
-use crate::report::Diagnostic;
+use crate::model::Diagnostic;
 
 /// Write a commented inventory to start from.
 #[derive(Debug, clap::Args)]

@@ -12,8 +12,9 @@ use super::up::{self, UpArgs};
 use super::{Global, Reach, load, problems, run};
 use crate::engine::{self, Leaver, Stop};
 use crate::inventory::edit::{self, EditError, NewHost};
-use crate::inventory::{HostName, yaml};
-use crate::report::{Diagnostic, Events};
+use crate::inventory::yaml;
+use crate::model::{Diagnostic, HostName};
+use crate::report::Events;
 
 #[derive(Debug, Args)]
 #[command(

@@ -9,7 +9,8 @@ use super::exit::Exit;
 use super::explain::{Section, point_to};
 use super::{Global, Reach, load, run};
 use crate::engine;
-use crate::report::{Event, Output, PlanTextOptions, RenderOptions, events, plan_text, render};
+use crate::model::Event;
+use crate::report::{Output, PlanTextOptions, RenderOptions, events, plan_text, render};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: bootstrap plan inventory.yaml --limit node-2")]

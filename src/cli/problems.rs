@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 use super::Global;
 use super::exit::Rejected;
 use super::explain::{Section, point_to};
-use crate::preflight::Finding;
-use crate::report::{self, Diagnostic};
+use crate::model::{Diagnostic, Finding};
+use crate::report::{self};
 use crate::roles::RoleSet;
 
 /// Prints diagnostics: for people on stderr, one JSON event a line on stdout.
 pub fn show(problems: &[Diagnostic], global: &Global) -> io::Result<()> {
     if !global.json() {
         let mut stderr = io::stderr().lock();
-        return problems
-            .iter()
-            .try_for_each(|problem| writeln!(stderr, "{}", problem.render(global.color_on_stderr())));
+        return problems.iter().try_for_each(|problem| {
+            writeln!(stderr, "{}", report::problem(problem, global.color_on_stderr()))
+        });
     }
     problems.iter().try_for_each(|problem| event("diagnostic", problem))
 }
@@ -30,7 +30,7 @@ pub fn show_findings(findings: &[Finding], global: &Global) -> io::Result<()> {
         let width = terminal.size_checked().map(|(_, columns)| usize::from(columns));
         let mut stderr = io::stderr().lock();
         findings.iter().try_for_each(|finding| {
-            let text = report::finding(finding).render(global.color_on_stderr());
+            let text = report::problem(&report::finding(finding), global.color_on_stderr());
             let text = width.map_or(text.clone(), |width| report::wrapped(&text, width));
             writeln!(stderr, "{text}")
         })?;

@@ -8,7 +8,7 @@ use super::exit::{Exit, UsageError};
 use super::{Global, Reach, ask, load, run, up};
 use crate::cluster::{Gate, Recovery};
 use crate::engine::{self, Outcome, Stop};
-use crate::inventory::HostName;
+use crate::model::HostName;
 use crate::report::Events;
 
 #[derive(Debug, Args)]

@@ -5,9 +5,8 @@ use std::process::ExitCode;
 use serde_json::{Map, Value, json};
 
 use super::{Global, problems};
-use crate::inventory::RoleName;
 use crate::inventory::reader::{list, nearest};
-use crate::report::Diagnostic;
+use crate::model::{Diagnostic, RoleName};
 use crate::roles::{Port, Renderer, Role, RoleSet, Variable, merge, shown};
 
 /// List the roles, or one role's variables.

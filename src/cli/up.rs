@@ -11,8 +11,9 @@ use super::history::History;
 use super::{Global, Reach, explain, load, problems, run};
 use crate::engine::{self, EngineError, Options, Outcome, Stop};
 use crate::inventory::yaml;
+use crate::model::Event;
 use crate::plan::Share;
-use crate::report::{Event, Events, Output, RenderOptions, RunLog, events, init_tracing, render};
+use crate::report::{Events, Output, RenderOptions, RunLog, events, init_tracing, render};
 
 #[derive(Debug, Args)]
 #[command(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
-use crate::inventory::HostName;
+use crate::model::HostName;
 
 /// What the programs of a host are asked, in the way in which they answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::answer::Said;
 use super::{Answer, Answers, Expected, Review, raft};
-use crate::inventory::HostName;
+use crate::model::HostName;
 
 const SELF: &str = "/v1/agent/self";
 /// `consistent`: the leader confirms with a majority before it answers, so this is a use of quorum.

@@ -14,7 +14,7 @@ use super::quorum::{Peer, majority};
 use super::raft::{self, Views};
 use super::snapshot::Snapshot;
 use super::{Answer, Answers, Complaint, Expected, Review, TlsFiles, TlsQuestion};
-use crate::plan::Situation;
+use crate::model::Situation;
 
 pub(super) const MEMBERS: &str = "/v3/cluster/member/list";
 pub(super) const STATUS: &str = "/v3/maintenance/status";

@@ -10,8 +10,7 @@ use super::answer::Said;
 use super::quorum::Peer;
 use super::snapshot::Snapshot;
 use super::{Answer, Answers, Question, Questions, TlsFiles, consul, etcd, kube, nomad, raft, roster};
-use crate::inventory::{HostName, RoleName};
-use crate::plan::Situation;
+use crate::model::{HostName, RoleName, Situation};
 
 /// The gates roles may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

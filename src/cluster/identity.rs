@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::inventory::ClusterName;
+use crate::model::ClusterName;
 
 /// Says on a host which cluster it belongs to. Written before anything else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

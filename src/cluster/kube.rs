@@ -13,8 +13,7 @@ use serde_json::{Map, Value};
 use super::answer::{Said, answered};
 use super::raft::{self, Views};
 use super::{Answer, Answers, Complaint, Expected, Review, TlsFiles, TlsQuestion, etcd};
-use crate::inventory::HostName;
-use crate::plan::Situation;
+use crate::model::{HostName, Situation};
 
 /// The host's own API server; with a line for each of its checks.
 const READY: &str = "/readyz?verbose";

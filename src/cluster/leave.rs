@@ -2,7 +2,7 @@
 
 use super::quorum::{majority, tolerance};
 use super::{Answers, Expected, Gate, Verdict};
-use crate::inventory::HostName;
+use crate::model::HostName;
 
 /// A member that may leave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::answer::Said;
 use super::{Answer, Answers, Expected, Review, raft};
-use crate::inventory::RoleName;
+use crate::model::RoleName;
 
 const SELF: &str = "/v1/agent/self";
 /// Answered by the leader, so this is a use of quorum.
@@ -181,7 +181,7 @@ mod tests {
 
     use super::super::{Gate, Questions, Response, Verdict};
     use super::*;
-    use crate::inventory::HostName;
+    use crate::model::HostName;
 
     fn host(number: u8) -> HostName {
         HostName::parse(format!("node-{number}")).unwrap()

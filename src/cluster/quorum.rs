@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::inventory::HostName;
+use crate::model::HostName;
 
 /// Voters that a decision needs.
 pub fn majority(voters: usize) -> usize {

@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::Said;
 use super::quorum::{self, Peer};
 use super::{Answer, Answers, Complaint, ComplaintKind, Expected, Review};
-use crate::inventory::HostName;
-use crate::plan::Situation;
+use crate::model::{HostName, Situation};
 
 /// `stale`: each server answers from its own state instead of passing the question to the leader.
 pub(super) const CONFIGURATION: &str = "/v1/operator/raft/configuration?stale";

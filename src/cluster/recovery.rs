@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::quorum::{Peer, majority};
 use super::{Answers, Expected, Gate, raft};
-use crate::inventory::HostName;
+use crate::model::HostName;
 
 /// What recovery comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use super::{Answer, Answers, Expected, Response, raft};
-use crate::inventory::HostName;
+use crate::model::HostName;
 
 pub(super) fn host(number: u8) -> HostName {
     HostName::parse(format!("n{number}")).unwrap()

@@ -8,9 +8,11 @@ use futures_util::stream::{self, StreamExt};
 
 use super::members::members;
 use super::{Fleet, HostFailure, Options, Outcome, Stop, elapsed_ms, gate, help, releases};
-use crate::inventory::HostName;
-use crate::plan::{Batch, Plan, Seen, Situation, Stage, StageName, Step, hold_back};
-use crate::report::{Event, Events, HostOutcome, StepOutcome};
+use crate::model::{
+    Batch, Event, HostName, HostOutcome, Plan, Situation, Stage, StageName, Step, StepOutcome,
+};
+use crate::plan::{Seen, hold_back};
+use crate::report::Events;
 use crate::roles::Wanted;
 use crate::script::{Nonce, Record, Script};
 use crate::ssh::Connection;
@@ -88,7 +90,7 @@ async fn run_stage(
             return false;
         }
         let interrupts =
-            batch.steps.values().flatten().any(|step| step.change.effect >= crate::plan::Effect::Restart);
+            batch.steps.values().flatten().any(|step| step.change.effect >= crate::model::Effect::Restart);
         if let Some(members) = members.filter(|_| stage.quorum && interrupts && !situation.members.is_empty())
         {
             // A voter is only interrupted while the others can spare it.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::{Fleet, Options, Outcome, Stop, apply, elapsed_ms, lock};
-use crate::inventory::{HostName, RoleName};
-use crate::plan::{Batch, Change, Effect, Plan, Stage, StageName, Step, StepId};
-use crate::report::{Event, Events};
+use crate::model::{
+    Arg, Batch, Call, Change, Effect, Event, HostName, NulInArgument, Plan, RoleName, Stage, StageName, Step,
+    StepId,
+};
+use crate::report::Events;
 use crate::roles::WantedHost;
-use crate::script::{Arg, Call, NulInArgument};
 
 /// One command on a host as a step; `function` is that of the prelude that runs it.
 pub(super) fn step(

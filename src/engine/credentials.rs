@@ -2,8 +2,7 @@
 
 use super::snapshot::Keeper;
 use super::{EngineError, Options, file};
-use crate::inventory::HostName;
-use crate::preflight::{Check, Finding};
+use crate::model::{Check, Finding, HostName};
 
 impl Keeper {
     /// The credentials of the first member that has them, with its name; `None` if the inventory has no such cluster.

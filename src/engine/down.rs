@@ -6,10 +6,9 @@ use super::by_hand::{self, Failure, stage, step, stop};
 use super::members::members;
 use super::snapshot::Keeper;
 use super::{EngineError, Options, Outcome, Stop, lock};
-use crate::plan::Stage;
+use crate::model::{NulInArgument, Stage};
 use crate::report::Events;
 use crate::roles::Wanted;
-use crate::script::NulInArgument;
 
 /// What says on a host whose it is, and what was set up there.
 const STATE: &str = "/var/lib/bootstrap";

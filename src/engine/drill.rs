@@ -15,12 +15,10 @@ use super::observe::Heard;
 use super::snapshot::Keeper;
 use super::{EngineError, Options, Stop, elapsed_ms, gate};
 use crate::cluster::Gate;
-use crate::inventory::HostName;
-use crate::plan::StepId;
-use crate::preflight::{Check, Finding};
+use crate::model::{Arg, Call, Check, Finding, HostName, StepId};
 use crate::report::Events;
 use crate::roles::Wanted;
-use crate::script::{Arg, Call, Nonce, Observation, Script};
+use crate::script::{Nonce, Observation, Script};
 
 const BETWEEN_WRITES: Duration = Duration::from_millis(50);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);

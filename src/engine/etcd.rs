@@ -8,12 +8,9 @@ use super::members::members;
 use super::snapshot::Keeper;
 use super::{EngineError, Options, Outcome, Stop, lock};
 use crate::cluster::{Gate, KUBE_RUN, STATIC_PODS};
-use crate::inventory::HostName;
-use crate::plan::{Stage, Step};
-use crate::preflight::{Check, Finding};
+use crate::model::{Check, Finding, HostName, NulInArgument, Stage, Step};
 use crate::report::Events;
 use crate::roles::{Wanted, WantedHost};
-use crate::script::NulInArgument;
 
 const WHY: &str = "the state of the cluster becomes that of the snapshot";
 

@@ -1,8 +1,7 @@
 //! Why a host was set aside, and why a whole run stops before its first change.
 
-use crate::inventory::HostName;
-use crate::plan::{PlanError, StageName, StepId};
-use crate::preflight::{Check, Finding};
+use crate::model::{Check, Finding, HostName, StageName, StepId};
+use crate::plan::PlanError;
 use crate::roles::WantedError;
 use crate::ssh;
 

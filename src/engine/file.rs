@@ -1,8 +1,8 @@
 //! Reads a file of a host that no plan knows of.
 
 use super::Options;
-use crate::plan::StepId;
-use crate::script::{Arg, Call, Nonce, Observation, Script};
+use crate::model::{Arg, Call, StepId};
+use crate::script::{Nonce, Observation, Script};
 use crate::ssh::Connection;
 
 const PROBE: &str = "file";

@@ -11,11 +11,11 @@ use super::observe::{Observed, questions};
 use super::wait::Waiting;
 use super::{Fleet, Options, Outcome, Stop};
 use crate::cluster::{Answers, Expected, Gate, Verdict, majority};
-use crate::inventory::HostName;
-use crate::plan::{Batch, Seen, StepId};
-use crate::report::{Event, Events};
+use crate::model::{Arg, Batch, Call, Event, HostName, StepId};
+use crate::plan::Seen;
+use crate::report::Events;
 use crate::roles::Wanted;
-use crate::script::{Arg, Call, Nonce, Observation, Script};
+use crate::script::{Nonce, Observation, Script};
 
 /// No election takes so long: with a `raft_multiplier` of 5 followers notice after 10 s at most.
 const ELECTION: Duration = Duration::from_secs(15);

@@ -7,9 +7,8 @@ use super::observe::{self, Heard};
 use super::{EngineError, Fleet, Options, failure, proof, survey};
 use crate::cluster::{Marker, Member, Questions, roster};
 use crate::health::{self, Health};
-use crate::inventory::HostName;
-use crate::plan::Situation;
-use crate::preflight::{Check, low_on_space};
+use crate::model::{Check, HostName, Situation};
+use crate::preflight::low_on_space;
 use crate::report::Events;
 use crate::roles::Wanted;
 

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::members::members;
 use super::{Fleet, Options, apply, lock};
-use crate::inventory::{HostName, RoleName};
-use crate::plan::{Batch, Change, Effect, Help, Seen, StageName, Step, StepId};
-use crate::report::{Event, Events};
+use crate::model::{Batch, Change, Effect, Event, Help, HostName, RoleName, StageName, Step, StepId};
+use crate::plan::Seen;
+use crate::report::Events;
 use crate::roles::Wanted;
 
 /// Who helps a batch, and what it has to do when the batch is over.
@@ -69,7 +69,7 @@ async fn one(
     let mut last = format!("no host with the role `{}` is there to help", help.role);
     for host in helpers(fleet, wanted, seen, batch, &help.role) {
         let Some(connection) = fleet.connections.get(&host) else { continue };
-        let step = |words: &str, call: &crate::script::Call| Step {
+        let step = |words: &str, call: &crate::model::Call| Step {
             id: StepId(format!("{words} {id}")),
             role: help.role.clone(),
             change: Change {

@@ -12,10 +12,10 @@ use super::members::members;
 use super::wait::Waiting;
 use super::{EngineError, Fleet, Options, Outcome, Stop, elapsed_ms};
 use crate::cluster::Gate;
-use crate::inventory::HostName;
-use crate::jobs::{Action, Body, Job, JobPlan, Progress, Status, Trouble};
-use crate::plan::{Seen, StageName};
-use crate::report::{Event, Events};
+use crate::jobs::{Body, Job, Progress, Status, Trouble, job_plan, later};
+use crate::model::{Action, Event, HostName, JobPlan, StageName};
+use crate::plan::Seen;
+use crate::report::Events;
 use crate::roles::Wanted;
 
 /// How long one request may take: the scheduler plans before it answers.
@@ -54,7 +54,7 @@ pub(super) async fn plan(
     let stands = seen.situations.get(Gate::NomadServers.name()).is_some_and(|now| now.leader.is_some());
     let nomad = if stands { Nomad::open(fleet, wanted, seen).await } else { None };
     let Some(nomad) = nomad else {
-        jobs.plans = wanted.jobs.iter().map(JobPlan::later).collect();
+        jobs.plans = wanted.jobs.iter().map(later).collect();
         return Ok(jobs);
     };
     let mut errors = Vec::new();
@@ -171,7 +171,7 @@ impl Nomad {
         let address = url(&["job", id, "plan"], parsed["Namespace"].as_str());
         let planned = self.post(address, &json!({ "Job": parsed, "Diff": true })).await;
         let planned = planned.map_err(|reason| format!("Nomad cannot plan it: {reason}"))?;
-        Ok(JobPlan::of(job, parsed, &planned))
+        Ok(job_plan(job, parsed, &planned))
     }
 
     async fn submit(&self, plan: &JobPlan) -> Result<(), String> {

@@ -11,12 +11,9 @@ use super::observe::{self, Heard};
 use super::wait::Waiting;
 use super::{EngineError, Fleet, Options, Outcome, Stop, gate, lock};
 use crate::cluster::{Answers, Departure, ETCD_PORT, Gate, MEMBER, Marker, Verdict, departure, without};
-use crate::inventory::HostName;
-use crate::plan::{Stage, Step};
-use crate::preflight::{Check, Finding};
-use crate::report::{Event, Events, HostOutcome};
+use crate::model::{Check, Event, Finding, HostName, HostOutcome, NulInArgument, Stage, Step};
+use crate::report::Events;
 use crate::roles::{Wanted, WantedHost};
-use crate::script::NulInArgument;
 
 /// How long allocations may take to move to other nodes.
 const DRAIN_DEADLINE: &str = "10m";

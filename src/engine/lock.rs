@@ -11,9 +11,9 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use super::{EngineError, Fleet, Options};
-use crate::inventory::HostName;
-use crate::plan::{HostSeen, Plan, Seen, StepId};
-use crate::script::{Call, Nonce, Script};
+use crate::model::{Call, HostName, Plan, StepId};
+use crate::plan::{HostSeen, Seen};
+use crate::script::{Nonce, Script};
 
 /// The probe that tells who holds the lock.
 pub(super) const PROBE: &str = "lock";

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::cluster::{Expected, Gate};
-use crate::inventory::HostName;
+use crate::model::HostName;
 use crate::roles::{ClusterAddresses, Wanted, WantedError, WantedHost, WantedRole};
 
 /// A gate of the inventory with the hosts whose roles name it.

@@ -41,11 +41,11 @@ pub use snapshot::{Keeper, Kept, keeper};
 pub use stop::Stop;
 
 use crate::cluster::Marker;
-use crate::inventory::HostName;
-use crate::plan::{Plan, Share, StepId};
-use crate::preflight::{Check, Finding, Survey};
+use crate::model::{Check, Event, Finding, HostName, HostOutcome, Plan, StepId};
+use crate::plan::Share;
+use crate::preflight::Survey;
 use crate::releases::Cache;
-use crate::report::{Event, Events, HostOutcome};
+use crate::report::Events;
 use crate::roles::Wanted;
 use crate::script::LockHolder;
 use crate::ssh::{BecomePassword, Connection};

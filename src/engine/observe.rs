@@ -11,13 +11,13 @@ use crate::cluster::{
     Answer, Answers, Claim, Expected, Gate, Marker, Question, Questions, Response, Verdict, heard,
 };
 use crate::facts::{ClockOffset, Facts};
-use crate::inventory::HostName;
 use crate::ledger;
-use crate::plan::{HostSeen, Plan, PlanError, Seen, Situation, StepId};
-use crate::preflight::{self, Check, Finding, Subject};
-use crate::report::{Event, Events};
+use crate::model::{Arg, Call, Check, Event, Finding, HostName, NulInArgument, Plan, Situation, StepId};
+use crate::plan::{HostSeen, PlanError, Seen};
+use crate::preflight::{self, Subject};
+use crate::report::Events;
 use crate::roles::{Wanted, WantedHost};
-use crate::script::{Arg, Call, Nonce, NulInArgument, Observation, Record, Script};
+use crate::script::{Nonce, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Target};
 
 const MARKER: &str = "marker cluster";

@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 
 use super::members::members;
 use super::{Fleet, Options, observe};
-use crate::plan::{Seen, StepId};
+use crate::model::StepId;
+use crate::plan::Seen;
 use crate::preflight::Subject;
 use crate::preflight::peers::{Tried, Visits};
 use crate::roles::Wanted;

@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 
 use super::wait::Waiting;
 use super::{Fleet, Options, Stop};
-use crate::inventory::HostName;
-use crate::plan::{Seen, StepId};
+use crate::model::{HostName, StepId};
+use crate::plan::Seen;
 use crate::report::Events;
 use crate::roles::{Proof, Proven, Wanted};
 use crate::script::{Nonce, Observation, Script};
@@ -168,7 +168,7 @@ async fn answer(
     is_set_up: bool,
 ) -> Result<Observation, String> {
     let probes = asked.proofs.iter().map(|(id, proof)| Ok((id.clone(), proof.probe(is_set_up)?)));
-    let probes: Result<Vec<_>, crate::script::NulInArgument> = probes.collect();
+    let probes: Result<Vec<_>, crate::model::NulInArgument> = probes.collect();
     let script = Script::ask(&Nonce::random(), &probes.map_err(|error| error.to_string())?);
     let records =
         connection.run(&script, options.timeout, |_| ()).await.map_err(|error| error.to_string())?;

@@ -7,11 +7,9 @@ use super::members::members;
 use super::snapshot::Keeper;
 use super::{EngineError, Options, Outcome, Stop, gate, lock};
 use crate::cluster::{Gate, Recovery, recovery};
-use crate::inventory::HostName;
-use crate::plan::{Stage, Step};
+use crate::model::{HostName, NulInArgument, Stage, Step};
 use crate::report::Events;
 use crate::roles::{Wanted, WantedHost};
-use crate::script::NulInArgument;
 
 const WHY: &str = "quorum is lost, and the survivors become the cluster";
 

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{self, StreamExt};
 
 use super::{EngineError, Fleet, HostFailure, Options, Stop, elapsed_ms};
-use crate::inventory::HostName;
-use crate::plan::{Batch, Seen, Step, downloads};
+use crate::model::{Batch, Event, HostName, Step};
+use crate::plan::{Seen, downloads};
 use crate::releases;
-use crate::report::{Event, Events};
+use crate::report::Events;
 use crate::resource::{Via, pushed_digest};
 use crate::roles::Wanted;
 

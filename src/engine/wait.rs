@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{Stop, elapsed_ms};
-use crate::report::{Event, Events};
+use crate::model::Event;
+use crate::report::Events;
 
 /// First pause between two rounds; it grows to [`LONGEST_PAUSE`]. A leader is elected within 1.5 s.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

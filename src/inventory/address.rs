@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use super::node::{Located, Node};
+use super::range;
 use super::reader::Reader;
-use super::{HostName, range};
+use crate::model::HostName;
 
 /// The host names of a key; none when it is no name, which is reported once for its range.
 pub fn names(reader: &mut Reader<'_>, key: &Located<String>) -> Vec<HostName> {

@@ -7,7 +7,7 @@ use super::draft::{Draft, DraftGroup, DraftHost};
 use super::node::{Located, Span};
 use super::range;
 use super::reader::{any_of, nearest};
-use crate::report::Diagnostic;
+use crate::model::Diagnostic;
 
 /// Finds the members of the groups and reports what the shape alone cannot show.
 pub fn check(draft: &mut Draft) -> Vec<Diagnostic> {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::node::{self, Document, Kind, Located, Node, Span};
-use super::{Become, ClusterName, GroupName, Host, HostKeys, HostName, Inventory, RoleName, SshSettings};
+use super::{Become, Host, HostKeys, Inventory, SshSettings};
+use crate::model::{ClusterName, GroupName, HostName, RoleName};
 
 /// A parsed inventory before groups and variables are merged into the hosts. Parts that were wrong
 /// are missing from it and have their diagnostics.

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::node::{Entry, Kind, Located, Node};
-use super::{Draft, HostName, RoleName, parse, range};
-use crate::report::Diagnostic;
+use super::{Draft, parse, range};
+use crate::model::{Diagnostic, HostName, RoleName};
 
 /// A host that joins.
 #[derive(Clone, Debug)]

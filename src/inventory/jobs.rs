@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::draft::{Draft, DraftJob};
 use super::reader::{list, nearest};
 use crate::jobs::{Body, FillError, Job, READY, fill, ready};
-use crate::report::Diagnostic;
+use crate::model::Diagnostic;
 
 /// Every job of a draft that could be made.
 pub fn read(draft: &Draft, problems: &mut Vec<Diagnostic>) -> Vec<Job> {

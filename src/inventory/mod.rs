@@ -14,7 +14,6 @@ mod draft;
 pub mod edit;
 mod jobs;
 mod model;
-mod names;
 pub mod node;
 pub mod range;
 pub mod reader;
@@ -27,9 +26,8 @@ use std::path::Path;
 pub use draft::{Draft, DraftGroup, DraftHost, DraftJob, DraftSsh};
 pub use jobs::read as read_jobs;
 pub use model::{Become, Host, HostKeys, Inventory, SshSettings};
-pub use names::{ClusterName, GroupName, HostName, NameError, RoleName};
 
-use crate::report::Diagnostic;
+use crate::model::Diagnostic;
 
 /// Parses an inventory; `path` is for messages. Everything wrong with it is in the diagnostics,
 /// warnings included; the draft holds the rest, so that checks that need roles can go on.

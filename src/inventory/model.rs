@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{ClusterName, GroupName, HostName, RoleName};
 use crate::jobs::Job;
+use crate::model::{ClusterName, GroupName, HostName, RoleName};
 
 /// A whole inventory: ranges expanded, groups and variables merged into each host.
 #[derive(Clone, Debug)]

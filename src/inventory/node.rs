@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Number, Value};
 
-use crate::report::{Diagnostic, Excerpt, Place};
+use crate::model::{Diagnostic, Excerpt, Place};
 
 /// A range of bytes of a document. Empty for a collection in block style: it starts there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::node::{Document, Entry, Kind, Located, Node, Span};
-use super::{NameError, shape};
-use crate::report::Diagnostic;
+use super::shape;
+use crate::model::{Diagnostic, NameError};
 
 /// Reads nodes of one document and collects what is wrong with them.
 pub struct Reader<'d> {

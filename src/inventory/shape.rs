@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use super::draft::{Draft, DraftGroup, DraftHost, DraftJob, DraftSsh};
 use super::node::{Entry, Kind, Located, Node};
 use super::reader::{Fields, Reader, duration};
-use super::{Become, ClusterName, GroupName, HostKeys, RoleName, address, range};
+use super::{Become, HostKeys, address, range};
+use crate::model::{ClusterName, GroupName, RoleName};
 
 /// The keys of each level; `schema` describes the same ones, and a test compares.
 pub const TOP: &[&str] = &["cluster", "ssh", "hosts", "groups", "vars", "jobs"];

@@ -15,7 +15,7 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{Error, Location, Spanned};
 
 use super::node::{self, Document, Entry, Kind, Located, Node, Span};
-use crate::report::Diagnostic;
+use crate::model::Diagnostic;
 
 /// Reads a file as text; what prevents that is a diagnostic too.
 pub fn read(path: &Path) -> Result<String, Box<Diagnostic>> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::Action;
+use crate::model::Action;
 
 /// Nomad's answer to "what would this do?".
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -14,9 +14,8 @@ pub use record::{recorded, units};
 pub use removal::{Removal, removal, stage_name};
 pub use thing::{Thing, things};
 
-use crate::plan::StepId;
+use crate::model::{Arg, Call, StepId};
 use crate::resource::Resource;
-use crate::script::{Arg, Call};
 
 /// The probe id of the ledger as a whole; its things have ids of their own that start so.
 pub const PROBE: &str = "undo";

@@ -1,10 +1,9 @@
 //! The calls of a removable role -> the same, each thing written down before it is changed.
 
 use super::Thing;
-use crate::inventory::RoleName;
-use crate::plan::Change;
+use crate::model::{Arg, Call, Change, RoleName};
 use crate::resource::{Error, Load, Resource, Unit};
-use crate::script::{Arg, Call, Fields};
+use crate::script::Fields;
 
 /// Before each word about what stops with a unit; a path has it not.
 const CARRIES: &str = "carries:";

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::thing::plain_end;
 use super::{PROBE, Thing};
-use crate::inventory::RoleName;
-use crate::plan::{Change, Effect, Step, StepId};
+use crate::model::{Arg, Call, Change, Effect, RoleName, Step, StepId};
 use crate::resource::{
     Error, Load, Planned, Resource, State, Unit, can_be_shown, digest, encode, text_diff, without_blocks,
 };
 use crate::roles::WantedHost;
-use crate::script::{Arg, Call, Fields, Observation};
+use crate::script::{Fields, Observation};
 
 /// Where the originals of files stay that are not put back, because somebody changed the files.
 const LEFT: &str = "/var/lib/bootstrap/left";

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Batch, Effect, Situation, Stage, Step};
-use crate::inventory::HostName;
+use crate::model::{Batch, Effect, HostName, Situation, Stage, Step};
 
 /// How many of the members that are not voters may be interrupted at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,8 +130,7 @@ pub fn hold_back(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::RoleName;
-    use crate::plan::{Change, StageName, StepId};
+    use crate::model::{Change, RoleName, StageName, StepId};
 
     fn host(number: usize) -> HostName {
         HostName::parse(format!("node-{number}")).unwrap()

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::batch::{Share, batches, one_by_one};
-use super::{Change, Effect, Plan, Situation, Stage, StageName, Step, StepId};
 use crate::facts::{ClockOffset, Facts};
-use crate::inventory::{HostName, RoleName};
 use crate::ledger::{self, Removal};
+use crate::model::{
+    Arg, Batch, Call, Change, Effect, HostName, Plan, RoleName, Situation, Stage, StageName, Step, StepId,
+};
 use crate::resource::{Download, Phase, Planned};
 use crate::roles::{ClusterAddresses, Forms, Wanted, WantedError, WantedHost};
-use crate::script::{Arg, Call, Observation};
+use crate::script::Observation;
 
 /// What every reachable host said, read.
 #[derive(Debug, Default)]
@@ -113,7 +114,7 @@ impl Plan {
                 name: StageName("prepare".to_owned()),
                 gate: None,
                 quorum: false,
-                batches: vec![super::Batch { steps: prepare }],
+                batches: vec![Batch { steps: prepare }],
             });
         }
         for role in &wanted.order {

@@ -2,8 +2,6 @@
 
 mod batch;
 mod build;
-mod model;
 
 pub use batch::{Share, hold_back};
 pub use build::{HostSeen, PlanError, Seen, Verified, downloads};
-pub use model::{Batch, Change, Effect, Help, Plan, Situation, Stage, StageName, Step, StepId};

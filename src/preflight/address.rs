@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{Check, Finding};
 use crate::facts::Facts;
-use crate::inventory::{Host, HostName};
+use crate::inventory::Host;
+use crate::model::{Check, Finding, HostName};
 use crate::roles::{ClusterAddresses, declared_address};
 
 /// The address of every host's agents: as the inventory says, or as the host itself says.

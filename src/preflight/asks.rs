@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::ports::{Owner, Socket, collides};
-use super::{Check, Finding};
 use crate::facts::Facts;
+use crate::model::{Check, Finding};
 use crate::roles::{WantedAsk, WantedHost};
 
 /// Only the host's own addresses are judged: who answers elsewhere is not known here.

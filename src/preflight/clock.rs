@@ -1,8 +1,7 @@
 //! Clocks that differ: leases, certificates and logs go by them.
 
-use super::{Check, Finding};
 use crate::facts::ClockOffset;
-use crate::inventory::HostName;
+use crate::model::{Check, Finding, HostName};
 
 /// Beyond these, in milliseconds from the median, what is measured of the round trip taken off.
 const FAILS: i64 = 5000;

@@ -1,9 +1,8 @@
 //! What a host's kernel must have for its roles.
 
-use super::{Check, Finding};
-use crate::plan::StepId;
+use crate::model::{Arg, Call, Check, Finding, StepId};
 use crate::roles::{WantedFilesystem, WantedHost};
-use crate::script::{Arg, Call, Observation};
+use crate::script::Observation;
 
 const PROBE: &str = "preflight kernel";
 

@@ -11,11 +11,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::Subject;
 use super::ports::{self, Socket};
-use super::{Check, Finding, Subject};
-use crate::inventory::HostName;
+use crate::model::{Arg, Call, Check, Finding, HostName};
 use crate::roles::{ClusterAddresses, From, Protocol};
-use crate::script::{Arg, Call, Fields};
+use crate::script::Fields;
 
 /// As long as hosts wait for one another: sessions begin within a second of each other, and the
 /// kernel repeats a lost first packet after one second and after three.

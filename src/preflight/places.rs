@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Check, Finding, Subject};
-use crate::inventory::HostName;
-use crate::plan::StepId;
+use super::Subject;
+use crate::model::{Arg, Call, Check, Finding, HostName, StepId};
 use crate::resource::{Holds, Place};
 use crate::roles::WantedHost;
-use crate::script::{Arg, Call, Observation};
+use crate::script::Observation;
 
 const PROBE: &str = "preflight places";
 /// Where this program keeps its marks; it is written on every host that is changed.

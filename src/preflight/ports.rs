@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Check, Finding, Subject};
-use crate::plan::StepId;
+use super::Subject;
+use crate::model::{Arg, Call, Check, Finding, StepId};
 use crate::resource::Resource;
 use crate::roles::{From, Protocol, WantedHost, WantedPort};
-use crate::script::{Arg, Call, Observation};
+use crate::script::Observation;
 
 const PROBE: &str = "preflight ports";
 
@@ -220,7 +220,7 @@ fn finding(wanted: &WantedHost, owner: &Owner, ports: &BTreeSet<(u16, Protocol)>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::RoleName;
+    use crate::model::RoleName;
 
     fn port(number: u16, protocols: &[Protocol], from: From, on: &[&str]) -> WantedPort {
         WantedPort {

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Check, Finding};
-use crate::inventory::HostName;
-use crate::report::Severity;
+use crate::model::{Check, Finding, HostName, Severity};
 
 /// Hosts, checks, and what was found.
 #[derive(Clone, Debug, Default)]

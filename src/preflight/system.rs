@@ -1,8 +1,7 @@
 //! Operating system, architecture, process 1, and who scripts run as.
 
-use super::{Check, Finding};
 use crate::facts::{Facts, Init};
-use crate::inventory::HostName;
+use crate::model::{Check, Finding, HostName};
 
 /// Architectures, as releases name them, for which the products are released.
 const RELEASED: [&str; 4] = ["amd64", "arm64", "arm", "386"];

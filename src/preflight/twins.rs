@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, Finding};
-use crate::inventory::HostName;
-use crate::report::Severity;
+use crate::model::{Check, Finding, HostName, Severity};
 
 /// What must be a host's own; empty where there is none.
 pub(super) struct Ids<'a> {

@@ -92,9 +92,7 @@ mod tests {
     use indicatif::InMemoryTerm;
 
     use super::*;
-    use crate::inventory::HostName;
-    use crate::plan::{Batch, Change, Plan, Stage, StageName, Step, StepId};
-    use crate::report::{Event, StepOutcome};
+    use crate::model::{Batch, Change, Event, HostName, Plan, Stage, StageName, Step, StepId, StepOutcome};
 
     const STEPS: [&str; 3] = ["package curl unzip", "file /etc/consul.d/consul.json", "unit consul.service"];
 
@@ -109,11 +107,11 @@ mod tests {
     fn step(id: &str) -> Step {
         let change = Change {
             reason: "absent".into(),
-            effect: crate::plan::Effect::Quiet,
+            effect: crate::model::Effect::Quiet,
             diff: None,
             calls: Vec::new(),
         };
-        let role = crate::inventory::RoleName::parse("consul-server").unwrap();
+        let role = crate::model::RoleName::parse("consul-server").unwrap();
         Step { id: StepId(id.into()), role, change, help: None }
     }
 

@@ -3,7 +3,7 @@
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::Event;
+use crate::model::Event;
 
 /// Where events are sent. Clones go to every task of a run; the report ends when the last is dropped.
 #[derive(Clone, Debug)]

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::progress::{HostProgress, HostState, Progress};
 use super::text::{Paint, count, cut, cut_step, fit, fit_right, printable, whole};
-use crate::inventory::HostName;
-use crate::plan::StepId;
+use crate::model::{HostName, StepId};
 
 /// Steps shorter than this need nobody's attention among many hosts.
 const SLOW: Duration = Duration::from_secs(2);

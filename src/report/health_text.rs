@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::survey_text::survey_table;
 use super::text::{Paint, count, fit};
 use crate::health::{ClusterHealth, Health};
-use crate::inventory::HostName;
+use crate::model::HostName;
 use crate::preflight::Mark;
 
 /// The clusters, a line each, then the table of hosts and checks.
@@ -102,7 +102,7 @@ pub fn prometheus(health: &Health, cluster: &str) -> String {
     let survey = &health.survey;
     let checks = survey.hosts.iter().flat_map(|host| {
         let row = survey.checks.iter().zip(survey.row(host)).filter(|(_, mark)| *mark != Mark::Unknown);
-        let sample = |(check, mark): (&crate::preflight::Check, Mark)| {
+        let sample = |(check, mark): (&crate::model::Check, Mark)| {
             let labels = format!(",host=\"{host}\",check=\"{}\"", check.heading());
             (labels, flag(mark != Mark::Error))
         };
@@ -122,7 +122,8 @@ pub fn prometheus(health: &Health, cluster: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::{Check, Finding, Survey};
+    use crate::model::{Check, Finding};
+    use crate::preflight::Survey;
 
     fn health(findings: Vec<Finding>) -> Health {
         let host = |name: &str| HostName::parse(name).unwrap();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Event;
+use crate::model::Event;
 
 /// How many logs stay in a cluster's folder.
 const KEPT: usize = 20;

@@ -5,13 +5,12 @@
 
 mod bars;
 mod channel;
-pub mod diagnostic;
-mod event;
 mod frame;
 mod health_text;
 mod log;
 mod plain;
 mod plan_text;
+mod problem;
 mod progress;
 mod render;
 mod screen;
@@ -22,11 +21,10 @@ mod timings;
 mod trace;
 
 pub use channel::{Events, Receiver, events};
-pub use diagnostic::{Diagnostic, Excerpt, Place, Severity};
-pub use event::{Event, HostOutcome, StepOutcome};
 pub use health_text::{health_text, nagios, prometheus};
 pub use log::RunLog;
 pub use plan_text::{PlanTextOptions, plan_text};
+pub use problem::problem;
 pub use render::{Closing, Output, RenderOptions, render};
 pub use survey_text::{finding, survey_summary, survey_table, wrapped};
 pub use text::human;

@@ -2,7 +2,7 @@
 
 use super::progress::Progress;
 use super::text::{Paint, and_jobs, count, fit, indented, millis, printable};
-use super::{Event, StepOutcome};
+use crate::model::{Event, StepOutcome};
 
 /// Columns are as wide as the run's longest name, so they stand below each other from the first line.
 #[derive(Debug)]

@@ -4,8 +4,7 @@ use similar::{ChangeTag, TextDiff};
 
 use super::summary::nothing_to_do;
 use super::text::{Paint, and_jobs, count, names, natural_key, printable};
-use crate::jobs::{Action, JobPlan};
-use crate::plan::{Batch, Plan, Stage, Step};
+use crate::model::{Action, Batch, JobPlan, Plan, Stage, Step};
 
 /// A new file is shown to its 20th line: that is enough to know it again.
 const NEW_FILE_LINES: usize = 20;

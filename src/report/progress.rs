@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::{Event, HostOutcome, StepOutcome};
-use crate::inventory::HostName;
-use crate::plan::{Plan, StageName, StepId};
+use crate::model::{Event, HostName, HostOutcome, Plan, StageName, StepId, StepOutcome};
 
 /// The run as the events told it. Times are since the run's start, by the clock of who applies them.
 #[derive(Debug, Default)]

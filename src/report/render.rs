@@ -17,8 +17,8 @@ use super::plain::Plain;
 use super::progress::Progress;
 use super::summary::summary;
 use super::text::Paint;
-use super::{Event, HostOutcome, Receiver, RunLog, Timings, log};
-use crate::inventory::HostName;
+use super::{Receiver, RunLog, Timings, log};
+use crate::model::{Event, HostName, HostOutcome};
 
 /// How a run is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

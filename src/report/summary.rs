@@ -5,8 +5,7 @@ use std::path::Path;
 use super::plain::quoted;
 use super::progress::{HostProgress, Progress};
 use super::text::{Paint, count, indented, millis, names, printable};
-use crate::inventory::HostName;
-use crate::plan::StageName;
+use crate::model::{HostName, StageName};
 
 /// Wide enough for a sentence, narrow enough for the smallest terminal in use.
 const WIDTH: usize = 80;

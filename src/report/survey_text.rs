@@ -1,9 +1,8 @@
 //! Survey -> the table of hosts and checks, and its findings one by one.
 
 use super::text::{Paint, count, fit, names};
-use super::{Diagnostic, Severity};
-use crate::inventory::HostName;
-use crate::preflight::{Finding, Mark, Survey};
+use crate::model::{Diagnostic, Finding, HostName, Severity};
+use crate::preflight::{Mark, Survey};
 
 /// More hosts than these share a line with those that are marked alike.
 const SINGLE_LINES: usize = 10;
@@ -120,7 +119,7 @@ pub fn survey_summary(survey: &Survey, good: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::Check;
+    use crate::model::Check;
 
     fn host(name: &str) -> HostName {
         HostName::parse(name).unwrap()
@@ -149,7 +148,7 @@ mod tests {
         ");
         assert_eq!(survey_summary(&survey, "ready"), "3 hosts: 1 failure, 1 warning");
         assert_eq!(
-            finding(&survey.findings[1]).render(false),
+            crate::report::problem(&finding(&survey.findings[1]), false),
             "error: node-2, a-host-with-quite-a-long-name-3: twins\n help: part them\n"
         );
     }

@@ -5,8 +5,8 @@ use serde::Deserialize;
 use super::json_merge::KeptAccess;
 use super::write::{self, FileWrite, SeenFile};
 use super::{AccountName, Content, Error, FileMode, HostPath};
-use crate::plan::{Change, StepId};
-use crate::script::{Call, Fields};
+use crate::model::{Call, Change, StepId};
+use crate::script::Fields;
 
 /// Lines between `# >>> bootstrap: MARKER` and `# <<< bootstrap: MARKER`; everything around them stays.
 #[derive(Clone, Debug, Deserialize)]

@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::seen::{Access, SeenPath};
 use super::{AccountName, Error, FileMode, HostPath, call_of};
-use crate::plan::{Change, Effect, StepId};
-use crate::script::{Call, Fields};
+use crate::model::{Call, Change, Effect, StepId};
+use crate::script::Fields;
 
 /// A folder. Those above it are made when missing, with mode 0755.
 #[derive(Clone, Debug, Deserialize)]

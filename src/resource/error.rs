@@ -1,6 +1,6 @@
 //! Why a resource cannot be read, asked about or planned.
 
-use crate::script::NulInArgument;
+use crate::model::NulInArgument;
 
 /// Why a resource cannot be read, asked about or planned. It names the resource; the caller adds the host.
 #[derive(Debug, thiserror::Error)]

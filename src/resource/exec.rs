@@ -4,9 +4,8 @@ use serde::Deserialize;
 
 use super::values::{optional_words, words};
 use super::{Error, HostPath, Phase, Planned, call_of, seen};
-use crate::inventory::RoleName;
-use crate::plan::{Change, Effect, Help, StepId};
-use crate::script::{Call, Fields};
+use crate::model::{Call, Change, Effect, Help, RoleName, StepId};
+use crate::script::Fields;
 
 /// A command, for what no other kind does.
 #[derive(Clone, Debug, Deserialize)]
@@ -142,7 +141,7 @@ mod tests {
 
     use super::super::testing::{calls, decide_with, facts, reason, reason_of, resource};
     use super::super::{Error, Phase, Resource};
-    use crate::plan::Effect;
+    use crate::model::Effect;
 
     #[test]
     fn it_runs_when_its_guard_says_so() {

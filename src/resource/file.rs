@@ -5,8 +5,8 @@ use serde::Deserialize;
 use super::seen::Access;
 use super::write::{self, FileWrite, SeenFile};
 use super::{AccountName, Content, Error, FileMode, HostPath, default_file_mode};
-use crate::plan::{Change, StepId};
-use crate::script::{Call, Fields};
+use crate::model::{Call, Change, StepId};
+use crate::script::Fields;
 
 /// A file that holds exactly this.
 #[derive(Clone, Debug, Deserialize)]

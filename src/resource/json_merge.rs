@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use super::seen::Access;
 use super::write::{self, FileWrite, SeenFile};
 use super::{AccountName, Content, Error, FileMode, HostPath, Phase, default_file_mode};
-use crate::plan::{Change, StepId};
-use crate::script::{Call, Fields};
+use crate::model::{Call, Change, StepId};
+use crate::script::Fields;
 
 type Object = Map<String, Value>;
 

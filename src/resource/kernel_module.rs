@@ -5,8 +5,8 @@ use serde::Deserialize;
 use super::seen::Access;
 use super::write::{FileWrite, SeenFile};
 use super::{AccountName, Error, HostPath, PartName, call_of, default_file_mode, seen};
-use crate::plan::{Change, Effect, StepId};
-use crate::script::{Call, Fields};
+use crate::model::{Call, Change, Effect, StepId};
+use crate::script::Fields;
 
 /// A kernel module, in a file of its own under /etc/modules-load.d, and loaded.
 #[derive(Clone, Debug, Deserialize)]

@@ -55,8 +55,8 @@ pub(crate) use values::{optional_from_text, optional_words};
 pub(crate) use write::{can_be_shown, text_diff};
 
 use crate::facts::Facts;
-use crate::plan::{Change, Help, StepId};
-use crate::script::{Arg, Call, Fields};
+use crate::model::{Arg, Call, Change, Help, StepId};
+use crate::script::Fields;
 
 /// One thing a role wants to be true on a host, written `- file: {path: …}` in `role.yaml`.
 #[derive(Clone, Debug, Deserialize)]

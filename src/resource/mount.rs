@@ -5,8 +5,8 @@ use serde::Deserialize;
 use super::seen::Access;
 use super::write::{FileWrite, SeenFile};
 use super::{AccountName, Error, HostPath, Planned, State, Unit, UnitName, call_of, default_file_mode};
-use crate::plan::{Change, Effect, StepId};
-use crate::script::{Call, Fields};
+use crate::model::{Call, Change, Effect, StepId};
+use crate::script::Fields;
 
 /// A mount, now and at boot.
 #[derive(Clone, Debug, Deserialize)]

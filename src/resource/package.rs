@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::{Error, PackageName, PartName, call_of, seen};
-use crate::plan::{Change, Effect, StepId};
-use crate::script::{Call, Fields};
+use crate::model::{Call, Change, Effect, StepId};
+use crate::script::Fields;
 
 /// Packages that should be installed, by one call of apt, dnf or apk.
 #[derive(Clone, Debug, Deserialize)]

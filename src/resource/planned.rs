@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::StepId;
+use crate::model::StepId;
 
 /// Ids already planned for this host in this run: a unit that watches `/etc/x` must restart when
 /// `file /etc/x` is planned.

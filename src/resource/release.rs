@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::download::{Download, Fingerprint, SignatureRule, SigningKey, Via};
 use super::{Error, HostPath, PartName, Url, call_of, seen};
 use crate::facts::Facts;
-use crate::plan::{Change, Effect, StepId};
-use crate::script::{Call, Fields};
+use crate::model::{Call, Change, Effect, StepId};
+use crate::script::Fields;
 
 /// A version of a product.
 #[derive(Clone, Debug, Deserialize)]

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use super::{AccountName, Error, FileMode};
-use crate::plan::StepId;
+use crate::model::StepId;
 use crate::script::Fields;
 
 /// Refuses an answer that says the probe failed.

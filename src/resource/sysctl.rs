@@ -6,8 +6,8 @@ use super::seen::Access;
 use super::values::from_text;
 use super::write::{FileWrite, SeenFile};
 use super::{AccountName, Error, HostPath, SysctlKey, call_of, default_file_mode, seen};
-use crate::plan::{Change, Effect, StepId};
-use crate::script::{Call, Fields};
+use crate::model::{Call, Change, Effect, StepId};
+use crate::script::Fields;
 
 /// A kernel parameter, in a file of its own under /etc/sysctl.d, and live.
 #[derive(Clone, Debug, Deserialize)]

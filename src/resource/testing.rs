@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Error, Planned, Resource};
 use crate::facts::Facts;
-use crate::plan::{Change, StepId};
+use crate::model::{Change, StepId};
 use crate::script::Fields;
 
 /// A value and its key.

@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::values::{from_text, optional_from_text};
 use super::{Error, HostPath, Planned, UnitName, call_of, default_true, seen};
-use crate::plan::{Change, Effect, StepId};
-use crate::script::{Call, Fields};
+use crate::model::{Call, Change, Effect, StepId};
+use crate::script::Fields;
 
 /// A unit. It restarts because the fingerprint of what it watches is not the one saved on the host at its last good
 /// start, not because a run remembers a change: a run that was killed in between still restarts it next time.
@@ -285,7 +285,7 @@ mod tests {
 
     use super::super::Planned;
     use super::super::testing::{Said, calls, decide_planned, decide_with, facts, reason_of, resource};
-    use crate::plan::{Effect, StepId};
+    use crate::model::{Effect, StepId};
 
     const RUNNING: [Said<'static>; 9] = [
         ("LoadState", "loaded"),

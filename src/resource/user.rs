@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::values::{from_text, optional_from_text};
 use super::{AccountName, Error, HostPath, call_of, seen};
-use crate::plan::{Change, Effect, StepId};
-use crate::script::{Call, Fields};
+use crate::model::{Call, Change, Effect, StepId};
+use crate::script::Fields;
 
 /// A user with its primary group. What is left out is the distribution's choice, and not compared.
 #[derive(Clone, Debug, Deserialize)]

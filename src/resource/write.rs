@@ -4,8 +4,8 @@ use similar::TextDiff;
 
 use super::seen::{Access, SeenPath, Stat, digest, encode};
 use super::{Error, HostPath, call_of};
-use crate::plan::{Change, Effect, StepId};
-use crate::script::{Arg, Call, Fields};
+use crate::model::{Arg, Call, Change, Effect, StepId};
+use crate::script::Fields;
 
 /// Files above this are not read back, and not shown as a diff.
 pub(super) const READ_LIMIT: u64 = 256 * 1024;

@@ -7,8 +7,8 @@ use super::{Role, RoleSet};
 use crate::inventory::node::{Located, Span};
 use crate::inventory::reader::{list, nearest};
 use crate::inventory::yaml;
-use crate::inventory::{self, Draft, HostName, Inventory, RoleName};
-use crate::report::{Diagnostic, diagnostic};
+use crate::inventory::{self, Draft, Inventory};
+use crate::model::{Diagnostic, HostName, RoleName, diagnostic};
 
 /// The role whose hosts take jobs.
 const NOMAD_SERVER: &str = "nomad-server";

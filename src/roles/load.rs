@@ -7,7 +7,7 @@ use rust_embed::RustEmbed;
 
 use super::RoleSet;
 use super::parse::{cross_check, parse};
-use crate::report::{Diagnostic, diagnostic};
+use crate::model::{Diagnostic, diagnostic};
 
 /// The roles that come with the program.
 #[derive(RustEmbed)]

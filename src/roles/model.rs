@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Rule;
-use crate::inventory::RoleName;
+use crate::model::RoleName;
 
 /// All roles of a run: the embedded ones, with those of `--roles DIR` over them.
 #[derive(Clone, Debug, Default)]

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
-use crate::inventory::{RoleName, yaml};
-use crate::report::Diagnostic;
+use crate::inventory::yaml;
+use crate::model::{Diagnostic, RoleName};
 
 const KEYS: &[&str] = &[
     "doc",

@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::plan::StepId;
+use crate::model::{Arg, Call, NulInArgument, StepId};
 use crate::resource::HostPath;
-use crate::script::{Arg, Call, Fields, NulInArgument};
+use crate::script::Fields;
 
 /// One real use, written `- lookup: {name: …, type: A}` in the role's `verify`.
 ///

@@ -11,8 +11,8 @@ use minijinja::{Environment, Error as JinjaError, ErrorKind, UndefinedBehavior, 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::model::quoted;
 use crate::resource::unit_name;
-use crate::script::quoted;
 
 /// Renders what role files write in `{{ … }}`.
 ///

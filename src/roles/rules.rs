@@ -3,7 +3,7 @@
 
 use super::check::Check;
 use super::nfs;
-use crate::report::Diagnostic;
+use crate::model::Diagnostic;
 use serde::Serialize;
 
 /// A rule that a role names under `rules`.

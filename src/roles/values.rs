@@ -6,8 +6,8 @@ use super::check::{Check, shown};
 use super::{Fault, Role, Variable, VariableType};
 use crate::inventory::node::{Entry, Kind, Located, Node};
 use crate::inventory::reader::{list, missing_colon, nearest};
-use crate::inventory::{self, RoleName};
-use crate::report::Diagnostic;
+use crate::inventory::{self};
+use crate::model::{Diagnostic, RoleName};
 
 /// What the check of the variables collects.
 struct Found<'p> {

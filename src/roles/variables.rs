@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::{Role, RoleSet, VariableType};
-use crate::inventory::{Host, RoleName};
+use crate::inventory::Host;
+use crate::model::RoleName;
 
 impl RoleSet {
     /// A host's roles with those they include, each once, the included ones first. Unknown ones are left out.

@@ -10,9 +10,9 @@ use super::{
     Ask, Forms, From, Port, Protocol, Refusal, RenderError, Renderer, Require, Role, RoleSet, variables,
 };
 use crate::facts::Facts;
-use crate::inventory::{ClusterName, Host, HostName, Inventory, RoleName};
+use crate::inventory::{Host, Inventory};
 use crate::jobs::Job;
-use crate::plan::StepId;
+use crate::model::{ClusterName, HostName, RoleName, StepId};
 use crate::resource::Resource;
 
 /// Keys of a resource that may use facts; they are rendered when the hosts have answered.

@@ -3,7 +3,6 @@
 //! Knows how a script is framed and how its reply is read, not what the calls are for nor how the
 //! text reaches a host.
 
-mod call;
 mod nonce;
 mod observation;
 mod parser;
@@ -12,7 +11,6 @@ mod record;
 #[allow(clippy::module_inception)]
 mod script;
 
-pub use call::{Arg, Call, NulInArgument, quoted};
 pub use nonce::Nonce;
 pub use observation::{Fields, Observation};
 pub use parser::Parser;

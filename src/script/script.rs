@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::record::encode_id;
-use super::{Arg, Call, Nonce, prelude};
-use crate::plan::{Step, StepId};
+use super::{Nonce, prelude};
+use crate::model::{Arg, Call, Step, StepId};
 
 /// The probe id under which a host's facts are said.
 const FACTS: &str = "facts";

@@ -114,7 +114,8 @@ fn path(target: &Target, what: &'static str, path: &Path) -> Result<String, Erro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::{HostName, SshSettings};
+    use crate::inventory::SshSettings;
+    use crate::model::HostName;
 
     fn target(settings: SshSettings) -> Target {
         Target { host: HostName::parse("node-1").unwrap(), address: "10.0.0.1".into(), settings }

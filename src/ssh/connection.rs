@@ -13,7 +13,8 @@ use tokio::sync::{Mutex as AsyncMutex, MutexGuard, OnceCell};
 use super::master::{self, Link};
 use super::session::{converse, last_line, refusal};
 use super::{BecomePassword, ConnectOptions, Error, Forward, Target, forward, sudo, upload};
-use crate::inventory::{HostName, SshSettings};
+use crate::inventory::SshSettings;
+use crate::model::HostName;
 use crate::script::{Parser, Record, Script};
 
 /// An open connection: sessions run one after another, so it works with `MaxSessions 1`.

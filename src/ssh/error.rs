@@ -3,7 +3,7 @@
 use std::time::Duration;
 use std::{fmt, io};
 
-use crate::inventory::HostName;
+use crate::model::HostName;
 
 /// Why a connection, a script, an upload or a forwarded port failed. The text leaves out the host, which whoever prints
 /// it has named already: see [`Error::host`].

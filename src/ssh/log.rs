@@ -167,7 +167,8 @@ fn between<'a>(line: &'a str, before: &str, after: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::{HostName, SshSettings};
+    use crate::inventory::SshSettings;
+    use crate::model::HostName;
 
     /// The error for a log whose debug lines have lost their prefix here, for the sake of this table.
     fn explained(log: &str) -> String {

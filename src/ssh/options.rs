@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::inventory::{Host, HostName, SshSettings};
+use crate::inventory::{Host, SshSettings};
+use crate::model::HostName;
 
 /// A host as ssh sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]

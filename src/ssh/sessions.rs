@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::{BecomePassword, ConnectOptions, Connection, Error, Target};
-use crate::inventory::HostName;
+use crate::model::HostName;
 
 /// Open connections by host; a host that could not be reached is not in it.
 #[derive(Debug, Default)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use crate::inventory::{Become, HostName, SshSettings};
+use crate::inventory::{Become, SshSettings};
+use crate::model::HostName;
 
 /// What sudo shows when it wants the password: ours, so the host's language does not matter.
 pub(super) const PROMPT: &str = "bootstrap-asks-for-the-password:";

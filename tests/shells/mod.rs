@@ -8,9 +8,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use bootstrap::inventory::RoleName;
-use bootstrap::plan::{Change, Step, StepId};
-use bootstrap::script::{Arg, Call, LockHolder, Nonce, Observation, Parser, Record, Script};
+use bootstrap::model::{Arg, Call, Change, RoleName, Step, StepId};
+use bootstrap::script::{LockHolder, Nonce, Observation, Parser, Record, Script};
 
 pub const SHELLS: [&[&str]; 3] = [&["dash"], &["busybox", "sh"], &["bash", "--posix"]];
 

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use bootstrap::facts::{Facts, Init, Resolver};
-use bootstrap::inventory::HostName;
+use bootstrap::model::HostName;
+use bootstrap::report;
 use bootstrap::roles::{ClusterAddresses, RoleSet, Wanted, load_inventory};
 
 pub fn facts() -> Facts {
@@ -49,7 +50,7 @@ pub fn wanted(inventory: &str) -> Wanted {
 /// The same of an inventory's file, with these roles.
 pub fn wanted_by(path: &Path, roles: &RoleSet) -> Wanted {
     let (inventory, _) = load_inventory(path, roles, None).unwrap_or_else(|problems| {
-        panic!("{}", problems.iter().map(|problem| problem.render(false)).collect::<String>())
+        panic!("{}", problems.iter().map(|problem| report::problem(problem, false)).collect::<String>())
     });
     let key = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=".to_owned();
     let names = ["consul.gossip_key", "nomad.gossip_key"];
@@ -72,7 +73,7 @@ pub fn refused(inventory: &str) -> String {
     std::fs::write(&path, inventory).unwrap();
     let roles = RoleSet::embedded().unwrap();
     let problems = load_inventory(&path, &roles, None).unwrap_err();
-    let text: String = problems.iter().map(|problem| problem.render(false) + "\n").collect();
+    let text: String = problems.iter().map(|problem| report::problem(problem, false) + "\n").collect();
     text.replace(&folder.path().display().to_string(), "/inventories")
 }
 

@@ -13,7 +13,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use bootstrap::inventory::{Become, HostName, SshSettings};
+use bootstrap::inventory::{Become, SshSettings};
+use bootstrap::model::HostName;
 use bootstrap::ssh::{ConnectOptions, Target};
 use tempfile::TempDir;
 

@@ -10,9 +10,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::super::text::printable;
-use super::super::{Event, HostOutcome, StepOutcome};
 use super::page;
-use crate::inventory::HostName;
+use crate::model::{Event, HostName, HostOutcome, StepOutcome};
 
 /// Listens to a run and writes its page. Times are milliseconds since the run's start.
 #[derive(Clone, Debug)]

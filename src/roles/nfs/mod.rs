@@ -18,7 +18,7 @@ use super::VariableType;
 use super::check::Check;
 use crate::inventory::node::{Kind, Node, Span};
 use crate::inventory::reader::{list, nearest};
-use crate::report::Diagnostic;
+use crate::model::Diagnostic;
 use crate::resource::HostPath;
 
 const SERVER: &str = "nfs-server";

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::inventory::HostName;
+use crate::model::HostName;
+use crate::report;
 use crate::resource::testing::facts;
 use crate::roles::{Asked, ClusterAddresses, RoleSet, Wanted, load_inventory};
 
@@ -24,8 +25,8 @@ fn load(nfs: &str) -> Result<(crate::inventory::Inventory, String), String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("nfs.yaml");
     std::fs::write(&path, inventory(nfs)).unwrap();
-    let shown = |problems: &[crate::report::Diagnostic]| {
-        let texts: Vec<_> = problems.iter().map(|problem| problem.render(false)).collect();
+    let shown = |problems: &[crate::model::Diagnostic]| {
+        let texts: Vec<_> = problems.iter().map(|problem| report::problem(problem, false)).collect();
         texts.join("\n").replace(&format!("{}/", folder.path().display()), "")
     };
     match load_inventory(&path, &RoleSet::embedded().unwrap(), None) {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use bootstrap::inventory::{HostName, RoleName};
-use bootstrap::plan::{Batch, Change, Plan, Stage, StageName, Step, StepId};
-use bootstrap::report::{Event, HostOutcome, StepOutcome};
+use bootstrap::model::{
+    Batch, Change, Event, HostName, HostOutcome, Plan, RoleName, Stage, StageName, Step, StepId, StepOutcome,
+};
 
 /// Milliseconds since the run's start, and what happens then.
 pub type Run = Vec<(u64, Event)>;

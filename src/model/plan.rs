@@ -5,9 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::inventory::{HostName, RoleName};
-use crate::jobs::JobPlan;
-use crate::script::Call;
+use crate::model::{Call, HostName, JobPlan, RoleName};
 
 /// Everything a run will change, in order.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::inventory::HostName;
-use crate::plan::{Plan, StageName, StepId};
+use crate::model::{HostName, Plan, StageName, StepId};
 
 /// One thing that happened. Owned, so that it can cross the channel to the one task that prints.
 ///

@@ -1,14 +1,12 @@
 //! A mistake in a file, as an operator reads it: what, where, why, what to do.
 //!
-//! It knows nothing of inventories or roles; those say what is wrong, this says how it looks.
+//! It knows nothing of inventories or roles; those say what is wrong, `report` shows it.
 
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use console::Style;
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
@@ -50,11 +48,11 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
     /// The whole text; only the marked lines are shown.
-    text: Arc<str>,
+    pub text: Arc<str>,
     /// In bytes, never beyond the end of its line.
-    marked: Range<usize>,
+    pub marked: Range<usize>,
     /// Other places that take part, with what they are: `first here`.
-    others: Vec<(Range<usize>, String)>,
+    pub others: Vec<(Range<usize>, String)>,
 }
 
 impl Excerpt {
@@ -66,31 +64,6 @@ impl Excerpt {
     fn line(&self) -> &str {
         let start = self.text[..self.marked.start].rfind('\n').map_or(0, |at| at + 1);
         self.text[start..].lines().next().unwrap_or_default()
-    }
-
-    /// Digits of the greatest line number shown.
-    fn number_width(&self) -> usize {
-        let last = self.others.iter().map(|(range, _)| range.start).fold(self.marked.start, usize::max);
-        (self.text[..last].matches('\n').count() + 1).to_string().len()
-    }
-
-    fn render(&self, severity: Severity, label: Option<&str>, color: bool) -> String {
-        let marks = std::iter::once(
-            AnnotationKind::Primary.span(self.marked.clone()).label(label.map(str::to_owned)),
-        )
-        .chain(
-            self.others
-                .iter()
-                .map(|(range, label)| AnnotationKind::Context.span(range.clone()).label(label.as_str())),
-        );
-        let level = match severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
-        };
-        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        renderer.render(&[
-            Group::with_level(level).element(Snippet::source(self.text.as_ref()).annotations(marks))
-        ])
     }
 }
 
@@ -171,46 +144,6 @@ impl Diagnostic {
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
-
-    /// As a person reads it, ending in a newline.
-    pub fn render(&self, color: bool) -> String {
-        let style = |style: Style| style.force_styling(color).for_stderr();
-        let head = style(match self.severity {
-            Severity::Error => Style::new().red().bright().bold(),
-            Severity::Warning => Style::new().yellow().bold(),
-        });
-        let (bold, frame, help) = (
-            style(Style::new().bold()),
-            style(Style::new().blue().bright().bold()),
-            style(Style::new().cyan().bright().bold()),
-        );
-        let mut text = format!(
-            "{}{}\n",
-            head.apply_to(self.severity),
-            bold.apply_to(format!(": {}", plain(&self.message)))
-        );
-        if let Some(place) = &self.place {
-            let indent = self.excerpt.as_ref().map_or(2, Excerpt::number_width);
-            text += &format!("{:indent$}{} {}\n", "", frame.apply_to("-->"), plain(&place.to_string()));
-        }
-        if let Some(excerpt) = &self.excerpt {
-            let label = self.label.as_deref().map(plain);
-            text += excerpt.render(self.severity, label.as_deref(), color).trim_end();
-            text.push('\n');
-        }
-        if let Some(advice) = &self.help {
-            let advice = advice.lines().map(plain).collect::<Vec<_>>().join("\n       ");
-            text += &format!("{} {advice}\n", help.apply_to(" help:"));
-        }
-        text
-    }
-}
-
-/// A file must not drive the terminal through the names in it.
-fn plain(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
-        .collect()
 }
 
 /// Errors and warnings in the order of the file, each once.
@@ -250,10 +183,5 @@ mod tests {
         ] {
             assert_eq!(within_line(text, range.clone()), cut, "{range:?}");
         }
-    }
-
-    #[test]
-    fn control_characters_are_shown_not_sent() {
-        assert_eq!(Diagnostic::error("a\u{1b}[2Jb").render(false), "error: a\\u{1b}[2Jb\n");
     }
 }

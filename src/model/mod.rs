@@ -1,0 +1,18 @@
+//! The words that all other modules share: hosts and steps, what is wrong, what happens. Data without I/O; it knows
+//! nothing else of this program.
+
+mod call;
+pub mod diagnostic;
+mod event;
+mod finding;
+mod job;
+mod name;
+mod plan;
+
+pub use call::{Arg, Call, NulInArgument, quoted};
+pub use diagnostic::{Diagnostic, Excerpt, Place, Severity};
+pub use event::{Event, HostOutcome, StepOutcome};
+pub use finding::{Check, Finding};
+pub use job::{Action, JobPlan, Submission};
+pub use name::{ClusterName, GroupName, HostName, NameError, RoleName};
+pub use plan::{Batch, Change, Effect, Help, Plan, Situation, Stage, StageName, Step, StepId};
