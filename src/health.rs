@@ -272,7 +272,8 @@ mod tests {
 
     #[test]
     fn a_change_of_version_on_its_way_is_told_and_no_error() {
-        let hosts: Vec<HostName> = (1..=5).map(|host| HostName::parse(format!("node-{host}")).unwrap()).collect();
+        let hosts: Vec<HostName> =
+            (1..=5).map(|host| HostName::parse(format!("node-{host}")).unwrap()).collect();
         let expected = Expected {
             members: hosts.iter().map(|host| (host.clone(), [10, 0, 0, 1].into())).collect(),
             asked: hosts.iter().cloned().collect(),
