@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::cluster::{
-    Answers, Complaint, ComplaintKind, Expected, Gate, Member, Review, Standing, majority, tolerance,
+use crate::model::{
+    Check, Complaint, ComplaintKind, Effect, Expected, Finding, HostName, Plan, Review, Situation, Step,
 };
-use crate::model::{Check, Effect, Finding, HostName, Plan, Situation, Step};
 use crate::preflight::Survey;
+use crate::products::{Answers, Gate, Member};
+use crate::raft::{Standing, majority, tolerance};
 use crate::roles::WantedHost;
 
 /// How well everything is at one moment.
@@ -65,7 +66,7 @@ pub fn of_cluster(heard: &Heard<'_>, hosts: &[WantedHost]) -> (ClusterHealth, Ve
             host: host.clone(),
             answers: answer.is_some_and(Result::is_ok),
             version: answer.and_then(|answer| gate.version(answer)),
-            standing: answer.and_then(|answer| gate.standing(answer)),
+            standing: answer.and_then(|answer| gate.raft()?.standing(answer)),
         }
     };
     let members: Vec<MemberHealth> = expected.members.keys().map(member).collect();
@@ -149,19 +150,20 @@ fn complaints(gate: Gate, review: &Review) -> Vec<Finding> {
 
 fn remedy(gate: Gate, complaint: &Complaint) -> String {
     let unit = gate.unit();
-    match (complaint.kind, gate.raft_command()) {
+    match (complaint.kind, gate.raft()) {
         (ComplaintKind::Silent, _) => {
             format!(
                 "`systemctl status {unit}`, `journalctl -u {unit} -e` on it; `bootstrap up` starts what is stopped"
             )
         }
-        (ComplaintKind::Split, Some(_)) => format!(
+        (ComplaintKind::Split, Some(raft)) => format!(
             "split brain: stop clients from writing, restart nothing; `{}` on each server tells which side has the majority",
-            gate.stale_command().unwrap_or_default()
+            raft.stale_command()
         ),
-        (_, Some(command)) => {
-            format!("`{command}` and `journalctl -u {unit} -e` on it, and the network between servers")
-        }
+        (_, Some(raft)) => format!(
+            "`{}` and `journalctl -u {unit} -e` on it, and the network between servers",
+            raft.members_command()
+        ),
         (_, None) => format!("`journalctl -u {unit} -e` on it, and the network to the servers"),
     }
 }
@@ -291,7 +293,7 @@ mod tests {
         };
         assert_eq!(rolling(&review, &expected), "; rolling: 2 of 5 at 1.34.4");
         assert!(review.stands());
-        assert_eq!(complaints(Gate::KubeControlPlanes, &review), Vec::new());
+        assert_eq!(complaints(crate::products::kubernetes::CONTROL_PLANES, &review), Vec::new());
         // All of them are there, or nobody was told which version it has to be.
         assert_eq!(rolling(&Review { complaints: Vec::new(), ..review.clone() }, &expected), "");
         assert_eq!(rolling(&review, &Expected { versions: BTreeMap::new(), ..expected }), "");

@@ -13,7 +13,6 @@
 //! `cli` imports `engine`.
 
 pub mod cli;
-pub mod cluster;
 pub mod engine;
 pub mod facts;
 pub mod health;
@@ -26,6 +25,8 @@ pub mod ledger;
 pub mod model;
 pub mod plan;
 pub mod preflight;
+pub mod products;
+pub mod raft;
 pub mod releases;
 pub mod report;
 pub mod resource;

@@ -6,9 +6,10 @@ use clap::Args;
 
 use super::exit::{Exit, UsageError};
 use super::{Global, Reach, ask, load, run, up};
-use crate::cluster::{Gate, Recovery};
 use crate::engine::{self, Outcome, Stop};
 use crate::model::HostName;
+use crate::products::Gate;
+use crate::raft::Recovery;
 use crate::report::Events;
 
 #[derive(Debug, Args)]

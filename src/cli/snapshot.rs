@@ -14,9 +14,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::exit::{Exit, UsageError};
 use super::{Global, Reach, ask, load, problems, run, up};
-use crate::cluster::Gate;
-use crate::cluster::snapshot::{self, Content, Snapshot};
 use crate::engine::{self, Keeper, Kept, Outcome, Stop};
+use crate::products::snapshot::{self, Content, Snapshot};
+use crate::products::{Gate, etcd, kubernetes};
 use crate::report::{Events, events, init_tracing};
 
 #[derive(Debug, Args)]
@@ -291,11 +291,7 @@ fn restore(
 fn etcd_of(setup: &run::Setup) -> Gate {
     let mut gates =
         setup.wanted.hosts.iter().flat_map(|host| &host.roles).filter_map(|role| role.gate.as_deref());
-    if gates.any(|gate| gate == Gate::EtcdMembers.name()) {
-        Gate::EtcdMembers
-    } else {
-        Gate::KubeControlPlanes
-    }
+    if gates.any(|gate| gate == etcd::MEMBERS.name()) { etcd::MEMBERS } else { kubernetes::CONTROL_PLANES }
 }
 
 /// etcd takes a snapshot while all its members are stopped.
@@ -314,7 +310,7 @@ fn restore_etcd(
         let mut restored =
             keeper.restore_etcd(&setup.wanted, gate, file, &sha256, &setup.options, events).await;
         // One that the inventory does not have stands.
-        for gate in [gate, Gate::KubeApiServers] {
+        for gate in [gate, kubernetes::API_SERVERS] {
             let Ok(outcome) = &mut restored else { break };
             if outcome.unhealthy.is_none() {
                 let stands = keeper.verify(&setup.wanted, gate, &setup.options, events, stop).await;

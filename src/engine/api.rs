@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::observe::{answer, ask, question};
-use crate::cluster::{Answer, Gate, Question, Questions, Response, heard};
+use crate::products::{Answer, Gate, Question, Questions, Response, heard};
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::{Connection, Forward};
 

@@ -161,7 +161,7 @@ fn expected(
     standing: &BTreeSet<HostName>,
     seen: &Seen,
     fleet: &Fleet,
-) -> crate::cluster::Expected {
+) -> crate::model::Expected {
     let asked = standing.iter().filter(|host| fleet.connections.contains_key(*host)).cloned().collect();
     let missing = fleet.failures.keys().filter(|host| standing.contains(*host)).cloned().collect();
     let mut expected = members.expected(&seen.addresses, &asked, &missing);

@@ -14,8 +14,8 @@ use super::members::members;
 use super::observe::Heard;
 use super::snapshot::Keeper;
 use super::{EngineError, Options, Stop, elapsed_ms, gate};
-use crate::cluster::Gate;
 use crate::model::{Arg, Call, Check, Finding, HostName, StepId};
+use crate::products::{Gate, consul};
 use crate::report::Events;
 use crate::roles::Wanted;
 use crate::script::{Nonce, Observation, Script};
@@ -102,7 +102,7 @@ impl Keeper {
             return Err(refuse(observer_name, "its API cannot be reached from here".to_owned(), remedy));
         };
         // Nomad keeps no keys for others.
-        let has_keys = heard.gate == Gate::ConsulServers;
+        let has_keys = heard.gate == consul::SERVERS;
         let (over, is_over) = watch::channel(false);
         let writes = async { if has_keys { write(&writer, is_over).await } else { Vec::new() } };
         let act = async {

@@ -7,8 +7,8 @@ use super::by_hand::{self, Failure, is_empty, stage, step};
 use super::members::members;
 use super::snapshot::Keeper;
 use super::{EngineError, Options, Outcome, Stop, lock};
-use crate::cluster::{Gate, KUBE_RUN, STATIC_PODS};
 use crate::model::{Check, Finding, HostName, NulInArgument, Stage, Step};
+use crate::products::{Gate, Transfer, etcd, kubernetes};
 use crate::report::Events;
 use crate::roles::{Wanted, WantedHost};
 
@@ -37,8 +37,8 @@ impl Keeper {
         };
         let hosts = of_gate(gate);
         // What they remember of the state is of another one then.
-        let servers = of_gate(if gate == Gate::EtcdMembers { Gate::KubeApiServers } else { gate });
-        let watching = [servers.clone(), of_gate(Gate::KubeWorkers)].concat();
+        let servers = of_gate(if gate == etcd::MEMBERS { kubernetes::API_SERVERS } else { gate });
+        let watching = [servers.clone(), of_gate(kubernetes::WORKERS)].concat();
         let is_missing = |host: &&&WantedHost| !self.fleet.connections.contains_key(&host.host.name);
         let missing: BTreeSet<HostName> =
             hosts.iter().chain(&servers).filter(is_missing).map(|host| host.host.name.clone()).collect();
@@ -92,7 +92,9 @@ fn stages(
     sha256: &str,
 ) -> Result<[Vec<Stage>; 2], NulInArgument> {
     let pushed = format!("/var/lib/bootstrap/incoming/{sha256}");
-    let script = gate.etcd_restore().unwrap_or_default();
+    let Some(Transfer::Stream { script, .. }) = gate.snapshots().map(|snapshots| snapshots.transfer()) else {
+        return Ok([Vec::new(), Vec::new()]);
+    };
     let on_all = |hosts: &[&WantedHost], name: &str, words: &[&str]| {
         let of_host = |host: &&WantedHost| {
             let step: Step = step(host, format!("{name} etcd"), WHY, "exec_run", words)?;
@@ -103,17 +105,17 @@ fn stages(
     };
     let unpack = vec![on_all(hosts, "unpack", &[script, "unpack", &pushed, sha256])?];
     let take = on_all(hosts, "take", &[script, "take"])?;
-    let down = on_all(servers, "stop API servers and", &[STATIC_PODS, "down"])?;
-    let up = on_all(servers, "start API servers and", &[STATIC_PODS, "up"])?;
-    let look = on_all(watching, "look again at", &[KUBE_RUN, "look-again"])?;
-    let mut rest = match gate {
-        Gate::EtcdMembers => {
+    let down = on_all(servers, "stop API servers and", &[kubernetes::STATIC_PODS, "down"])?;
+    let up = on_all(servers, "start API servers and", &[kubernetes::STATIC_PODS, "up"])?;
+    let look = on_all(watching, "look again at", &[kubernetes::KUBE_RUN, "look-again"])?;
+    let mut rest = match gate == etcd::MEMBERS {
+        true => {
             let stop = on_all(hosts, "stop", &["systemctl", "stop", gate.unit()])?;
             let start = on_all(hosts, "start", &["systemctl", "start", gate.unit()])?;
             vec![down, stop, take, start, up, look]
         }
         // With its pods the member stops and starts as well.
-        _ => vec![down, take, up, look],
+        false => vec![down, take, up, look],
     };
     rest.retain(|stage| !is_empty(stage));
     Ok([unpack, rest])

@@ -10,9 +10,10 @@ use super::members::{Members, members};
 use super::observe::{Observed, questions};
 use super::wait::Waiting;
 use super::{Fleet, Options, Outcome, Stop};
-use crate::cluster::{Answers, Expected, Gate, Verdict, majority};
-use crate::model::{Arg, Batch, Call, Event, HostName, StepId};
+use crate::model::{Arg, Batch, Call, Event, Expected, HostName, StepId, Verdict};
 use crate::plan::Seen;
+use crate::products::{Answers, Gate};
+use crate::raft::majority;
 use crate::report::Events;
 use crate::roles::Wanted;
 use crate::script::{Nonce, Observation, Script};
@@ -75,7 +76,7 @@ pub(super) async fn hand_over(
 ) -> bool {
     let Some(leader) = members.gate.situation(expected, &met.answers).leader else { return false };
     let host = members.hosts.iter().find(|(host, _)| host.host.name == leader).map(|(host, _)| host);
-    let way = met.answers.get(&leader).and_then(|answer| members.gate.step_down(answer));
+    let way = met.answers.get(&leader).and_then(|answer| members.gate.raft()?.step_down(answer));
     let (true, Some(host), Some(way)) = (batch.steps.contains_key(&leader), host, way) else { return false };
     let Some(connection) = fleet.connections.get(&leader) else { return false };
     let port = members.gate.api_port(&host.variables);

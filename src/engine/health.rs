@@ -5,10 +5,10 @@ use futures_util::future::join_all;
 use super::api::Api;
 use super::observe::{self, Heard};
 use super::{EngineError, Fleet, Options, failure, proof, survey};
-use crate::cluster::{Marker, Member, Questions, roster};
 use crate::health::{self, Health};
 use crate::model::{Check, HostName, Situation};
-use crate::preflight::low_on_space;
+use crate::preflight::{Marker, low_on_space};
+use crate::products::{Member, Questions, gossip_members};
 use crate::report::Events;
 use crate::roles::Wanted;
 
@@ -66,7 +66,7 @@ async fn ask_roster(fleet: &Fleet, wanted: &Wanted, heard: &Heard) -> Option<(Ho
     let host = heard.answers.iter().find(|(_, answer)| answer.is_ok()).map(|(host, _)| host)?;
     let connection = fleet.connections.get(host)?;
     let wanted = wanted.hosts.iter().find(|wanted| wanted.host.name == *host)?;
-    let question = heard.gate.roster_question(&wanted.variables)?;
+    let question = heard.gate.gossip_question(&wanted.variables)?;
     let answer = Api::new(connection, heard.gate, Questions::Plain(vec![question])).ask().await;
-    Some((host.clone(), roster(&answer).ok()?))
+    Some((host.clone(), gossip_members(&answer).ok()?))
 }

@@ -11,10 +11,10 @@ use super::api::Socket;
 use super::members::members;
 use super::wait::Waiting;
 use super::{EngineError, Fleet, Options, Outcome, Stop, elapsed_ms};
-use crate::cluster::Gate;
 use crate::jobs::{Body, Job, Progress, Status, Trouble, job_plan, later};
 use crate::model::{Action, Event, HostName, JobPlan, StageName};
 use crate::plan::Seen;
+use crate::products::nomad;
 use crate::report::Events;
 use crate::roles::Wanted;
 
@@ -51,7 +51,7 @@ pub(super) async fn plan(
     if wanted.jobs.is_empty() || !concerns_servers(wanted, options) {
         return Ok(jobs);
     }
-    let stands = seen.situations.get(Gate::NomadServers.name()).is_some_and(|now| now.leader.is_some());
+    let stands = seen.situations.get(nomad::SERVERS.name()).is_some_and(|now| now.leader.is_some());
     let nomad = if stands { Nomad::open(fleet, wanted, seen).await } else { None };
     let Some(nomad) = nomad else {
         jobs.plans = wanted.jobs.iter().map(later).collect();
@@ -77,7 +77,7 @@ pub(super) async fn plan(
 /// With `--limit` and no server among its hosts, jobs are left alone.
 fn concerns_servers(wanted: &Wanted, options: &Options) -> bool {
     let mut gates = members(wanted).into_iter();
-    let servers = gates.find(|members| members.gate == Gate::NomadServers);
+    let servers = gates.find(|members| members.gate == nomad::SERVERS);
     servers.is_some_and(|servers| servers.names().iter().any(|host| options.hosts.contains(host)))
 }
 
@@ -137,15 +137,15 @@ pub(super) async fn run(
 impl Nomad {
     /// The leader's host before others.
     async fn open(fleet: &Fleet, wanted: &Wanted, seen: &Seen) -> Option<Self> {
-        let servers = members(wanted).into_iter().find(|members| members.gate == Gate::NomadServers)?;
-        let leader = seen.situations.get(Gate::NomadServers.name()).and_then(|now| now.leader.as_ref());
+        let servers = members(wanted).into_iter().find(|members| members.gate == nomad::SERVERS)?;
+        let leader = seen.situations.get(nomad::SERVERS.name()).and_then(|now| now.leader.as_ref());
         let mut hosts: Vec<_> = servers.hosts.iter().map(|(host, _)| *host).collect();
         hosts.sort_by_key(|host| Some(&host.host.name) != leader);
         for host in hosts {
             let name = &host.host.name;
             let Some(connection) = fleet.connections.get(name) else { continue };
             if let Some(socket) =
-                Socket::open(connection, Gate::NomadServers.api_port(&host.variables), REQUEST).await
+                Socket::open(connection, nomad::SERVERS.api_port(&host.variables), REQUEST).await
             {
                 return Some(Self { host: name.clone(), socket });
             }

@@ -10,17 +10,12 @@ use super::members::members;
 use super::observe::{self, Heard};
 use super::wait::Waiting;
 use super::{EngineError, Fleet, Options, Outcome, Stop, gate, lock};
-use crate::cluster::{Answers, Departure, ETCD_PORT, Gate, MEMBER, Marker, Verdict, departure, without};
-use crate::model::{Check, Event, Finding, HostName, HostOutcome, NulInArgument, Stage, Step};
+use crate::model::{Check, Event, Finding, HostName, HostOutcome, NulInArgument, Stage, Step, Verdict};
+use crate::preflight::Marker;
+use crate::products::{Answers, Gate, Task, Told};
+use crate::raft::{Departure, departure, without};
 use crate::report::Events;
 use crate::roles::{Wanted, WantedHost};
-
-/// How long allocations may take to move to other nodes.
-const DRAIN_DEADLINE: &str = "10m";
-/// An election takes seconds; until it is over nothing can be removed.
-const REMOVAL_SECONDS: &str = "30";
-
-const KUBECTL: [&str; 3] = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"];
 
 /// Who leaves, and how.
 pub struct Leaver<'a> {
@@ -94,7 +89,7 @@ async fn depart(
         let asked = fleet.connections.keys().filter(|name| *name != host).cloned().collect();
         let expected = members.expected(&observed.seen.addresses, &asked, &BTreeSet::new());
         let waiting = Waiting::new(heard.gate.name().to_owned(), options.timeout, events, stop);
-        let judge = |answers: &Answers| without(members.gate, &expected, answers, host);
+        let judge = |answers: &Answers| without(&expected, &members.gate.views(answers), host);
         let (_, verdict, waiting) = gate::poll(fleet, members, &expected, waiting, judge).await;
         match verdict {
             Verdict::Met { detail } => waiting.met(detail),
@@ -117,7 +112,12 @@ fn departures<'o>(
     let mut refused = Vec::new();
     let warn = |message: String| events.send(Event::Warning { host: Some(leaver.host.clone()), message });
     for heard in observed.heard.iter().filter(|heard| heard.expected.members.contains_key(leaver.host)) {
-        match departure(heard.gate, &heard.expected, &heard.answers, leaver.host) {
+        let gate = heard.gate;
+        let departs = match gate.has_raft() {
+            true => departure(gate.product(), &heard.expected, &gate.views(&heard.answers), leaver.host),
+            false => Ok(Departure::default()),
+        };
+        match departs {
             Ok(departure) => {
                 departure.warning.iter().cloned().for_each(warn);
                 departures.push((heard, departure));
@@ -169,18 +169,20 @@ fn stages(
         }
         // Another of its kind, or another member of the product: the only client has servers.
         let of_product = all.iter().filter(|other| other.gate.product() == heard.gate.product());
-        let tellers = [*heard].into_iter().chain(of_product).filter(|heard| heard.gate.can_tell());
+        let tellers = [*heard].into_iter().chain(of_product).filter(|heard| heard.gate.leaving().can_tell());
         let helper = tellers
             .flat_map(|heard| &heard.answers)
             .find(|(name, answer)| *name != host && answer.is_ok() && fleet.connections.contains_key(*name));
         let helper =
             helper.and_then(|(name, _)| wanted.hosts.iter().find(|wanted| wanted.host.name == *name));
         if let Some(helper) = helper {
-            let steps = first_steps(heard.gate, helper, host, answers)?;
-            first.entry(helper.host.name.clone()).or_default().extend(steps);
-            let node = heard.answers.get(host).and_then(|answer| heard.gate.node_id(answer));
-            let steps = told_steps(heard.gate, helper, host, departure, answers, node)?;
-            told.entry(helper.host.name.clone()).or_default().extend(steps);
+            let leaving = heard.gate.leaving();
+            let tasks = steps(helper, leaving.before(host, answers))?;
+            first.entry(helper.host.name.clone()).or_default().extend(tasks);
+            let api = heard.gate.api(&helper.variables);
+            let (peer, answer) = (departure.peer.as_ref(), heard.answers.get(host));
+            let tasks = steps(helper, leaving.told(&Told { api: &api, host, peer, answer }))?;
+            told.entry(helper.host.name.clone()).or_default().extend(tasks);
         }
     }
     let own = BTreeMap::from([(host.clone(), own)]);
@@ -189,164 +191,21 @@ fn stages(
     Ok(stages)
 }
 
-/// What another member does while the host is still there.
-fn first_steps(
-    gate: Gate,
-    helper: &WantedHost,
-    host: &HostName,
-    answers: bool,
-) -> Result<Vec<Step>, NulInArgument> {
-    match gate {
-        // Pods of a node that is dead never say that they have ended.
-        Gate::KubeControlPlanes | Gate::KubeApiServers | Gate::KubeWorkers if answers => {
-            let timeout = format!("--timeout={DRAIN_DEADLINE}");
-            let drain = [
-                "drain",
-                host.as_str(),
-                "--ignore-daemonsets",
-                "--delete-emptydir-data",
-                "--force",
-                &timeout,
-            ];
-            let words = [&KUBECTL[..], &drain].concat();
-            let id = format!("drain node {host}");
-            Ok(vec![step(helper, id, "its pods move to other nodes", "exec_run", &words)?])
-        }
-        _ => Ok(Vec::new()),
-    }
+/// The steps of a product's tasks on a host.
+fn steps(host: &WantedHost, tasks: Vec<Task>) -> Result<Vec<Step>, NulInArgument> {
+    let step = |task: Task| {
+        let words: Vec<&str> = task.words.iter().map(String::as_str).collect();
+        step(host, task.id, &task.reason, task.function, &words)
+    };
+    tasks.into_iter().map(step).collect()
 }
 
 /// What the host does as a member of this gate's cluster.
 fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, NulInArgument> {
-    let api = gate.api(&host.variables);
-    let mut steps = Vec::new();
-    match gate {
-        Gate::NomadClients if answers => {
-            let address = format!("-address={api}");
-            let words =
-                ["nomad", "node", "drain", &address, "-self", "-enable", "-yes", "-deadline", DRAIN_DEADLINE];
-            steps.push(step(
-                host,
-                "drain nomad".to_owned(),
-                "its allocations move to other nodes",
-                "exec_run",
-                &words,
-            )?);
-        }
-        Gate::ConsulServers | Gate::ConsulClients if answers => {
-            let words = ["consul", "leave", &format!("-http-addr={api}")];
-            steps.push(step(
-                host,
-                "leave consul".to_owned(),
-                "it tells the others that it goes",
-                "exec_run",
-                &words,
-            )?);
-        }
-        // It takes its own etcd member out where it can.
-        Gate::KubeControlPlanes | Gate::KubeApiServers | Gate::KubeWorkers => {
-            let words = ["kubeadm", "reset", "--force"];
-            let id = format!("reset kubeadm ({})", gate.name());
-            steps.push(step(host, id, "what kubeadm made of it goes", "exec_run", &words)?);
-        }
-        _ => {}
-    }
-    let unit = gate.unit();
+    let (leaving, unit) = (gate.leaving(), gate.unit());
     let id = format!("stop {unit} ({})", gate.name());
-    steps.push(by_hand::stop(host, id, "it is to stay stopped, also after a boot", unit)?);
-    if gate == Gate::EtcdMembers {
-        let why = "a member that was taken out never comes back with what it kept";
-        steps.push(step(host, "forget etcd".to_owned(), why, "exec_run", &[MEMBER, "forget"])?);
-    }
-    Ok(steps)
-}
-
-/// What another member is told, where the host did not say it itself.
-fn told_steps(
-    gate: Gate,
-    helper: &WantedHost,
-    host: &HostName,
-    departure: &Departure,
-    said_itself: bool,
-    node: Option<String>,
-) -> Result<Vec<Step>, NulInArgument> {
-    let api = gate.api(&helper.variables);
-    let mut steps = Vec::new();
-    let mut tell_by = |function, id: String, reason: &str, words: &[&str]| {
-        let words = [&[REMOVAL_SECONDS], words].concat();
-        step(helper, id, reason, function, &words).map(|step| steps.push(step))
-    };
-    let mut tell = |id, reason: &str, words: &[&str]| tell_by("forget_until", id, reason, words);
-    let peer = departure.peer.as_ref();
-    match gate {
-        // Gossip spreads what the host itself has said.
-        Gate::ConsulServers | Gate::ConsulClients if said_itself => {}
-        Gate::ConsulServers | Gate::ConsulClients => {
-            let address = format!("-http-addr={api}");
-            if let Some((id, _)) = peer {
-                let id = format!("-id={id}");
-                let words = ["consul", "operator", "raft", "remove-peer", &address, &id];
-                tell(format!("remove peer {host} from consul"), "it does not answer", &words)?;
-            }
-            let words = ["consul", "force-leave", &address, "-prune", host.as_str()];
-            tell(format!("forget {host} in consul"), "it does not answer", &words)?;
-        }
-        Gate::NomadServers => {
-            if let Some((id, name)) = peer {
-                let address = format!("-address={api}");
-                let id = format!("-peer-id={id}");
-                let words = ["nomad", "operator", "raft", "remove-peer", &address, &id];
-                tell(
-                    format!("remove peer {host} from nomad"),
-                    "Nomad's servers do not leave by themselves",
-                    &words,
-                )?;
-                let words = ["nomad", "server", "force-leave", &address, name];
-                tell(format!("forget {host} in nomad"), "the same for gossip", &words)?;
-            }
-        }
-        // A drained node would stay out of the scheduler's sight when it comes back: it is to come back as a new one. One
-        // that is down is forgotten by itself.
-        Gate::NomadClients => {
-            if let Some(node) = node {
-                let address = format!("{api}/v1/node/{node}/purge");
-                // Nomad's program has no word for it.
-                tell_by(
-                    "http_put_until",
-                    format!("forget node {host} in nomad"),
-                    "its servers keep no record of it",
-                    &[&address],
-                )?;
-            }
-        }
-        Gate::EtcdMembers => {
-            if let Some((id, _)) = peer {
-                let words = etcd_words(gate, id);
-                let words: Vec<&str> = words.iter().map(String::as_str).collect();
-                tell(format!("remove member {host} from etcd"), "its quorum is that of the others", &words)?;
-            }
-        }
-        Gate::KubeControlPlanes | Gate::KubeApiServers | Gate::KubeWorkers => {
-            if let Some((id, _)) = peer.filter(|_| !said_itself) {
-                let words = etcd_words(gate, id);
-                let words: Vec<&str> = words.iter().map(String::as_str).collect();
-                tell(format!("remove member {host} from etcd"), "it does not answer", &words)?;
-            }
-            let words = [&KUBECTL[..], &["delete", "node", host.as_str(), "--ignore-not-found"]].concat();
-            tell(format!("forget node {host}"), "the cluster keeps nodes until it is told", &words)?;
-        }
-    }
-    Ok(steps)
-}
-
-/// What takes the member with this id out of the etcd behind a gate. etcd has no client on a host of kubeadm's, but its
-/// gateway takes what curl sends.
-fn etcd_words(gate: Gate, id: &str) -> Vec<String> {
-    let Some(files) = gate.etcd_files() else { return Vec::new() };
-    let body = format!("{{\"ID\":\"{id}\"}}");
-    let url = format!("https://127.0.0.1:{ETCD_PORT}/v3/cluster/member/remove");
-    let shown = ["--cacert", files.authority, "--cert", files.certificate, "--key", files.key];
-    let words =
-        ["curl", "--silent", "--show-error", "--fail"].iter().chain(&shown).chain(&["--noproxy", "*", "-d"]);
-    words.map(|word| (*word).to_owned()).chain([body, url]).collect()
+    let stop = by_hand::stop(host, id, "it is to stay stopped, also after a boot", unit)?;
+    let before = steps(host, leaving.on_host(&gate.api(&host.variables), answers))?;
+    let after = steps(host, leaving.after_stop())?;
+    Ok(before.into_iter().chain([stop]).chain(after).collect())
 }

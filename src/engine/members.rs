@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::cluster::{Expected, Gate};
-use crate::model::HostName;
+use crate::model::{Expected, HostName};
+use crate::products::Gate;
 use crate::roles::{ClusterAddresses, Wanted, WantedError, WantedHost, WantedRole};
 
 /// A gate of the inventory with the hosts whose roles name it.
@@ -53,7 +53,7 @@ pub fn check_gates(wanted: &Wanted) -> Result<(), WantedError> {
                 host: host.host.name.clone(),
                 role: role.name.clone(),
                 gate: gate.clone(),
-                known: Gate::ALL.map(Gate::name).join(", "),
+                known: Gate::ALL.map(|gate| gate.name()).join(", "),
             });
         }
     }

@@ -40,10 +40,9 @@ pub use members::check_gates;
 pub use snapshot::{Keeper, Kept, keeper};
 pub use stop::Stop;
 
-use crate::cluster::Marker;
 use crate::model::{Check, Event, Finding, HostName, HostOutcome, Plan, StepId};
 use crate::plan::Share;
-use crate::preflight::Survey;
+use crate::preflight::{Marker, Survey};
 use crate::releases::Cache;
 use crate::report::Events;
 use crate::roles::Wanted;

@@ -7,14 +7,14 @@ use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, members};
 use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, lock, proof, releases};
-use crate::cluster::{
-    Answer, Answers, Claim, Expected, Gate, Marker, Question, Questions, Response, Verdict, heard,
-};
 use crate::facts::{ClockOffset, Facts};
 use crate::ledger;
-use crate::model::{Arg, Call, Check, Event, Finding, HostName, NulInArgument, Plan, Situation, StepId};
+use crate::model::{
+    Arg, Call, Check, Event, Expected, Finding, HostName, NulInArgument, Plan, Situation, StepId, Verdict,
+};
 use crate::plan::{HostSeen, PlanError, Seen};
-use crate::preflight::{self, Subject};
+use crate::preflight::{self, Claim, Marker, Subject};
+use crate::products::{Answer, Answers, Gate, Question, Questions, Response, heard};
 use crate::report::Events;
 use crate::roles::{Wanted, WantedHost};
 use crate::script::{Nonce, Observation, Record, Script};

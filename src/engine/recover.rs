@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::by_hand::{self, Failure, stage, step};
 use super::members::members;
+use super::observe::Heard;
 use super::snapshot::Keeper;
 use super::{EngineError, Options, Outcome, Stop, gate, lock};
-use crate::cluster::{Gate, Recovery, recovery};
 use crate::model::{HostName, NulInArgument, Stage, Step};
+use crate::products::Gate;
+use crate::raft::{Recovery, recovery};
 use crate::report::Events;
 use crate::roles::{Wanted, WantedHost};
 
@@ -16,8 +18,12 @@ const WHY: &str = "quorum is lost, and the survivors become the cluster";
 impl Keeper {
     /// What can be saved of each raft cluster of the inventory, or why not.
     pub fn recoveries(&self) -> Vec<(Gate, Result<Recovery, String>)> {
-        let raft = self.observed.heard.iter().filter(|heard| heard.gate.reads_peers_json());
-        raft.map(|heard| (heard.gate, recovery(heard.gate, &heard.expected, &heard.answers))).collect()
+        let reads = |gate: Gate| gate.raft().is_some_and(|raft| raft.reads_peers_json());
+        let judge = |gate: Gate, heard: &Heard| {
+            recovery(gate.product(), gate.unit(), &heard.expected, &gate.views(&heard.answers))
+        };
+        let heard = self.observed.heard.iter().filter(|heard| reads(heard.gate));
+        heard.map(|heard| (heard.gate, judge(heard.gate, heard))).collect()
     }
 
     /// Stops the survivors, tells them that they are all there is, starts them, and waits until they have a leader.

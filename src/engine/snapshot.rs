@@ -16,9 +16,10 @@ use super::api::{Socket, Tls};
 use super::members::members;
 use super::observe::{self, Heard};
 use super::{EngineError, Fleet, HostFailure, Options, Outcome, Stop, file, gate};
-use crate::cluster::snapshot::Snapshot;
-use crate::cluster::{ETCD_PORT, Gate, Marker, TlsFiles};
 use crate::model::{Check, Finding, HostName};
+use crate::preflight::Marker;
+use crate::products::snapshot::Snapshot;
+use crate::products::{Gate, TlsFiles, Transfer};
 use crate::report::Events;
 use crate::roles::Wanted;
 use crate::ssh::Connection;
@@ -45,7 +46,7 @@ pub struct Kept {
     /// Where its log stands, of a product whose snapshots do not say so.
     pub position: Option<Snapshot>,
     pub(super) socket: Socket,
-    path: &'static str,
+    transfer: Transfer,
 }
 
 /// Looks at every host; where a leader was just lost, the next one is waited for.
@@ -72,7 +73,7 @@ impl Keeper {
     pub async fn clusters(&self, wanted: &Wanted, options: &Options) -> Result<Vec<Kept>, EngineError> {
         let mut kept = Vec::new();
         let mut refused = Vec::new();
-        for heard in self.observed.heard.iter().filter(|heard| heard.gate.snapshot_path().is_some()) {
+        for heard in self.observed.heard.iter().filter(|heard| heard.gate.snapshots().is_some()) {
             match self.open(wanted, heard, options).await {
                 Ok(cluster) => kept.push(cluster),
                 Err(finding) => refused.push(finding),
@@ -99,14 +100,17 @@ impl Keeper {
         for name in hosts {
             let host = wanted.hosts.iter().find(|wanted| wanted.host.name == *name);
             let (Some(host), Some(connection)) = (host, self.fleet.connections.get(name)) else { continue };
-            let Some(path) = gate.snapshot_path() else { continue };
-            let position = heard.answers.get(name).and_then(|answer| gate.position(answer));
-            let socket = match gate.etcd_files() {
-                Some(files) => etcd(connection, files, options).await,
-                None => Socket::open(connection, gate.api_port(&host.variables), TRANSFER).await,
+            let Some(snapshots) = gate.snapshots() else { continue };
+            let position = heard.answers.get(name).and_then(|answer| snapshots.position(answer));
+            let transfer = snapshots.transfer();
+            let socket = match transfer {
+                Transfer::Stream { port, files, .. } => gateway(connection, port, files, options).await,
+                Transfer::Api { .. } => {
+                    Socket::open(connection, gate.api_port(&host.variables), TRANSFER).await
+                }
             };
             if let Some(socket) = socket {
-                return Ok(Kept { gate, host: name.clone(), position, socket, path });
+                return Ok(Kept { gate, host: name.clone(), position, socket, transfer });
             }
         }
         Err(refuse(
@@ -150,12 +154,13 @@ impl Kept {
     /// # Errors
     /// The API's own words, or why it cannot be written.
     pub async fn save(&self, file: &mut impl Write) -> Result<u64, String> {
-        if self.position.is_some() {
-            return self.save_etcd(file).await;
-        }
+        let path = match self.transfer {
+            Transfer::Api { path } => path,
+            Transfer::Stream { path, .. } => return self.save_stream(path, file).await,
+        };
         let deadline = Instant::now() + SETTLED;
         let response = loop {
-            let response = self.socket.http.get(format!("http://localhost{}", self.path)).send().await;
+            let response = self.socket.http.get(format!("http://localhost{path}")).send().await;
             match said(response).await {
                 Err(reason) if reason.contains(UNSETTLED) && Instant::now() < deadline => {
                     tokio::time::sleep(BETWEEN_TRIES).await;
@@ -174,9 +179,9 @@ impl Kept {
         Ok(bytes)
     }
 
-    /// etcd sends its database in pieces, each in a line of JSON.
-    async fn save_etcd(&self, file: &mut impl Write) -> Result<u64, String> {
-        let request = self.socket.http.post(format!("https://localhost{}", self.path)).body("{}");
+    /// The gateway sends the state in pieces, each in a line of JSON.
+    async fn save_stream(&self, path: &str, file: &mut impl Write) -> Result<u64, String> {
+        let request = self.socket.http.post(format!("https://localhost{path}")).body("{}");
         let mut stream = said(request.send().await).await?.bytes_stream();
         let (mut bytes, mut line) = (0, Vec::new());
         while let Some(chunk) = stream.next().await {
@@ -197,19 +202,20 @@ impl Kept {
     /// # Errors
     /// The API's own words.
     pub async fn restore(&self, snapshot: Vec<u8>) -> Result<(), String> {
-        let request = self.socket.http.put(format!("http://localhost{}", self.path));
+        let (Transfer::Api { path } | Transfer::Stream { path, .. }) = self.transfer;
+        let request = self.socket.http.put(format!("http://localhost{path}"));
         let response = request.header(CONTENT_TYPE, "application/octet-stream").body(snapshot).send().await;
         said(response).await.map(drop)
     }
 }
 
-/// A way to the host's own etcd member, by a certificate that lies there.
-async fn etcd(connection: &Connection, files: TlsFiles, options: &Options) -> Option<Socket> {
+/// A way to the gateway of the host's own member, by a certificate that lies there.
+async fn gateway(connection: &Connection, port: u16, files: TlsFiles, options: &Options) -> Option<Socket> {
     let certificate = file::read(connection, files.certificate, options).await?;
     let key = file::read(connection, files.key, options).await?;
     let authority = file::read(connection, files.authority, options).await?;
     let tls = Tls { authority, identity: certificate + &key };
-    Socket::open_tls(connection, ETCD_PORT, TRANSFER, &tls).await
+    Socket::open_tls(connection, port, TRANSFER, &tls).await
 }
 
 /// One message of etcd's gateway, `{"result":{"blob":"…"}}`: how many bytes of the snapshot are in it.

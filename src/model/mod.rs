@@ -8,6 +8,7 @@ mod finding;
 mod job;
 mod name;
 mod plan;
+mod verdict;
 
 pub use call::{Arg, Call, NulInArgument, quoted};
 pub use diagnostic::{Diagnostic, Excerpt, Place, Severity};
@@ -16,3 +17,4 @@ pub use finding::{Check, Finding};
 pub use job::{Action, JobPlan, Submission};
 pub use name::{ClusterName, GroupName, HostName, NameError, RoleName};
 pub use plan::{Batch, Change, Effect, Help, Plan, Situation, Stage, StageName, Step, StepId};
+pub use verdict::{Complaint, ComplaintKind, Expected, Review, Verdict};

@@ -6,6 +6,7 @@
 mod address;
 mod asks;
 mod clock;
+mod identity;
 mod kernel;
 pub mod peers;
 mod places;
@@ -17,12 +18,13 @@ mod twins;
 use std::collections::BTreeSet;
 
 pub use address::addresses;
+pub use identity::{Claim, IdentityError, Marker, check_identity};
 pub use places::low as low_on_space;
 pub use survey::{Mark, Survey};
 
-use crate::cluster::{Claim, Gate, Marker, check_identity};
 use crate::facts::{ClockOffset, Facts};
 use crate::model::{Call, Check, Finding, HostName, StepId};
+use crate::products::Gate;
 use crate::roles::{ClusterAddresses, WantedHost};
 use crate::script::Observation;
 

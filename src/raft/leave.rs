@@ -1,8 +1,8 @@
 //! May a member leave? What its cluster is without it.
 
 use super::quorum::{majority, tolerance};
-use super::{Answers, Expected, Gate, Verdict};
-use crate::model::HostName;
+use super::{Peer, View, Views};
+use crate::model::{Expected, HostName, Verdict};
 
 /// A member that may leave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,34 +15,32 @@ pub struct Departure {
 
 /// Why a member must not leave, and what to do instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stays {
+pub struct Refusal {
     pub reason: String,
     pub remedy: String,
     /// Whether the operator may have it done all the same.
     pub can_be_forced: bool,
 }
 
-/// What the cluster behind a gate would be without `host`.
+/// What a cluster of servers of `product` would be without `host`.
 ///
 /// # Errors
 /// The others are no quorum, or it is unknown what they are.
 pub fn departure(
-    gate: Gate,
+    product: &str,
     expected: &Expected,
-    answers: &Answers,
+    views: &Views,
     host: &HostName,
-) -> Result<Departure, Stays> {
-    if !gate.has_raft() {
-        return Ok(Departure::default());
-    }
-    let others = answers.iter().filter(|(name, _)| *name != host);
-    let views = others.filter_map(|(name, answer)| Some((name, gate.peers(answer).ok()?)));
-    let views: Vec<_> = views.filter(|(_, peers)| peers.iter().any(|peer| peer.leader)).collect();
-    let (product, stays) = (gate.product(), |reason: String, remedy: &str, can_be_forced| Stays {
+) -> Result<Departure, Refusal> {
+    let others = views.iter().filter(|(name, _)| *name != host);
+    let views = others.filter_map(|(name, view)| Some((name, view.peers()?)));
+    let views: Vec<(&HostName, &[Peer])> =
+        views.filter(|(_, peers)| peers.iter().any(|peer| peer.leader)).collect();
+    let stays = |reason: String, remedy: &str, can_be_forced| Refusal {
         reason,
         remedy: remedy.to_owned(),
         can_be_forced,
-    });
+    };
     if expected.members.len() == 1 {
         let reason = format!("it is the only {product} server: the cluster would end with it");
         return Err(stays(reason, "`bootstrap down` takes a whole cluster down", false));
@@ -85,11 +83,12 @@ pub fn departure(
 }
 
 /// Whether every server that answers follows a leader and has no peer at the address of `host` any more.
-pub fn without(gate: Gate, expected: &Expected, answers: &Answers, host: &HostName) -> Verdict {
+pub fn without(expected: &Expected, views: &Views, host: &HostName) -> Verdict {
     let (mut left, address) = (0, expected.members.get(host));
     let not_yet = |reason: String| Verdict::NotYet { reason };
-    for (name, answer) in answers.iter().filter(|(name, answer)| *name != host && answer.is_ok()) {
-        let peers = match gate.peers(answer) {
+    let speaking = views.iter().filter(|(name, view)| *name != host && !matches!(view, View::Silent(_)));
+    for (name, view) in speaking {
+        let peers = match view.known() {
             Ok(peers) => peers,
             Err(reason) => return not_yet(format!("{name}: {reason}")),
         };
@@ -110,18 +109,12 @@ pub fn without(gate: Gate, expected: &Expected, answers: &Answers, host: &HostNa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Answer;
-    use crate::cluster::testing::{answers, dead, expected, host, uuid};
-
-    fn said(peers: &[u8], leader: u8) -> Answer {
-        crate::cluster::testing::said(peers, leader, uuid)
-    }
+    use crate::raft::testing::{dead, expected, host, said, views};
 
     #[test]
     fn who_leaves_must_leave_a_quorum_behind() {
         let all = [1, 2, 3];
-        let leaves =
-            |said: [Answer; 3]| departure(Gate::ConsulServers, &expected(), &answers(said), &host(3));
+        let leaves = |said: [View; 3]| departure("consul", &expected(), &views(said), &host(3));
         let departs = leaves([said(&all, 1), said(&all, 1), said(&all, 1)]).unwrap();
         assert_eq!(departs.peer, Some(("id-3".to_owned(), "n3".to_owned())));
         assert_eq!(
@@ -143,7 +136,7 @@ mod tests {
 
     #[test]
     fn who_has_left_is_nobodys_peer() {
-        let gone = |said: [Answer; 3]| without(Gate::ConsulServers, &expected(), &answers(said), &host(3));
+        let gone = |said: [View; 3]| without(&expected(), &views(said), &host(3));
         let not_yet = |reason: &str| Verdict::NotYet { reason: reason.to_owned() };
         let met = Verdict::Met { detail: "2 peers, n3 not among them".to_owned() };
         assert_eq!(gone([said(&[1, 2], 1), said(&[1, 2], 1), said(&[1, 2, 3], 3)]), met.clone());

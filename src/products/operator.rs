@@ -1,18 +1,17 @@
-//! Servers that elect one of them: what Consul and Nomad say of raft in the same words.
+//! The operator API that Consul and Nomad share: what their servers say of raft.
 //!
 //! Shapes of the answers: `/v1/operator/raft/configuration` and `/v1/operator/autopilot/health` of either HTTP API;
 //! the same in Consul from 1.8 and in Nomad from 1.1. A server is known by its address, for the products give it
 //! different names.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use serde::{Deserialize, Serialize};
+use semver::Version;
+use serde::Deserialize;
 
-use super::answer::Said;
-use super::quorum::{self, Peer};
-use super::{Answer, Answers, Complaint, ComplaintKind, Expected, Review};
-use crate::model::{HostName, Situation};
+use super::{Answer, Answers, Said, views};
+use crate::model::{Complaint, Expected, HostName, Review, Situation};
+use crate::raft::{self, Agreement, Peer, Standing};
 
 /// `stale`: each server answers from its own state instead of passing the question to the leader.
 pub(super) const CONFIGURATION: &str = "/v1/operator/raft/configuration?stale";
@@ -75,9 +74,9 @@ pub(super) fn review(
     answers: &Answers,
     special: impl Fn(&HostName, &Said) -> Result<(), String>,
 ) -> Review {
-    let Views { detail, mut complaints, views } = views(expected, answers, peers);
+    let Agreement { detail, mut complaints, told } = raft::agreement(expected, &views(answers, peers));
     // Every server relays autopilot's question to the leader; asking all of them shows that each can.
-    for host in views.keys() {
+    for host in &told {
         let Ok(answer) = &answers[host] else { continue };
         complaints.extend(match autopilot_is_content(expected, answer) {
             Ok(()) => special(host, answer).err().map(|reason| Complaint::of(host, reason)),
@@ -89,60 +88,6 @@ pub(super) fn review(
     }
     // With a complaint it is the complaint that counts.
     Review { detail: if complaints.is_empty() { detail } else { String::new() }, complaints }
-}
-
-/// The peers as each server sees them, and whether they are the same ones and those expected.
-pub(super) struct Views {
-    /// Empty where they are not.
-    pub detail: String,
-    pub complaints: Vec<Complaint>,
-    pub views: BTreeMap<HostName, Vec<Peer>>,
-}
-
-pub(super) fn views(
-    expected: &Expected,
-    answers: &Answers,
-    peers: impl Fn(&Answer) -> Result<Vec<Peer>, String>,
-) -> Views {
-    let mut complaints = Vec::new();
-    let mut views = BTreeMap::new();
-    for host in &expected.asked {
-        match answers.get(host) {
-            None => complaints.push(Complaint::silent(host, "was not asked".to_owned())),
-            Some(Err(reason)) => complaints.push(Complaint::silent(host, reason.clone())),
-            Some(answer) => match peers(answer) {
-                Ok(view) => drop(views.insert(host.clone(), view)),
-                Err(reason) => complaints.push(Complaint::of(host, reason)),
-            },
-        }
-    }
-    let detail = match quorum::agree(&expected.members, &views) {
-        Ok(peers) => {
-            let voters = peers.iter().filter(|peer| peer.voter).count();
-            let leader = peers.iter().find(|peer| peer.leader).map_or("none", |peer| peer.node.as_str());
-            // A voter that says nothing votes no more, whatever the others' configuration says of it.
-            let answering = match views.len() {
-                all if all >= voters => String::new(),
-                some => format!(", {some} answer"),
-            };
-            format!("{voters} of {} voters{answering}, leader {leader}", expected.members.len())
-        }
-        Err(discord) => {
-            let kind = if discord.split { ComplaintKind::Split } else { ComplaintKind::Other };
-            complaints.push(Complaint { host: None, about: None, kind, reason: discord.reason });
-            String::new()
-        }
-    };
-    Views { detail, complaints, views }
-}
-
-/// What one server says of its own part in raft.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Standing {
-    /// `leader`, `follower` or `candidate`.
-    pub state: String,
-    /// Since it last heard from the leader, in the product's words; `never`, or `0` on the leader.
-    pub last_contact: String,
 }
 
 impl From<&Stats> for Standing {
@@ -190,7 +135,7 @@ fn autopilot_is_content<'e>(
             None => return Err((Some(host), format!("autopilot does not know {host} yet"))),
         }
     }
-    let wanted = quorum::tolerance(expected.members.len()).saturating_sub(expected.missing);
+    let wanted = raft::tolerance(expected.members.len()).saturating_sub(expected.missing);
     if autopilot.failure_tolerance < wanted {
         return Err((None, format!("failure tolerance {}, {wanted} expected", autopilot.failure_tolerance)));
     }
@@ -219,61 +164,14 @@ pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
         .collect()
 }
 
-/// What stands, by the word of a server that has a leader; `tolerance` is how many may fail, by the same.
-pub(super) fn situation(
-    expected: &Expected,
-    answers: &Answers,
-    peers: impl Fn(&Answer) -> Result<Vec<Peer>, String>,
-    tolerance: impl Fn(&Answer, &[Peer]) -> usize,
-) -> Situation {
-    let led = answers.iter().find_map(|(host, answer)| {
-        let peers = peers(answer).ok()?;
-        peers.iter().any(|peer| peer.leader).then_some((host, peers))
-    });
-    let Some((host, peers)) = led else { return Situation::default() };
-    let named = |peer: &Peer| {
-        expected.members.iter().find(|(_, ip)| **ip == peer.address.ip()).map(|(host, _)| host.clone())
-    };
-    Situation {
-        members: peers.iter().filter_map(named).collect(),
-        leader: peers.iter().find(|peer| peer.leader).and_then(named),
-        failure_tolerance: tolerance(&answers[host], &peers),
-        ..Situation::default()
-    }
+/// What stands, and how many servers may fail as autopilot counts them.
+pub(super) fn situation(expected: &Expected, answers: &Answers) -> Situation {
+    raft::situation(expected, &views(answers, peers), |host, _| autopilot_tolerance(&answers[host]))
 }
 
-/// How many servers may fail, as autopilot counts.
-pub(super) fn autopilot_tolerance(answer: &Answer, _: &[Peer]) -> usize {
+fn autopilot_tolerance(answer: &Answer) -> usize {
     let autopilot = answer.as_ref().ok().and_then(|answer| answer.get(AUTOPILOT)?.json::<Autopilot>().ok());
     autopilot.map_or(0, |autopilot| autopilot.failure_tolerance)
-}
-
-/// The peers as a table, under the label of the product, and the command that shows them on a host.
-pub(super) fn notes(
-    label: &str,
-    command: &str,
-    expected: &Expected,
-    answers: &Answers,
-    peers: impl Fn(&Answer) -> Result<Vec<Peer>, String>,
-) -> Vec<String> {
-    let found = answers.values().find_map(|answer| peers(answer).ok().filter(|peers| !peers.is_empty()));
-    let Some(mut peers) = found else { return Vec::new() };
-    peers.sort_by(|one, other| one.node.cmp(&other.node));
-    let width = peers.iter().map(|peer| peer.node.len()).max().unwrap_or(0);
-    let mut notes: Vec<String> = peers
-        .iter()
-        .enumerate()
-        .map(|(index, peer)| {
-            let label = if index == 0 { format!("{label}: ") } else { String::new() };
-            let state = if peer.leader { "leader" } else { "follower" };
-            let voter = if peer.voter { "voter" } else { "non-voter" };
-            format!("{label}{:width$}  {:21}  {state:8}  {voter}", peer.node, peer.address)
-        })
-        .collect();
-    if let Some(host) = expected.members.keys().next() {
-        notes.push(format!("see: `{command}` on any server, for example {host}"));
-    }
-    notes
 }
 
 /// The peers in one line, for a message.
@@ -281,4 +179,53 @@ pub(super) fn list(answer: &Answer) -> String {
     let peers = peers(answer).unwrap_or_default();
     let list: Vec<String> = peers.iter().map(|peer| format!("{} ({})", peer.node, peer.address)).collect();
     if list.is_empty() { "none".to_owned() } else { list.join(", ") }
+}
+
+/// Whether a version, with or without its `v`, is that minor release or a later one.
+pub(super) fn is_at_least(version: &str, major: u64, minor: u64) -> bool {
+    Version::parse(version.trim_start_matches('v'))
+        .is_ok_and(|version| version >= Version::new(major, minor, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::super::{Response, consul, nomad};
+    use super::*;
+
+    /// What the leader of two servers says of itself.
+    fn leader(config: &Value, version: &str) -> Answer {
+        let peer = |n: u8| {
+            json!({"ID": format!("id-{n}"), "Node": format!("n{n}"), "Address": format!("10.0.0.{n}:4647"),
+                   "Leader": n == 1, "Voter": true})
+        };
+        let mut config = config.clone();
+        match config.get("NodeID") {
+            Some(_) => config["Version"] = json!(version),
+            None => config["Version"] = json!({ "Version": version }),
+        }
+        let body = |value: Value| Response { status: 200, body: value.to_string().into_bytes() };
+        Ok(BTreeMap::from([
+            ("/v1/agent/self", body(json!({ "Config": config, "config": config, "Stats": {}, "stats": {} }))),
+            (CONFIGURATION, body(json!({ "Servers": [peer(1), peer(2)] }))),
+        ]))
+    }
+
+    #[test]
+    fn a_leader_hands_over_where_its_version_can() {
+        let consul = json!({ "Datacenter": "dc1", "NodeName": "n1", "NodeID": "1", "Server": true });
+        let nomad = json!({ "Region": "global", "Datacenter": "dc1", "NodeName": "n1" });
+        let consul = |version: &str| consul::SERVERS.raft().unwrap().step_down(&leader(&consul, version));
+        assert_eq!(consul("1.14.11"), None);
+        assert_eq!(consul("1.15.0+ent").as_deref(), Some("/v1/operator/raft/transfer-leader"));
+        let nomad = |version: &str| nomad::SERVERS.raft().unwrap().step_down(&leader(&nomad, version));
+        assert_eq!(nomad("v1.6.9"), None);
+        assert_eq!(
+            nomad("1.7.0").as_deref(),
+            Some("/v1/operator/raft/transfer-leadership?address=10.0.0.2:4647")
+        );
+    }
 }

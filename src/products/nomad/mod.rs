@@ -6,9 +6,24 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::answer::Said;
-use super::{Answer, Answers, Expected, Review, raft};
-use crate::model::RoleName;
+use super::part::DRAIN_DEADLINE;
+use super::{
+    Answer, Answers, Gate, Leaving, Part, Question, Questions, Raft, Said, Snapshots, Task, Told, Transfer,
+    consul, gossip, operator, those,
+};
+use crate::model::{Expected, HostName, Review, RoleName, Situation};
+use crate::raft::{Peer, Standing};
+
+/// Every server sees the same, expected raft peers and one leader; and where Nomad registers in Consul, its service passes.
+pub const SERVERS: Gate = Gate::new(&Servers);
+/// Every client's node is ready and eligible; and where Nomad registers in Consul, its service passes.
+pub const CLIENTS: Gate = Gate::new(&Clients);
+
+struct Servers;
+struct Clients;
+
+const NAME: &str = "nomad";
+const UNIT: &str = "nomad.service";
 
 const SELF: &str = "/v1/agent/self";
 /// Answered by the leader, so this is a use of quorum.
@@ -17,11 +32,11 @@ const NODES: &str = "/v1/nodes";
 const SERVER_SERVICE: &str = "/v1/agent/health/service/name/nomad";
 const CLIENT_SERVICE: &str = "/v1/agent/health/service/name/nomad-client";
 
-pub(super) const SERVER_PATHS: [&str; 3] = [SELF, raft::CONFIGURATION, raft::AUTOPILOT];
-pub(super) const CLIENT_PATHS: [&str; 2] = [SELF, NODES];
+const SERVER_PATHS: [&str; 3] = [SELF, operator::CONFIGURATION, operator::AUTOPILOT];
+const CLIENT_PATHS: [&str; 2] = [SELF, NODES];
 /// What the Consul agent of the host is asked, where Nomad registers there.
-pub(super) const SERVER_CONSUL_PATHS: [&str; 1] = [SERVER_SERVICE];
-pub(super) const CLIENT_CONSUL_PATHS: [&str; 1] = [CLIENT_SERVICE];
+const SERVER_CONSUL_PATHS: [&str; 1] = [SERVER_SERVICE];
+const CLIENT_CONSUL_PATHS: [&str; 1] = [CLIENT_SERVICE];
 
 #[derive(Deserialize)]
 struct AgentSelf {
@@ -47,7 +62,7 @@ struct AgentVersion {
 #[derive(Deserialize)]
 struct AgentStats {
     /// Servers alone have it.
-    raft: Option<raft::Stats>,
+    raft: Option<operator::Stats>,
     /// Clients alone have it.
     client: Option<ClientStats>,
 }
@@ -69,7 +84,7 @@ struct Node {
     drain: bool,
 }
 
-pub(super) fn http_port(variables: &Map<String, Value>) -> u16 {
+fn http_port(variables: &Map<String, Value>) -> u16 {
     variables
         .get("nomad")
         .and_then(|nomad| nomad["http_port"].as_u64())
@@ -78,26 +93,26 @@ pub(super) fn http_port(variables: &Map<String, Value>) -> u16 {
 }
 
 /// Raft data and the node's id lie in the server's part of the data directory.
-pub(super) fn data_dir(variables: &Map<String, Value>) -> String {
+fn data_dir(variables: &Map<String, Value>) -> String {
     let folder = variables.get("nomad").and_then(|nomad| nomad["data_dir"].as_str());
     format!("{}/server", folder.unwrap_or("/opt/nomad/data").trim_end_matches('/'))
 }
 
 /// Whether Nomad registers with a Consul agent of this program's making on the same host; the role's templates decide
 /// in the same way.
-pub(super) fn registers(variables: &Map<String, Value>, roles: &[RoleName]) -> bool {
+fn registers(variables: &Map<String, Value>, roles: &[RoleName]) -> bool {
     let agent = |role: &RoleName| matches!(role.as_str(), "consul-server" | "consul-client");
     variables.get("nomad").is_none_or(|nomad| nomad["consul"] != false) && roles.iter().any(agent)
 }
 
-pub(super) fn review_servers(expected: &Expected, answers: &Answers) -> Review {
-    raft::review(expected, answers, |_, answer| {
-        raft::follows(agent(answer)?.stats.raft.as_ref())?;
+fn review_servers(expected: &Expected, answers: &Answers) -> Review {
+    operator::review(expected, answers, |_, answer| {
+        operator::follows(agent(answer)?.stats.raft.as_ref())?;
         passes(answer, SERVER_SERVICE, "nomad")
     })
 }
 
-pub(super) fn review_clients(expected: &Expected, answers: &Answers) -> Review {
+fn review_clients(expected: &Expected, answers: &Answers) -> Review {
     Review::count(expected, answers, "clients ready", |_, answer| is_ready(answer))
 }
 
@@ -105,17 +120,17 @@ fn agent(answer: &Said) -> Result<AgentSelf, String> {
     answer.get(SELF).ok_or("the agent was not asked about itself")?.json()
 }
 
-pub(super) fn standing(answer: &Answer) -> Option<raft::Standing> {
+fn standing(answer: &Answer) -> Option<Standing> {
     let stats = agent(answer.as_ref().ok()?).ok()?.stats.raft?;
     Some((&stats).into())
 }
 
-pub(super) fn version(answer: &Answer) -> Option<String> {
+fn version(answer: &Answer) -> Option<String> {
     Some(agent(answer.as_ref().ok()?).ok()?.config.version?.version)
 }
 
 /// Of a client in its servers' list of nodes.
-pub(super) fn node_id(answer: &Answer) -> Option<String> {
+fn node_id(answer: &Answer) -> Option<String> {
     Some(agent(answer.as_ref().ok()?).ok()?.stats.client?.node_id)
 }
 
@@ -156,20 +171,203 @@ fn passes(answer: &Said, path: &'static str, service: &str) -> Result<(), String
     }
 }
 
-pub(super) fn is_ready_client(answer: &Answer) -> bool {
+fn is_ready_client(answer: &Answer) -> bool {
     answer.as_ref().is_ok_and(|answer| is_ready(answer).is_ok())
 }
 
 /// Region, node and peers of a running agent, for a message.
-pub(super) fn describe(answer: &Answer) -> Option<String> {
+fn describe(answer: &Answer) -> Option<String> {
     let agent = agent(answer.as_ref().ok()?).ok()?;
     Some(format!(
         "a running Nomad agent `{}` of region `{}`, datacenter `{}`, peers: {}",
         agent.config.node_name,
         agent.config.region,
         agent.config.datacenter,
-        raft::list(answer)
+        operator::list(answer)
     ))
+}
+
+/// What the agent is asked, and the Consul agent beside it where Nomad registers there.
+fn plain(
+    own: &[&'static str],
+    beside: &[&'static str],
+    variables: &Map<String, Value>,
+    roles: &[RoleName],
+) -> Questions {
+    let at = |port: u16| move |path: &&'static str| Question { port, path };
+    let beside = if registers(variables, roles) { beside } else { &[] };
+    let own = own.iter().map(at(http_port(variables)));
+    Questions::Plain(own.chain(beside.iter().map(at(consul::http_port(variables)))).collect())
+}
+
+impl Part for Servers {
+    fn name(&self) -> &'static str {
+        "nomad-servers"
+    }
+
+    fn product(&self) -> &'static str {
+        NAME
+    }
+
+    fn unit(&self) -> &'static str {
+        UNIT
+    }
+
+    fn questions(&self, _: &HostName, variables: &Map<String, Value>, roles: &[RoleName]) -> Questions {
+        plain(&SERVER_PATHS, &SERVER_CONSUL_PATHS, variables, roles)
+    }
+
+    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
+        http_port(variables)
+    }
+
+    fn data_directory(&self, variables: &Map<String, Value>) -> String {
+        data_dir(variables)
+    }
+
+    fn review(&self, expected: &Expected, answers: &Answers) -> Review {
+        review_servers(expected, answers)
+    }
+
+    fn situation(&self, expected: &Expected, answers: &Answers) -> Situation {
+        operator::situation(expected, answers)
+    }
+
+    fn version(&self, answer: &Answer) -> Option<String> {
+        version(answer)
+    }
+
+    fn describe(&self, answer: &Answer) -> Option<String> {
+        describe(answer)
+    }
+
+    fn gossip_question(&self, variables: &Map<String, Value>) -> Option<Question> {
+        Some(Question { port: http_port(variables), path: gossip::PATH })
+    }
+
+    fn raft(&self) -> Option<&dyn Raft> {
+        Some(self)
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+
+    fn leaving(&self) -> &dyn Leaving {
+        self
+    }
+}
+
+impl Raft for Servers {
+    fn peers(&self, answer: &Answer) -> Result<Vec<Peer>, String> {
+        operator::peers(answer)
+    }
+
+    fn standing(&self, answer: &Answer) -> Option<Standing> {
+        standing(answer)
+    }
+
+    fn label(&self) -> &'static str {
+        NAME
+    }
+
+    fn members_command(&self) -> &'static str {
+        "nomad operator raft list-peers"
+    }
+
+    /// Since 1.7: `nomad operator raft transfer-leadership`.
+    fn step_down(&self, leader: &Answer) -> Option<String> {
+        if !operator::is_at_least(&version(leader)?, 1, 7) {
+            return None;
+        }
+        let peers = operator::peers(leader).ok()?;
+        let heir = peers.iter().find(|peer| peer.voter && !peer.leader)?;
+        Some(format!("/v1/operator/raft/transfer-leadership?address={}", heir.address))
+    }
+
+    fn reads_peers_json(&self) -> bool {
+        true
+    }
+}
+
+impl Snapshots for Servers {
+    fn transfer(&self) -> Transfer {
+        Transfer::Api { path: "/v1/operator/snapshot" }
+    }
+}
+
+impl Leaving for Servers {
+    /// Servers do not leave by themselves.
+    fn told(&self, told: &Told<'_>) -> Vec<Task> {
+        let Some((id, name)) = told.peer else { return Vec::new() };
+        let (host, address) = (told.host, format!("-address={}", told.api));
+        let words = ["nomad", "operator", "raft", "remove-peer", &address, &format!("-peer-id={id}")];
+        let reason = "Nomad's servers do not leave by themselves";
+        let peer = Task::remove(format!("remove peer {host} from nomad"), reason, &words);
+        let words = ["nomad", "server", "force-leave", &address, name];
+        vec![peer, Task::remove(format!("forget {host} in nomad"), "the same for gossip", &words)]
+    }
+}
+
+impl Part for Clients {
+    fn name(&self) -> &'static str {
+        "nomad-clients"
+    }
+
+    fn product(&self) -> &'static str {
+        NAME
+    }
+
+    fn unit(&self) -> &'static str {
+        UNIT
+    }
+
+    fn questions(&self, _: &HostName, variables: &Map<String, Value>, roles: &[RoleName]) -> Questions {
+        plain(&CLIENT_PATHS, &CLIENT_CONSUL_PATHS, variables, roles)
+    }
+
+    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
+        http_port(variables)
+    }
+
+    fn data_directory(&self, variables: &Map<String, Value>) -> String {
+        data_dir(variables)
+    }
+
+    fn review(&self, expected: &Expected, answers: &Answers) -> Review {
+        review_clients(expected, answers)
+    }
+
+    fn situation(&self, _: &Expected, answers: &Answers) -> Situation {
+        those(answers, is_ready_client)
+    }
+
+    fn version(&self, answer: &Answer) -> Option<String> {
+        version(answer)
+    }
+
+    fn leaving(&self) -> &dyn Leaving {
+        self
+    }
+}
+
+impl Leaving for Clients {
+    fn on_host(&self, api: &str, answers: bool) -> Vec<Task> {
+        let address = format!("-address={api}");
+        let words =
+            ["nomad", "node", "drain", &address, "-self", "-enable", "-yes", "-deadline", DRAIN_DEADLINE];
+        let drain = || Task::run("drain nomad", "its allocations move to other nodes", &words);
+        answers.then(drain).into_iter().collect()
+    }
+
+    /// A drained node would stay out of the scheduler's sight when it comes back: it is to come back as a new one. One that
+    /// is down is forgotten by itself. Nomad's program has no word for it.
+    fn told(&self, told: &Told<'_>) -> Vec<Task> {
+        let Some(node) = told.answer.and_then(node_id) else { return Vec::new() };
+        let url = format!("{}/v1/node/{node}/purge", told.api);
+        let id = format!("forget node {} in nomad", told.host);
+        vec![Task::put(id, "its servers keep no record of it", &url)]
+    }
 }
 
 #[cfg(test)]
@@ -179,9 +377,9 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::{Gate, Questions, Response, Verdict};
+    use super::super::Response;
     use super::*;
-    use crate::model::HostName;
+    use crate::model::Verdict;
 
     fn host(number: u8) -> HostName {
         HostName::parse(format!("node-{number}")).unwrap()
@@ -223,11 +421,11 @@ mod tests {
                 ),
             ),
             (
-                raft::CONFIGURATION,
+                operator::CONFIGURATION,
                 response(200, &json!({"Index": 0, "Servers": [peer(1), peer(2), peer(3)]})),
             ),
             (
-                raft::AUTOPILOT,
+                operator::AUTOPILOT,
                 response(
                     200,
                     &json!({
@@ -247,7 +445,7 @@ mod tests {
             Some(other) => drop(first.insert(path, other)),
             None => drop(first.remove(path)),
         }
-        Gate::NomadServers.judge(&expected(), &answers)
+        SERVERS.judge(&expected(), &answers)
     }
 
     fn not_yet(reason: &str) -> Verdict {
@@ -269,12 +467,12 @@ mod tests {
             ),
             (SERVER_SERVICE, response(404, &json!([])), "node-1: the service `nomad` is not in Consul yet"),
             (
-                raft::AUTOPILOT,
+                operator::AUTOPILOT,
                 response(429, &json!({"Healthy": false, "FailureTolerance": 0, "Servers": null})),
                 "node-1: autopilot has not looked yet",
             ),
             (
-                raft::CONFIGURATION,
+                operator::CONFIGURATION,
                 response(200, &alone),
                 "node-1 and node-2 see different peers: none and 10.0.0.1:4647 10.0.0.2:4647 10.0.0.3:4647",
             ),
@@ -332,7 +530,7 @@ mod tests {
         };
         let ports = |roles: &[&str]| -> Vec<u16> {
             let roles: Vec<RoleName> = roles.iter().map(|role| RoleName::parse(*role).unwrap()).collect();
-            let Questions::Plain(asked) = Gate::NomadServers.questions(&host(1), &variables, &roles) else {
+            let Questions::Plain(asked) = SERVERS.questions(&host(1), &variables, &roles) else {
                 unreachable!("agents answer in plain HTTP")
             };
             asked.iter().map(|question| question.port).collect()

@@ -10,10 +10,34 @@ use semver::Version;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::answer::{Said, answered};
-use super::raft::{self, Views};
-use super::{Answer, Answers, Complaint, Expected, Review, TlsFiles, TlsQuestion, etcd};
-use crate::model::{HostName, Situation};
+use super::part::DRAIN_DEADLINE;
+use super::snapshot::Snapshot;
+use super::{
+    Answer, Answers, Gate, Leaving, Part, Questions, Raft, Said, Snapshots, Task, TlsFiles, TlsQuestion,
+    Told, Transfer, answered, etcd, those, views,
+};
+use crate::model::{Complaint, Expected, HostName, Review, RoleName, Situation};
+use crate::raft::{self, Peer};
+
+/// Every API server is ready, etcd has the same, expected members on all of them, every control plane's node is Ready at the
+/// version asked for, and the endpoint answers.
+pub const CONTROL_PLANES: Gate = Gate::new(&ControlPlanes);
+/// The same of control planes whose etcd is elsewhere.
+pub const API_SERVERS: Gate = Gate::new(&ApiServers);
+/// Every worker's node is Ready at the version asked for, by the word of the endpoint.
+pub const WORKERS: Gate = Gate::new(&Workers);
+
+struct ControlPlanes;
+struct ApiServers;
+struct Workers;
+
+/// Its key in an inventory's variables.
+const NAME: &str = "kube";
+const UNIT: &str = "kubelet.service";
+/// kubeadm's own.
+const KUBEADM_DIRECTORY: &str = "/etc/kubernetes";
+const ADMIN_CONF: &str = "/etc/kubernetes/admin.conf";
+const KUBECTL: [&str; 3] = ["kubectl", "--kubeconfig", ADMIN_CONF];
 
 /// The host's own API server; with a line for each of its checks.
 const READY: &str = "/readyz?verbose";
@@ -30,13 +54,13 @@ const ENDPOINT: &str = "/readyz";
 const NODE: &str = "/api/v1/nodes/NAME";
 
 /// Lies on a host while kubeadm makes it a member: what it leaves behind if it is killed is not a member's.
-pub(super) const BEGAN: &str = "/var/lib/bootstrap/kubeadm-began";
+const BEGAN: &str = "/var/lib/bootstrap/kubeadm-began";
 
 /// What kubeadm has left behind of every node.
-pub(super) const KUBELET_CONF: &str = "/etc/kubernetes/kubelet.conf";
+const KUBELET_CONF: &str = "/etc/kubernetes/kubelet.conf";
 
 /// What else a node has that kubeadm made: any of it would be in the way of a new one, or lead it to the old cluster.
-pub(super) const REMAINS: [&str; 9] = [
+const REMAINS: [&str; 9] = [
     "/etc/kubernetes/kubelet.conf",
     "/etc/kubernetes/bootstrap-kubelet.conf",
     "/etc/kubernetes/admin.conf",
@@ -50,7 +74,7 @@ pub(super) const REMAINS: [&str; 9] = [
 
 /// The role's scripts for a snapshot that is put back.
 pub const STATIC_PODS: &str = "/etc/kubernetes/bootstrap/static-pods";
-pub(super) const ETCD_RESTORE: &str = "/etc/kubernetes/bootstrap/etcd-restore";
+const ETCD_RESTORE: &str = "/etc/kubernetes/bootstrap/etcd-restore";
 
 /// The role's script that runs kubeadm.
 pub const KUBE_RUN: &str = "/etc/kubernetes/bootstrap/run";
@@ -68,12 +92,12 @@ fn text<'v>(variables: &'v Map<String, Value>, name: &str) -> Option<&'v str> {
     variables.get("kube")?.get(name)?.as_str()
 }
 
-pub(super) fn api_port(variables: &Map<String, Value>) -> u16 {
+fn api_port(variables: &Map<String, Value>) -> u16 {
     let port = variables.get("kube").and_then(|kube| kube["api_port"].as_u64());
     port.and_then(|port| u16::try_from(port).ok()).unwrap_or(6443)
 }
 
-pub(super) fn data_dir(variables: &Map<String, Value>) -> String {
+fn data_dir(variables: &Map<String, Value>) -> String {
     text(variables, "etcd_dir").unwrap_or("/var/lib/etcd").to_owned()
 }
 
@@ -89,7 +113,7 @@ fn endpoint(variables: &Map<String, Value>) -> String {
 }
 
 /// The questions to an API server.
-pub(super) fn api_questions(variables: &Map<String, Value>) -> Vec<TlsQuestion> {
+fn api_questions(variables: &Map<String, Value>) -> Vec<TlsQuestion> {
     let own = format!("https://127.0.0.1:{}", api_port(variables));
     let endpoint = format!("https://{}", endpoint(variables));
     let has_dns = variables.get("kube").and_then(|kube| kube["dns"].as_bool()).unwrap_or(true);
@@ -114,11 +138,11 @@ pub(super) fn api_questions(variables: &Map<String, Value>) -> Vec<TlsQuestion> 
 }
 
 /// The same, and those to the member of etcd beside it.
-pub(super) fn control_plane_questions(variables: &Map<String, Value>) -> Vec<TlsQuestion> {
+fn control_plane_questions(variables: &Map<String, Value>) -> Vec<TlsQuestion> {
     [api_questions(variables), etcd::questions(etcd::BESIDE_API_SERVER)].concat()
 }
 
-pub(super) fn worker_questions(host: &HostName, variables: &Map<String, Value>) -> Vec<TlsQuestion> {
+fn worker_questions(host: &HostName, variables: &Map<String, Value>) -> Vec<TlsQuestion> {
     let url = format!("https://{}{}", endpoint(variables), NODE.replace("NAME", host.as_str()));
     vec![TlsQuestion { path: NODE, url, files: WORKER_FILES, accept: "", body: "" }]
 }
@@ -204,15 +228,16 @@ struct NodeInfo {
 }
 
 /// Control planes whose API servers are ready. While one is left, the API is served.
-pub(super) fn api_situation(answers: &Answers) -> Situation {
+fn api_situation(answers: &Answers) -> Situation {
     let stands = |answer: &Answer| answer.as_ref().is_ok_and(|said| ready(said).is_ok());
     let members: BTreeSet<HostName> =
         answers.iter().filter(|(_, answer)| stands(answer)).map(|(host, _)| host.clone()).collect();
     Situation { failure_tolerance: members.len().saturating_sub(1), members, ..Situation::default() }
 }
 
-pub(super) fn review_control_planes(expected: &Expected, answers: &Answers) -> Review {
-    let Views { detail, mut complaints, .. } = raft::views(expected, answers, etcd::peers);
+fn review_control_planes(expected: &Expected, answers: &Answers) -> Review {
+    let views = views(answers, etcd::peers);
+    let raft::Agreement { detail, mut complaints, .. } = raft::agreement(expected, &views);
     for (host, said) in
         expected.asked.iter().filter_map(|host| Some((host, answers.get(host)?.as_ref().ok()?)))
     {
@@ -224,7 +249,7 @@ pub(super) fn review_control_planes(expected: &Expected, answers: &Answers) -> R
 }
 
 /// Control planes whose etcd is elsewhere.
-pub(super) fn review_api_servers(expected: &Expected, answers: &Answers) -> Review {
+fn review_api_servers(expected: &Expected, answers: &Answers) -> Review {
     Review::of_each(expected, answers, "control planes ready", |host, said| {
         complaint(expected, host, said, |_| Ok(()))
     })
@@ -359,7 +384,7 @@ fn api_version(said: &Said, wanted: Option<&String>) -> Result<(), String> {
 
 /// kubeadm upgrades to a later patch release or to the next minor version, and never goes back:
 /// <https://kubernetes.io/docs/tasks/administer-cluster/kubeadm/kubeadm-upgrade/>.
-pub(super) fn no_way_between(runs: &str, wanted: &str) -> Option<String> {
+fn no_way_between(runs: &str, wanted: &str) -> Option<String> {
     let (from, to) = (Version::parse(runs).ok()?, Version::parse(wanted).ok()?);
     if (to.major, to.minor) > (from.major, from.minor + 1) {
         return Some(format!(
@@ -372,18 +397,18 @@ pub(super) fn no_way_between(runs: &str, wanted: &str) -> Option<String> {
 }
 
 /// A kubelet may be older than the API by some minor versions, and catches up in one go.
-pub(super) fn no_way_back(runs: &str, wanted: &str) -> Option<String> {
+fn no_way_back(runs: &str, wanted: &str) -> Option<String> {
     (Version::parse(wanted).ok()? < Version::parse(runs).ok()?).then(|| {
         format!("kubeadm does not go back to an older version: set `kube.version` to {runs} or later")
     })
 }
 
-pub(super) fn version(answer: &Answer) -> Option<String> {
+fn version(answer: &Answer) -> Option<String> {
     let version: ApiVersion = answer.as_ref().ok()?.get(VERSION)?.json().ok()?;
     Some(version.git_version.trim_start_matches('v').to_owned())
 }
 
-pub(super) fn review_workers(expected: &Expected, answers: &Answers) -> Review {
+fn review_workers(expected: &Expected, answers: &Answers) -> Review {
     let ready = |host: &HostName, node: &Node| {
         is_ready(node)?;
         if node.spec.unschedulable {
@@ -422,28 +447,367 @@ fn is_ready(node: &Node) -> Result<(), String> {
     }
 }
 
-pub(super) fn is_ready_worker(answer: &Answer) -> bool {
+fn is_ready_worker(answer: &Answer) -> bool {
     answer.as_ref().is_ok_and(|said| node(said).is_ok_and(|node| is_ready(&node).is_ok()))
 }
 
-pub(super) fn worker_version(answer: &Answer) -> Option<String> {
+fn worker_version(answer: &Answer) -> Option<String> {
     let node = node(answer.as_ref().ok()?).ok()?;
     Some(node.status.node_info.kubelet_version.trim_start_matches('v').to_owned())
 }
 
 /// A running control plane, for a message about one that somebody else has made.
-pub(super) fn describe(answer: &Answer) -> Option<String> {
+fn describe(answer: &Answer) -> Option<String> {
     let version = version(answer)?;
     let etcd = etcd::describe(answer).map(|etcd| format!(", {etcd}")).unwrap_or_default();
     Some(format!("a control plane of Kubernetes, version {version}{etcd}"))
+}
+
+/// The version that `kube.version` demands.
+fn demanded(variables: &Map<String, Value>) -> Option<String> {
+    text(variables, "version").map(str::to_owned)
+}
+
+/// What a node of kubeadm's leaves on its host; `etcd` is where a member of etcd has its data.
+fn node_probe(etcd: Option<&str>) -> (&'static str, Vec<String>) {
+    let member = etcd.map(|folder| format!("{folder}/member"));
+    let state = [Some(BEGAN.to_owned()), member, Some(KUBELET_CONF.to_owned())];
+    let remains = [Some("-".to_owned()), etcd.map(str::to_owned)].into_iter().flatten();
+    let remains = remains.chain(REMAINS.map(str::to_owned));
+    ("state_data", state.into_iter().flatten().chain(remains).collect())
+}
+
+impl Part for ControlPlanes {
+    fn name(&self) -> &'static str {
+        "kube-control-planes"
+    }
+
+    fn product(&self) -> &'static str {
+        NAME
+    }
+
+    fn unit(&self) -> &'static str {
+        UNIT
+    }
+
+    fn questions(&self, _: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
+        Questions::Tls(control_plane_questions(variables))
+    }
+
+    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
+        api_port(variables)
+    }
+
+    fn data_directory(&self, variables: &Map<String, Value>) -> String {
+        data_dir(variables)
+    }
+
+    fn data_probe(&self, variables: &Map<String, Value>) -> (&'static str, Vec<String>) {
+        node_probe(Some(&data_dir(variables)))
+    }
+
+    fn demanded_version(&self, variables: &Map<String, Value>) -> Option<String> {
+        demanded(variables)
+    }
+
+    fn no_way_between(&self, runs: &str, wanted: &str) -> Option<String> {
+        no_way_between(runs, wanted)
+    }
+
+    fn review(&self, expected: &Expected, answers: &Answers) -> Review {
+        review_control_planes(expected, answers)
+    }
+
+    fn situation(&self, expected: &Expected, answers: &Answers) -> Situation {
+        etcd::situation(expected, answers)
+    }
+
+    fn version(&self, answer: &Answer) -> Option<String> {
+        version(answer)
+    }
+
+    fn describe(&self, answer: &Answer) -> Option<String> {
+        describe(answer)
+    }
+
+    fn credentials(&self) -> Option<&'static str> {
+        Some(ADMIN_CONF)
+    }
+
+    fn stop_command(&self) -> Option<Vec<&'static str>> {
+        Some(vec![KUBE_RUN, "stop"])
+    }
+
+    fn purge_command(&self) -> Option<Vec<&'static str>> {
+        Some(vec![KUBE_RUN, "purge"])
+    }
+
+    fn raft(&self) -> Option<&dyn Raft> {
+        Some(self)
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+
+    fn leaving(&self) -> &dyn Leaving {
+        self
+    }
+}
+
+/// The members of etcd beside the API servers.
+impl Raft for ControlPlanes {
+    fn peers(&self, answer: &Answer) -> Result<Vec<Peer>, String> {
+        etcd::peers(answer)
+    }
+
+    fn label(&self) -> &'static str {
+        "etcd"
+    }
+
+    fn members_command(&self) -> &'static str {
+        "kubectl --kubeconfig /etc/kubernetes/admin.conf get nodes"
+    }
+
+    fn stale_command(&self) -> String {
+        etcd::STALE_COMMAND.to_owned()
+    }
+}
+
+impl Snapshots for ControlPlanes {
+    fn transfer(&self) -> Transfer {
+        etcd::transfer(etcd::BESIDE_API_SERVER, ETCD_RESTORE)
+    }
+
+    fn position(&self, answer: &Answer) -> Option<Snapshot> {
+        etcd::position(answer)
+    }
+}
+
+impl Part for ApiServers {
+    fn name(&self) -> &'static str {
+        "kube-api-servers"
+    }
+
+    fn product(&self) -> &'static str {
+        NAME
+    }
+
+    fn unit(&self) -> &'static str {
+        UNIT
+    }
+
+    fn questions(&self, _: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
+        Questions::Tls(api_questions(variables))
+    }
+
+    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
+        api_port(variables)
+    }
+
+    fn data_directory(&self, _: &Map<String, Value>) -> String {
+        KUBEADM_DIRECTORY.to_owned()
+    }
+
+    fn data_probe(&self, _: &Map<String, Value>) -> (&'static str, Vec<String>) {
+        node_probe(None)
+    }
+
+    fn has_claims(&self) -> bool {
+        true
+    }
+
+    fn demanded_version(&self, variables: &Map<String, Value>) -> Option<String> {
+        demanded(variables)
+    }
+
+    fn no_way_between(&self, runs: &str, wanted: &str) -> Option<String> {
+        no_way_between(runs, wanted)
+    }
+
+    fn review(&self, expected: &Expected, answers: &Answers) -> Review {
+        review_api_servers(expected, answers)
+    }
+
+    fn situation(&self, _: &Expected, answers: &Answers) -> Situation {
+        api_situation(answers)
+    }
+
+    fn version(&self, answer: &Answer) -> Option<String> {
+        version(answer)
+    }
+
+    fn describe(&self, answer: &Answer) -> Option<String> {
+        describe(answer)
+    }
+
+    fn credentials(&self) -> Option<&'static str> {
+        Some(ADMIN_CONF)
+    }
+
+    fn stop_command(&self) -> Option<Vec<&'static str>> {
+        Some(vec![KUBE_RUN, "stop"])
+    }
+
+    fn purge_command(&self) -> Option<Vec<&'static str>> {
+        Some(vec![KUBE_RUN, "purge"])
+    }
+
+    fn leaving(&self) -> &dyn Leaving {
+        self
+    }
+}
+
+impl Part for Workers {
+    fn name(&self) -> &'static str {
+        "kube-workers"
+    }
+
+    fn product(&self) -> &'static str {
+        NAME
+    }
+
+    fn unit(&self) -> &'static str {
+        UNIT
+    }
+
+    fn questions(&self, host: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
+        Questions::Tls(worker_questions(host, variables))
+    }
+
+    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
+        api_port(variables)
+    }
+
+    fn data_directory(&self, _: &Map<String, Value>) -> String {
+        KUBEADM_DIRECTORY.to_owned()
+    }
+
+    fn data_probe(&self, _: &Map<String, Value>) -> (&'static str, Vec<String>) {
+        node_probe(None)
+    }
+
+    fn has_claims(&self) -> bool {
+        true
+    }
+
+    fn demanded_version(&self, variables: &Map<String, Value>) -> Option<String> {
+        demanded(variables)
+    }
+
+    fn no_way_between(&self, runs: &str, wanted: &str) -> Option<String> {
+        no_way_back(runs, wanted)
+    }
+
+    fn review(&self, expected: &Expected, answers: &Answers) -> Review {
+        review_workers(expected, answers)
+    }
+
+    fn situation(&self, _: &Expected, answers: &Answers) -> Situation {
+        those(answers, is_ready_worker)
+    }
+
+    fn version(&self, answer: &Answer) -> Option<String> {
+        worker_version(answer)
+    }
+
+    fn stop_command(&self) -> Option<Vec<&'static str>> {
+        Some(vec![KUBE_RUN, "stop"])
+    }
+
+    fn purge_command(&self) -> Option<Vec<&'static str>> {
+        Some(vec![KUBE_RUN, "purge"])
+    }
+
+    fn leaving(&self) -> &dyn Leaving {
+        self
+    }
+}
+
+/// How every node leaves; a control plane takes its own member of etcd out where it can.
+fn drain(host: &HostName, answers: bool) -> Vec<Task> {
+    // Pods of a node that is dead never say that they have ended.
+    if !answers {
+        return Vec::new();
+    }
+    let timeout = format!("--timeout={DRAIN_DEADLINE}");
+    let drain =
+        ["drain", host.as_str(), "--ignore-daemonsets", "--delete-emptydir-data", "--force", &timeout];
+    let words = [&KUBECTL[..], &drain].concat();
+    vec![Task::run(format!("drain node {host}"), "its pods move to other nodes", &words)]
+}
+
+fn reset(part: &dyn Part) -> Vec<Task> {
+    let id = format!("reset kubeadm ({})", part.name());
+    vec![Task::run(id, "what kubeadm made of it goes", &["kubeadm", "reset", "--force"])]
+}
+
+fn forget(told: &Told<'_>) -> Vec<Task> {
+    let host = told.host;
+    let remove = |(id, _): &(String, String)| {
+        let words = etcd::removal(etcd::BESIDE_API_SERVER, id);
+        Task::remove(format!("remove member {host} from etcd"), "it does not answer", &etcd::words(&words))
+    };
+    let member = told.peer.filter(|_| !told.said_itself()).map(remove);
+    let words = [&KUBECTL[..], &["delete", "node", host.as_str(), "--ignore-not-found"]].concat();
+    let node =
+        Task::remove(format!("forget node {host}"), "the cluster keeps nodes until it is told", &words);
+    member.into_iter().chain([node]).collect()
+}
+
+impl Leaving for ControlPlanes {
+    fn before(&self, host: &HostName, answers: bool) -> Vec<Task> {
+        drain(host, answers)
+    }
+
+    fn on_host(&self, _: &str, _: bool) -> Vec<Task> {
+        reset(self)
+    }
+
+    fn told(&self, told: &Told<'_>) -> Vec<Task> {
+        forget(told)
+    }
+}
+
+impl Leaving for ApiServers {
+    fn before(&self, host: &HostName, answers: bool) -> Vec<Task> {
+        drain(host, answers)
+    }
+
+    fn on_host(&self, _: &str, _: bool) -> Vec<Task> {
+        reset(self)
+    }
+
+    fn told(&self, told: &Told<'_>) -> Vec<Task> {
+        forget(told)
+    }
+}
+
+impl Leaving for Workers {
+    fn before(&self, host: &HostName, answers: bool) -> Vec<Task> {
+        drain(host, answers)
+    }
+
+    fn on_host(&self, _: &str, _: bool) -> Vec<Task> {
+        reset(self)
+    }
+
+    fn told(&self, told: &Told<'_>) -> Vec<Task> {
+        forget(told)
+    }
+
+    fn can_tell(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::super::{Gate, Response, Verdict};
+    use super::super::Response;
     use super::*;
+    use crate::model::Verdict;
 
     fn host(number: u8) -> HostName {
         HostName::parse(format!("node-{number}")).unwrap()
@@ -487,10 +851,7 @@ mod tests {
             (READY, response(200, &json!("[+]ping ok\nreadyz check passed\n"))),
             (VERSION, response(200, &json!({"major": "1", "minor": "20", "gitVersion": "v1.20.2"}))),
             (NODES, response(200, &nodes)),
-            (
-                etcd::MEMBERS,
-                response(200, &json!({"header": {}, "members": [member(1), member(2), member(3)]})),
-            ),
+            (etcd::LIST, response(200, &json!({"header": {}, "members": [member(1), member(2), member(3)]}))),
             (
                 etcd::STATUS,
                 response(200, &json!({"header": {}, "version": "3.4.23", "leader": "987654321002"})),
@@ -533,7 +894,7 @@ mod tests {
     fn judged(path: &'static str, other: Response) -> Verdict {
         let mut answers: Answers = (1..=3).map(|n| (host(n), Ok(said(ALL)))).collect();
         answers.get_mut(&host(1)).unwrap().as_mut().unwrap().insert(path, other);
-        Gate::KubeControlPlanes.judge(&expected(), &answers)
+        CONTROL_PLANES.judge(&expected(), &answers)
     }
 
     #[test]
@@ -616,7 +977,7 @@ mod tests {
                 "node-1 and node-2 disagree on the leader: 10.0.0.3:2380 and 10.0.0.2:2380",
             ),
             (
-                etcd::MEMBERS,
+                etcd::LIST,
                 response(200, &json!({"members": [member(1), member(2)]})),
                 "node-1 and node-2 see different peers: 10.0.0.1:2380 10.0.0.2:2380 and 10.0.0.1:2380 10.0.0.2:2380 10.0.0.3:2380",
             ),
@@ -626,18 +987,18 @@ mod tests {
         let answers: Answers = (1..=3)
             .map(|n| {
                 let mut said = said(ALL);
-                said.insert(etcd::MEMBERS, response(200, &learner));
+                said.insert(etcd::LIST, response(200, &learner));
                 (host(n), Ok(said))
             })
             .collect();
-        let judged = Gate::KubeControlPlanes.judge(&expected(), &answers);
+        let judged = CONTROL_PLANES.judge(&expected(), &answers);
         assert_eq!(judged, Verdict::NotYet { reason: "2 of 3 voters".to_owned() });
     }
 
     #[test]
     fn what_stands_is_told_by_the_members_of_etcd() {
         let mut answers: Answers = (1..=3).map(|n| (host(n), Ok(said(ALL)))).collect();
-        let situation = |answers: &Answers| Gate::KubeControlPlanes.situation(&expected(), answers);
+        let situation = |answers: &Answers| CONTROL_PLANES.situation(&expected(), answers);
         let all = situation(&answers);
         assert_eq!((all.members.len(), all.leader, all.failure_tolerance), (3, Some(host(2)), 1));
         answers.insert(host(3), Err("no certificate".to_owned()));
@@ -650,14 +1011,13 @@ mod tests {
     fn control_planes_without_etcd_of_their_own() {
         let api = |statuses| {
             let mut said = said(statuses);
-            said.retain(|path, _| ![etcd::MEMBERS, etcd::STATUS, etcd::HEALTH].contains(path));
+            said.retain(|path, _| ![etcd::LIST, etcd::STATUS, etcd::HEALTH].contains(path));
             said
         };
         let mut answers: Answers = (1..=3).map(|n| (host(n), Ok(api(ALL)))).collect();
-        let judge = |answers: &Answers| Gate::KubeApiServers.judge(&expected(), answers);
+        let judge = |answers: &Answers| API_SERVERS.judge(&expected(), answers);
         assert_eq!(judge(&answers), Verdict::Met { detail: "3 of 3 control planes ready".to_owned() });
-        let tolerance =
-            |answers: &Answers| Gate::KubeApiServers.situation(&expected(), answers).failure_tolerance;
+        let tolerance = |answers: &Answers| API_SERVERS.situation(&expected(), answers).failure_tolerance;
         assert_eq!(tolerance(&answers), 2);
         let refused = response(0, &json!("curl: (7) refused"));
         answers.get_mut(&host(3)).unwrap().as_mut().unwrap().insert(READY, refused);
@@ -672,7 +1032,7 @@ mod tests {
             let said = Said::from([(NODE, response(status, node))]);
             let answers: Answers = [(host(1), Ok(said))].into();
             let expected = Expected { asked: [host(1)].into(), ..expected() };
-            Gate::KubeWorkers.judge(&expected, &answers)
+            WORKERS.judge(&expected, &answers)
         };
         let node = |ready: &str, version: &str, cordoned: bool| {
             let mut spec = json!({});

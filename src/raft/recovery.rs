@@ -8,8 +8,8 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 use super::quorum::{Peer, majority};
-use super::{Answers, Expected, Gate, raft};
-use crate::model::HostName;
+use super::{View, Views};
+use crate::model::{Expected, HostName};
 
 /// What recovery comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,18 +22,13 @@ pub struct Recovery {
     pub peers: String,
 }
 
-/// What can be saved of the cluster behind a gate.
+/// What can be saved of a cluster of servers of `product`, which run as `unit`.
 ///
 /// # Errors
 /// Why there is nothing to recover, or nothing to recover from.
-pub fn recovery(gate: Gate, expected: &Expected, answers: &Answers) -> Result<Recovery, String> {
-    let product = gate.product();
-    let views: BTreeMap<&HostName, Vec<Peer>> = answers
-        .iter()
-        .filter_map(|(host, answer)| {
-            Some((host, raft::peers(answer).ok().filter(|peers| !peers.is_empty())?))
-        })
-        .collect();
+pub fn recovery(product: &str, unit: &str, expected: &Expected, views: &Views) -> Result<Recovery, String> {
+    let told = views.iter().filter_map(|(host, view)| Some((host, View::peers(view)?)));
+    let views: BTreeMap<&HostName, &[Peer]> = told.filter(|(_, peers)| !peers.is_empty()).collect();
     if let Some((host, leader)) =
         views.iter().find_map(|(host, peers)| Some((host, peers.iter().find(|peer| peer.leader)?)))
     {
@@ -44,8 +39,7 @@ pub fn recovery(gate: Gate, expected: &Expected, answers: &Answers) -> Result<Re
     }
     let Some(known) = views.values().max_by_key(|peers| peers.len()) else {
         return Err(format!(
-            "no {product} server answers that has been in a cluster: start one first (`systemctl start {}`)",
-            gate.unit()
+            "no {product} server answers that has been in a cluster: start one first (`systemctl start {unit}`)"
         ));
     };
     let address = |host: &HostName| expected.members.get(host).copied();
@@ -80,17 +74,20 @@ fn peers_json<'p>(peers: impl Iterator<Item = &'p Peer>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Answer;
-    use crate::cluster::testing::{answers, dead, expected, host, uuid};
+    use crate::raft::testing::{dead, expected, host, views, with_ids};
 
     /// What a server says of three peers of which `leader` leads.
-    fn said(leader: u8, id: impl Fn(u8) -> String) -> Answer {
-        crate::cluster::testing::said(&[1, 2, 3], leader, id)
+    fn said(leader: u8, id: impl Fn(u8) -> String) -> View {
+        with_ids(&[1, 2, 3], leader, id)
+    }
+
+    fn uuid(n: u8) -> String {
+        format!("id-{n}")
     }
 
     #[test]
     fn only_what_has_no_quorum_is_recovered() {
-        let judge = |said: [Answer; 3]| recovery(Gate::ConsulServers, &expected(), &answers(said));
+        let judge = |said: [View; 3]| recovery("consul", "consul.service", &expected(), &views(said));
         let recovered = judge([said(0, uuid), dead(), dead()]).unwrap();
         assert_eq!(recovered.survivors, [host(1)]);
         assert_eq!(recovered.lost, [host(2), host(3)]);

@@ -9,20 +9,29 @@ use std::net::SocketAddr;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::answer::{Said, answered};
-use super::quorum::{Peer, majority};
-use super::raft::{self, Views};
 use super::snapshot::Snapshot;
-use super::{Answer, Answers, Complaint, Expected, Review, TlsFiles, TlsQuestion};
-use crate::model::Situation;
+use super::{
+    Answer, Answers, Gate, Leaving, Part, Questions, Raft, Said, Snapshots, Task, TlsFiles, TlsQuestion,
+    Told, Transfer, answered, views,
+};
+use crate::model::{Complaint, Expected, HostName, Review, RoleName, Situation};
+use crate::raft::{self, Agreement, Peer, majority};
 
-pub(super) const MEMBERS: &str = "/v3/cluster/member/list";
+/// Every member of etcd on a host of its own is healthy and sees the same, expected members, one of which leads.
+pub const MEMBERS: Gate = Gate::new(&Members);
+
+struct Members;
+
+pub(super) const LIST: &str = "/v3/cluster/member/list";
 pub(super) const STATUS: &str = "/v3/maintenance/status";
-pub(super) const SNAPSHOT: &str = "/v3/maintenance/snapshot";
+const SNAPSHOT: &str = "/v3/maintenance/snapshot";
 pub(super) const HEALTH: &str = "/health";
 
+/// Shows on each member of a split cluster what that member thinks.
+pub(super) const STALE_COMMAND: &str = "etcdctl member list";
+
 /// Where members listen for clients.
-pub const ETCD_PORT: u16 = 2379;
+pub(super) const PORT: u16 = 2379;
 
 /// What a control plane shows to the member beside it.
 pub(super) const BESIDE_API_SERVER: TlsFiles = TlsFiles {
@@ -31,34 +40,34 @@ pub(super) const BESIDE_API_SERVER: TlsFiles = TlsFiles {
     key: "/etc/kubernetes/pki/apiserver-etcd-client.key",
 };
 /// What a member on a host of its own has.
-pub(super) const ALONE: TlsFiles = TlsFiles {
+const ALONE: TlsFiles = TlsFiles {
     authority: "/etc/etcd/pki/ca.crt",
     certificate: "/etc/etcd/pki/client.crt",
     key: "/etc/etcd/pki/client.key",
 };
 
 /// The role's script for members on hosts of their own.
-pub const MEMBER: &str = "/etc/etcd/bootstrap/member";
-pub(super) const RESTORE: &str = "/etc/etcd/bootstrap/etcd-restore";
+const MEMBER: &str = "/etc/etcd/bootstrap/member";
+const RESTORE: &str = "/etc/etcd/bootstrap/etcd-restore";
 
 /// The questions to the member on the host itself.
 pub(super) fn questions(files: TlsFiles) -> Vec<TlsQuestion> {
     let ask = |(path, body)| TlsQuestion {
         path,
-        url: format!("https://127.0.0.1:{ETCD_PORT}{path}"),
+        url: format!("https://127.0.0.1:{PORT}{path}"),
         files,
         accept: "",
         body,
     };
-    [(MEMBERS, "{}"), (STATUS, "{}"), (HEALTH, "")].into_iter().map(ask).collect()
+    [(LIST, "{}"), (STATUS, "{}"), (HEALTH, "")].into_iter().map(ask).collect()
 }
 
-pub(super) fn data_dir(variables: &Map<String, Value>) -> String {
+fn data_dir(variables: &Map<String, Value>) -> String {
     variables.get("etcd").and_then(|etcd| etcd["data_dir"].as_str()).unwrap_or("/var/lib/etcd").to_owned()
 }
 
 #[derive(Deserialize)]
-struct Members {
+struct MemberList {
     #[serde(default)]
     members: Vec<Member>,
 }
@@ -103,7 +112,7 @@ struct MemberHealth {
 /// The members of etcd as one of them knows them, the leader by the same one's word.
 pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
     let said = answer.as_ref().map_err(Clone::clone)?;
-    let members: Members = answered(said, MEMBERS, "etcd")?.json()?;
+    let members: MemberList = answered(said, LIST, "etcd")?.json()?;
     let status: Status = answered(said, STATUS, "etcd")?.json()?;
     let peer = |member: Member| {
         let url = member.peer_urls.first().map(String::as_str).unwrap_or_default();
@@ -143,23 +152,23 @@ pub(super) fn healthy(said: &Said) -> Result<(), String> {
 pub(super) fn situation(expected: &Expected, answers: &Answers) -> Situation {
     let healthy =
         answers.values().filter(|answer| answer.as_ref().is_ok_and(|said| healthy(said).is_ok())).count();
-    raft::situation(expected, answers, peers, |_, peers| {
+    raft::situation(expected, &views(answers, peers), |_, peers| {
         let voters = peers.iter().filter(|peer| peer.voter).count();
         healthy.saturating_sub(majority(voters))
     })
 }
 
 /// The members of hosts of their own.
-pub(super) fn review(expected: &Expected, answers: &Answers) -> Review {
-    let Views { detail, mut complaints, views } = raft::views(expected, answers, peers);
-    for host in views.keys() {
+fn review(expected: &Expected, answers: &Answers) -> Review {
+    let Agreement { detail, mut complaints, told } = raft::agreement(expected, &views(answers, peers));
+    for host in &told {
         let Ok(said) = &answers[host] else { continue };
         complaints.extend(healthy(said).err().map(|reason| Complaint::of(host, reason)));
     }
     Review { detail: if complaints.is_empty() { detail } else { String::new() }, complaints }
 }
 
-pub(super) fn version(answer: &Answer) -> Option<String> {
+fn version(answer: &Answer) -> Option<String> {
     let status: Status = answer.as_ref().ok()?.get(STATUS)?.json().ok()?;
     (!status.version.is_empty()).then_some(status.version)
 }
@@ -171,13 +180,140 @@ pub(super) fn describe(answer: &Answer) -> Option<String> {
     Some(format!("etcd, members: {}", members.join(", ")))
 }
 
+impl Part for Members {
+    fn name(&self) -> &'static str {
+        "etcd-members"
+    }
+
+    fn product(&self) -> &'static str {
+        "etcd"
+    }
+
+    fn unit(&self) -> &'static str {
+        "etcd.service"
+    }
+
+    fn questions(&self, _: &HostName, _: &Map<String, Value>, _: &[RoleName]) -> Questions {
+        Questions::Tls(questions(ALONE))
+    }
+
+    fn api_port(&self, _: &Map<String, Value>) -> u16 {
+        PORT
+    }
+
+    fn data_directory(&self, variables: &Map<String, Value>) -> String {
+        data_dir(variables)
+    }
+
+    fn data_probe(&self, variables: &Map<String, Value>) -> (&'static str, Vec<String>) {
+        ("state_data", vec![String::new(), format!("{}/member", data_dir(variables))])
+    }
+
+    fn review(&self, expected: &Expected, answers: &Answers) -> Review {
+        review(expected, answers)
+    }
+
+    fn situation(&self, expected: &Expected, answers: &Answers) -> Situation {
+        situation(expected, answers)
+    }
+
+    fn version(&self, answer: &Answer) -> Option<String> {
+        version(answer)
+    }
+
+    fn describe(&self, answer: &Answer) -> Option<String> {
+        describe(answer)
+    }
+
+    fn purge_command(&self) -> Option<Vec<&'static str>> {
+        Some(vec![MEMBER, "forget"])
+    }
+
+    fn raft(&self) -> Option<&dyn Raft> {
+        Some(self)
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+
+    fn leaving(&self) -> &dyn Leaving {
+        self
+    }
+}
+
+impl Raft for Members {
+    fn peers(&self, answer: &Answer) -> Result<Vec<Peer>, String> {
+        peers(answer)
+    }
+
+    fn label(&self) -> &'static str {
+        "etcd"
+    }
+
+    fn members_command(&self) -> &'static str {
+        "/etc/etcd/bootstrap/member list"
+    }
+
+    fn stale_command(&self) -> String {
+        STALE_COMMAND.to_owned()
+    }
+}
+
+impl Snapshots for Members {
+    fn transfer(&self) -> Transfer {
+        transfer(ALONE, RESTORE)
+    }
+
+    fn position(&self, answer: &Answer) -> Option<Snapshot> {
+        position(answer)
+    }
+}
+
+impl Leaving for Members {
+    fn after_stop(&self) -> Vec<Task> {
+        let reason = "a member that was taken out never comes back with what it kept";
+        vec![Task::run("forget etcd", reason, &[MEMBER, "forget"])]
+    }
+
+    fn told(&self, told: &Told<'_>) -> Vec<Task> {
+        let remove = |(id, _): &(String, String)| {
+            let id_on_host = format!("remove member {} from etcd", told.host);
+            Task::remove(id_on_host, "its quorum is that of the others", &words(&removal(ALONE, id)))
+        };
+        told.peer.map(remove).into_iter().collect()
+    }
+}
+
+/// How a snapshot travels, between whoever shows these files and the gateway of a member.
+pub(super) fn transfer(files: TlsFiles, script: &'static str) -> Transfer {
+    Transfer::Stream { path: SNAPSHOT, port: PORT, files, script }
+}
+
+/// What takes the member with this id out, on a host with these files. There may be no client of etcd, as on a host of
+/// kubeadm's, but the gateway takes what curl sends.
+pub(super) fn removal(files: TlsFiles, id: &str) -> Vec<String> {
+    let body = format!("{{\"ID\":\"{id}\"}}");
+    let url = format!("https://127.0.0.1:{PORT}/v3/cluster/member/remove");
+    let shown = ["--cacert", files.authority, "--cert", files.certificate, "--key", files.key];
+    let words =
+        ["curl", "--silent", "--show-error", "--fail"].iter().chain(&shown).chain(&["--noproxy", "*", "-d"]);
+    words.map(|word| (*word).to_owned()).chain([body, url]).collect()
+}
+
+/// The same as texts that are lent.
+pub(super) fn words(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::super::testing::{expected, host};
-    use super::super::{Gate, Response, Verdict};
+    use super::super::Response;
     use super::*;
+    use crate::model::Verdict;
+    use crate::raft::testing::{expected, host};
 
     fn body(status: u16, value: &Value) -> Response {
         Response { status, body: value.to_string().into_bytes() }
@@ -195,7 +331,7 @@ mod tests {
         };
         let status = if healthy { 200 } else { 503 };
         Said::from([
-            (MEMBERS, body(200, &json!({"members": [member(1), member(2), member(3)]}))),
+            (LIST, body(200, &json!({"members": [member(1), member(2), member(3)]}))),
             (
                 STATUS,
                 body(
@@ -211,10 +347,7 @@ mod tests {
     fn members_on_hosts_of_their_own() {
         let judge = |learns, healthy| {
             let answers: Answers = (1..=3).map(|n| (host(n), Ok(said(learns, healthy || n != 2)))).collect();
-            (
-                Gate::EtcdMembers.judge(&expected(), &answers),
-                Gate::EtcdMembers.situation(&expected(), &answers),
-            )
+            (MEMBERS.judge(&expected(), &answers), MEMBERS.situation(&expected(), &answers))
         };
         let (verdict, situation) = judge(false, true);
         assert_eq!(verdict, Verdict::Met { detail: "3 of 3 voters, leader node-2".to_owned() });
@@ -228,7 +361,7 @@ mod tests {
         assert_eq!(situation.failure_tolerance, 0);
         assert_eq!(judge(true, true).0, Verdict::NotYet { reason: "2 of 3 voters".to_owned() });
         let answer = Ok(said(false, true));
-        assert_eq!(Gate::EtcdMembers.position(&answer), Some(Snapshot { index: 7, term: 2 }));
+        assert_eq!(position(&answer), Some(Snapshot { index: 7, term: 2 }));
         assert_eq!(version(&answer).as_deref(), Some("3.4.23"));
     }
 }

@@ -1,0 +1,304 @@
+//! Consul: what its agents are asked and what the answers mean.
+//!
+//! Shapes of the answers: Consul's HTTP API, `/agent` and `/catalog`; the same from 1.8 to 1.21.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{
+    Answer, Answers, Gate, Leaving, Part, Question, Questions, Raft, Said, Snapshots, Task, Told, Transfer,
+    gossip, operator, those,
+};
+use crate::model::{Expected, HostName, Review, RoleName, Situation};
+use crate::raft::{Peer, Standing};
+
+/// Every server sees the same, expected raft peers and one leader.
+pub const SERVERS: Gate = Gate::new(&Servers);
+/// Every client has joined, and the servers have it in the catalog.
+pub const CLIENTS: Gate = Gate::new(&Clients);
+
+struct Servers;
+struct Clients;
+
+const NAME: &str = "consul";
+const UNIT: &str = "consul.service";
+
+const SELF: &str = "/v1/agent/self";
+/// `consistent`: the leader confirms with a majority before it answers, so this is a use of quorum.
+const NODES: &str = "/v1/catalog/nodes?consistent";
+const LEADER: &str = "/v1/status/leader";
+
+const SERVER_PATHS: [&str; 4] = [SELF, operator::CONFIGURATION, operator::AUTOPILOT, NODES];
+const CLIENT_PATHS: [&str; 3] = [SELF, LEADER, NODES];
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AgentSelf {
+    config: AgentConfig,
+    stats: Option<AgentStats>,
+}
+
+#[derive(Deserialize)]
+struct AgentStats {
+    /// Servers alone have it.
+    raft: Option<operator::Stats>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AgentConfig {
+    datacenter: String,
+    node_name: String,
+    #[serde(rename = "NodeID")]
+    node_id: String,
+    /// Without `v`, as in a release's name.
+    #[serde(default)]
+    version: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct CatalogNode {
+    node: String,
+}
+
+pub(super) fn http_port(variables: &Map<String, Value>) -> u16 {
+    variables
+        .get("consul")
+        .and_then(|consul| consul["http_port"].as_u64())
+        .and_then(|port| u16::try_from(port).ok())
+        .unwrap_or(8500)
+}
+
+fn data_dir(variables: &Map<String, Value>) -> String {
+    variables.get("consul").and_then(|consul| consul["data_dir"].as_str()).unwrap_or("/opt/consul").to_owned()
+}
+
+fn review_servers(expected: &Expected, answers: &Answers) -> Review {
+    operator::review(expected, answers, |host, answer| {
+        operator::follows(own_raft(answer)?.as_ref())?;
+        is_in_catalog(host, answer)
+    })
+}
+
+fn agent(answer: &Said) -> Result<AgentSelf, String> {
+    answer.get(SELF).ok_or("the agent was not asked about itself")?.json()
+}
+
+fn own_raft(answer: &Said) -> Result<Option<operator::Stats>, String> {
+    Ok(agent(answer)?.stats.and_then(|stats| stats.raft))
+}
+
+fn standing(answer: &Answer) -> Option<Standing> {
+    let stats = own_raft(answer.as_ref().ok()?).ok()??;
+    Some((&stats).into())
+}
+
+fn version(answer: &Answer) -> Option<String> {
+    Some(agent(answer.as_ref().ok()?).ok()?.config.version)
+}
+
+fn review_clients(expected: &Expected, answers: &Answers) -> Review {
+    Review::count(expected, answers, "clients joined", is_in_catalog)
+}
+
+/// The leader lists the host, so the agent has joined and reaches a quorum.
+fn is_in_catalog(host: &HostName, answer: &Said) -> Result<(), String> {
+    let response = answer.get(NODES).ok_or("the catalog was not asked")?;
+    if response.status != 200 {
+        return Err(format!("its agent cannot read the catalog: {}", response.start()));
+    }
+    let nodes: Vec<CatalogNode> = response.json()?;
+    if nodes.iter().any(|node| node.node == host.as_str()) {
+        Ok(())
+    } else {
+        Err("not in the catalog yet".to_owned())
+    }
+}
+
+fn client_has_joined(answer: &Answer) -> bool {
+    let leader = |answer: &Said| answer.get(LEADER)?.json::<String>().ok();
+    answer.as_ref().is_ok_and(|answer| leader(answer).is_some_and(|leader| !leader.is_empty()))
+}
+
+/// Datacenter, node and peers of a running agent, for a message.
+fn describe(answer: &Answer) -> Option<String> {
+    let agent = agent(answer.as_ref().ok()?).ok()?;
+    Some(format!(
+        "a running agent `{}` of datacenter `{}`, node id {}, peers: {}",
+        agent.config.node_name,
+        agent.config.datacenter,
+        agent.config.node_id,
+        operator::list(answer)
+    ))
+}
+
+fn plain(paths: &[&'static str], variables: &Map<String, Value>) -> Questions {
+    let port = http_port(variables);
+    Questions::Plain(paths.iter().map(|path| Question { port, path }).collect())
+}
+
+impl Part for Servers {
+    fn name(&self) -> &'static str {
+        "consul-servers"
+    }
+
+    fn product(&self) -> &'static str {
+        NAME
+    }
+
+    fn unit(&self) -> &'static str {
+        UNIT
+    }
+
+    fn questions(&self, _: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
+        plain(&SERVER_PATHS, variables)
+    }
+
+    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
+        http_port(variables)
+    }
+
+    fn data_directory(&self, variables: &Map<String, Value>) -> String {
+        data_dir(variables)
+    }
+
+    fn review(&self, expected: &Expected, answers: &Answers) -> Review {
+        review_servers(expected, answers)
+    }
+
+    fn situation(&self, expected: &Expected, answers: &Answers) -> Situation {
+        operator::situation(expected, answers)
+    }
+
+    fn version(&self, answer: &Answer) -> Option<String> {
+        version(answer)
+    }
+
+    fn describe(&self, answer: &Answer) -> Option<String> {
+        describe(answer)
+    }
+
+    fn gossip_question(&self, variables: &Map<String, Value>) -> Option<Question> {
+        Some(Question { port: http_port(variables), path: gossip::PATH })
+    }
+
+    fn raft(&self) -> Option<&dyn Raft> {
+        Some(self)
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+
+    fn leaving(&self) -> &dyn Leaving {
+        &Agent
+    }
+}
+
+impl Raft for Servers {
+    fn peers(&self, answer: &Answer) -> Result<Vec<Peer>, String> {
+        operator::peers(answer)
+    }
+
+    fn standing(&self, answer: &Answer) -> Option<Standing> {
+        standing(answer)
+    }
+
+    fn label(&self) -> &'static str {
+        "peers"
+    }
+
+    fn members_command(&self) -> &'static str {
+        "consul operator raft list-peers"
+    }
+
+    /// Since 1.15: `consul operator raft transfer-leader`.
+    fn step_down(&self, leader: &Answer) -> Option<String> {
+        let can = operator::is_at_least(&version(leader)?, 1, 15);
+        can.then(|| "/v1/operator/raft/transfer-leader".to_owned())
+    }
+
+    fn reads_peers_json(&self) -> bool {
+        true
+    }
+}
+
+impl Snapshots for Servers {
+    fn transfer(&self) -> Transfer {
+        Transfer::Api { path: "/v1/snapshot" }
+    }
+}
+
+impl Part for Clients {
+    fn name(&self) -> &'static str {
+        "consul-clients"
+    }
+
+    fn product(&self) -> &'static str {
+        NAME
+    }
+
+    fn unit(&self) -> &'static str {
+        UNIT
+    }
+
+    fn questions(&self, _: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
+        plain(&CLIENT_PATHS, variables)
+    }
+
+    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
+        http_port(variables)
+    }
+
+    fn data_directory(&self, variables: &Map<String, Value>) -> String {
+        data_dir(variables)
+    }
+
+    fn review(&self, expected: &Expected, answers: &Answers) -> Review {
+        review_clients(expected, answers)
+    }
+
+    fn situation(&self, _: &Expected, answers: &Answers) -> Situation {
+        those(answers, client_has_joined)
+    }
+
+    fn version(&self, answer: &Answer) -> Option<String> {
+        version(answer)
+    }
+
+    fn leaving(&self) -> &dyn Leaving {
+        &Agent
+    }
+}
+
+/// Servers and clients leave in the same way.
+struct Agent;
+
+impl Leaving for Agent {
+    fn on_host(&self, api: &str, answers: bool) -> Vec<Task> {
+        let leave = || {
+            Task::run(
+                "leave consul",
+                "it tells the others that it goes",
+                &["consul", "leave", &format!("-http-addr={api}")],
+            )
+        };
+        answers.then(leave).into_iter().collect()
+    }
+
+    /// Gossip spreads what the host itself has said.
+    fn told(&self, told: &Told<'_>) -> Vec<Task> {
+        if told.said_itself() {
+            return Vec::new();
+        }
+        let (host, reason) = (told.host, "it does not answer");
+        let address = format!("-http-addr={}", told.api);
+        let peer = told.peer.map(|(id, _)| {
+            let words = ["consul", "operator", "raft", "remove-peer", &address, &format!("-id={id}")];
+            Task::remove(format!("remove peer {host} from consul"), reason, &words)
+        });
+        let words = ["consul", "force-leave", &address, "-prune", host.as_str()];
+        peer.into_iter().chain([Task::remove(format!("forget {host} in consul"), reason, &words)]).collect()
+    }
+}

@@ -1,0 +1,41 @@
+//! The clustered products: what their members are asked, and what the answers mean. One folder each; pure.
+//!
+//! The same questions are asked in the observe script (by the host's own `http_get` or `tls_get`) and by a gate
+//! (through a forwarded socket, or by the host again where only it has the certificates), and one reading serves both.
+//!
+//! A product that is added is a folder here, its parts in [`Gate::ALL`], and a role that names them.
+
+mod answer;
+pub mod consul;
+pub mod etcd;
+mod gossip;
+pub mod kubernetes;
+pub mod nomad;
+mod operator;
+mod part;
+mod review;
+pub mod snapshot;
+
+pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion, heard};
+pub use gossip::{Member, members as gossip_members};
+pub use part::{Gate, Leaving, Part, Raft, Snapshots, Task, Told, Transfer};
+
+use answer::{Said, answered};
+
+use crate::model::Situation;
+use crate::raft::{Peer, View, Views};
+
+/// What each server that was asked says of its peers, as `peers` reads its answer.
+fn views(answers: &Answers, peers: impl Fn(&Answer) -> Result<Vec<Peer>, String>) -> Views {
+    let view = |answer: &Answer| match answer {
+        Err(reason) => View::Silent(reason.clone()),
+        Ok(_) => peers(answer).map_or_else(View::Unclear, View::Peers),
+    };
+    answers.iter().map(|(host, answer)| (host.clone(), view(answer))).collect()
+}
+
+/// Members of a part without servers: those whose answer says that they stand.
+fn those(answers: &Answers, stands: fn(&Answer) -> bool) -> Situation {
+    let members = answers.iter().filter(|(_, answer)| stands(answer)).map(|(host, _)| host.clone()).collect();
+    Situation { members, ..Situation::default() }
+}

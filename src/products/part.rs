@@ -1,0 +1,317 @@
+//! What the rest of the program knows of a product: its parts, and what each can do.
+
+use std::fmt;
+use std::ops::Deref;
+
+use serde_json::{Map, Value};
+
+use super::snapshot::Snapshot;
+use super::{Answer, Answers, Question, Questions, TlsFiles, consul, etcd, kubernetes, nomad, views};
+use crate::model::{Expected, HostName, Review, RoleName, Situation, Verdict};
+use crate::raft::{self, Peer, Standing, Views};
+
+/// A part of a product whose members stand together: Consul's servers, its clients. A role names it as its `gate`.
+pub trait Part: Sync {
+    /// Its name in `role.yaml`: `consul-servers`.
+    fn name(&self) -> &'static str;
+
+    /// The product, as its key in an inventory's variables: `consul`.
+    fn product(&self) -> &'static str;
+
+    /// The agent's unit, whose journal explains a gate that is not met.
+    fn unit(&self) -> &'static str;
+
+    /// What the programs of a host with these variables and roles are asked, in this order.
+    fn questions(&self, host: &HostName, variables: &Map<String, Value>, roles: &[RoleName]) -> Questions;
+
+    /// The port of the agent's API.
+    fn api_port(&self, variables: &Map<String, Value>) -> u16;
+
+    /// Where an agent keeps what tells whose it is.
+    fn data_directory(&self, variables: &Map<String, Value>) -> String;
+
+    /// The prelude's probe that looks for what a member keeps, with its arguments.
+    fn data_probe(&self, variables: &Map<String, Value>) -> (&'static str, Vec<String>) {
+        ("raft_data", vec![self.data_directory(variables)])
+    }
+
+    /// Whether what its probe finds makes a host somebody's. Clients of Consul and Nomad keep nothing that would.
+    fn has_claims(&self) -> bool {
+        self.raft().is_some()
+    }
+
+    /// The version that is demanded of a member with these variables, if it is looked at.
+    fn demanded_version(&self, _variables: &Map<String, Value>) -> Option<String> {
+        None
+    }
+
+    /// Where members that run one version cannot be brought to another by its product's own tools: what to do instead.
+    fn no_way_between(&self, _runs: &str, _wanted: &str) -> Option<String> {
+        None
+    }
+
+    /// Everything that is not as expected, the gravest first.
+    fn review(&self, expected: &Expected, answers: &Answers) -> Review;
+
+    /// What stands now, read from the members' answers.
+    fn situation(&self, expected: &Expected, answers: &Answers) -> Situation;
+
+    /// The version of the agent that answered.
+    fn version(&self, answer: &Answer) -> Option<String>;
+
+    /// How the members that an agent knows are named, for a message about a foreign cluster.
+    fn describe(&self, _answer: &Answer) -> Option<String> {
+        None
+    }
+
+    /// What an agent's gossip knows: one more question to ask of one server.
+    fn gossip_question(&self, _variables: &Map<String, Value>) -> Option<Question> {
+        None
+    }
+
+    /// Where its members keep credentials for whoever governs the cluster.
+    fn credentials(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What stops a member on its host for good, where something would outlive its unit.
+    fn stop_command(&self) -> Option<Vec<&'static str>> {
+        None
+    }
+
+    /// What removes all that made the host a member, where that is more than its data.
+    fn purge_command(&self) -> Option<Vec<&'static str>> {
+        None
+    }
+
+    /// Its members are servers that elect one of them.
+    fn raft(&self) -> Option<&dyn Raft> {
+        None
+    }
+
+    /// Its state can be saved, and put back.
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        None
+    }
+
+    /// How a member leaves.
+    fn leaving(&self) -> &dyn Leaving;
+}
+
+/// Servers that elect one of them.
+pub trait Raft: Sync {
+    /// The peers that a server knows.
+    ///
+    /// # Errors
+    /// It does not say, or what it says is not understood.
+    fn peers(&self, answer: &Answer) -> Result<Vec<Peer>, String>;
+
+    /// A server's own place in raft, of products that tell it.
+    fn standing(&self, _answer: &Answer) -> Option<Standing> {
+        None
+    }
+
+    /// Stands before the table of peers.
+    fn label(&self) -> &'static str;
+
+    /// The command that shows the members on a host.
+    fn members_command(&self) -> &'static str;
+
+    /// The command that shows on each server of a split cluster what that server thinks.
+    fn stale_command(&self) -> String {
+        format!("{} -stale", self.members_command())
+    }
+
+    /// Where the API of a leader has it hand over to another server, by POST; `None` of versions that cannot.
+    fn step_down(&self, _leader: &Answer) -> Option<String> {
+        None
+    }
+
+    /// Whether servers read `raft/peers.json` in their data directory when they start.
+    fn reads_peers_json(&self) -> bool {
+        false
+    }
+}
+
+/// A state that can be saved and put back.
+pub trait Snapshots: Sync {
+    /// How it travels.
+    fn transfer(&self) -> Transfer;
+
+    /// Where the log of a member stands, of products whose snapshots do not say so.
+    fn position(&self, _answer: &Answer) -> Option<Snapshot> {
+        None
+    }
+}
+
+/// How a snapshot travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// The API gives it by GET, and takes it by PUT.
+    Api { path: &'static str },
+    /// A gateway gives it as a stream of JSON; every member takes it by a script of its role.
+    Stream { path: &'static str, port: u16, files: TlsFiles, script: &'static str },
+}
+
+/// A command that a host runs for a change of members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// What it does, in the operator's words; also its name.
+    pub id: String,
+    /// Why.
+    pub reason: String,
+    /// That of the prelude which runs it.
+    pub function: &'static str,
+    pub words: Vec<String>,
+}
+
+impl Task {
+    /// How long the others are asked to take somebody out, in seconds: an election takes some, and until it is over nothing
+    /// can be removed.
+    const REMOVAL_SECONDS: &str = "30";
+
+    /// A command that is run once.
+    pub fn run(id: impl Into<String>, reason: &str, words: &[&str]) -> Self {
+        Self::by("exec_run", id, reason, words)
+    }
+
+    /// A command that takes somebody out, repeated while there is no leader to do it.
+    pub fn remove(id: impl Into<String>, reason: &str, words: &[&str]) -> Self {
+        Self::by("forget_until", id, reason, &[&[Self::REMOVAL_SECONDS], words].concat())
+    }
+
+    /// A PUT to an API, repeated while there is no leader to do it.
+    pub fn put(id: impl Into<String>, reason: &str, url: &str) -> Self {
+        Self::by("http_put_until", id, reason, &[Self::REMOVAL_SECONDS, url])
+    }
+
+    fn by(function: &'static str, id: impl Into<String>, reason: &str, words: &[&str]) -> Self {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        Self { id: id.into(), reason: reason.to_owned(), function, words }
+    }
+}
+
+/// How long the work of a member may take to move to others.
+pub(super) const DRAIN_DEADLINE: &str = "10m";
+
+/// What is known when the others are told that a member has left.
+pub struct Told<'a> {
+    /// The API of the member that is told, on its own loopback.
+    pub api: &'a str,
+    /// Who leaves.
+    pub host: &'a HostName,
+    /// Its id and name in raft, where it is a peer.
+    pub peer: Option<&'a (String, String)>,
+    /// What it answered while it was there; `None`: nothing.
+    pub answer: Option<&'a Answer>,
+}
+
+impl Told<'_> {
+    /// Whether it was there to say itself that it goes.
+    pub fn said_itself(&self) -> bool {
+        self.answer.is_some_and(Result::is_ok)
+    }
+}
+
+/// How a member leaves: the products' own programs do it, so that an operator can repeat it by hand.
+pub trait Leaving: Sync {
+    /// What another member does while `host` is still there; `answers`: its agent does.
+    fn before(&self, _host: &HostName, _answers: bool) -> Vec<Task> {
+        Vec::new()
+    }
+
+    /// What the host does itself before its unit is stopped; `api` is its own.
+    fn on_host(&self, _api: &str, _answers: bool) -> Vec<Task> {
+        Vec::new()
+    }
+
+    /// What the host does once its unit has stopped.
+    fn after_stop(&self) -> Vec<Task> {
+        Vec::new()
+    }
+
+    /// What another member is told, where the host did not say it itself.
+    fn told(&self, _told: &Told<'_>) -> Vec<Task> {
+        Vec::new()
+    }
+
+    /// Whether its members can tell the cluster that one of them goes.
+    fn can_tell(&self) -> bool {
+        true
+    }
+}
+
+/// One part of one product, as all others hold it.
+#[derive(Clone, Copy)]
+pub struct Gate(&'static dyn Part);
+
+impl Gate {
+    /// Every part of every product.
+    pub const ALL: [Self; 8] = [
+        consul::SERVERS,
+        consul::CLIENTS,
+        nomad::SERVERS,
+        nomad::CLIENTS,
+        etcd::MEMBERS,
+        kubernetes::CONTROL_PLANES,
+        kubernetes::API_SERVERS,
+        kubernetes::WORKERS,
+    ];
+
+    pub const fn new(part: &'static dyn Part) -> Self {
+        Self(part)
+    }
+
+    /// The part of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|gate| gate.name() == name)
+    }
+
+    /// Whether all is as expected, or the gravest reason why not.
+    pub fn judge(self, expected: &Expected, answers: &Answers) -> Verdict {
+        self.review(expected, answers).verdict()
+    }
+
+    /// Whether its members keep raft data.
+    pub fn has_raft(self) -> bool {
+        self.raft().is_some()
+    }
+
+    /// What each server says of its peers; nothing where they have none.
+    pub fn views(self, answers: &Answers) -> Views {
+        self.0.raft().map(|raft| views(answers, |answer| raft.peers(answer))).unwrap_or_default()
+    }
+
+    /// Where the agent's API is on the host's own loopback.
+    pub fn api(self, variables: &Map<String, Value>) -> String {
+        format!("http://127.0.0.1:{}", self.api_port(variables))
+    }
+
+    /// Lines for the closing summary: leader, peers, where to look next.
+    pub fn notes(self, expected: &Expected, answers: &Answers) -> Vec<String> {
+        let Some(raft) = self.0.raft() else { return Vec::new() };
+        raft::notes(raft.label(), raft.members_command(), expected, &self.views(answers))
+    }
+}
+
+impl Deref for Gate {
+    type Target = dyn Part;
+
+    fn deref(&self) -> &Self::Target {
+        self.0
+    }
+}
+
+impl PartialEq for Gate {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Gate {}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

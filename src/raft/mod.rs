@@ -1,0 +1,14 @@
+//! Servers that elect one of them: what they say of each other, whether that is one quorum, and who may leave it. Pure; it
+//! does not know whose servers they are.
+
+mod leave;
+mod quorum;
+mod recovery;
+#[cfg(test)]
+pub mod testing;
+mod view;
+
+pub use leave::{Departure, Refusal, departure, without};
+pub use quorum::{Peer, agree, majority, tolerance};
+pub use recovery::{Recovery, recovery};
+pub use view::{Agreement, Standing, View, Views, agreement, notes, situation};
