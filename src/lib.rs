@@ -18,7 +18,6 @@ pub mod facts;
 pub mod health;
 pub mod http;
 pub mod inventory;
-pub mod jobs;
 pub mod kubeconfig;
 pub mod lab;
 pub mod ledger;

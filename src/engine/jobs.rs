@@ -11,10 +11,11 @@ use super::api::Socket;
 use super::members::members;
 use super::wait::Waiting;
 use super::{EngineError, Fleet, Options, Outcome, Stop, elapsed_ms};
-use crate::jobs::{Body, Job, Progress, Status, Trouble, job_plan, later};
+use crate::inventory::{Body, Job};
 use crate::model::{Action, Event, HostName, JobPlan, StageName};
 use crate::plan::Seen;
 use crate::products::nomad;
+use crate::products::nomad::jobs::{Progress, Status, Trouble, job_plan, later};
 use crate::report::Events;
 use crate::roles::Wanted;
 

@@ -24,7 +24,7 @@ pub mod yaml;
 use std::path::Path;
 
 pub use draft::{Draft, DraftGroup, DraftHost, DraftJob, DraftSsh};
-pub use jobs::read as read_jobs;
+pub use jobs::{Body, Job, read as read_jobs};
 pub use model::{Become, Host, HostKeys, Inventory, SshSettings};
 
 use crate::model::Diagnostic;

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::jobs::Job;
+use super::Job;
 use crate::model::{ClusterName, GroupName, HostName, RoleName};
 
 /// A whole inventory: ranges expanded, groups and variables merged into each host.

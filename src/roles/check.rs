@@ -6,8 +6,7 @@ use std::path::Path;
 use super::{Role, RoleSet};
 use crate::inventory::node::{Located, Span};
 use crate::inventory::reader::{list, nearest};
-use crate::inventory::yaml;
-use crate::inventory::{self, Draft, Inventory};
+use crate::inventory::{self, Draft, Inventory, yaml};
 use crate::model::{Diagnostic, HostName, RoleName, diagnostic};
 
 /// The role whose hosts take jobs.

@@ -10,8 +10,7 @@ use super::{
     Ask, Forms, From, Port, Protocol, Refusal, RenderError, Renderer, Require, Role, RoleSet, variables,
 };
 use crate::facts::Facts;
-use crate::inventory::{Host, Inventory};
-use crate::jobs::Job;
+use crate::inventory::{Host, Inventory, Job};
 use crate::model::{ClusterName, HostName, RoleName, StepId};
 use crate::resource::Resource;
 

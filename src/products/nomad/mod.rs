@@ -3,6 +3,8 @@
 //! Shapes of the answers: Nomad's HTTP API, `/agent` and `/nodes`, the same from 1.1 to 2.0; Consul's
 //! `/agent/health/service`, since 1.3.
 
+pub mod jobs;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 

@@ -1,36 +1,16 @@
-//! The jobs of an inventory: files with their variables filled in, what Nomad is asked about them, and what its answers
-//! mean. Pure, but for reading the files.
+//! What Nomad says of the inventory's jobs.
 
 mod answers;
 mod diff;
-mod fill;
 mod progress;
-mod ready;
 
 use serde_json::Value;
 
+use crate::inventory::Job;
 use crate::model::{Action, JobPlan, Submission};
 
 pub use answers::{Allocation, Deployment, Evaluation, Planned, Registered, Submitted, failures};
-pub use fill::{FillError, fill};
 pub use progress::{Progress, Status, Trouble};
-pub use ready::{READY, ready};
-
-/// A job as the inventory lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Job {
-    /// Its file as written, or the name of a ready one: how messages name it.
-    pub source: String,
-    pub body: Body,
-}
-
-/// What Nomad is given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Body {
-    /// To be parsed by Nomad itself; the inventory's variables are in it.
-    Hcl(String),
-    Json(Value),
-}
 
 /// A job that is planned when Nomad stands.
 pub fn later(job: &Job) -> JobPlan {

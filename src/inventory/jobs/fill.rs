@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_ready_jobs_take_variables() {
-        for (name, text) in super::super::READY {
+        for (name, text) in super::super::ready::READY {
             let Value::Object(variables) = json!({"datacenters": ["east"], "driver": "raw_exec"}) else {
                 unreachable!("an object literal")
             };
