@@ -16,7 +16,7 @@ use super::exit::{Exit, UsageError};
 use super::{Global, Reach, ask, load, problems, run, up};
 use crate::engine::{self, Keeper, Kept, Outcome, Stop};
 use crate::products::snapshot::{self, Content, Snapshot};
-use crate::products::{Gate, etcd, kubernetes};
+use crate::products::{Gate, Transfer};
 use crate::report::{Events, events, init_tracing};
 
 #[derive(Debug, Args)]
@@ -237,9 +237,9 @@ fn restore(
         ))
         .into());
     }
-    let etcd = etcd_of(&setup);
+    let streams = takes_streams(&setup);
     let product = match content {
-        Content::Etcd => Some(etcd.product().to_owned()),
+        Content::Etcd => streams.map(|gate| gate.product().to_owned()),
         Content::Raft(_) => label.as_ref().map(|label| label.product.clone()),
     };
     let question = format!(
@@ -253,7 +253,12 @@ fn restore(
         return Err(UsageError("nothing was restored".to_owned()).into());
     }
     if content == Content::Etcd {
-        return restore_etcd(inventory, file, &bytes, &index, etcd, global, &setup);
+        let Some(gate) = streams else {
+            bail!(
+                "the inventory has no etcd that could take it: no host has the role `etcd` or `kube-control-plane`"
+            );
+        };
+        return restore_members(inventory, file, &bytes, &index, gate, global, &setup);
     }
     init_tracing(global.verbose, global.color_on_stderr(), None);
     let runtime = tokio::runtime::Runtime::new()?;
@@ -287,15 +292,22 @@ fn restore(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whose etcd the cluster has: that of hosts of their own, where the inventory has such, or of the control planes.
-fn etcd_of(setup: &run::Setup) -> Gate {
-    let mut gates =
-        setup.wanted.hosts.iter().flat_map(|host| &host.roles).filter_map(|role| role.gate.as_deref());
-    if gates.any(|gate| gate == etcd::MEMBERS.name()) { etcd::MEMBERS } else { kubernetes::CONTROL_PLANES }
+/// The parts that the inventory has, in the order of the program's own list.
+fn parts(setup: &run::Setup) -> impl Iterator<Item = Gate> {
+    let roles = || setup.wanted.hosts.iter().flat_map(|host| &host.roles);
+    Gate::ALL.into_iter().filter(move |gate| roles().any(|role| role.gate.as_deref() == Some(gate.name())))
 }
 
-/// etcd takes a snapshot while all its members are stopped.
-fn restore_etcd(
+/// Whose members take a snapshot of etcd's kind: those on hosts of their own, where the inventory has such, or control planes.
+fn takes_streams(setup: &run::Setup) -> Option<Gate> {
+    let by_stream = |gate: &Gate| {
+        gate.snapshots().is_some_and(|snapshots| matches!(snapshots.transfer(), Transfer::Stream { .. }))
+    };
+    parts(setup).find(by_stream)
+}
+
+/// All members take it at once, while none of them runs.
+fn restore_members(
     inventory: &Path,
     file: &Path,
     bytes: &[u8],
@@ -308,9 +320,10 @@ fn restore_etcd(
     let work = async |events: &Events, stop: &Stop| {
         let mut keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, events, stop).await?;
         let mut restored =
-            keeper.restore_etcd(&setup.wanted, gate, file, &sha256, &setup.options, events).await;
-        // One that the inventory does not have stands.
-        for gate in [gate, kubernetes::API_SERVERS] {
+            keeper.restore_members(&setup.wanted, gate, file, &sha256, &setup.options, events).await;
+        let serves = |part: &Gate| part.watches(gate.name()).is_some_and(|watching| watching.pause.is_some());
+        let serving = parts(setup).filter(|part| *part != gate && serves(part));
+        for gate in std::iter::once(gate).chain(serving) {
             let Ok(outcome) = &mut restored else { break };
             if outcome.unhealthy.is_none() {
                 let stands = keeper.verify(&setup.wanted, gate, &setup.options, events, stop).await;

@@ -12,7 +12,11 @@ pub(super) struct Members<'a> {
     pub hosts: Vec<(&'a WantedHost, &'a WantedRole)>,
 }
 
-impl Members<'_> {
+impl<'a> Members<'a> {
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &'a WantedHost> {
+        self.hosts.iter().map(|(host, _)| *host)
+    }
+
     pub(super) fn names(&self) -> BTreeSet<HostName> {
         self.hosts.iter().map(|(host, _)| host.host.name.clone()).collect()
     }

@@ -84,6 +84,11 @@ pub trait Part: Sync {
         None
     }
 
+    /// What it does while the state of the part `state` is replaced by that of a snapshot; `None`: that is not its concern.
+    fn watches(&self, _state: &str) -> Option<Watching> {
+        None
+    }
+
     /// Its members are servers that elect one of them.
     fn raft(&self) -> Option<&dyn Raft> {
         None
@@ -149,8 +154,32 @@ pub trait Snapshots: Sync {
 pub enum Transfer {
     /// The API gives it by GET, and takes it by PUT.
     Api { path: &'static str },
-    /// A gateway gives it as a stream of JSON; every member takes it by a script of its role.
-    Stream { path: &'static str, port: u16, files: TlsFiles, script: &'static str },
+    /// A gateway gives it as a stream of JSON; every member takes it by a script of its role, while its `unit`, if it is
+    /// one, does not run.
+    Stream {
+        path: &'static str,
+        port: u16,
+        files: TlsFiles,
+        script: &'static str,
+        unit: Option<&'static str>,
+    },
+}
+
+/// What those do who serve or watch a state that is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watching {
+    /// Before: nobody serves the old state while the new one comes.
+    pub pause: Option<Command>,
+    pub resume: Option<Command>,
+    /// After: what they remember is of another state.
+    pub look_again: Command,
+}
+
+/// A command and what it is called in a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Command {
+    pub name: &'static str,
+    pub words: [&'static str; 2],
 }
 
 /// A command that a host runs for a change of members.

@@ -262,7 +262,7 @@ impl Raft for Members {
 
 impl Snapshots for Members {
     fn transfer(&self) -> Transfer {
-        transfer(ALONE, RESTORE)
+        transfer(ALONE, RESTORE, Some(self.unit()))
     }
 
     fn position(&self, answer: &Answer) -> Option<Snapshot> {
@@ -286,8 +286,8 @@ impl Leaving for Members {
 }
 
 /// How a snapshot travels, between whoever shows these files and the gateway of a member.
-pub(super) fn transfer(files: TlsFiles, script: &'static str) -> Transfer {
-    Transfer::Stream { path: SNAPSHOT, port: PORT, files, script }
+pub(super) fn transfer(files: TlsFiles, script: &'static str, unit: Option<&'static str>) -> Transfer {
+    Transfer::Stream { path: SNAPSHOT, port: PORT, files, script, unit }
 }
 
 /// What takes the member with this id out, on a host with these files. There may be no client of etcd, as on a host of

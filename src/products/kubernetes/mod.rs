@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use super::part::DRAIN_DEADLINE;
 use super::snapshot::Snapshot;
 use super::{
-    Answer, Answers, Gate, Leaving, Part, Questions, Raft, Said, Snapshots, Task, TlsFiles, TlsQuestion,
-    Told, Transfer, answered, etcd, those, views,
+    Answer, Answers, Command, Gate, Leaving, Part, Questions, Raft, Said, Snapshots, Task, TlsFiles,
+    TlsQuestion, Told, Transfer, Watching, answered, etcd, those, views,
 };
 use crate::model::{Complaint, Expected, HostName, Review, RoleName, Situation};
 use crate::raft::{self, Peer};
@@ -73,11 +73,15 @@ const REMAINS: [&str; 9] = [
 ];
 
 /// The role's scripts for a snapshot that is put back.
-pub const STATIC_PODS: &str = "/etc/kubernetes/bootstrap/static-pods";
+const STATIC_PODS: &str = "/etc/kubernetes/bootstrap/static-pods";
 const ETCD_RESTORE: &str = "/etc/kubernetes/bootstrap/etcd-restore";
 
 /// The role's script that runs kubeadm.
-pub const KUBE_RUN: &str = "/etc/kubernetes/bootstrap/run";
+const KUBE_RUN: &str = "/etc/kubernetes/bootstrap/run";
+
+const PAUSE: Command = Command { name: "stop API servers and", words: [STATIC_PODS, "down"] };
+const RESUME: Command = Command { name: "start API servers and", words: [STATIC_PODS, "up"] };
+const LOOK_AGAIN: Command = Command { name: "look again at", words: [KUBE_RUN, "look-again"] };
 
 const API_FILES: TlsFiles = TlsFiles {
     authority: "/etc/kubernetes/pki/ca.crt",
@@ -542,6 +546,14 @@ impl Part for ControlPlanes {
         Some(vec![KUBE_RUN, "purge"])
     }
 
+    fn watches(&self, state: &str) -> Option<Watching> {
+        (state == self.name()).then_some(Watching {
+            pause: Some(PAUSE),
+            resume: Some(RESUME),
+            look_again: LOOK_AGAIN,
+        })
+    }
+
     fn raft(&self) -> Option<&dyn Raft> {
         Some(self)
     }
@@ -576,7 +588,7 @@ impl Raft for ControlPlanes {
 
 impl Snapshots for ControlPlanes {
     fn transfer(&self) -> Transfer {
-        etcd::transfer(etcd::BESIDE_API_SERVER, ETCD_RESTORE)
+        etcd::transfer(etcd::BESIDE_API_SERVER, ETCD_RESTORE, None)
     }
 
     fn position(&self, answer: &Answer) -> Option<Snapshot> {
@@ -653,6 +665,14 @@ impl Part for ApiServers {
         Some(vec![KUBE_RUN, "purge"])
     }
 
+    fn watches(&self, state: &str) -> Option<Watching> {
+        (state == etcd::MEMBERS.name()).then_some(Watching {
+            pause: Some(PAUSE),
+            resume: Some(RESUME),
+            look_again: LOOK_AGAIN,
+        })
+    }
+
     fn leaving(&self) -> &dyn Leaving {
         self
     }
@@ -717,6 +737,11 @@ impl Part for Workers {
 
     fn purge_command(&self) -> Option<Vec<&'static str>> {
         Some(vec![KUBE_RUN, "purge"])
+    }
+
+    fn watches(&self, state: &str) -> Option<Watching> {
+        let states = [CONTROL_PLANES.name(), etcd::MEMBERS.name()];
+        states.contains(&state).then_some(Watching { pause: None, resume: None, look_again: LOOK_AGAIN })
     }
 
     fn leaving(&self) -> &dyn Leaving {
