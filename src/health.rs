@@ -207,13 +207,11 @@ fn gossip(heard: &Heard<'_>) -> Vec<Finding> {
         let at = member.address.map_or(String::new(), |address| format!(" ({address})"));
         let known = known(member);
         let reason = format!("{product}: gossip of {asked} has `{}`{at} as {}", member.name, member.status);
-        let name = member.name.split_once('.').map_or(member.name.as_str(), |(name, _)| name);
-        let remedy = match (known, product) {
-            (Some(_), _) => {
+        let remedy = match (known, heard.gate.forget_command(&member.name)) {
+            (None, Some(command)) => format!("if it is gone for good: `{command}`"),
+            _ => {
                 "start its agent, or take the host out of the cluster with `bootstrap remove-node`".to_owned()
             }
-            (None, "nomad") => format!("if it is gone for good: `nomad server force-leave {}`", member.name),
-            (None, _) => format!("if it is gone for good: `consul force-leave {name}`"),
         };
         Finding::warning(Check::Agent, known.into_iter().cloned().collect(), reason, remedy)
     };

@@ -15,7 +15,7 @@ use super::observe::Heard;
 use super::snapshot::Keeper;
 use super::{EngineError, Options, Stop, elapsed_ms, gate};
 use crate::model::{Arg, Call, Check, Finding, HostName, StepId};
-use crate::products::{Gate, consul};
+use crate::products::{Drills, Gate};
 use crate::report::Events;
 use crate::roles::Wanted;
 use crate::script::{Nonce, Observation, Script};
@@ -85,7 +85,7 @@ impl Keeper {
         events: &Events,
         stop: &Stop,
     ) -> Result<Drilled, EngineError> {
-        let (heard, victim) = self.may_die(drill)?;
+        let (heard, drills, victim) = self.may_die(drill)?;
         let led = self.leader_of(heard).as_ref() == Some(&victim);
         let observer = heard.expected.asked.iter().find(|host| **host != victim);
         let observer = observer.and_then(|name| wanted.hosts.iter().find(|host| host.host.name == *name));
@@ -101,10 +101,14 @@ impl Keeper {
             let remedy = "a drill goes through forwarded sockets: allow them in its sshd";
             return Err(refuse(observer_name, "its API cannot be reached from here".to_owned(), remedy));
         };
-        // Nomad keeps no keys for others.
-        let has_keys = heard.gate == consul::SERVERS;
+        let keys = drills.keys.map(|keys| format!("http://localhost{keys}/{KEYS}/"));
         let (over, is_over) = watch::channel(false);
-        let writes = async { if has_keys { write(&writer, is_over).await } else { Vec::new() } };
+        let writes = async {
+            match &keys {
+                Some(keys) => write(&writer, keys, is_over).await,
+                None => Vec::new(),
+            }
+        };
         let act = async {
             sleep(CALM).await;
             let killed = Instant::now();
@@ -112,7 +116,7 @@ impl Keeper {
             let old = heard.expected.members.get(&victim).map(ToString::to_string);
             let mut election = None;
             while result.is_ok() && led && killed.elapsed() < LONGEST && !stop.requested() {
-                if leader(&watcher).await.is_some_and(|now| Some(now) != old) {
+                if leader(&watcher, drills.leader).await.is_some_and(|now| Some(now) != old) {
                     election = Some(elapsed_ms(killed));
                     break;
                 }
@@ -135,7 +139,10 @@ impl Keeper {
         let well = self.wait_for_all(wanted, heard, &victim, drill, options, events, &Stop::default()).await;
         well.map_err(|reason| refuse(&victim, reason, HEALTH))?;
         let recovery_ms = elapsed_ms(revived);
-        let lost = if has_keys { lost(&writer, &writes).await } else { Ok(Vec::new()) };
+        let lost = match &keys {
+            Some(keys) => lost(&writer, keys, &writes).await,
+            None => Ok(Vec::new()),
+        };
         let remedy = "read the keys below `bootstrap-drill/` by hand";
         Ok(Drilled {
             victim: victim.to_string(),
@@ -154,16 +161,29 @@ impl Keeper {
     }
 
     /// The cluster and its member that may be killed.
-    fn may_die(&self, drill: &Drill<'_>) -> Result<(&Heard, HostName), EngineError> {
+    fn may_die(&self, drill: &Drill<'_>) -> Result<(&Heard, Drills, HostName), EngineError> {
         let raft = || self.observed.heard.iter().filter(|heard| heard.gate.has_raft());
+        let drilled = || raft().filter_map(|heard| Some((heard, heard.gate.drills()?)));
         let found = match &drill.victim {
-            Victim::Leader => raft().find_map(|heard| Some((heard, self.leader_of(heard)?))),
-            Victim::Host(host) => raft()
-                .find(|heard| heard.expected.members.contains_key(host))
-                .map(|heard| (heard, host.clone())),
+            Victim::Leader => {
+                drilled().find_map(|(heard, drills)| Some((heard, drills, self.leader_of(heard)?)))
+            }
+            Victim::Host(host) => drilled()
+                .find(|(heard, _)| heard.expected.members.contains_key(host))
+                .map(|(heard, drills)| (heard, drills, host.clone())),
         };
-        let (heard, victim) = found.ok_or_else(|| {
-            let reason = "the inventory has no server that leads, or of that name".to_owned();
+        let (heard, drills, victim) = found.ok_or_else(|| {
+            let others: Vec<&str> = raft()
+                .filter(|heard| heard.gate.drills().is_none())
+                .map(|heard| heard.gate.product())
+                .collect();
+            let reason = match others.as_slice() {
+                [] => "the inventory has no server that leads, or of that name".to_owned(),
+                others => format!(
+                    "no server that can be drilled leads or has that name; there are no drills of {}",
+                    others.join(", ")
+                ),
+            };
             let remedy = "`bootstrap health` shows them".to_owned();
             EngineError::Unfit(vec![Finding::error(Check::Agent, Vec::new(), reason, remedy)])
         })?;
@@ -184,7 +204,7 @@ impl Keeper {
             let reason = "no server of its cluster may fail: quorum would be lost".to_owned();
             return Err(refuse(&victim, reason, remedy));
         }
-        Ok((heard, victim))
+        Ok((heard, drills, victim))
     }
 
     async fn kill(&self, gate: Gate, victim: &HostName, drill: &Drill<'_>) -> Result<(), String> {
@@ -246,7 +266,7 @@ fn refuse(host: &HostName, reason: String, remedy: &str) -> EngineError {
 }
 
 /// Puts one key after another until it is over.
-async fn write(socket: &Socket, over: watch::Receiver<bool>) -> Vec<Write> {
+async fn write(socket: &Socket, keys: &str, over: watch::Receiver<bool>) -> Vec<Write> {
     let started = Instant::now();
     let mut writes = Vec::new();
     let mut ticks = interval(BETWEEN_WRITES);
@@ -256,7 +276,7 @@ async fn write(socket: &Socket, over: watch::Receiver<bool>) -> Vec<Write> {
             break;
         }
         ticks.tick().await;
-        let address = format!("http://localhost/v1/kv/{KEYS}/{key:06}");
+        let address = format!("{keys}{key:06}");
         let answer = socket.http.put(address).body(key.to_string()).send().await;
         let is_written = match answer {
             Ok(response) if response.status().is_success() => {
@@ -277,22 +297,22 @@ fn gap(writes: &[Write]) -> u64 {
 }
 
 /// Acknowledged keys that are not there; then takes all of them away.
-async fn lost(socket: &Socket, writes: &[Write]) -> Result<Vec<u64>, String> {
+async fn lost(socket: &Socket, keys: &str, writes: &[Write]) -> Result<Vec<u64>, String> {
     let unread = |error: reqwest::Error| format!("its keys cannot be read: {error}");
-    let address = format!("http://localhost/v1/kv/{KEYS}/?keys&consistent");
+    let address = format!("{keys}?keys&consistent");
     let answer = socket.http.get(address).send().await.map_err(unread)?;
-    let keys: Vec<String> = answer.json().await.map_err(unread)?;
-    let there: BTreeSet<u64> = keys.iter().filter_map(|key| key.rsplit('/').next()?.parse().ok()).collect();
+    let names: Vec<String> = answer.json().await.map_err(unread)?;
+    let there: BTreeSet<u64> = names.iter().filter_map(|key| key.rsplit('/').next()?.parse().ok()).collect();
     let acknowledged = writes.iter().filter(|write| write.acknowledged.is_some());
     let lost = acknowledged.map(|write| write.key).filter(|key| !there.contains(key)).collect();
     // What stays is small, and the next drill writes over it.
-    let _ = socket.http.delete(format!("http://localhost/v1/kv/{KEYS}/?recurse")).send().await;
+    let _ = socket.http.delete(format!("{keys}?recurse")).send().await;
     Ok(lost)
 }
 
 /// The address of the leader, as the server behind the socket sees it.
-async fn leader(socket: &Socket) -> Option<String> {
-    let response = socket.http.get("http://localhost/v1/status/leader").send().await.ok()?;
+async fn leader(socket: &Socket, path: &str) -> Option<String> {
+    let response = socket.http.get(format!("http://localhost{path}")).send().await.ok()?;
     let address: String = response.json().await.ok()?;
     let (ip, _) = address.rsplit_once(':')?;
     Some(ip.trim_matches(['[', ']']).to_owned())

@@ -35,6 +35,8 @@ pub struct Claim {
     pub agents: Vec<String>,
     /// All files and folders of a former member that would be in the way of a new one, where they are more than the above.
     pub remains: Vec<String>,
+    /// What ends all that may run of it, on the host.
+    pub clean_up: Option<&'static str>,
 }
 
 /// Why a host must not be touched.
@@ -43,7 +45,7 @@ pub enum IdentityError {
     #[error("it belongs to {theirs}, this inventory is {ours}")]
     OtherCluster { theirs: String, ours: Marker },
     #[error("it carries data that is not from {ours}: {found}")]
-    StaleData { found: String, ours: Marker, remains: Vec<String> },
+    StaleData { found: String, ours: Marker, remains: Vec<String>, clean_up: Option<&'static str> },
 }
 
 impl IdentityError {
@@ -54,10 +56,11 @@ impl IdentityError {
                 "if it was yours before, put the `.bootstrap/` folder with that id beside the inventory; if its \
                  old cluster is gone for good, remove /var/lib/bootstrap/cluster and the data directories on it"
             }
-            Self::StaleData { remains, .. } if !remains.is_empty() => {
+            Self::StaleData { remains, clean_up, .. } if !remains.is_empty() => {
+                let clean_up = clean_up.map_or(String::new(), |command| format!("{command}; "));
                 return format!(
                     "if nothing of it is of use any more, this ends what runs there and deletes all that would be in the way, \
-                     on that host: `systemctl stop kubelet; kubeadm reset --force; rm -rf {}`; then run again",
+                     on that host: `{clean_up}rm -rf {}`; then run again",
                     remains.join(" ")
                 );
             }
@@ -85,7 +88,8 @@ pub fn check_identity(ours: &Marker, claim: &Claim) -> Result<(), IdentityError>
                 (true, false) => claim.remains.join(", "),
                 (false, _) => found.join("; "),
             };
-            Err(IdentityError::StaleData { found, ours: ours.clone(), remains: claim.remains.clone() })
+            let (remains, clean_up) = (claim.remains.clone(), claim.clean_up);
+            Err(IdentityError::StaleData { found, ours: ours.clone(), remains, clean_up })
         }
     }
 }
@@ -113,12 +117,15 @@ mod tests {
         // What is left of a node, though nothing says of what cluster.
         let left = Claim {
             remains: vec!["/etc/kubernetes/pki".into(), "/var/lib/kubelet/pki".into()],
+            clean_up: Some("kubeadm reset --force"),
             ..Claim::default()
         };
         let error = check_identity(&ours, &left).unwrap_err();
         assert!(error.to_string().ends_with(": /etc/kubernetes/pki, /var/lib/kubelet/pki"), "{error}");
         assert!(
-            error.remedy().contains("rm -rf /etc/kubernetes/pki /var/lib/kubelet/pki`"),
+            error
+                .remedy()
+                .contains("`kubeadm reset --force; rm -rf /etc/kubernetes/pki /var/lib/kubelet/pki`"),
             "{}",
             error.remedy()
         );

@@ -64,16 +64,15 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
     let clocks = subjects.iter().map(|subject| (subject.name(), subject.clock));
     findings.extend(clock::judge(&clocks.collect::<Vec<_>>()));
     let ids = subjects.iter().map(|subject| {
-        let of_kube = |gate: Gate| gate.product() == "kube";
         let mut gates = subject.wanted.roles.iter().filter_map(|role| Gate::parse(role.gate.as_deref()?));
-        let is_node = gates.any(of_kube);
+        let looks_at_hardware = gates.any(|gate| gate.looks_at_hardware());
         twins::Ids {
             host: subject.name(),
             machine_id: &subject.facts.machine_id,
             hostname: &subject.facts.hostname,
             node_id: subject.node_id.as_deref().unwrap_or_default(),
-            product_uuid: if is_node { &subject.facts.product_uuid } else { "" },
-            macs: if is_node { &subject.facts.macs } else { &[] },
+            product_uuid: if looks_at_hardware { &subject.facts.product_uuid } else { "" },
+            macs: if looks_at_hardware { &subject.facts.macs } else { &[] },
         }
     });
     findings.extend(twins::judge(&ids.collect::<Vec<_>>()));

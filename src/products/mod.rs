@@ -18,7 +18,7 @@ pub mod snapshot;
 
 pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion, heard};
 pub use gossip::{Member, members as gossip_members};
-pub use part::{Command, Gate, Leaving, Part, Raft, Snapshots, Task, Told, Transfer, Watching};
+pub use part::{Command, Drills, Gate, Leaving, Part, Raft, Snapshots, Task, Told, Transfer, Watching};
 
 use answer::{Said, answered};
 

@@ -69,6 +69,26 @@ pub trait Part: Sync {
         None
     }
 
+    /// The command that makes gossip forget a member of this name for good.
+    fn forget_command(&self, _member: &str) -> Option<String> {
+        None
+    }
+
+    /// Whether its members are told apart by what their hardware says of itself too.
+    fn looks_at_hardware(&self) -> bool {
+        false
+    }
+
+    /// What ends, on a host, all that a former member of another cluster may have left running there.
+    fn clean_up(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What is measured while one of its members is killed.
+    fn drills(&self) -> Option<Drills> {
+        None
+    }
+
     /// Where its members keep credentials for whoever governs the cluster.
     fn credentials(&self) -> Option<&'static str> {
         None
@@ -147,6 +167,15 @@ pub trait Snapshots: Sync {
     fn position(&self, _answer: &Answer) -> Option<Snapshot> {
         None
     }
+}
+
+/// What a drill asks the API of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drills {
+    /// Who leads: `"10.0.0.1:8300"`.
+    pub leader: &'static str,
+    /// Where keys are written by PUT, read and deleted, of products that keep keys for others.
+    pub keys: Option<&'static str>,
 }
 
 /// How a snapshot travels.

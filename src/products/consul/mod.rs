@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Answer, Answers, Gate, Leaving, Part, Question, Questions, Raft, Said, Snapshots, Task, Told, Transfer,
-    gossip, operator, those,
+    Answer, Answers, Drills, Gate, Leaving, Part, Question, Questions, Raft, Said, Snapshots, Task, Told,
+    Transfer, gossip, operator, those,
 };
 use crate::model::{Expected, HostName, Review, RoleName, Situation};
 use crate::raft::{Peer, Standing};
@@ -177,6 +177,16 @@ impl Part for Servers {
 
     fn describe(&self, answer: &Answer) -> Option<String> {
         describe(answer)
+    }
+
+    fn forget_command(&self, member: &str) -> Option<String> {
+        // Consul knows members by their short names.
+        let name = member.split_once('.').map_or(member, |(name, _)| name);
+        Some(format!("consul force-leave {name}"))
+    }
+
+    fn drills(&self) -> Option<Drills> {
+        Some(Drills { leader: "/v1/status/leader", keys: Some("/v1/kv") })
     }
 
     fn gossip_question(&self, variables: &Map<String, Value>) -> Option<Question> {

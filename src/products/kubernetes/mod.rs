@@ -79,6 +79,8 @@ const ETCD_RESTORE: &str = "/etc/kubernetes/bootstrap/etcd-restore";
 /// The role's script that runs kubeadm.
 const KUBE_RUN: &str = "/etc/kubernetes/bootstrap/run";
 
+const CLEAN_UP: &str = "systemctl stop kubelet; kubeadm reset --force";
+
 const PAUSE: Command = Command { name: "stop API servers and", words: [STATIC_PODS, "down"] };
 const RESUME: Command = Command { name: "start API servers and", words: [STATIC_PODS, "up"] };
 const LOOK_AGAIN: Command = Command { name: "look again at", words: [KUBE_RUN, "look-again"] };
@@ -538,6 +540,14 @@ impl Part for ControlPlanes {
         Some(ADMIN_CONF)
     }
 
+    fn looks_at_hardware(&self) -> bool {
+        true
+    }
+
+    fn clean_up(&self) -> Option<&'static str> {
+        Some(CLEAN_UP)
+    }
+
     fn stop_command(&self) -> Option<Vec<&'static str>> {
         Some(vec![KUBE_RUN, "stop"])
     }
@@ -657,6 +667,14 @@ impl Part for ApiServers {
         Some(ADMIN_CONF)
     }
 
+    fn looks_at_hardware(&self) -> bool {
+        true
+    }
+
+    fn clean_up(&self) -> Option<&'static str> {
+        Some(CLEAN_UP)
+    }
+
     fn stop_command(&self) -> Option<Vec<&'static str>> {
         Some(vec![KUBE_RUN, "stop"])
     }
@@ -729,6 +747,14 @@ impl Part for Workers {
 
     fn version(&self, answer: &Answer) -> Option<String> {
         worker_version(answer)
+    }
+
+    fn looks_at_hardware(&self) -> bool {
+        true
+    }
+
+    fn clean_up(&self) -> Option<&'static str> {
+        Some(CLEAN_UP)
     }
 
     fn stop_command(&self) -> Option<Vec<&'static str>> {

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use super::part::DRAIN_DEADLINE;
 use super::{
-    Answer, Answers, Gate, Leaving, Part, Question, Questions, Raft, Said, Snapshots, Task, Told, Transfer,
-    consul, gossip, operator, those,
+    Answer, Answers, Drills, Gate, Leaving, Part, Question, Questions, Raft, Said, Snapshots, Task, Told,
+    Transfer, consul, gossip, operator, those,
 };
 use crate::model::{Expected, HostName, Review, RoleName, Situation};
 use crate::raft::{Peer, Standing};
@@ -241,6 +241,14 @@ impl Part for Servers {
 
     fn describe(&self, answer: &Answer) -> Option<String> {
         describe(answer)
+    }
+
+    fn forget_command(&self, member: &str) -> Option<String> {
+        Some(format!("nomad server force-leave {member}"))
+    }
+
+    fn drills(&self) -> Option<Drills> {
+        Some(Drills { leader: "/v1/status/leader", keys: None })
     }
 
     fn gossip_question(&self, variables: &Map<String, Value>) -> Option<Question> {
