@@ -220,7 +220,8 @@ impl Keeper {
     async fn revive(&self, gate: Gate, victim: &HostName, drill: &Drill<'_>) -> Result<(), String> {
         match drill.power {
             Some(power) => power(victim, true),
-            None => self.command(victim, &["systemctl", "start", gate.unit()]).await,
+            // Whether it is well again the gate says.
+            None => self.command(victim, &["systemctl", "--no-block", "start", gate.unit()]).await,
         }
     }
 
