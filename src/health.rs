@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::{
-    Check, Complaint, ComplaintKind, Effect, Expected, Finding, HostName, Plan, Review, Situation, Step,
+    Check, ClusterState, Complaint, ComplaintKind, Effect, Expected, Finding, HostName, Plan, Review, Step,
 };
 use crate::preflight::Survey;
 use crate::products::{Answers, Gate, Member};
@@ -47,18 +47,18 @@ pub struct MemberHealth {
 }
 
 /// What the members of one gate said.
-pub struct Heard<'a> {
+pub struct ClusterView<'a> {
     pub gate: Gate,
     pub expected: &'a Expected,
     pub answers: &'a Answers,
-    pub situation: &'a Situation,
+    pub cluster_state: &'a ClusterState,
     /// Whom the gossip of one member knows, and which member was asked.
     pub roster: Option<(HostName, Vec<Member>)>,
 }
 
 /// How a cluster is, and what is wrong with it.
-pub fn of_cluster(heard: &Heard<'_>, hosts: &[WantedHost]) -> (ClusterHealth, Vec<Finding>) {
-    let Heard { gate, expected, answers, situation, .. } = heard;
+pub fn of_cluster(cluster: &ClusterView<'_>, hosts: &[WantedHost]) -> (ClusterHealth, Vec<Finding>) {
+    let ClusterView { gate, expected, answers, cluster_state, .. } = cluster;
     let review = gate.review(expected, answers);
     let member = |host: &HostName| {
         let answer = answers.get(host);
@@ -70,17 +70,17 @@ pub fn of_cluster(heard: &Heard<'_>, hosts: &[WantedHost]) -> (ClusterHealth, Ve
         }
     };
     let members: Vec<MemberHealth> = expected.members.keys().map(member).collect();
-    let lost = lost_quorum(heard);
+    let lost = lost_quorum(cluster);
     // Without quorum every server has much to complain about, and all of it comes from that.
     let mut findings = match &lost {
         Some(reason) => vec![no_quorum(*gate, reason)],
         None => complaints(*gate, &review),
     };
     findings.extend(versions(*gate, &members, hosts));
-    findings.extend(gossip(heard));
-    if gate.has_raft() && expected.missing > 0 && situation.leader.is_some() {
-        let lost = tolerance(expected.members.len()).saturating_sub(situation.failure_tolerance);
-        let left = situation.failure_tolerance;
+    findings.extend(gossip(cluster));
+    if gate.has_raft() && expected.missing > 0 && cluster_state.leader.is_some() {
+        let lost = tolerance(expected.members.len()).saturating_sub(cluster_state.failure_tolerance);
+        let left = cluster_state.failure_tolerance;
         findings.push(Finding::warning(
             Check::Agent,
             Vec::new(),
@@ -96,18 +96,20 @@ pub fn of_cluster(heard: &Heard<'_>, hosts: &[WantedHost]) -> (ClusterHealth, Ve
             (None, Some(first)) if !review.stands() => first.to_string(),
             (None, _) => format!("{}{}", review.detail, rolling(&review, expected)),
         },
-        failure_tolerance: gate.has_raft().then_some(situation.failure_tolerance),
+        failure_tolerance: gate.has_raft().then_some(cluster_state.failure_tolerance),
         members,
     };
     (cluster, findings)
 }
 
 /// Whether too few servers answer for any of them to lead.
-fn lost_quorum(heard: &Heard<'_>) -> Option<String> {
-    let (servers, answering) = (heard.expected.members.len(), heard.answers.values().flatten().count());
+fn lost_quorum(cluster: &ClusterView<'_>) -> Option<String> {
+    let (servers, answering) = (cluster.expected.members.len(), cluster.answers.values().flatten().count());
     let needed = majority(servers);
-    let is_lost =
-        heard.gate.has_raft() && heard.situation.leader.is_none() && answering < needed && answering > 0;
+    let is_lost = cluster.gate.has_raft()
+        && cluster.cluster_state.leader.is_none()
+        && answering < needed
+        && answering > 0;
     is_lost.then(|| format!("no quorum: {answering} of {servers} servers answer, {needed} are needed"))
 }
 
@@ -193,13 +195,13 @@ fn versions(gate: Gate, members: &[MemberHealth], hosts: &[WantedHost]) -> Vec<F
 }
 
 /// Members that gossip has as gone, or that the inventory does not have.
-fn gossip(heard: &Heard<'_>) -> Vec<Finding> {
-    let Some((asked, members)) = &heard.roster else { return Vec::new() };
-    let product = heard.gate.product();
+fn gossip(cluster: &ClusterView<'_>) -> Vec<Finding> {
+    let Some((asked, members)) = &cluster.roster else { return Vec::new() };
+    let product = cluster.gate.product();
     // A host that does not answer has an error of its own.
-    let is_missed = |host: &HostName| !heard.expected.asked.contains(host);
+    let is_missed = |host: &HostName| !cluster.expected.asked.contains(host);
     let known = |member: &Member| {
-        heard.expected.members.iter().find(|(_, ip)| Some(**ip) == member.address).map(|(host, _)| host)
+        cluster.expected.members.iter().find(|(_, ip)| Some(**ip) == member.address).map(|(host, _)| host)
     };
     let gone =
         members.iter().filter(|member| member.status != "alive" && !known(member).is_some_and(is_missed));
@@ -207,7 +209,7 @@ fn gossip(heard: &Heard<'_>) -> Vec<Finding> {
         let at = member.address.map_or(String::new(), |address| format!(" ({address})"));
         let known = known(member);
         let reason = format!("{product}: gossip of {asked} has `{}`{at} as {}", member.name, member.status);
-        let remedy = match (known, heard.gate.forget_command(&member.name)) {
+        let remedy = match (known, cluster.gate.forget_command(&member.name)) {
             (None, Some(command)) => format!("if it is gone for good: `{command}`"),
             _ => {
                 "start its agent, or take the host out of the cluster with `bootstrap remove-node`".to_owned()

@@ -51,7 +51,7 @@ fn settled(host: &str, facts: &Facts, variables: &str) -> (Wanted, ClusterAddres
     let wanted = rendered::wanted(&text);
     let addresses = rendered::addresses(&wanted);
     let name = HostName::parse(host).unwrap();
-    let settled = wanted.settled(|host| (*host == name).then_some(facts), &BTreeSet::new(), &addresses);
+    let settled = wanted.with_facts(|host| (*host == name).then_some(facts), &BTreeSet::new(), &addresses);
     let settled = settled.unwrap_or_else(|errors| panic!("{errors:?}"));
     (settled, addresses)
 }

@@ -43,7 +43,7 @@ fn commands(formed: &[&str], host: &str) -> Vec<String> {
     let addresses = rendered::addresses(&wanted);
     let formed = formed.iter().map(|gate| (*gate).to_owned()).collect();
     let facts = rendered::facts();
-    let settled = wanted.settled(|_| Some(&facts), &formed, &addresses).ok().unwrap();
+    let settled = wanted.with_facts(|_| Some(&facts), &formed, &addresses).ok().unwrap();
     let host = settled.host(&HostName::parse(host).unwrap()).unwrap();
     let execs = host.roles.iter().flat_map(|role| &role.resources).filter_map(|resource| match resource {
         Resource::Exec(exec) => Some(exec.command.iter().take(2).cloned().collect::<Vec<_>>().join(" ")),

@@ -269,12 +269,12 @@ fn commands(formed: &[&str], host: &str) -> Vec<String> {
     let addresses = rendered::addresses(&wanted);
     let formed = formed.iter().map(|gate| (*gate).to_owned()).collect();
     let facts = rendered::facts();
-    let settled = wanted.settled(|_| Some(&facts), &formed, &addresses).ok().unwrap();
+    let settled = wanted.with_facts(|_| Some(&facts), &formed, &addresses).ok().unwrap();
     let host = settled.host(&HostName::parse(host).unwrap()).unwrap();
     let resources = host.roles.iter().flat_map(|role| &role.resources);
     let execs = resources.filter_map(|resource| match resource {
         Resource::Exec(exec) if exec.name.contains("cluster") => {
-            let help = exec.helped.as_ref().map_or("", |helped| helped.by.as_str());
+            let help = exec.delegated.as_ref().map_or("", |delegated| delegated.by.as_str());
             Some(format!("{} ({help})", exec.command.join(" ")))
         }
         _ => None,
@@ -366,7 +366,7 @@ fn hosts_on_which_no_kubelet_starts_are_refused() {
     let reasons = |version: &str, extra: &str, facts: bootstrap::facts::Facts| -> Vec<String> {
         let wanted = rendered::wanted(&inventory(version, extra));
         let addresses = rendered::addresses(&wanted);
-        let settled = wanted.settled(|_| Some(&facts), &BTreeSet::new(), &addresses).ok().unwrap();
+        let settled = wanted.with_facts(|_| Some(&facts), &BTreeSet::new(), &addresses).ok().unwrap();
         let roles = settled.host(&HostName::parse("web-1").unwrap()).unwrap().roles.clone();
         roles.iter().flat_map(|role| &role.refused).map(|refused| refused.reason.clone()).collect()
     };
@@ -400,7 +400,7 @@ fn an_address_that_moves_must_be_of_the_hosts_network() {
         let wanted = rendered::wanted(&text);
         let addresses = rendered::addresses(&wanted);
         let facts = rendered::facts();
-        let settled = wanted.settled(|_| Some(&facts), &BTreeSet::new(), &addresses).ok().unwrap();
+        let settled = wanted.with_facts(|_| Some(&facts), &BTreeSet::new(), &addresses).ok().unwrap();
         let roles = settled.host(&HostName::parse("node-1").unwrap()).unwrap().roles.clone();
         roles.iter().flat_map(|role| &role.refused).map(|refused| refused.reason.clone()).collect()
     };

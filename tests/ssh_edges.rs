@@ -43,11 +43,11 @@ fn password(text: &str) -> BecomePassword {
 // ---- kept connections ----
 
 /// Options whose kept connections end with the test.
-struct Kept {
+struct SnapshotSource {
     home: tempfile::TempDir,
 }
 
-impl Kept {
+impl SnapshotSource {
     fn new() -> Self {
         Self { home: tempfile::tempdir_in("/tmp").unwrap() }
     }
@@ -99,7 +99,7 @@ async fn the_next_command_needs_no_handshake() {
         return;
     }
     for extra in [&[][..], &["MaxSessions 1"]] {
-        let (sshd, kept) = (Sshd::start(extra), Kept::new());
+        let (sshd, kept) = (Sshd::start(extra), SnapshotSource::new());
         let target = keeping(&sshd);
         for run in 1..=3 {
             let connection = kept.open(&target).await;
@@ -119,7 +119,7 @@ async fn the_next_command_needs_no_handshake() {
             files.filter(|path| fs::metadata(path).unwrap().file_type().is_socket()).collect();
         assert_eq!(sockets, [directories[0].join("master")]);
         assert!(sockets[0].as_os_str().len() < 91, "{sockets:?}");
-        let fresh = Kept::new();
+        let fresh = SnapshotSource::new();
         assert!(!fresh.base().exists());
     }
 }
@@ -129,7 +129,7 @@ async fn whatever_differs_gets_a_connection_of_its_own() {
     if !have(&["ssh", "sshd"]) {
         return;
     }
-    let (sshd, kept) = (Sshd::start(&[]), Kept::new());
+    let (sshd, kept) = (Sshd::start(&[]), SnapshotSource::new());
     let target = keeping(&sshd);
     kept.open(&target).await.close().await.unwrap();
     let other_key = sshd.path("other_key");
@@ -161,7 +161,7 @@ async fn the_users_configuration_may_forbid_to_keep_a_connection() {
     if !have(&["ssh", "sshd"]) {
         return;
     }
-    let (sshd, kept) = (Sshd::start(&[]), Kept::new());
+    let (sshd, kept) = (Sshd::start(&[]), SnapshotSource::new());
     let target = keeping(&sshd);
     let config = sshd.path("ssh_config");
     let table = [
@@ -188,7 +188,7 @@ async fn a_dead_connection_is_replaced() {
     if !have(&["ssh", "sshd"]) {
         return;
     }
-    let (sshd, kept) = (Sshd::start(&[]), Kept::new());
+    let (sshd, kept) = (Sshd::start(&[]), SnapshotSource::new());
     let target = keeping(&sshd);
     let works = async |within: Duration| {
         let began = Instant::now();
@@ -231,7 +231,7 @@ async fn two_commands_at_once_share_or_end_their_connections() {
     if !have(&["ssh", "sshd"]) {
         return;
     }
-    let (sshd, kept) = (Sshd::start(&[]), Kept::new());
+    let (sshd, kept) = (Sshd::start(&[]), SnapshotSource::new());
     let target = keeping(&sshd);
     let work = async |connection: Connection| {
         assert_eq!(said(&connection, "say a 1", "a").await.unwrap(), "1");
@@ -275,7 +275,7 @@ async fn a_kept_connection_ends_by_itself_and_leaves_sudo_as_it_was() {
     if !have(&["ssh", "sshd", "sudo"]) || !is_root() {
         return;
     }
-    let (sshd, kept) = (Sshd::start(&[]), Kept::new());
+    let (sshd, kept) = (Sshd::start(&[]), SnapshotSource::new());
     let user = TestUser::new("/bin/sh", Some("right")).sudoers("ALL=(ALL) ALL");
     let mut target = sshd.target_of(&user);
     target.settings.persist = Some(Duration::from_secs(1));
@@ -552,7 +552,7 @@ async fn half_a_second_away_everything_works() {
     if !have(&["ssh", "sshd"]) {
         return;
     }
-    let (sshd, kept) = (Sshd::start(&[]), Kept::new());
+    let (sshd, kept) = (Sshd::start(&[]), SnapshotSource::new());
     let port = far_away(sshd.port, Duration::from_millis(500));
     let known = fs::read_to_string(sshd.path("known_hosts")).unwrap();
     fs::write(sshd.path("known_hosts"), known.replace(&sshd.port.to_string(), &port.to_string())).unwrap();

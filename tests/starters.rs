@@ -137,7 +137,7 @@ fn every_file_of_every_host_of_theirs_is_rendered() {
         let wanted = wanted_by(Path::new(&format!("inventories/{name}.yaml")), &roles);
         let (addresses, facts) = (addresses(&wanted), rendered::facts());
         let wanted = wanted
-            .settled(|_| Some(&facts), &BTreeSet::new(), &addresses)
+            .with_facts(|_| Some(&facts), &BTreeSet::new(), &addresses)
             .unwrap_or_else(|errors| panic!("{errors:?}"));
         for host in &wanted.hosts {
             let files = files_of(&wanted, host.host.name.as_str(), &addresses);

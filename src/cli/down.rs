@@ -41,9 +41,10 @@ pub fn run(args: &DownArgs, global: &Global, password: Option<String>) -> anyhow
         return Err(UsageError("nothing was stopped".to_owned()).into());
     }
     let work = async |events: &Events, stop: &Stop| {
-        let mut keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, events, stop).await?;
-        let outcome = keeper.down(&setup.wanted, args.purge, &setup.options, events, stop).await;
-        let failures = keeper.close().await;
+        let mut clusters =
+            engine::clusters(&setup.wanted, &setup.marker, &setup.options, events, stop).await?;
+        let outcome = clusters.down(&setup.wanted, args.purge, &setup.options, events, stop).await;
+        let failures = clusters.close().await;
         outcome.map(|outcome| engine::Outcome { failures, ..outcome })
     };
     let outcome = up::reported("down", &args.inventory, None, global, &setup, work)?;

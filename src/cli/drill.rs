@@ -78,9 +78,9 @@ pub fn run(args: &DrillArgs, global: &Global, password: Option<String>) -> anyho
                 std::process::exit(INTERRUPTED);
             }
         });
-        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
-        let drilled = keeper.drill(&setup.wanted, &drill, &setup.options, &events, &stop).await;
-        keeper.close().await;
+        let clusters = engine::clusters(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
+        let drilled = clusters.drill(&setup.wanted, &drill, &setup.options, &events, &stop).await;
+        clusters.close().await;
         watching.abort();
         drilled
     })?;

@@ -37,9 +37,9 @@ pub fn run(args: &KubeconfigArgs, global: &Global, password: Option<String>) -> 
     let runtime = tokio::runtime::Runtime::new()?;
     let found = runtime.block_on(async {
         let ((events, _), stop) = (events(), Stop::default());
-        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
-        let found = keeper.credentials(&setup.options).await;
-        keeper.close().await;
+        let clusters = engine::clusters(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
+        let found = clusters.credentials(&setup.options).await;
+        clusters.close().await;
         found
     })?;
     let Some((host, credentials)) = found else {

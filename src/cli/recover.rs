@@ -40,9 +40,10 @@ pub fn run(args: &RecoverArgs, global: &Global, password: Option<String>) -> any
     setup.options.given_up.clone_from(&setup.options.hosts);
     let mut refused = Vec::new();
     let work = async |events: &Events, stop: &Stop| {
-        let mut keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, events, stop).await?;
+        let mut clusters =
+            engine::clusters(&setup.wanted, &setup.marker, &setup.options, events, stop).await?;
         let mut outcome = Outcome::default();
-        for (gate, recovery) in keeper.recoveries() {
+        for (gate, recovery) in clusters.recoveries() {
             if args.product.as_deref().is_some_and(|product| product != gate.product()) {
                 continue;
             }
@@ -50,7 +51,7 @@ pub fn run(args: &RecoverArgs, global: &Global, password: Option<String>) -> any
                 Err(reason) => refused.push(reason),
                 Ok(recovery) if args.yes || is_confirmed(gate, &recovery, &setup) => {
                     let ended =
-                        keeper.recover(&setup.wanted, gate, &recovery, &setup.options, events, stop).await;
+                        clusters.recover(&setup.wanted, gate, &recovery, &setup.options, events, stop).await;
                     match ended {
                         Ok(ended) => {
                             outcome.hosts.extend(ended.hosts);
@@ -61,7 +62,7 @@ pub fn run(args: &RecoverArgs, global: &Global, password: Option<String>) -> any
                             outcome.unhealthy = outcome.unhealthy.or(ended.unhealthy);
                         }
                         Err(error) => {
-                            keeper.close().await;
+                            clusters.close().await;
                             return Err(error);
                         }
                     }
@@ -69,7 +70,7 @@ pub fn run(args: &RecoverArgs, global: &Global, password: Option<String>) -> any
                 Ok(_) => refused.push(format!("{}: nothing was changed", gate.product())),
             }
         }
-        keeper.close().await;
+        clusters.close().await;
         Ok(outcome)
     };
     let outcome = up::reported("recover", &args.inventory, None, global, &setup, work)?;

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::exit::{Exit, UsageError};
 use super::{Global, Reach, ask, load, problems, run, up};
-use crate::engine::{self, Keeper, Kept, Outcome, Stop};
+use crate::engine::{self, Clusters, Outcome, SnapshotSource, Stop};
 use crate::products::snapshot::{self, Content, Snapshot};
 use crate::products::{Gate, Transfer};
 use crate::report::{Events, events, init_tracing};
@@ -109,21 +109,26 @@ fn save(
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let ((events, _), stop) = (events(), Stop::default());
-        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
-        let result = save_all(&keeper, &setup, &folder, global).await;
-        keeper.close().await;
+        let clusters = engine::clusters(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
+        let result = save_all(&clusters, &setup, &folder, global).await;
+        clusters.close().await;
         result
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn save_all(keeper: &Keeper, setup: &run::Setup, folder: &Path, global: &Global) -> anyhow::Result<()> {
-    let clusters = keeper.clusters(&setup.wanted, &setup.options).await?;
-    if clusters.is_empty() {
+async fn save_all(
+    clusters: &Clusters,
+    setup: &run::Setup,
+    folder: &Path,
+    global: &Global,
+) -> anyhow::Result<()> {
+    let sources = clusters.snapshot_sources(&setup.wanted, &setup.options).await?;
+    if sources.is_empty() {
         bail!("the inventory has no raft cluster to save");
     }
-    for kept in &clusters {
-        let (file, label) = save_one(kept, setup, folder).await?;
+    for source in &sources {
+        let (file, label) = save_one(source, setup, folder).await?;
         if global.json() {
             problems::print(&format!(
                 "{}\n",
@@ -136,21 +141,25 @@ async fn save_all(keeper: &Keeper, setup: &run::Setup, folder: &Path, global: &G
     Ok(())
 }
 
-async fn save_one(kept: &Kept, setup: &run::Setup, folder: &Path) -> anyhow::Result<(PathBuf, Label)> {
-    let product = kept.gate.product();
+async fn save_one(
+    source: &SnapshotSource,
+    setup: &run::Setup,
+    folder: &Path,
+) -> anyhow::Result<(PathBuf, Label)> {
+    let product = source.gate.product();
     // For its owner alone from the first byte on.
     let mut file = tempfile::Builder::new().prefix(".unfinished-").tempfile_in(folder)?;
-    let bytes = kept
+    let bytes = source
         .save(&mut file)
         .await
-        .map_err(|reason| anyhow::anyhow!("{product} on {}: {reason}", kept.host))?;
+        .map_err(|reason| anyhow::anyhow!("{product} on {}: {reason}", source.host))?;
     file.as_file().sync_all()?;
     let content = snapshot::read(BufReader::new(fs::File::open(file.path())?));
     let content =
-        content.with_context(|| format!("what {product} on {} sent is no whole snapshot", kept.host))?;
-    let snapshot = match (content, kept.position.clone()) {
+        content.with_context(|| format!("what {product} on {} sent is no whole snapshot", source.host))?;
+    let snapshot = match (content, source.position.clone()) {
         (Content::Raft(snapshot), None) | (Content::Etcd, Some(snapshot)) => snapshot,
-        _ => bail!("what {product} on {} sent is another product's", kept.host),
+        _ => bail!("what {product} on {} sent is another product's", source.host),
     };
     let taken = Timestamp::now();
     let label = Label {
@@ -160,7 +169,7 @@ async fn save_one(kept: &Kept, setup: &run::Setup, folder: &Path) -> anyhow::Res
         snapshot,
         bytes,
         taken,
-        host: kept.host.to_string(),
+        host: source.host.to_string(),
     };
     let name = format!("{}-{product}-{}.snap", label.cluster, taken.strftime("%Y%m%dT%H%M%SZ"));
     let path = folder.join(name);
@@ -264,24 +273,26 @@ fn restore(
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(async {
         let ((events, _), stop) = (events(), Stop::default());
-        let keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
+        let clusters = engine::clusters(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
         let result = async {
-            let clusters = keeper.clusters(&setup.wanted, &setup.options).await?;
-            let fits = |kept: &&Kept| product.as_deref().is_none_or(|product| kept.gate.product() == product);
-            let mut fitting = clusters.iter().filter(fits);
-            let (Some(kept), None) = (fitting.next(), fitting.next()) else {
+            let sources = clusters.snapshot_sources(&setup.wanted, &setup.options).await?;
+            let fits = |source: &&SnapshotSource| {
+                product.as_deref().is_none_or(|product| source.gate.product() == product)
+            };
+            let mut fitting = sources.iter().filter(fits);
+            let (Some(source), None) = (fitting.next(), fitting.next()) else {
                 bail!(
                     "it is not known which product's state this is: its file {} is missing",
                     label_of(file).display()
                 );
             };
-            kept.restore(bytes)
-                .await
-                .map_err(|reason| anyhow::anyhow!("{} on {}: {reason}", kept.gate.product(), kept.host))?;
-            Ok(keeper.verify(&setup.wanted, kept.gate, &setup.options, &events, &stop).await)
+            source.restore(bytes).await.map_err(|reason| {
+                anyhow::anyhow!("{} on {}: {reason}", source.gate.product(), source.host)
+            })?;
+            Ok(clusters.verify(&setup.wanted, source.gate, &setup.options, &events, &stop).await)
         }
         .await;
-        keeper.close().await;
+        clusters.close().await;
         result
     })?;
     if let Some(reason) = &outcome.unhealthy {
@@ -318,20 +329,21 @@ fn restore_members(
 ) -> anyhow::Result<ExitCode> {
     let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let work = async |events: &Events, stop: &Stop| {
-        let mut keeper = engine::keeper(&setup.wanted, &setup.marker, &setup.options, events, stop).await?;
+        let mut clusters =
+            engine::clusters(&setup.wanted, &setup.marker, &setup.options, events, stop).await?;
         let mut restored =
-            keeper.restore_members(&setup.wanted, gate, file, &sha256, &setup.options, events).await;
+            clusters.restore_members(&setup.wanted, gate, file, &sha256, &setup.options, events).await;
         let serves = |part: &Gate| part.watches(gate.name()).is_some_and(|watching| watching.pause.is_some());
         let serving = parts(setup).filter(|part| *part != gate && serves(part));
         for gate in std::iter::once(gate).chain(serving) {
             let Ok(outcome) = &mut restored else { break };
             if outcome.unhealthy.is_none() {
-                let stands = keeper.verify(&setup.wanted, gate, &setup.options, events, stop).await;
+                let stands = clusters.verify(&setup.wanted, gate, &setup.options, events, stop).await;
                 outcome.unhealthy = stands.unhealthy;
                 outcome.notes.extend(stands.notes);
             }
         }
-        let failures = keeper.close().await;
+        let failures = clusters.close().await;
         restored.map(|outcome| Outcome { failures, ..outcome })
     };
     let outcome = up::reported("snapshot restore", inventory, None, global, setup, work)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::observe::{answer, ask, question};
-use crate::products::{Answer, Gate, Question, Questions, Response, heard};
+use crate::products::{Answer, Gate, Question, Questions, Response, by_path};
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::{Connection, Forward};
 
@@ -116,7 +116,8 @@ async fn ask_sockets(sockets: &BTreeMap<u16, Socket>, questions: &[Question]) ->
             Err(_) => break,
         }
     }
-    heard(questions.iter().map(|question| question.path), said).ok_or_else(|| "nothing was asked".to_owned())
+    by_path(questions.iter().map(|question| question.path), said)
+        .ok_or_else(|| "nothing was asked".to_owned())
 }
 
 async fn get(http: &reqwest::Client, path: &str) -> reqwest::Result<Response> {

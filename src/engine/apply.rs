@@ -7,9 +7,9 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 
 use super::members::members;
-use super::{Fleet, HostFailure, Options, Outcome, Stop, elapsed_ms, gate, help, releases};
+use super::{Fleet, HostFailure, Options, Outcome, Stop, delegation, elapsed_ms, gate, releases};
 use crate::model::{
-    Batch, Event, HostName, HostOutcome, Plan, Situation, Stage, StageName, Step, StepOutcome,
+    Batch, ClusterState, Event, HostName, HostOutcome, Plan, Stage, StageName, Step, StepOutcome,
 };
 use crate::plan::{Seen, hold_back};
 use crate::report::Events;
@@ -70,10 +70,10 @@ async fn run_stage(
 ) -> bool {
     let gates = members(wanted);
     let members = gates.iter().find(|members| Some(members.gate.name()) == stage.gate.as_deref());
-    let none = Situation::default();
-    let situation = stage.gate.as_ref().and_then(|gate| seen.situations.get(gate)).unwrap_or(&none);
+    let none = ClusterState::default();
+    let cluster_state = stage.gate.as_ref().and_then(|gate| seen.cluster_states.get(gate)).unwrap_or(&none);
     // Grows as batches are activated: a gate in the middle of a stage expects only those.
-    let mut standing = if stage.quorum { situation.known() } else { &situation.members }.clone();
+    let mut standing = if stage.quorum { cluster_state.known() } else { &cluster_state.members }.clone();
     for (index, batch) in stage.batches.iter().enumerate() {
         if stop.requested() {
             outcome.stopped = true;
@@ -83,7 +83,7 @@ async fn run_stage(
             let names = members.names();
             names.into_iter().filter(|name| !fleet.connections.contains_key(name)).collect()
         });
-        if let Some(reason) = hold_back(stage, batch, situation, &absent) {
+        if let Some(reason) = hold_back(stage, batch, cluster_state, &absent) {
             let held = format!("{} is held back: {reason}", stage.name);
             events.send(Event::Warning { host: None, message: held.clone() });
             outcome.held_back.push(held);
@@ -91,7 +91,8 @@ async fn run_stage(
         }
         let interrupts =
             batch.steps.values().flatten().any(|step| step.change.effect >= crate::model::Effect::Restart);
-        if let Some(members) = members.filter(|_| stage.quorum && interrupts && !situation.members.is_empty())
+        if let Some(members) =
+            members.filter(|_| stage.quorum && interrupts && !cluster_state.members.is_empty())
         {
             // A voter is only interrupted while the others can spare it.
             let mut expected = expected(members, &standing, seen, fleet);
@@ -109,7 +110,7 @@ async fn run_stage(
             }
         }
         releases::push(fleet, wanted, seen, batch, options, events).await;
-        let given = match help::give(fleet, wanted, seen, &stage.name, batch, options, events).await {
+        let given = match delegation::give(fleet, wanted, seen, &stage.name, batch, options, events).await {
             Ok(given) => given,
             Err(reason) => {
                 outcome.held_back.push(format!("{}: {reason}", stage.name));
@@ -117,7 +118,7 @@ async fn run_stage(
             }
         };
         run_batch(fleet, &stage.name, batch, options, events, outcome).await;
-        help::take_back(fleet, &stage.name, given, options, events).await;
+        delegation::take_back(fleet, &stage.name, given, options, events).await;
         standing.extend(batch.steps.keys().filter(|host| fleet.connections.contains_key(*host)).cloned());
         let lost = batch.steps.keys().find(|host| !fleet.connections.contains_key(*host));
         let Some(members) = members else {
@@ -129,7 +130,7 @@ async fn run_stage(
             return true;
         };
         let lost = stage.quorum && lost.is_some();
-        if lost && situation.members.is_empty() {
+        if lost && cluster_state.members.is_empty() {
             let held = format!("{}: a first quorum needs all its servers", stage.name);
             outcome.held_back.push(held);
             return false;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::by_hand::{self, Failure, stage, step, stop};
+use super::commands::{self, Failure, stage, step, stop};
 use super::members::members;
-use super::snapshot::Keeper;
+use super::snapshot::Clusters;
 use super::{EngineError, Options, Outcome, Stop, lock};
 use crate::model::{NulInArgument, Stage};
 use crate::report::Events;
@@ -13,7 +13,7 @@ use crate::roles::Wanted;
 /// What says on a host whose it is, and what was set up there.
 const STATE: &str = "/var/lib/bootstrap";
 
-impl Keeper {
+impl Clusters {
     /// Stops the agents of all hosts that answer, and with `purge` removes their data and the cluster's mark.
     ///
     /// # Errors
@@ -31,7 +31,7 @@ impl Keeper {
         let stages = stages(wanted, purge).unwrap_or_default();
         // A host that fails keeps no other one from going down.
         let _ =
-            by_hand::run(&mut self.fleet, stages, Failure::GoOn, options, events, stop, &mut outcome).await;
+            commands::run(&mut self.fleet, stages, Failure::GoOn, options, events, stop, &mut outcome).await;
         Ok(outcome)
     }
 }

@@ -11,8 +11,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::api::Socket;
 use super::members::members;
-use super::observe::Heard;
-use super::snapshot::Keeper;
+use super::observe::ClusterAnswers;
+use super::snapshot::Clusters;
 use super::{EngineError, Options, Stop, elapsed_ms, gate};
 use crate::model::{Arg, Call, Check, Finding, HostName, StepId};
 use crate::products::{Drills, Gate};
@@ -72,7 +72,7 @@ struct Write {
     acknowledged: Option<Duration>,
 }
 
-impl Keeper {
+impl Clusters {
     /// Kills, measures, and brings back.
     ///
     /// # Errors
@@ -85,16 +85,16 @@ impl Keeper {
         events: &Events,
         stop: &Stop,
     ) -> Result<Drilled, EngineError> {
-        let (heard, drills, victim) = self.may_die(drill)?;
-        let led = self.leader_of(heard).as_ref() == Some(&victim);
-        let observer = heard.expected.asked.iter().find(|host| **host != victim);
+        let (cluster, drills, victim) = self.may_die(drill)?;
+        let led = self.leader_of(cluster).as_ref() == Some(&victim);
+        let observer = cluster.expected.asked.iter().find(|host| **host != victim);
         let observer = observer.and_then(|name| wanted.hosts.iter().find(|host| host.host.name == *name));
         let connection = observer.and_then(|host| self.fleet.connections.get(&host.host.name));
         let (Some(observer), Some(connection)) = (observer, connection) else {
             return Err(refuse(&victim, "no other server answers".to_owned(), HEALTH));
         };
         let observer_name = &observer.host.name;
-        let port = heard.gate.api_port(&observer.variables);
+        let port = cluster.gate.api_port(&observer.variables);
         let writer = Socket::open(connection, port, PATIENCE).await;
         let watcher = Socket::open(connection, port, PATIENCE).await;
         let (Some(writer), Some(watcher)) = (writer, watcher) else {
@@ -112,8 +112,8 @@ impl Keeper {
         let act = async {
             sleep(CALM).await;
             let killed = Instant::now();
-            let result = self.kill(heard.gate, &victim, drill).await;
-            let old = heard.expected.members.get(&victim).map(ToString::to_string);
+            let result = self.kill(cluster.gate, &victim, drill).await;
+            let old = cluster.expected.members.get(&victim).map(ToString::to_string);
             let mut election = None;
             while result.is_ok() && led && killed.elapsed() < LONGEST && !stop.requested() {
                 if leader(&watcher, drills.leader).await.is_some_and(|now| Some(now) != old) {
@@ -133,10 +133,11 @@ impl Keeper {
         };
         let (writes, (killed, election_ms)) = tokio::join!(writes, act);
         let revived = Instant::now();
-        let back = self.revive(heard.gate, &victim, drill).await;
+        let back = self.revive(cluster.gate, &victim, drill).await;
         killed.and(back).map_err(|reason| refuse(&victim, reason, HEALTH))?;
         // Also for an operator who has seen enough: it ends when all is well.
-        let well = self.wait_for_all(wanted, heard, &victim, drill, options, events, &Stop::default()).await;
+        let well =
+            self.wait_for_all(wanted, cluster, &victim, drill, options, events, &Stop::default()).await;
         well.map_err(|reason| refuse(&victim, reason, HEALTH))?;
         let recovery_ms = elapsed_ms(revived);
         let lost = match &keys {
@@ -156,26 +157,26 @@ impl Keeper {
         })
     }
 
-    fn leader_of(&self, heard: &Heard) -> Option<HostName> {
-        self.observed.seen.situations.get(heard.gate.name())?.leader.clone()
+    fn leader_of(&self, cluster: &ClusterAnswers) -> Option<HostName> {
+        self.observed.seen.cluster_states.get(cluster.gate.name())?.leader.clone()
     }
 
     /// The cluster and its member that may be killed.
-    fn may_die(&self, drill: &Drill<'_>) -> Result<(&Heard, Drills, HostName), EngineError> {
-        let raft = || self.observed.heard.iter().filter(|heard| heard.gate.has_raft());
-        let drilled = || raft().filter_map(|heard| Some((heard, heard.gate.drills()?)));
+    fn may_die(&self, drill: &Drill<'_>) -> Result<(&ClusterAnswers, Drills, HostName), EngineError> {
+        let raft = || self.observed.clusters.iter().filter(|cluster| cluster.gate.has_raft());
+        let drilled = || raft().filter_map(|cluster| Some((cluster, cluster.gate.drills()?)));
         let found = match &drill.victim {
             Victim::Leader => {
-                drilled().find_map(|(heard, drills)| Some((heard, drills, self.leader_of(heard)?)))
+                drilled().find_map(|(cluster, drills)| Some((cluster, drills, self.leader_of(cluster)?)))
             }
             Victim::Host(host) => drilled()
-                .find(|(heard, _)| heard.expected.members.contains_key(host))
-                .map(|(heard, drills)| (heard, drills, host.clone())),
+                .find(|(cluster, _)| cluster.expected.members.contains_key(host))
+                .map(|(cluster, drills)| (cluster, drills, host.clone())),
         };
-        let (heard, drills, victim) = found.ok_or_else(|| {
+        let (cluster, drills, victim) = found.ok_or_else(|| {
             let others: Vec<&str> = raft()
-                .filter(|heard| heard.gate.drills().is_none())
-                .map(|heard| heard.gate.product())
+                .filter(|cluster| cluster.gate.drills().is_none())
+                .map(|cluster| cluster.gate.product())
                 .collect();
             let reason = match others.as_slice() {
                 [] => "the inventory has no server that leads, or of that name".to_owned(),
@@ -191,20 +192,20 @@ impl Keeper {
             return Err(refuse(&victim, format!("not everything is well already: {reason}"), HEALTH));
         }
         // Autopilot looks every 2 s only: it may not have noticed.
-        let is_member = |host: &&HostName| heard.expected.members.contains_key(*host);
+        let is_member = |host: &&HostName| cluster.expected.members.contains_key(*host);
         if let Some(missed) = self.fleet.failures.keys().find(is_member) {
             return Err(refuse(&victim, format!("{missed} cannot be reached, and one is enough"), HEALTH));
         }
-        let cannot_bear = |heard: &Heard| {
-            let situation = self.observed.seen.situations.get(heard.gate.name());
-            situation.is_none_or(|now| now.failure_tolerance == 0)
+        let cannot_bear = |cluster: &ClusterAnswers| {
+            let cluster_state = self.observed.seen.cluster_states.get(cluster.gate.name());
+            cluster_state.is_none_or(|now| now.failure_tolerance == 0)
         };
-        if raft().any(|heard| heard.expected.members.contains_key(&victim) && cannot_bear(heard)) {
+        if raft().any(|cluster| cluster.expected.members.contains_key(&victim) && cannot_bear(cluster)) {
             let remedy = "with three servers one may fail; `bootstrap add-node` adds some";
             let reason = "no server of its cluster may fail: quorum would be lost".to_owned();
             return Err(refuse(&victim, reason, remedy));
         }
-        Ok((heard, drills, victim))
+        Ok((cluster, drills, victim))
     }
 
     async fn kill(&self, gate: Gate, victim: &HostName, drill: &Drill<'_>) -> Result<(), String> {
@@ -242,7 +243,7 @@ impl Keeper {
     async fn wait_for_all(
         &self,
         wanted: &Wanted,
-        heard: &Heard,
+        cluster: &ClusterAnswers,
         victim: &HostName,
         drill: &Drill<'_>,
         options: &Options,
@@ -255,7 +256,7 @@ impl Keeper {
             asked.remove(victim);
         }
         let gates = members(wanted);
-        let Some(members) = gates.iter().find(|members| members.gate == heard.gate) else { return Ok(()) };
+        let Some(members) = gates.iter().find(|members| members.gate == cluster.gate) else { return Ok(()) };
         let expected = members.expected(&self.observed.seen.addresses, &asked, &BTreeSet::new());
         gate::wait(&self.fleet, members, &expected, options, events, stop).await.map(drop)
     }

@@ -74,7 +74,7 @@ pub(super) async fn hand_over(
     batch: &Batch,
     events: &Events,
 ) -> bool {
-    let Some(leader) = members.gate.situation(expected, &met.answers).leader else { return false };
+    let Some(leader) = members.gate.cluster_state(expected, &met.answers).leader else { return false };
     let host = members.hosts.iter().find(|(host, _)| host.host.name == leader).map(|(host, _)| host);
     let way = met.answers.get(&leader).and_then(|answer| members.gate.raft()?.step_down(answer));
     let (true, Some(host), Some(way)) = (batch.steps.contains_key(&leader), host, way) else { return false };
@@ -133,14 +133,17 @@ pub(super) async fn await_election(
 ) {
     for members in members(wanted).iter().filter(|members| members.gate.has_raft()) {
         let gate = members.gate;
-        let Some(heard) = observed.heard.iter_mut().find(|heard| heard.gate == gate) else { continue };
+        let Some(cluster) = observed.clusters.iter_mut().find(|cluster| cluster.gate == gate) else {
+            continue;
+        };
         let answering = |answers: &Answers| answers.values().filter(|answer| answer.is_ok()).count();
         let led = |answers: &Answers| {
-            let now = gate.situation(&heard.expected, answers);
+            let now = gate.cluster_state(&cluster.expected, answers);
             // Its followers name a leader that is gone for a moment longer.
             now.leader.filter(|leader| answers.get(leader).is_some_and(Result::is_ok))
         };
-        if led(&heard.answers).is_some() || answering(&heard.answers) < majority(heard.expected.members.len())
+        if led(&cluster.answers).is_some()
+            || answering(&cluster.answers) < majority(cluster.expected.members.len())
         {
             continue;
         }
@@ -149,15 +152,15 @@ pub(super) async fn await_election(
             Some(leader) => Verdict::Met { detail: format!("{leader} leads") },
             None => Verdict::NotYet { reason: "nobody leads: an election may be going on".to_owned() },
         };
-        let (answers, _, _) = poll(fleet, members, &heard.expected, waiting, judge).await;
+        let (answers, _, _) = poll(fleet, members, &cluster.expected, waiting, judge).await;
         let is_ours = |reason: &mut String| reason.starts_with(&format!("{}: ", gate.name()));
         observed.unhealthy.take_if(is_ours);
-        if let Verdict::NotYet { reason } = gate.judge(&heard.expected, &answers) {
+        if let Verdict::NotYet { reason } = gate.judge(&cluster.expected, &answers) {
             observed.unhealthy.get_or_insert(format!("{}: {reason}", gate.name()));
         }
-        let situation = gate.situation(&heard.expected, &answers);
-        observed.seen.situations.insert(gate.name().to_owned(), situation);
-        heard.answers = answers;
+        let cluster_state = gate.cluster_state(&cluster.expected, &answers);
+        observed.seen.cluster_states.insert(gate.name().to_owned(), cluster_state);
+        cluster.answers = answers;
     }
 }
 

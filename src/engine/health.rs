@@ -3,10 +3,10 @@
 use futures_util::future::join_all;
 
 use super::api::Api;
-use super::observe::{self, Heard};
+use super::observe::{self, ClusterAnswers};
 use super::{EngineError, Fleet, Options, failure, proof, survey};
 use crate::health::{self, Health};
-use crate::model::{Check, HostName, Situation};
+use crate::model::{Check, ClusterState, HostName};
 use crate::preflight::{Marker, low_on_space};
 use crate::products::{Member, Questions, gossip_members};
 use crate::report::Events;
@@ -27,18 +27,18 @@ pub async fn health(
     survey.findings.extend(observed.findings);
     let (rosters, wrong) = {
         let wanted = observed.wanted.as_ref().unwrap_or(wanted);
-        let rosters = join_all(observed.heard.iter().map(|heard| ask_roster(&fleet, wanted, heard)));
+        let rosters = join_all(observed.clusters.iter().map(|cluster| ask_roster(&fleet, wanted, cluster)));
         tokio::join!(rosters, proof::all_wrong(&fleet, wanted, &observed.seen, options))
     };
-    let nobody = Situation::default();
+    let nobody = ClusterState::default();
     let mut clusters = Vec::new();
-    for (heard, roster) in observed.heard.iter().zip(rosters) {
+    for (cluster, roster) in observed.clusters.iter().zip(rosters) {
         let (cluster, findings) = health::of_cluster(
-            &health::Heard {
-                gate: heard.gate,
-                expected: &heard.expected,
-                answers: &heard.answers,
-                situation: observed.seen.situations.get(heard.gate.name()).unwrap_or(&nobody),
+            &health::ClusterView {
+                gate: cluster.gate,
+                expected: &cluster.expected,
+                answers: &cluster.answers,
+                cluster_state: observed.seen.cluster_states.get(cluster.gate.name()).unwrap_or(&nobody),
                 roster,
             },
             &wanted.hosts,
@@ -62,11 +62,15 @@ pub async fn health(
 }
 
 /// The first member that answers tells whom its gossip knows.
-async fn ask_roster(fleet: &Fleet, wanted: &Wanted, heard: &Heard) -> Option<(HostName, Vec<Member>)> {
-    let host = heard.answers.iter().find(|(_, answer)| answer.is_ok()).map(|(host, _)| host)?;
+async fn ask_roster(
+    fleet: &Fleet,
+    wanted: &Wanted,
+    cluster: &ClusterAnswers,
+) -> Option<(HostName, Vec<Member>)> {
+    let host = cluster.answers.iter().find(|(_, answer)| answer.is_ok()).map(|(host, _)| host)?;
     let connection = fleet.connections.get(host)?;
     let wanted = wanted.hosts.iter().find(|wanted| wanted.host.name == *host)?;
-    let question = heard.gate.gossip_question(&wanted.variables)?;
-    let answer = Api::new(connection, heard.gate, Questions::Plain(vec![question])).ask().await;
+    let question = cluster.gate.gossip_question(&wanted.variables)?;
+    let answer = Api::new(connection, cluster.gate, Questions::Plain(vec![question])).ask().await;
     Some((host.clone(), gossip_members(&answer).ok()?))
 }

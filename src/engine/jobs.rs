@@ -52,7 +52,7 @@ pub(super) async fn plan(
     if wanted.jobs.is_empty() || !concerns_servers(wanted, options) {
         return Ok(jobs);
     }
-    let stands = seen.situations.get(nomad::SERVERS.name()).is_some_and(|now| now.leader.is_some());
+    let stands = seen.cluster_states.get(nomad::SERVERS.name()).is_some_and(|now| now.leader.is_some());
     let nomad = if stands { Nomad::open(fleet, wanted, seen).await } else { None };
     let Some(nomad) = nomad else {
         jobs.plans = wanted.jobs.iter().map(later).collect();
@@ -139,7 +139,7 @@ impl Nomad {
     /// The leader's host before others.
     async fn open(fleet: &Fleet, wanted: &Wanted, seen: &Seen) -> Option<Self> {
         let servers = members(wanted).into_iter().find(|members| members.gate == nomad::SERVERS)?;
-        let leader = seen.situations.get(nomad::SERVERS.name()).and_then(|now| now.leader.as_ref());
+        let leader = seen.cluster_states.get(nomad::SERVERS.name()).and_then(|now| now.leader.as_ref());
         let mut hosts: Vec<_> = servers.hosts.iter().map(|(host, _)| *host).collect();
         hosts.sort_by_key(|host| Some(&host.host.name) != leader);
         for host in hosts {
@@ -223,17 +223,17 @@ impl Nomad {
         let mut waiting = Waiting::new(format!("job {}", plan.name()), options.timeout, events, stop);
         // Of the newest task in trouble. Read at once: a node that is short of space soon removes what has ended.
         let mut words = Ok(String::new());
-        let mut heard = Vec::new();
+        let mut cluster = Vec::new();
         loop {
             let status = self.status(plan).await;
             let troubled = status.as_ref().map_or_else(|_| Vec::new(), Status::troubled);
-            if !troubled.is_empty() && (words.is_err() || troubled != heard) {
+            if !troubled.is_empty() && (words.is_err() || troubled != cluster) {
                 match self.last_words(&troubled).await {
-                    // What was heard of one before says more than that there is nothing to hear.
+                    // What was cluster of one before says more than that there is nothing to hear.
                     Err(_) if words.as_ref().is_ok_and(|words| !words.is_empty()) => {}
                     now => words = now,
                 }
-                heard = troubled;
+                cluster = troubled;
             }
             let (reason, is_hopeless) = match status.as_ref().map(Status::progress) {
                 Ok(Progress::Done(detail)) => {

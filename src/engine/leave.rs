@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::by_hand::{self, Failure, is_empty, stage, step};
+use super::commands::{self, Failure, is_empty, stage, step};
 use super::members::members;
-use super::observe::{self, Heard};
+use super::observe::{self, ClusterAnswers};
 use super::wait::Waiting;
 use super::{EngineError, Fleet, Options, Outcome, Stop, gate, lock};
 use crate::model::{Check, Event, Finding, HostName, HostOutcome, NulInArgument, Stage, Step, Verdict};
@@ -78,24 +78,24 @@ async fn depart(
     let departures = departures(leaver, observed, events)?;
     let mut outcome = Outcome::default();
     lock::refuse_others(fleet, &observed.seen, options).await?;
-    let stages = stages(fleet, wanted, host, &departures, &observed.heard).map_err(|_| nul(host))?;
-    if by_hand::run(fleet, stages, Failure::Ends, options, events, stop, &mut outcome).await.is_err() {
+    let stages = stages(fleet, wanted, host, &departures, &observed.clusters).map_err(|_| nul(host))?;
+    if commands::run(fleet, stages, Failure::Ends, options, events, stop, &mut outcome).await.is_err() {
         return Ok(outcome);
     }
     for members in members(wanted).iter().filter(|members| members.gate.has_raft()) {
-        let Some((heard, _)) = departures.iter().find(|(heard, _)| heard.gate == members.gate) else {
+        let Some((cluster, _)) = departures.iter().find(|(cluster, _)| cluster.gate == members.gate) else {
             continue;
         };
         let asked = fleet.connections.keys().filter(|name| *name != host).cloned().collect();
         let expected = members.expected(&observed.seen.addresses, &asked, &BTreeSet::new());
-        let waiting = Waiting::new(heard.gate.name().to_owned(), options.timeout, events, stop);
+        let waiting = Waiting::new(cluster.gate.name().to_owned(), options.timeout, events, stop);
         let judge = |answers: &Answers| without(&expected, &members.gate.views(answers), host);
         let (_, verdict, waiting) = gate::poll(fleet, members, &expected, waiting, judge).await;
         match verdict {
             Verdict::Met { detail } => waiting.met(detail),
             Verdict::NotYet { reason } => {
                 let reason = waiting.failed(&reason, String::new());
-                outcome.unhealthy.get_or_insert(format!("{}: {reason}", heard.gate.name()));
+                outcome.unhealthy.get_or_insert(format!("{}: {reason}", cluster.gate.name()));
             }
         }
     }
@@ -107,24 +107,26 @@ fn departures<'o>(
     leaver: &Leaver<'_>,
     observed: &'o observe::Observed,
     events: &Events,
-) -> Result<Vec<(&'o Heard, Departure)>, EngineError> {
+) -> Result<Vec<(&'o ClusterAnswers, Departure)>, EngineError> {
     let mut departures = Vec::new();
     let mut refused = Vec::new();
     let warn = |message: String| events.send(Event::Warning { host: Some(leaver.host.clone()), message });
-    for heard in observed.heard.iter().filter(|heard| heard.expected.members.contains_key(leaver.host)) {
-        let gate = heard.gate;
+    for cluster in
+        observed.clusters.iter().filter(|cluster| cluster.expected.members.contains_key(leaver.host))
+    {
+        let gate = cluster.gate;
         let departs = match gate.has_raft() {
-            true => departure(gate.product(), &heard.expected, &gate.views(&heard.answers), leaver.host),
+            true => departure(gate.product(), &cluster.expected, &gate.views(&cluster.answers), leaver.host),
             false => Ok(Departure::default()),
         };
         match departs {
             Ok(departure) => {
                 departure.warning.iter().cloned().for_each(warn);
-                departures.push((heard, departure));
+                departures.push((cluster, departure));
             }
             Err(stays) if leaver.force && stays.can_be_forced => {
                 warn(format!("{}, and is forced", stays.reason));
-                departures.push((heard, Departure::default()));
+                departures.push((cluster, Departure::default()));
             }
             Err(stays) => {
                 refused.push(Finding::error(
@@ -155,32 +157,33 @@ fn stages(
     fleet: &Fleet,
     wanted: &Wanted,
     host: &HostName,
-    departures: &[(&Heard, Departure)],
-    all: &[Heard],
+    departures: &[(&ClusterAnswers, Departure)],
+    all: &[ClusterAnswers],
 ) -> Result<Vec<Stage>, NulInArgument> {
     let leaving = wanted.hosts.iter().find(|wanted| wanted.host.name == *host);
     let mut own = Vec::new();
     let mut first: BTreeMap<HostName, Vec<Step>> = BTreeMap::new();
     let mut told: BTreeMap<HostName, Vec<Step>> = BTreeMap::new();
-    for (heard, departure) in departures.iter().rev() {
-        let answers = heard.answers.get(host).is_some_and(Result::is_ok);
+    for (cluster, departure) in departures.iter().rev() {
+        let answers = cluster.answers.get(host).is_some_and(Result::is_ok);
         if let Some(leaving) = leaving.filter(|_| fleet.connections.contains_key(host)) {
-            own.extend(own_steps(heard.gate, leaving, answers)?);
+            own.extend(own_steps(cluster.gate, leaving, answers)?);
         }
         // Another of its kind, or another member of the product: the only client has servers.
-        let of_product = all.iter().filter(|other| other.gate.product() == heard.gate.product());
-        let tellers = [*heard].into_iter().chain(of_product).filter(|heard| heard.gate.leaving().can_tell());
+        let of_product = all.iter().filter(|other| other.gate.product() == cluster.gate.product());
+        let tellers =
+            [*cluster].into_iter().chain(of_product).filter(|cluster| cluster.gate.leaving().can_tell());
         let helper = tellers
-            .flat_map(|heard| &heard.answers)
+            .flat_map(|cluster| &cluster.answers)
             .find(|(name, answer)| *name != host && answer.is_ok() && fleet.connections.contains_key(*name));
         let helper =
             helper.and_then(|(name, _)| wanted.hosts.iter().find(|wanted| wanted.host.name == *name));
         if let Some(helper) = helper {
-            let leaving = heard.gate.leaving();
+            let leaving = cluster.gate.leaving();
             let tasks = steps(helper, leaving.before(host, answers))?;
             first.entry(helper.host.name.clone()).or_default().extend(tasks);
-            let api = heard.gate.api(&helper.variables);
-            let (peer, answer) = (departure.peer.as_ref(), heard.answers.get(host));
+            let api = cluster.gate.api(&helper.variables);
+            let (peer, answer) = (departure.peer.as_ref(), cluster.answers.get(host));
             let tasks = steps(helper, leaving.told(&Told { api: &api, host, peer, answer }))?;
             told.entry(helper.host.name.clone()).or_default().extend(tasks);
         }
@@ -204,7 +207,7 @@ fn steps(host: &WantedHost, tasks: Vec<Task>) -> Result<Vec<Step>, NulInArgument
 fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, NulInArgument> {
     let (leaving, unit) = (gate.leaving(), gate.unit());
     let id = format!("stop {unit} ({})", gate.name());
-    let stop = by_hand::stop(host, id, "it is to stay stopped, also after a boot", unit)?;
+    let stop = commands::stop(host, id, "it is to stay stopped, also after a boot", unit)?;
     let before = steps(host, leaving.on_host(&gate.api(&host.variables), answers))?;
     let after = steps(host, leaving.after_stop())?;
     Ok(before.into_iter().chain([stop]).chain(after).collect())

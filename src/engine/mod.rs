@@ -5,15 +5,15 @@
 
 mod api;
 mod apply;
-mod by_hand;
+mod commands;
 mod credentials;
+mod delegation;
 mod down;
 mod drill;
 mod failure;
 mod file;
 mod gate;
 mod health;
-mod help;
 mod jobs;
 mod leave;
 mod lock;
@@ -37,7 +37,7 @@ pub use failure::{EngineError, HostFailure};
 pub use health::health;
 pub use leave::{Leaver, leave};
 pub use members::check_gates;
-pub use snapshot::{Keeper, Kept, keeper};
+pub use snapshot::{Clusters, SnapshotSource, clusters};
 pub use stop::Stop;
 
 use crate::model::{Check, Event, Finding, HostName, HostOutcome, Plan, StepId};

@@ -10,11 +10,11 @@ use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, lock, proof, r
 use crate::facts::{ClockOffset, Facts};
 use crate::ledger;
 use crate::model::{
-    Arg, Call, Check, Event, Expected, Finding, HostName, NulInArgument, Plan, Situation, StepId, Verdict,
+    Arg, Call, Check, ClusterState, Event, Expected, Finding, HostName, NulInArgument, Plan, StepId, Verdict,
 };
 use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, Marker, Subject};
-use crate::products::{Answer, Answers, Gate, Question, Questions, Response, heard};
+use crate::products::{Answer, Answers, Gate, Question, Questions, Response, by_path};
 use crate::report::Events;
 use crate::roles::{Wanted, WantedHost};
 use crate::script::{Nonce, Observation, Record, Script};
@@ -32,14 +32,14 @@ pub(super) struct Observed {
     /// What stands in the way, or may.
     pub findings: Vec<Finding>,
     /// What the members of each gate said.
-    pub heard: Vec<Heard>,
+    pub clusters: Vec<ClusterAnswers>,
     /// The first gate that is not met, with its reason.
     pub unhealthy: Option<String>,
     pub notes: Vec<String>,
 }
 
 /// What the members of one gate said, and what is expected of them.
-pub(super) struct Heard {
+pub(super) struct ClusterAnswers {
     pub gate: Gate,
     pub expected: Expected,
     pub answers: Answers,
@@ -111,11 +111,11 @@ async fn observe_host(
     events.send(Event::HostConnected { host: host.name.clone(), elapsed_ms: elapsed_ms(started) });
     let script = Script::observe(&Nonce::random(), &probes(wanted)?);
     let sent = now_ms();
-    let mut heard = None;
+    let mut first_reply = None;
     let records = connection
         .run(&script, options.script_timeout, |record| {
             if matches!(record, Record::Seen { key, .. } if key == "epoch") {
-                heard.get_or_insert_with(now_ms);
+                first_reply.get_or_insert_with(now_ms);
             }
         })
         .await
@@ -126,7 +126,7 @@ async fn observe_host(
     let observation = Observation::new(&records);
     let facts =
         Facts::parse(&observation.of("facts")).map_err(|error| HostFailure::Facts(error.to_string()))?;
-    let clock = ClockOffset::between(sent, heard.unwrap_or_else(now_ms), &facts);
+    let clock = ClockOffset::between(sent, first_reply.unwrap_or_else(now_ms), &facts);
     let marker = observation.of(MARKER).text("body").map(|text| text.trim_end().to_owned());
     events.send(Event::HostObserved { host: host.name.clone(), elapsed_ms: elapsed_ms(started) });
     Ok((connection, HostSeen { facts, observation, marker, clock }))
@@ -219,7 +219,7 @@ pub(super) fn answer(observation: &Observation, gate: Gate, questions: &Question
     let paths = questions.paths();
     // Over TLS a host says of each question what came of it, unless it lacks what to ask with.
     let lacks_files = matches!(questions, Questions::Tls(_)) && said.len() < paths.len();
-    heard(paths, said).filter(|_| !lacks_files).ok_or_else(|| {
+    by_path(paths, said).filter(|_| !lacks_files).ok_or_else(|| {
         let reason = fields.text("error").map(str::trim).filter(|reason| !reason.is_empty());
         reason.unwrap_or("its agent does not answer").to_owned()
     })
@@ -243,8 +243,8 @@ async fn assess(
         preflight::addresses(wanted.hosts.iter().map(|wanted| &wanted.host), &facts);
     let missing: BTreeSet<HostName> = fleet.failures.keys().cloned().collect();
     let asked: BTreeSet<HostName> = hosts.keys().cloned().collect();
-    let mut situations = BTreeMap::new();
-    let mut heard = Vec::new();
+    let mut cluster_states = BTreeMap::new();
+    let mut clusters = Vec::new();
     let mut unhealthy = None;
     let mut notes = Vec::new();
     for members in &gates {
@@ -262,8 +262,8 @@ async fn assess(
             hosts.get(host).is_some_and(|seen| kept(&seen.observation, members.gate).is_some())
         };
         let kept = members.names().into_iter().filter(carries).collect();
-        let situation = Situation { kept, ..members.gate.situation(&expected, &answers) };
-        situations.insert(members.gate.name().to_owned(), situation);
+        let cluster_state = ClusterState { kept, ..members.gate.cluster_state(&expected, &answers) };
+        cluster_states.insert(members.gate.name().to_owned(), cluster_state);
         if expected.asked.is_empty() {
             // `--limit` leaves all of them alone: this run says nothing about them.
             continue;
@@ -275,15 +275,16 @@ async fn assess(
                 unhealthy = unhealthy.or(Some(format!("{}: {reason}", members.gate.name())));
             }
         }
-        heard.push(Heard { gate: members.gate, expected, answers });
+        clusters.push(ClusterAnswers { gate: members.gate, expected, answers });
     }
     let text = serde_json::to_string(marker).expect("a marker is two strings");
-    let mut seen = Seen { hosts, situations, addresses, marker: text, releases: BTreeMap::new() };
+    let mut seen = Seen { hosts, cluster_states, addresses, marker: text, releases: BTreeMap::new() };
     // Without everyone's address, contents cannot be rendered, and no site need be asked for releases.
     let mut settled = None;
     let plan = if findings.is_empty() {
         let formed = formed(&gates, &seen);
-        match wanted.settled(|host| seen.hosts.get(host).map(|seen| &seen.facts), &formed, &seen.addresses) {
+        match wanted.with_facts(|host| seen.hosts.get(host).map(|seen| &seen.facts), &formed, &seen.addresses)
+        {
             Ok(wanted) => {
                 seen = releases::verify(&wanted, seen, options, events).await?;
                 let plan = Plan::new(&wanted, &seen, options.share);
@@ -310,7 +311,7 @@ async fn assess(
         .collect();
     findings.extend(preflight::judge(&subjects, &seen.addresses, marker));
     let plan = plan.unwrap_or_else(|| Ok(Plan::default()));
-    Ok(Observed { seen, wanted: settled, plan, findings, heard, unhealthy, notes })
+    Ok(Observed { seen, wanted: settled, plan, findings, clusters, unhealthy, notes })
 }
 
 /// A living cluster of a version from which its own tools do not go to the one that is asked for.
@@ -338,7 +339,7 @@ fn kept(observation: &Observation, gate: Gate) -> Option<&str> {
 /// The gates whose clusters stand, or have left data on a host: nobody makes another one beside it.
 fn formed(gates: &[Members<'_>], seen: &Seen) -> BTreeSet<String> {
     let stands = |members: &&Members<'_>| {
-        seen.situations.get(members.gate.name()).is_some_and(|now| !now.known().is_empty())
+        seen.cluster_states.get(members.gate.name()).is_some_and(|now| !now.known().is_empty())
     };
     let formed = gates.iter().filter(stands);
     formed.map(|members| members.gate.name().to_owned()).collect()

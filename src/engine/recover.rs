@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::by_hand::{self, Failure, stage, step};
+use super::commands::{self, Failure, stage, step};
 use super::members::members;
-use super::observe::Heard;
-use super::snapshot::Keeper;
+use super::observe::ClusterAnswers;
+use super::snapshot::Clusters;
 use super::{EngineError, Options, Outcome, Stop, gate, lock};
 use crate::model::{HostName, NulInArgument, Stage, Step};
 use crate::products::Gate;
@@ -15,15 +15,15 @@ use crate::roles::{Wanted, WantedHost};
 
 const WHY: &str = "quorum is lost, and the survivors become the cluster";
 
-impl Keeper {
+impl Clusters {
     /// What can be saved of each raft cluster of the inventory, or why not.
     pub fn recoveries(&self) -> Vec<(Gate, Result<Recovery, String>)> {
         let reads = |gate: Gate| gate.raft().is_some_and(|raft| raft.reads_peers_json());
-        let judge = |gate: Gate, heard: &Heard| {
-            recovery(gate.product(), gate.unit(), &heard.expected, &gate.views(&heard.answers))
+        let judge = |gate: Gate, cluster: &ClusterAnswers| {
+            recovery(gate.product(), gate.unit(), &cluster.expected, &gate.views(&cluster.answers))
         };
-        let heard = self.observed.heard.iter().filter(|heard| reads(heard.gate));
-        heard.map(|heard| (heard.gate, judge(heard.gate, heard))).collect()
+        let cluster = self.observed.clusters.iter().filter(|cluster| reads(cluster.gate));
+        cluster.map(|cluster| (cluster.gate, judge(cluster.gate, cluster))).collect()
     }
 
     /// Stops the survivors, tells them that they are all there is, starts them, and waits until they have a leader.
@@ -45,7 +45,7 @@ impl Keeper {
         // Half of it is worse than all of it: it is not stopped on the way.
         let all = Stop::default();
         if let Err(stage) =
-            by_hand::run(&mut self.fleet, stages, Failure::Ends, options, events, &all, &mut outcome).await
+            commands::run(&mut self.fleet, stages, Failure::Ends, options, events, &all, &mut outcome).await
         {
             outcome.unhealthy = Some(format!("{}: a survivor failed in stage {stage}", product.name()));
             return Ok(outcome);

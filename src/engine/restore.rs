@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::by_hand::{self, Failure, is_empty, stage, step};
+use super::commands::{self, Failure, is_empty, stage, step};
 use super::members::{Members, members};
-use super::snapshot::Keeper;
+use super::snapshot::Clusters;
 use super::{EngineError, Options, Outcome, Stop, lock};
 use crate::model::{Check, Finding, HostName, NulInArgument, Stage};
 use crate::products::{Command, Gate, Transfer, Watching};
@@ -14,7 +14,7 @@ use crate::roles::{Wanted, WantedHost};
 
 const WHY: &str = "the state of the cluster becomes that of the snapshot";
 
-impl Keeper {
+impl Clusters {
     /// Every member of `gate` makes its data of the snapshot `file`, whose digest is `sha256`; then all stop, with whoever
     /// serves their state to others, take it, and start; and who watches that state looks at all of it again. That the
     /// cluster stands is for the caller to see.
@@ -73,7 +73,7 @@ impl Keeper {
             .collect();
         for stages in stages(gate, &hosts, &watching, sha256).unwrap_or_default() {
             let ended =
-                by_hand::run(&mut self.fleet, stages, Failure::Ends, options, events, &all, &mut outcome)
+                commands::run(&mut self.fleet, stages, Failure::Ends, options, events, &all, &mut outcome)
                     .await;
             if let Err(stage) = ended {
                 outcome.unhealthy = Some(format!("a host failed in stage {stage}"));

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::api::{Socket, Tls};
 use super::members::members;
-use super::observe::{self, Heard};
+use super::observe::{self, ClusterAnswers};
 use super::{EngineError, Fleet, HostFailure, Options, Outcome, Stop, file, gate};
 use crate::model::{Check, Finding, HostName};
 use crate::preflight::Marker;
@@ -33,13 +33,13 @@ const SETTLED: Duration = Duration::from_secs(60);
 const BETWEEN_TRIES: Duration = Duration::from_millis(500);
 
 /// A living cluster, looked at once, with a way to one of its servers' API.
-pub struct Keeper {
+pub struct Clusters {
     pub(super) fleet: Fleet,
     pub(super) observed: observe::Observed,
 }
 
 /// A raft cluster of the inventory that has a leader, and a way to one of its servers.
-pub struct Kept {
+pub struct SnapshotSource {
     pub gate: Gate,
     /// The server that is asked: the leader where it can be.
     pub host: HostName,
@@ -53,41 +53,50 @@ pub struct Kept {
 ///
 /// # Errors
 /// As for a plan.
-pub async fn keeper(
+pub async fn clusters(
     wanted: &Wanted,
     marker: &Marker,
     options: &Options,
     events: &Events,
     stop: &Stop,
-) -> Result<Keeper, EngineError> {
+) -> Result<Clusters, EngineError> {
     let (fleet, mut observed) = observe::look(wanted, marker, options, events).await?;
     gate::await_election(&fleet, wanted, &mut observed, options, events, stop).await;
-    Ok(Keeper { fleet, observed })
+    Ok(Clusters { fleet, observed })
 }
 
-impl Keeper {
+impl Clusters {
     /// Every raft cluster of the inventory.
     ///
     /// # Errors
     /// One has no leader, or its API is out of reach.
-    pub async fn clusters(&self, wanted: &Wanted, options: &Options) -> Result<Vec<Kept>, EngineError> {
-        let mut kept = Vec::new();
+    pub async fn snapshot_sources(
+        &self,
+        wanted: &Wanted,
+        options: &Options,
+    ) -> Result<Vec<SnapshotSource>, EngineError> {
+        let mut sources = Vec::new();
         let mut refused = Vec::new();
-        for heard in self.observed.heard.iter().filter(|heard| heard.gate.snapshots().is_some()) {
-            match self.open(wanted, heard, options).await {
-                Ok(cluster) => kept.push(cluster),
+        for cluster in self.observed.clusters.iter().filter(|cluster| cluster.gate.snapshots().is_some()) {
+            match self.open(wanted, cluster, options).await {
+                Ok(cluster) => sources.push(cluster),
                 Err(finding) => refused.push(finding),
             }
         }
-        if refused.is_empty() { Ok(kept) } else { Err(EngineError::Unfit(refused)) }
+        if refused.is_empty() { Ok(sources) } else { Err(EngineError::Unfit(refused)) }
     }
 
-    async fn open(&self, wanted: &Wanted, heard: &Heard, options: &Options) -> Result<Kept, Finding> {
-        let gate = heard.gate;
+    async fn open(
+        &self,
+        wanted: &Wanted,
+        cluster: &ClusterAnswers,
+        options: &Options,
+    ) -> Result<SnapshotSource, Finding> {
+        let gate = cluster.gate;
         let refuse = |reason: String, remedy: &str| {
             Finding::error(Check::Agent, Vec::new(), format!("{}: {reason}", gate.name()), remedy.to_owned())
         };
-        let leader = self.observed.seen.situations.get(gate.name()).and_then(|now| now.leader.clone());
+        let leader = self.observed.seen.cluster_states.get(gate.name()).and_then(|now| now.leader.clone());
         let Some(leader) = leader else {
             return Err(refuse(
                 "nobody leads".to_owned(),
@@ -95,13 +104,13 @@ impl Keeper {
             ));
         };
         let mut hosts: Vec<&HostName> =
-            heard.answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(host, _)| host).collect();
+            cluster.answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(host, _)| host).collect();
         hosts.sort_by_key(|host| **host != leader);
         for name in hosts {
             let host = wanted.hosts.iter().find(|wanted| wanted.host.name == *name);
             let (Some(host), Some(connection)) = (host, self.fleet.connections.get(name)) else { continue };
             let Some(snapshots) = gate.snapshots() else { continue };
-            let position = heard.answers.get(name).and_then(|answer| snapshots.position(answer));
+            let position = cluster.answers.get(name).and_then(|answer| snapshots.position(answer));
             let transfer = snapshots.transfer();
             let socket = match transfer {
                 Transfer::Stream { port, files, .. } => gateway(connection, port, files, options).await,
@@ -110,7 +119,7 @@ impl Keeper {
                 }
             };
             if let Some(socket) = socket {
-                return Ok(Kept { gate, host: name.clone(), position, socket, transfer });
+                return Ok(SnapshotSource { gate, host: name.clone(), position, socket, transfer });
             }
         }
         Err(refuse(
@@ -148,7 +157,7 @@ impl Keeper {
     }
 }
 
-impl Kept {
+impl SnapshotSource {
     /// Writes a snapshot of the state to `file`, byte by byte as it comes: how many. Nothing is checked yet.
     ///
     /// # Errors

@@ -16,5 +16,5 @@ pub use event::{Event, HostOutcome, StepOutcome};
 pub use finding::{Check, Finding};
 pub use job::{Action, JobPlan, Submission};
 pub use name::{ClusterName, GroupName, HostName, NameError, RoleName};
-pub use plan::{Batch, Change, Effect, Help, Plan, Situation, Stage, StageName, Step, StepId};
+pub use plan::{Batch, Change, ClusterState, Delegation, Effect, Plan, Stage, StageName, Step, StepId};
 pub use verdict::{Complaint, ComplaintKind, Expected, Review, Verdict};

@@ -120,12 +120,12 @@ pub struct Step {
     #[serde(flatten)]
     pub change: Change,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub help: Option<Help>,
+    pub help: Option<Delegation>,
 }
 
 /// What a host of some role does for a step of another host.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Help {
+pub struct Delegation {
     pub role: RoleName,
     pub before: Call,
     /// Runs also when the step has failed.
@@ -164,7 +164,7 @@ pub enum Effect {
 
 /// What a plan must know of a cluster that may be alive already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Situation {
+pub struct ClusterState {
     /// Members of the living cluster that are in the inventory. Empty: nobody leads, so there is no
     /// cluster yet, or it has lost its quorum.
     pub members: BTreeSet<HostName>,
@@ -175,7 +175,7 @@ pub struct Situation {
     pub kept: BTreeSet<HostName>,
 }
 
-impl Situation {
+impl ClusterState {
     /// Who is a member, by the word of the cluster; where nobody speaks for it, by what lies on the hosts.
     pub fn known(&self) -> &BTreeSet<HostName> {
         if self.members.is_empty() { &self.kept } else { &self.members }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Batch, Effect, HostName, Situation, Stage, Step};
+use crate::model::{Batch, ClusterState, Effect, HostName, Stage, Step};
 
 /// How many of the members that are not voters may be interrupted at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +53,11 @@ impl std::str::FromStr for Share {
 /// stop with it.
 pub(super) fn batches(
     quorum: bool,
-    situation: &Situation,
+    cluster_state: &ClusterState,
     share: Share,
     steps: BTreeMap<HostName, Vec<Step>>,
 ) -> Vec<Batch> {
-    if quorum && situation.members.is_empty() {
+    if quorum && cluster_state.members.is_empty() {
         return one_batch(steps);
     }
     let mut groups: BTreeMap<u8, Vec<(HostName, Vec<Step>)>> = BTreeMap::new();
@@ -66,9 +66,9 @@ pub(super) fn batches(
         let rank = match effect {
             Effect::Quiet | Effect::Reload => 0,
             // A member that is down gives tolerance back when it starts; a new one comes after it.
-            Effect::Start if !quorum || situation.members.contains(&host) => 1,
+            Effect::Start if !quorum || cluster_state.members.contains(&host) => 1,
             Effect::Start => 2,
-            Effect::Restart | Effect::Stop if situation.leader.as_ref() == Some(&host) => 5,
+            Effect::Restart | Effect::Stop if cluster_state.leader.as_ref() == Some(&host) => 5,
             Effect::Restart => 3,
             Effect::Stop => 4,
         };
@@ -112,7 +112,7 @@ fn one_batch(steps: BTreeMap<HostName, Vec<Step>>) -> Vec<Batch> {
 pub fn hold_back(
     stage: &Stage,
     batch: &Batch,
-    situation: &Situation,
+    cluster_state: &ClusterState,
     absent: &BTreeSet<HostName>,
 ) -> Option<String> {
     if !stage.quorum || absent.is_empty() {
@@ -120,7 +120,7 @@ pub fn hold_back(
     }
     let names: Vec<&str> = absent.iter().map(HostName::as_str).collect();
     let names = names.join(", ");
-    if situation.members.is_empty() {
+    if cluster_state.members.is_empty() {
         return Some(format!("a first quorum needs all its servers, and {names} cannot take part"));
     }
     let interrupts = batch.steps.values().flatten().any(|step| step.change.effect >= Effect::Restart);
@@ -146,12 +146,12 @@ mod tests {
         effects.iter().enumerate().map(|(index, effect)| (host(index + 1), vec![step(effect)])).collect()
     }
 
-    fn living(members: &[usize], leader: usize) -> Situation {
-        Situation {
+    fn living(members: &[usize], leader: usize) -> ClusterState {
+        ClusterState {
             members: members.iter().map(|n| host(*n)).collect(),
             leader: Some(host(leader)),
             failure_tolerance: 1,
-            ..Situation::default()
+            ..ClusterState::default()
         }
     }
 
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn voters_of_a_new_cluster_start_together() {
-        let batches = batches(true, &Situation::default(), Share::default(), steps(&[Effect::Start; 3]));
+        let batches = batches(true, &ClusterState::default(), Share::default(), steps(&[Effect::Start; 3]));
         assert_eq!(names(&batches), ["node-1+node-2+node-3"]);
     }
 
@@ -191,7 +191,8 @@ mod tests {
 
     #[test]
     fn clients_are_interrupted_a_tenth_at_a_time() {
-        let batches = batches(false, &Situation::default(), Share::default(), steps(&[Effect::Restart; 20]));
+        let batches =
+            batches(false, &ClusterState::default(), Share::default(), steps(&[Effect::Restart; 20]));
         assert_eq!(batches.len(), 10);
         assert!(batches.iter().all(|batch| batch.steps.len() == 2));
     }
@@ -200,7 +201,7 @@ mod tests {
     fn where_others_stop_too_one_host_follows_another() {
         let mut effects = vec![Effect::Restart; 10];
         effects.extend([Effect::Stop, Effect::Stop, Effect::Reload]);
-        let batches = names(&batches(false, &Situation::default(), Share::default(), steps(&effects)));
+        let batches = names(&batches(false, &ClusterState::default(), Share::default(), steps(&effects)));
         assert_eq!(batches[0], "node-13");
         assert_eq!(batches.len(), 1 + 10 + 2);
         assert_eq!(batches[11..], ["node-11", "node-12"]);
@@ -215,12 +216,12 @@ mod tests {
             batches: vec![Batch { steps: steps(&[effect]) }],
         };
         let absent = BTreeSet::from([host(3)]);
-        let held = |effect, situation: &Situation, absent: &BTreeSet<HostName>| {
+        let held = |effect, cluster_state: &ClusterState, absent: &BTreeSet<HostName>| {
             let stage = stage(effect);
-            hold_back(&stage, &stage.batches[0], situation, absent)
+            hold_back(&stage, &stage.batches[0], cluster_state, absent)
         };
-        assert!(held(Effect::Start, &Situation::default(), &absent).unwrap().contains("node-3"));
-        assert_eq!(held(Effect::Start, &Situation::default(), &BTreeSet::new()), None);
+        assert!(held(Effect::Start, &ClusterState::default(), &absent).unwrap().contains("node-3"));
+        assert_eq!(held(Effect::Start, &ClusterState::default(), &BTreeSet::new()), None);
         assert!(held(Effect::Restart, &living(&[1, 2, 3], 1), &absent).is_some());
         assert_eq!(held(Effect::Start, &living(&[1, 2, 3], 1), &absent), None);
     }
@@ -228,8 +229,12 @@ mod tests {
     #[test]
     fn the_operator_says_how_many_at_once() {
         let sizes = |share: &str| -> Vec<usize> {
-            let batches =
-                batches(false, &Situation::default(), share.parse().unwrap(), steps(&[Effect::Restart; 8]));
+            let batches = batches(
+                false,
+                &ClusterState::default(),
+                share.parse().unwrap(),
+                steps(&[Effect::Restart; 8]),
+            );
             batches.iter().map(|batch| batch.steps.len()).collect()
         };
         assert_eq!(sizes("3"), [3, 3, 2]);

@@ -6,7 +6,7 @@ use super::batch::{Share, batches, one_by_one};
 use crate::facts::{ClockOffset, Facts};
 use crate::ledger::{self, Removal};
 use crate::model::{
-    Arg, Batch, Call, Change, Effect, HostName, Plan, RoleName, Situation, Stage, StageName, Step, StepId,
+    Arg, Batch, Call, Change, ClusterState, Effect, HostName, Plan, RoleName, Stage, StageName, Step, StepId,
 };
 use crate::resource::{Download, Phase, Planned};
 use crate::roles::{ClusterAddresses, Forms, Wanted, WantedError, WantedHost};
@@ -17,7 +17,7 @@ use crate::script::Observation;
 pub struct Seen {
     pub hosts: BTreeMap<HostName, HostSeen>,
     /// By the name of the gate.
-    pub situations: BTreeMap<String, Situation>,
+    pub cluster_states: BTreeMap<String, ClusterState>,
     pub addresses: ClusterAddresses,
     /// The marker that each host should carry, as text.
     pub marker: String,
@@ -106,7 +106,7 @@ impl Plan {
         if !removals.is_empty() {
             let name = StageName(ledger::stage_name(removals.values()));
             let steps = removals.into_iter().map(|(host, removal)| (host, removal.steps)).collect();
-            let batches = batches(false, &Situation::default(), share, steps);
+            let batches = batches(false, &ClusterState::default(), share, steps);
             stages.push(Stage { name, gate: None, quorum: false, batches });
         }
         if !prepare.is_empty() {
@@ -121,13 +121,13 @@ impl Plan {
             let Some(steps) = activate.remove(role) else { continue };
             let known = wanted.hosts.iter().flat_map(|host| &host.roles).find(|wanted| wanted.name == *role);
             let (gate, quorum) = known.map_or((None, false), |role| (role.gate.clone(), role.quorum));
-            let situation = gate.as_ref().and_then(|gate| seen.situations.get(gate));
-            let situation = situation.cloned().unwrap_or_default();
+            let cluster_state = gate.as_ref().and_then(|gate| seen.cluster_states.get(gate));
+            let cluster_state = cluster_state.cloned().unwrap_or_default();
             let batches = match known.map(|role| role.forms).unwrap_or_default() {
-                Forms::OneByOne if quorum && situation.members.is_empty() => {
-                    one_by_one(wanted.hosts.iter().map(|host| &host.host.name), &situation.kept, steps)
+                Forms::OneByOne if quorum && cluster_state.members.is_empty() => {
+                    one_by_one(wanted.hosts.iter().map(|host| &host.host.name), &cluster_state.kept, steps)
                 }
-                _ => batches(quorum, &situation, share, steps),
+                _ => batches(quorum, &cluster_state, share, steps),
             };
             stages.push(Stage { name: StageName(role.to_string()), gate, quorum, batches });
         }

@@ -6,6 +6,7 @@
 mod address;
 mod asks;
 mod clock;
+mod duplicate_ids;
 mod identity;
 mod kernel;
 pub mod peers;
@@ -13,7 +14,6 @@ mod places;
 mod ports;
 mod survey;
 mod system;
-mod twins;
 
 use std::collections::BTreeSet;
 
@@ -66,7 +66,7 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
     let ids = subjects.iter().map(|subject| {
         let mut gates = subject.wanted.roles.iter().filter_map(|role| Gate::parse(role.gate.as_deref()?));
         let looks_at_hardware = gates.any(|gate| gate.looks_at_hardware());
-        twins::Ids {
+        duplicate_ids::Ids {
             host: subject.name(),
             machine_id: &subject.facts.machine_id,
             hostname: &subject.facts.hostname,
@@ -75,7 +75,7 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
             macs: if looks_at_hardware { &subject.facts.macs } else { &[] },
         }
     });
-    findings.extend(twins::judge(&ids.collect::<Vec<_>>()));
+    findings.extend(duplicate_ids::judge(&ids.collect::<Vec<_>>()));
     findings.sort_by_key(|finding| finding.check);
     findings
 }

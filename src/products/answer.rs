@@ -62,10 +62,14 @@ pub struct Response {
 }
 
 /// What one host was asked and answered, by the paths of the questions.
-pub(super) type Said = BTreeMap<&'static str, Response>;
+pub(super) type Responses = BTreeMap<&'static str, Response>;
 
 /// What was answered with success; `what` answered otherwise, or did not.
-pub(super) fn answered<'s>(said: &'s Said, path: &'static str, what: &str) -> Result<&'s Response, String> {
+pub(super) fn answered<'s>(
+    said: &'s Responses,
+    path: &'static str,
+    what: &str,
+) -> Result<&'s Response, String> {
     let response = said.get(path).ok_or_else(|| format!("{what} was not asked"))?;
     match response.status {
         200 => Ok(response),
@@ -97,17 +101,17 @@ impl Response {
 }
 
 /// What was said to the questions of these paths, in their order as far as it goes; `None` if nothing was.
-pub fn heard(
+pub fn by_path(
     paths: impl IntoIterator<Item = &'static str>,
     said: impl IntoIterator<Item = Response>,
-) -> Option<Said> {
+) -> Option<Responses> {
     let mut said = said.into_iter().peekable();
     said.peek()?;
     Some(paths.into_iter().map(|path| (path, said.next().unwrap_or_else(Response::none))).collect())
 }
 
 /// What the agents of one host said, by path; or why they said nothing at all.
-pub type Answer = Result<Said, String>;
+pub type Answer = Result<Responses, String>;
 
 /// What the agents of every asked host said.
 pub type Answers = BTreeMap<HostName, Answer>;

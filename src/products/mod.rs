@@ -16,13 +16,13 @@ mod part;
 mod review;
 pub mod snapshot;
 
-pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion, heard};
+pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion, by_path};
 pub use gossip::{Member, members as gossip_members};
 pub use part::{Command, Drills, Gate, Leaving, Part, Raft, Snapshots, Task, Told, Transfer, Watching};
 
-use answer::{Said, answered};
+use answer::{Responses, answered};
 
-use crate::model::Situation;
+use crate::model::ClusterState;
 use crate::raft::{Peer, View, Views};
 
 /// What each server that was asked says of its peers, as `peers` reads its answer.
@@ -35,7 +35,7 @@ fn views(answers: &Answers, peers: impl Fn(&Answer) -> Result<Vec<Peer>, String>
 }
 
 /// Members of a part without servers: those whose answer says that they stand.
-fn those(answers: &Answers, stands: fn(&Answer) -> bool) -> Situation {
+fn those(answers: &Answers, stands: fn(&Answer) -> bool) -> ClusterState {
     let members = answers.iter().filter(|(_, answer)| stands(answer)).map(|(host, _)| host.clone()).collect();
-    Situation { members, ..Situation::default() }
+    ClusterState { members, ..ClusterState::default() }
 }

@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use semver::Version;
 use serde::Deserialize;
 
-use super::{Answer, Answers, Said, views};
-use crate::model::{Complaint, Expected, HostName, Review, Situation};
+use super::{Answer, Answers, Responses, views};
+use crate::model::{ClusterState, Complaint, Expected, HostName, Review};
 use crate::raft::{self, Agreement, Peer, Standing};
 
 /// `stale`: each server answers from its own state instead of passing the question to the leader.
@@ -72,7 +72,7 @@ pub(super) struct Stats {
 pub(super) fn review(
     expected: &Expected,
     answers: &Answers,
-    special: impl Fn(&HostName, &Said) -> Result<(), String>,
+    special: impl Fn(&HostName, &Responses) -> Result<(), String>,
 ) -> Review {
     let Agreement { detail, mut complaints, told } = raft::agreement(expected, &views(answers, peers));
     // Every server relays autopilot's question to the leader; asking all of them shows that each can.
@@ -116,7 +116,7 @@ pub(super) fn follows(stats: Option<&Stats>) -> Result<(), String> {
 /// The error says whom it is about, where that is another server than the one that was asked.
 fn autopilot_is_content<'e>(
     expected: &'e Expected,
-    answer: &Said,
+    answer: &Responses,
 ) -> Result<(), (Option<&'e HostName>, String)> {
     let own = |reason: &str| (None, reason.to_owned());
     let response = answer.get(AUTOPILOT).ok_or_else(|| own("autopilot was not asked"))?;
@@ -165,8 +165,8 @@ pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
 }
 
 /// What stands, and how many servers may fail as autopilot counts them.
-pub(super) fn situation(expected: &Expected, answers: &Answers) -> Situation {
-    raft::situation(expected, &views(answers, peers), |host, _| autopilot_tolerance(&answers[host]))
+pub(super) fn cluster_state(expected: &Expected, answers: &Answers) -> ClusterState {
+    raft::cluster_state(expected, &views(answers, peers), |host, _| autopilot_tolerance(&answers[host]))
 }
 
 fn autopilot_tolerance(answer: &Answer) -> usize {

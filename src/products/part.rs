@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::snapshot::Snapshot;
 use super::{Answer, Answers, Question, Questions, TlsFiles, consul, etcd, kubernetes, nomad, views};
-use crate::model::{Expected, HostName, Review, RoleName, Situation, Verdict};
+use crate::model::{ClusterState, Expected, HostName, Review, RoleName, Verdict};
 use crate::raft::{self, Peer, Standing, Views};
 
 /// A part of a product whose members stand together: Consul's servers, its clients. A role names it as its `gate`.
@@ -54,7 +54,7 @@ pub trait Part: Sync {
     fn review(&self, expected: &Expected, answers: &Answers) -> Review;
 
     /// What stands now, read from the members' answers.
-    fn situation(&self, expected: &Expected, answers: &Answers) -> Situation;
+    fn cluster_state(&self, expected: &Expected, answers: &Answers) -> ClusterState;
 
     /// The version of the agent that answered.
     fn version(&self, answer: &Answer) -> Option<String>;

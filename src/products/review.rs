@@ -1,6 +1,6 @@
 //! Members that stand each for itself.
 
-use super::{Answers, Said};
+use super::{Answers, Responses};
 use crate::model::{Complaint, ComplaintKind, Expected, HostName, Review};
 
 impl Review {
@@ -9,7 +9,7 @@ impl Review {
         expected: &Expected,
         answers: &Answers,
         what: &str,
-        judge: impl Fn(&HostName, &Said) -> Result<(), String>,
+        judge: impl Fn(&HostName, &Responses) -> Result<(), String>,
     ) -> Self {
         Self::of_each(expected, answers, what, |host, said| {
             judge(host, said).err().map(|reason| Complaint::of(host, reason))
@@ -21,7 +21,7 @@ impl Review {
         expected: &Expected,
         answers: &Answers,
         what: &str,
-        judge: impl Fn(&HostName, &Said) -> Option<Complaint>,
+        judge: impl Fn(&HostName, &Responses) -> Option<Complaint>,
     ) -> Self {
         let complaint = |host: &HostName| match answers.get(host) {
             None => Some(Complaint::silent(host, "was not asked".to_owned())),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::quorum::{self, Peer};
-use crate::model::{Complaint, ComplaintKind, Expected, HostName, Situation};
+use crate::model::{ClusterState, Complaint, ComplaintKind, Expected, HostName};
 
 /// What one server says of its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,23 +93,23 @@ pub fn agreement(expected: &Expected, views: &Views) -> Agreement {
 
 /// What stands, by the word of a server that has a leader; `tolerance` is how many may fail, by the word of that server
 /// and its peers.
-pub fn situation(
+pub fn cluster_state(
     expected: &Expected,
     views: &Views,
     tolerance: impl Fn(&HostName, &[Peer]) -> usize,
-) -> Situation {
+) -> ClusterState {
     let mut told = views.iter().filter_map(|(host, view)| Some((host, view.peers()?)));
     let Some((host, peers)) = told.find(|(_, peers)| peers.iter().any(|peer| peer.leader)) else {
-        return Situation::default();
+        return ClusterState::default();
     };
     let named = |peer: &Peer| {
         expected.members.iter().find(|(_, ip)| **ip == peer.address.ip()).map(|(host, _)| host.clone())
     };
-    Situation {
+    ClusterState {
         members: peers.iter().filter_map(named).collect(),
         leader: peers.iter().find(|peer| peer.leader).and_then(named),
         failure_tolerance: tolerance(host, peers),
-        ..Situation::default()
+        ..ClusterState::default()
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::values::{optional_words, words};
 use super::{Error, HostPath, Phase, Planned, call_of, seen};
-use crate::model::{Call, Change, Effect, Help, RoleName, StepId};
+use crate::model::{Call, Change, Delegation, Effect, RoleName, StepId};
 use crate::script::Fields;
 
 /// A command, for what no other kind does.
@@ -34,7 +34,7 @@ pub struct Exec {
     pub phase: Phase,
     /// What a host of some role, never this one, does before it and after it.
     #[serde(default)]
-    pub helped: Option<Helped>,
+    pub delegated: Option<Delegated>,
     /// It interrupts what serves: voters go one at a time, the leader last, other hosts a share at a time.
     #[serde(default)]
     pub interrupts: bool,
@@ -43,10 +43,10 @@ pub struct Exec {
     pub diff: bool,
 }
 
-/// Help from another host.
+/// Delegation from another host.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Helped {
+pub struct Delegated {
     /// A role of the host that helps; one that stands is asked before others.
     pub by: RoleName,
     /// Argument lists, as `command` is. Of hosts that are changed together it runs once for all.
@@ -73,9 +73,9 @@ impl Exec {
         if self.interrupts && self.phase != Phase::Activate {
             return Err(Error::InterruptsEarly { id: self.id().0 });
         }
-        let helped = self.helped.iter().flat_map(|helped| [&helped.before, &helped.after]);
+        let delegated = self.delegated.iter().flat_map(|delegated| [&delegated.before, &delegated.after]);
         let own = [Some(&self.command), self.unless.as_ref(), self.undo.as_ref()];
-        let mut all = own.into_iter().flatten().chain(helped);
+        let mut all = own.into_iter().flatten().chain(delegated);
         if !all.all(|words| runnable(words)) {
             return Err(Error::NoProgram { id: self.id().0 });
         }
@@ -127,11 +127,11 @@ impl Exec {
     }
 
     /// What another host has to do for it.
-    pub(super) fn help(&self) -> Result<Option<Help>, Error> {
-        let Some(helped) = &self.helped else { return Ok(None) };
+    pub(super) fn help(&self) -> Result<Option<Delegation>, Error> {
+        let Some(delegated) = &self.delegated else { return Ok(None) };
         let call = |words: &[String]| call_of(&self.id(), "exec_run", words);
-        let (before, after) = (call(&helped.before)?, call(&helped.after)?);
-        Ok(Some(Help { role: helped.by.clone(), before, after }))
+        let (before, after) = (call(&delegated.before)?, call(&delegated.after)?);
+        Ok(Some(Delegation { role: delegated.by.clone(), before, after }))
     }
 }
 
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn another_host_may_help() {
         let joins = json!({"exec": {"name": "join", "command": ["join"], "creates": "/it", "phase": "activate",
-            "helped": {"by": "server", "before": ["let", "in"], "after": ["shut"]}}});
+            "delegated": {"by": "server", "before": ["let", "in"], "after": ["shut"]}}});
         let join = resource(joins.clone());
         let help = join.help().unwrap().unwrap();
         assert_eq!(help.before.to_string(), "exec_run 'let' 'in'");
@@ -195,7 +195,7 @@ mod tests {
         let change = decide_with(&join, &[("satisfied", "no")], &facts("x86_64"), &[]).unwrap().unwrap();
         assert_eq!((join.phase(), change.effect), (Phase::Activate, Effect::Start));
         let mut nobody = joins;
-        nobody["exec"]["helped"]["after"] = json!([]);
+        nobody["exec"]["delegated"]["after"] = json!([]);
         assert!(matches!(Resource::from_value(nobody), Err(Error::NoProgram { .. })));
     }
 

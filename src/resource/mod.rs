@@ -36,7 +36,7 @@ pub(crate) use block_in_file::without_blocks;
 pub use directory::Directory;
 pub use download::{Download, Fingerprint, SignatureRule, SigningKey, Via};
 pub use error::Error;
-pub use exec::{Exec, Helped};
+pub use exec::{Delegated, Exec};
 pub use file::File;
 pub use json_merge::JsonMerge;
 pub use kernel_module::KernelModule;
@@ -55,7 +55,7 @@ pub(crate) use values::{optional_from_text, optional_words};
 pub(crate) use write::{can_be_shown, text_diff};
 
 use crate::facts::Facts;
-use crate::model::{Arg, Call, Change, Help, StepId};
+use crate::model::{Arg, Call, Change, Delegation, StepId};
 use crate::script::Fields;
 
 /// One thing a role wants to be true on a host, written `- file: {path: …}` in `role.yaml`.
@@ -136,7 +136,7 @@ impl Resource {
     }
 
     /// What another host does before and after it is changed.
-    pub fn help(&self) -> Result<Option<Help>, Error> {
+    pub fn help(&self) -> Result<Option<Delegation>, Error> {
         match self {
             Self::Exec(exec) => exec.help(),
             _ => Ok(None),

@@ -66,7 +66,7 @@ pub struct WantedRole {
     pub asks: Vec<WantedAsk>,
     /// Real uses of what it sets up.
     pub proofs: Vec<WantedProof>,
-    /// Why it cannot be set up here; known once the host is [`Wanted::settled`].
+    /// Why it cannot be set up here; known once the host is [`Wanted::with_facts`].
     pub refused: Vec<Refused>,
     refusals: Vec<(String, Refusal)>,
     /// This role and those it includes.
@@ -74,7 +74,7 @@ pub struct WantedRole {
     defined: Map<String, Value>,
     /// What `item` is in the content of a resource that was made by `for_each`.
     items: BTreeMap<StepId, Value>,
-    /// Conditions that only the host's facts decide. [`Wanted::settled`] leaves none.
+    /// Conditions that only the host's facts decide. [`Wanted::with_facts`] leaves none.
     conditions: BTreeMap<StepId, Condition>,
     /// Every `define`, with its place, for the time when facts are known.
     define: Vec<(String, String, String)>,
@@ -241,7 +241,7 @@ impl Wanted {
     ///
     /// # Errors
     /// Every expression that cannot be evaluated.
-    pub fn settled<'f>(
+    pub fn with_facts<'f>(
         &self,
         facts: impl Fn(&HostName) -> Option<&'f Facts>,
         formed: &BTreeSet<String>,
@@ -838,7 +838,7 @@ mod tests {
     /// The same when host `a` has said its facts.
     fn settled(wanted: &Wanted) -> Result<Wanted, Vec<WantedError>> {
         let facts = crate::resource::testing::facts("x86_64");
-        wanted.settled(|_| Some(&facts), &BTreeSet::from(["g".to_owned()]), &ClusterAddresses::new())
+        wanted.with_facts(|_| Some(&facts), &BTreeSet::from(["g".to_owned()]), &ClusterAddresses::new())
     }
 
     #[test]
@@ -869,7 +869,7 @@ mod tests {
         let Asked::Lookup(lookup) = &proof.asked else { panic!("{proof:?}") };
         assert_eq!(lookup.answer.as_deref(), Some("x86_64"));
         // Hosts that said nothing stay as they are.
-        let silent = wanted.settled(|_| None, &BTreeSet::new(), &ClusterAddresses::new()).unwrap();
+        let silent = wanted.with_facts(|_| None, &BTreeSet::new(), &ClusterAddresses::new()).unwrap();
         assert_eq!(ids(&silent), ids(&wanted));
     }
 

@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Answer, Answers, Drills, Gate, Leaving, Part, Question, Questions, Raft, Said, Snapshots, Task, Told,
-    Transfer, gossip, operator, those,
+    Answer, Answers, Drills, Gate, Leaving, Part, Question, Questions, Raft, Responses, Snapshots, Task,
+    Told, Transfer, gossip, operator, those,
 };
-use crate::model::{Expected, HostName, Review, RoleName, Situation};
+use crate::model::{ClusterState, Expected, HostName, Review, RoleName};
 use crate::raft::{Peer, Standing};
 
 /// Every server sees the same, expected raft peers and one leader.
@@ -81,11 +81,11 @@ fn review_servers(expected: &Expected, answers: &Answers) -> Review {
     })
 }
 
-fn agent(answer: &Said) -> Result<AgentSelf, String> {
+fn agent(answer: &Responses) -> Result<AgentSelf, String> {
     answer.get(SELF).ok_or("the agent was not asked about itself")?.json()
 }
 
-fn own_raft(answer: &Said) -> Result<Option<operator::Stats>, String> {
+fn own_raft(answer: &Responses) -> Result<Option<operator::Stats>, String> {
     Ok(agent(answer)?.stats.and_then(|stats| stats.raft))
 }
 
@@ -103,7 +103,7 @@ fn review_clients(expected: &Expected, answers: &Answers) -> Review {
 }
 
 /// The leader lists the host, so the agent has joined and reaches a quorum.
-fn is_in_catalog(host: &HostName, answer: &Said) -> Result<(), String> {
+fn is_in_catalog(host: &HostName, answer: &Responses) -> Result<(), String> {
     let response = answer.get(NODES).ok_or("the catalog was not asked")?;
     if response.status != 200 {
         return Err(format!("its agent cannot read the catalog: {}", response.start()));
@@ -117,7 +117,7 @@ fn is_in_catalog(host: &HostName, answer: &Said) -> Result<(), String> {
 }
 
 fn client_has_joined(answer: &Answer) -> bool {
-    let leader = |answer: &Said| answer.get(LEADER)?.json::<String>().ok();
+    let leader = |answer: &Responses| answer.get(LEADER)?.json::<String>().ok();
     answer.as_ref().is_ok_and(|answer| leader(answer).is_some_and(|leader| !leader.is_empty()))
 }
 
@@ -167,8 +167,8 @@ impl Part for Servers {
         review_servers(expected, answers)
     }
 
-    fn situation(&self, expected: &Expected, answers: &Answers) -> Situation {
-        operator::situation(expected, answers)
+    fn cluster_state(&self, expected: &Expected, answers: &Answers) -> ClusterState {
+        operator::cluster_state(expected, answers)
     }
 
     fn version(&self, answer: &Answer) -> Option<String> {
@@ -269,7 +269,7 @@ impl Part for Clients {
         review_clients(expected, answers)
     }
 
-    fn situation(&self, _: &Expected, answers: &Answers) -> Situation {
+    fn cluster_state(&self, _: &Expected, answers: &Answers) -> ClusterState {
         those(answers, client_has_joined)
     }
 

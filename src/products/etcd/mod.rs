@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 
 use super::snapshot::Snapshot;
 use super::{
-    Answer, Answers, Gate, Leaving, Part, Questions, Raft, Said, Snapshots, Task, TlsFiles, TlsQuestion,
+    Answer, Answers, Gate, Leaving, Part, Questions, Raft, Responses, Snapshots, Task, TlsFiles, TlsQuestion,
     Told, Transfer, answered, views,
 };
-use crate::model::{Complaint, Expected, HostName, Review, RoleName, Situation};
+use crate::model::{ClusterState, Complaint, Expected, HostName, Review, RoleName};
 use crate::raft::{self, Agreement, Peer, majority};
 
 /// Every member of etcd on a host of its own is healthy and sees the same, expected members, one of which leads.
@@ -139,7 +139,7 @@ pub(super) fn position(answer: &Answer) -> Option<Snapshot> {
 }
 
 /// Whether the member takes part and knows a leader.
-pub(super) fn healthy(said: &Said) -> Result<(), String> {
+pub(super) fn healthy(said: &Responses) -> Result<(), String> {
     // Unhealthy it says 503, with the same shape.
     let response = said.get(HEALTH).ok_or("etcd was not asked")?;
     if response.status == 0 {
@@ -149,10 +149,10 @@ pub(super) fn healthy(said: &Said) -> Result<(), String> {
     if health.health == "true" { Ok(()) } else { Err("its etcd member is not healthy".to_owned()) }
 }
 
-pub(super) fn situation(expected: &Expected, answers: &Answers) -> Situation {
+pub(super) fn cluster_state(expected: &Expected, answers: &Answers) -> ClusterState {
     let healthy =
         answers.values().filter(|answer| answer.as_ref().is_ok_and(|said| healthy(said).is_ok())).count();
-    raft::situation(expected, &views(answers, peers), |_, peers| {
+    raft::cluster_state(expected, &views(answers, peers), |_, peers| {
         let voters = peers.iter().filter(|peer| peer.voter).count();
         healthy.saturating_sub(majority(voters))
     })
@@ -213,8 +213,8 @@ impl Part for Members {
         review(expected, answers)
     }
 
-    fn situation(&self, expected: &Expected, answers: &Answers) -> Situation {
-        situation(expected, answers)
+    fn cluster_state(&self, expected: &Expected, answers: &Answers) -> ClusterState {
+        cluster_state(expected, answers)
     }
 
     fn version(&self, answer: &Answer) -> Option<String> {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     /// As etcd 3.4 says it, with three members of which the second leads.
-    fn said(learns: bool, healthy: bool) -> Said {
+    fn said(learns: bool, healthy: bool) -> Responses {
         let member = |n: u8| {
             let mut member = json!({"ID": format!("{n}"), "name": format!("node-{n}"),
                                     "peerURLs": [format!("https://10.0.0.{n}:2380")]});
@@ -330,7 +330,7 @@ mod tests {
             member
         };
         let status = if healthy { 200 } else { 503 };
-        Said::from([
+        Responses::from([
             (LIST, body(200, &json!({"members": [member(1), member(2), member(3)]}))),
             (
                 STATUS,
@@ -347,18 +347,18 @@ mod tests {
     fn members_on_hosts_of_their_own() {
         let judge = |learns, healthy| {
             let answers: Answers = (1..=3).map(|n| (host(n), Ok(said(learns, healthy || n != 2)))).collect();
-            (MEMBERS.judge(&expected(), &answers), MEMBERS.situation(&expected(), &answers))
+            (MEMBERS.judge(&expected(), &answers), MEMBERS.cluster_state(&expected(), &answers))
         };
-        let (verdict, situation) = judge(false, true);
+        let (verdict, cluster_state) = judge(false, true);
         assert_eq!(verdict, Verdict::Met { detail: "3 of 3 voters, leader node-2".to_owned() });
         assert_eq!(
-            (situation.members.len(), situation.leader, situation.failure_tolerance),
+            (cluster_state.members.len(), cluster_state.leader, cluster_state.failure_tolerance),
             (3, Some(host(2)), 1)
         );
-        let (verdict, situation) = judge(false, false);
+        let (verdict, cluster_state) = judge(false, false);
         let reason = format!("{}: its etcd member is not healthy", host(2));
         assert_eq!(verdict, Verdict::NotYet { reason });
-        assert_eq!(situation.failure_tolerance, 0);
+        assert_eq!(cluster_state.failure_tolerance, 0);
         assert_eq!(judge(true, true).0, Verdict::NotYet { reason: "2 of 3 voters".to_owned() });
         let answer = Ok(said(false, true));
         assert_eq!(position(&answer), Some(Snapshot { index: 7, term: 2 }));

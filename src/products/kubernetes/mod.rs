@@ -13,10 +13,10 @@ use serde_json::{Map, Value};
 use super::part::DRAIN_DEADLINE;
 use super::snapshot::Snapshot;
 use super::{
-    Answer, Answers, Command, Gate, Leaving, Part, Questions, Raft, Said, Snapshots, Task, TlsFiles,
+    Answer, Answers, Command, Gate, Leaving, Part, Questions, Raft, Responses, Snapshots, Task, TlsFiles,
     TlsQuestion, Told, Transfer, Watching, answered, etcd, those, views,
 };
-use crate::model::{Complaint, Expected, HostName, Review, RoleName, Situation};
+use crate::model::{ClusterState, Complaint, Expected, HostName, Review, RoleName};
 use crate::raft::{self, Peer};
 
 /// Every API server is ready, etcd has the same, expected members on all of them, every control plane's node is Ready at the
@@ -234,11 +234,11 @@ struct NodeInfo {
 }
 
 /// Control planes whose API servers are ready. While one is left, the API is served.
-fn api_situation(answers: &Answers) -> Situation {
+fn api_state(answers: &Answers) -> ClusterState {
     let stands = |answer: &Answer| answer.as_ref().is_ok_and(|said| ready(said).is_ok());
     let members: BTreeSet<HostName> =
         answers.iter().filter(|(_, answer)| stands(answer)).map(|(host, _)| host.clone()).collect();
-    Situation { failure_tolerance: members.len().saturating_sub(1), members, ..Situation::default() }
+    ClusterState { failure_tolerance: members.len().saturating_sub(1), members, ..ClusterState::default() }
 }
 
 fn review_control_planes(expected: &Expected, answers: &Answers) -> Review {
@@ -265,8 +265,8 @@ fn review_api_servers(expected: &Expected, answers: &Answers) -> Review {
 fn complaint(
     expected: &Expected,
     host: &HostName,
-    said: &Said,
-    state: impl Fn(&Said) -> Result<(), String>,
+    said: &Responses,
+    state: impl Fn(&Responses) -> Result<(), String>,
 ) -> Option<Complaint> {
     if let Err(reason) = ready(said) {
         let silent = said.get(READY).is_some_and(|response| response.status == 0);
@@ -285,7 +285,7 @@ fn complaint(
 }
 
 /// The checks that fail, where the API server is not ready.
-fn ready(said: &Said) -> Result<(), String> {
+fn ready(said: &Responses) -> Result<(), String> {
     let response = said.get(READY).ok_or("the API server was not asked")?;
     if !matches!(response.status, 0 | 200) {
         let text = String::from_utf8_lossy(&response.body);
@@ -299,7 +299,7 @@ fn ready(said: &Said) -> Result<(), String> {
 }
 
 /// The node of a host, in the list of its own API server.
-fn listed(said: &Said, host: &HostName, expected: &Expected) -> Result<(), String> {
+fn listed(said: &Responses, host: &HostName, expected: &Expected) -> Result<(), String> {
     let table: Table = answered(said, NODES, "its API server")?.json()?;
     let row = table.row(host)?;
     let mut status = table.cell(row, "Status").split(',');
@@ -313,7 +313,7 @@ fn listed(said: &Said, host: &HostName, expected: &Expected) -> Result<(), Strin
     has_address(&[table.cell(row, "Internal-IP")], expected.members.get(host))
 }
 
-fn kubelet_version(said: &Said, host: &HostName, wanted: Option<&String>) -> Result<(), String> {
+fn kubelet_version(said: &Responses, host: &HostName, wanted: Option<&String>) -> Result<(), String> {
     let table: Table = answered(said, NODES, "its API server")?.json()?;
     runs(table.cell(table.row(host)?, "Version"), wanted)
 }
@@ -337,7 +337,7 @@ fn has_address(addresses: &[&str], wanted: Option<&IpAddr>) -> Result<(), String
 
 /// The programs of a control plane, as its API server sees them. Whether they are ready it learns late: they say so some ten
 /// seconds after they have begun.
-fn static_pods(said: &Said, host: &HostName) -> Result<(), String> {
+fn static_pods(said: &Responses, host: &HostName) -> Result<(), String> {
     let table: Table = answered(said, PODS, "its API server")?.json()?;
     for program in ["kube-controller-manager", "kube-scheduler"] {
         let name = format!("{program}-{host}");
@@ -352,7 +352,7 @@ fn static_pods(said: &Said, host: &HostName) -> Result<(), String> {
 }
 
 /// Whether somebody resolves the names of services, where the role sets that up.
-fn dns(said: &Said) -> Result<(), String> {
+fn dns(said: &Responses) -> Result<(), String> {
     if !said.contains_key(DNS) {
         return Ok(());
     }
@@ -378,7 +378,7 @@ fn runs(kubelet: &str, wanted: Option<&String>) -> Result<(), String> {
     }
 }
 
-fn api_version(said: &Said, wanted: Option<&String>) -> Result<(), String> {
+fn api_version(said: &Responses, wanted: Option<&String>) -> Result<(), String> {
     let version: ApiVersion = answered(said, VERSION, "its API server")?.json()?;
     match wanted {
         Some(wanted) if version.git_version.trim_start_matches('v') != wanted => {
@@ -437,7 +437,7 @@ fn review_workers(expected: &Expected, answers: &Answers) -> Review {
     })
 }
 
-fn node(said: &Said) -> Result<Node, String> {
+fn node(said: &Responses) -> Result<Node, String> {
     match said.get(NODE) {
         Some(response) if response.status == 404 => Err("its node is not registered yet".to_owned()),
         _ => answered(said, NODE, "the endpoint")?.json(),
@@ -524,8 +524,8 @@ impl Part for ControlPlanes {
         review_control_planes(expected, answers)
     }
 
-    fn situation(&self, expected: &Expected, answers: &Answers) -> Situation {
-        etcd::situation(expected, answers)
+    fn cluster_state(&self, expected: &Expected, answers: &Answers) -> ClusterState {
+        etcd::cluster_state(expected, answers)
     }
 
     fn version(&self, answer: &Answer) -> Option<String> {
@@ -651,8 +651,8 @@ impl Part for ApiServers {
         review_api_servers(expected, answers)
     }
 
-    fn situation(&self, _: &Expected, answers: &Answers) -> Situation {
-        api_situation(answers)
+    fn cluster_state(&self, _: &Expected, answers: &Answers) -> ClusterState {
+        api_state(answers)
     }
 
     fn version(&self, answer: &Answer) -> Option<String> {
@@ -741,7 +741,7 @@ impl Part for Workers {
         review_workers(expected, answers)
     }
 
-    fn situation(&self, _: &Expected, answers: &Answers) -> Situation {
+    fn cluster_state(&self, _: &Expected, answers: &Answers) -> ClusterState {
         those(answers, is_ready_worker)
     }
 
@@ -885,7 +885,7 @@ mod tests {
     }
 
     /// As API server 1.20.2 and etcd 3.4 say it; the second leads. `statuses` are those of the nodes.
-    fn said(statuses: [&str; 3]) -> Said {
+    fn said(statuses: [&str; 3]) -> Responses {
         let row = |n: u8| {
             json!([
                 format!("node-{n}"),
@@ -898,7 +898,7 @@ mod tests {
         };
         let nodes =
             table(&["Name", "Status", "Roles", "Age", "Version", "Internal-IP"], &[row(1), row(2), row(3)]);
-        Said::from([
+        Responses::from([
             (READY, response(200, &json!("[+]ping ok\nreadyz check passed\n"))),
             (VERSION, response(200, &json!({"major": "1", "minor": "20", "gitVersion": "v1.20.2"}))),
             (NODES, response(200, &nodes)),
@@ -1049,13 +1049,13 @@ mod tests {
     #[test]
     fn what_stands_is_told_by_the_members_of_etcd() {
         let mut answers: Answers = (1..=3).map(|n| (host(n), Ok(said(ALL)))).collect();
-        let situation = |answers: &Answers| CONTROL_PLANES.situation(&expected(), answers);
-        let all = situation(&answers);
+        let cluster_state = |answers: &Answers| CONTROL_PLANES.cluster_state(&expected(), answers);
+        let all = cluster_state(&answers);
         assert_eq!((all.members.len(), all.leader, all.failure_tolerance), (3, Some(host(2)), 1));
         answers.insert(host(3), Err("no certificate".to_owned()));
-        assert_eq!(situation(&answers).failure_tolerance, 0);
+        assert_eq!(cluster_state(&answers).failure_tolerance, 0);
         let bare: Answers = (1..=3).map(|n| (host(n), Err("no certificate".to_owned()))).collect();
-        assert_eq!(situation(&bare), Situation::default());
+        assert_eq!(cluster_state(&bare), ClusterState::default());
     }
 
     #[test]
@@ -1068,7 +1068,7 @@ mod tests {
         let mut answers: Answers = (1..=3).map(|n| (host(n), Ok(api(ALL)))).collect();
         let judge = |answers: &Answers| API_SERVERS.judge(&expected(), answers);
         assert_eq!(judge(&answers), Verdict::Met { detail: "3 of 3 control planes ready".to_owned() });
-        let tolerance = |answers: &Answers| API_SERVERS.situation(&expected(), answers).failure_tolerance;
+        let tolerance = |answers: &Answers| API_SERVERS.cluster_state(&expected(), answers).failure_tolerance;
         assert_eq!(tolerance(&answers), 2);
         let refused = response(0, &json!("curl: (7) refused"));
         answers.get_mut(&host(3)).unwrap().as_mut().unwrap().insert(READY, refused);
@@ -1080,7 +1080,7 @@ mod tests {
     #[test]
     fn workers_are_ready_at_their_version() {
         let judge = |status: u16, node: &Value| {
-            let said = Said::from([(NODE, response(status, node))]);
+            let said = Responses::from([(NODE, response(status, node))]);
             let answers: Answers = [(host(1), Ok(said))].into();
             let expected = Expected { asked: [host(1)].into(), ..expected() };
             WORKERS.judge(&expected, &answers)

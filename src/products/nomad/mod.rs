@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 
 use super::part::DRAIN_DEADLINE;
 use super::{
-    Answer, Answers, Drills, Gate, Leaving, Part, Question, Questions, Raft, Said, Snapshots, Task, Told,
-    Transfer, consul, gossip, operator, those,
+    Answer, Answers, Drills, Gate, Leaving, Part, Question, Questions, Raft, Responses, Snapshots, Task,
+    Told, Transfer, consul, gossip, operator, those,
 };
-use crate::model::{Expected, HostName, Review, RoleName, Situation};
+use crate::model::{ClusterState, Expected, HostName, Review, RoleName};
 use crate::raft::{Peer, Standing};
 
 /// Every server sees the same, expected raft peers and one leader; and where Nomad registers in Consul, its service passes.
@@ -118,7 +118,7 @@ fn review_clients(expected: &Expected, answers: &Answers) -> Review {
     Review::count(expected, answers, "clients ready", |_, answer| is_ready(answer))
 }
 
-fn agent(answer: &Said) -> Result<AgentSelf, String> {
+fn agent(answer: &Responses) -> Result<AgentSelf, String> {
     answer.get(SELF).ok_or("the agent was not asked about itself")?.json()
 }
 
@@ -136,7 +136,7 @@ fn node_id(answer: &Answer) -> Option<String> {
     Some(agent(answer.as_ref().ok()?).ok()?.stats.client?.node_id)
 }
 
-fn is_ready(answer: &Said) -> Result<(), String> {
+fn is_ready(answer: &Responses) -> Result<(), String> {
     let client = agent(answer)?.stats.client.ok_or("the agent is no client")?;
     let response = answer.get(NODES).ok_or("the servers were not asked for their nodes")?;
     if response.status != 200 {
@@ -159,7 +159,7 @@ fn is_ready(answer: &Said) -> Result<(), String> {
 }
 
 /// The service passes its checks on the host's Consul agent, if that was asked.
-fn passes(answer: &Said, path: &'static str, service: &str) -> Result<(), String> {
+fn passes(answer: &Responses, path: &'static str, service: &str) -> Result<(), String> {
     match answer.get(path) {
         None => Ok(()),
         Some(response) => match response.status {
@@ -231,8 +231,8 @@ impl Part for Servers {
         review_servers(expected, answers)
     }
 
-    fn situation(&self, expected: &Expected, answers: &Answers) -> Situation {
-        operator::situation(expected, answers)
+    fn cluster_state(&self, expected: &Expected, answers: &Answers) -> ClusterState {
+        operator::cluster_state(expected, answers)
     }
 
     fn version(&self, answer: &Answer) -> Option<String> {
@@ -348,7 +348,7 @@ impl Part for Clients {
         review_clients(expected, answers)
     }
 
-    fn situation(&self, _: &Expected, answers: &Answers) -> Situation {
+    fn cluster_state(&self, _: &Expected, answers: &Answers) -> ClusterState {
         those(answers, is_ready_client)
     }
 
@@ -408,7 +408,7 @@ mod tests {
     }
 
     /// A server as Nomad 1.1 describes it; the second leads.
-    fn server(number: u8) -> Said {
+    fn server(number: u8) -> Responses {
         let address = |n: u8| format!("10.0.0.{n}:4647");
         let peer = |n: u8| {
             json!({"ID": format!("id-{n}"), "Node": format!("node-{n}.global"), "Address": address(n),

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use super::members::members;
 use super::{Fleet, Options, apply, lock};
-use crate::model::{Batch, Change, Effect, Event, Help, HostName, RoleName, StageName, Step, StepId};
+use crate::model::{Batch, Change, Delegation, Effect, Event, HostName, RoleName, StageName, Step, StepId};
 use crate::plan::Seen;
 use crate::report::Events;
 use crate::roles::Wanted;
 
 /// Who helps a batch, and what it has to do when the batch is over.
-pub(super) struct Given {
+pub(super) struct Owed {
     host: HostName,
     step: Step,
 }
@@ -27,8 +27,8 @@ pub(super) async fn give(
     batch: &Batch,
     options: &Options,
     events: &Events,
-) -> Result<Vec<Given>, String> {
-    let mut needed: Vec<(&Help, &StepId)> = Vec::new();
+) -> Result<Vec<Owed>, String> {
+    let mut needed: Vec<(&Delegation, &StepId)> = Vec::new();
     for step in batch
         .steps
         .iter()
@@ -61,11 +61,11 @@ async fn one(
     seen: &Seen,
     stage: &StageName,
     batch: &Batch,
-    help: &Help,
+    help: &Delegation,
     id: &StepId,
     options: &Options,
     events: &Events,
-) -> Result<Given, String> {
+) -> Result<Owed, String> {
     let mut last = format!("no host with the role `{}` is there to help", help.role);
     for host in helpers(fleet, wanted, seen, batch, &help.role) {
         let Some(connection) = fleet.connections.get(&host) else { continue };
@@ -82,7 +82,7 @@ async fn one(
         };
         let before = [step("before", &help.before)];
         match apply::run_steps(connection, &host, stage, &before, options, events).await {
-            Ok(_) => return Ok(Given { host, step: step("after", &help.after) }),
+            Ok(_) => return Ok(Owed { host, step: step("after", &help.after) }),
             Err(failure) => last = format!("{host} cannot help: {}", failure.explanation()),
         }
     }
@@ -94,8 +94,8 @@ fn helpers(fleet: &Fleet, wanted: &Wanted, seen: &Seen, batch: &Batch, role: &Ro
     let standing: BTreeSet<HostName> = members(wanted)
         .iter()
         .filter(|members| members.hosts.iter().any(|(_, of_host)| of_host.name == *role))
-        .filter_map(|members| seen.situations.get(members.gate.name()))
-        .flat_map(|situation| situation.members.clone())
+        .filter_map(|members| seen.cluster_states.get(members.gate.name()))
+        .flat_map(|cluster_state| cluster_state.members.clone())
         .collect();
     let has_role = wanted.hosts.iter().filter(|host| host.roles.iter().any(|known| known.name == *role));
     let others = has_role
@@ -110,20 +110,20 @@ fn helpers(fleet: &Fleet, wanted: &Wanted, seen: &Seen, batch: &Batch, role: &Ro
 pub(super) async fn take_back(
     fleet: &Fleet,
     stage: &StageName,
-    given: Vec<Given>,
+    given: Vec<Owed>,
     options: &Options,
     events: &Events,
 ) {
-    let mut helped = BTreeSet::new();
-    for Given { host, step } in given {
+    let mut delegated = BTreeSet::new();
+    for Owed { host, step } in given {
         let Some(connection) = fleet.connections.get(&host) else { continue };
         let step = [step];
         if let Err(failure) = apply::run_steps(connection, &host, stage, &step, options, events).await {
             let message = format!("{}: {}", step[0].id, failure.explanation());
             events.send(Event::Warning { host: Some(host.clone()), message });
         }
-        helped.insert(host);
+        delegated.insert(host);
     }
     // It may have no step of its own, at whose end it would be let go of.
-    lock::let_go(fleet, &helped, options).await;
+    lock::let_go(fleet, &delegated, options).await;
 }
