@@ -16,7 +16,7 @@ use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, Marker, Subject};
 use crate::products::{Answer, Answers, Gate, Question, Questions, Response, by_path};
 use crate::report::Events;
-use crate::roles::{Wanted, WantedHost};
+use crate::roles::{ClusterAddresses, Wanted, WantedHost};
 use crate::script::{Nonce, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Target};
 
@@ -225,7 +225,8 @@ pub(super) fn answer(observation: &Observation, gate: Gate, questions: &Question
     })
 }
 
-/// Reads what the hosts said: what stands already, what is to be changed, what stands in the way.
+/// Reads what the hosts said, in this order: what their agents answered, which members that makes, what stands in the way,
+/// and what is to be changed.
 ///
 /// # Errors
 /// A release that some host lacks and that cannot be verified.
@@ -241,69 +242,24 @@ async fn assess(
     let facts = hosts.iter().map(|(host, seen)| (host.clone(), &seen.facts)).collect();
     let (addresses, mut findings) =
         preflight::addresses(wanted.hosts.iter().map(|wanted| &wanted.host), &facts);
-    let missing: BTreeSet<HostName> = fleet.failures.keys().cloned().collect();
-    let asked: BTreeSet<HostName> = hosts.keys().cloned().collect();
-    let mut cluster_states = BTreeMap::new();
-    let mut clusters = Vec::new();
-    let mut unhealthy = None;
-    let mut notes = Vec::new();
-    for members in &gates {
-        let expected = members.expected(&addresses, &asked, &missing);
-        let answers: Answers = members
-            .hosts
-            .iter()
-            .filter_map(|(wanted, _)| Some((wanted, hosts.get(&wanted.host.name)?)))
-            .map(|(wanted, seen)| {
-                let questions = questions(members.gate, wanted);
-                (wanted.host.name.clone(), answer(&seen.observation, members.gate, &questions))
-            })
-            .collect();
-        let carries = |host: &HostName| {
-            hosts.get(host).is_some_and(|seen| kept(&seen.observation, members.gate).is_some())
-        };
-        let kept = members.names().into_iter().filter(carries).collect();
-        let cluster_state = ClusterState { kept, ..members.gate.cluster_state(&expected, &answers) };
-        cluster_states.insert(members.gate.name().to_owned(), cluster_state);
-        if expected.asked.is_empty() {
-            // `--limit` leaves all of them alone: this run says nothing about them.
-            continue;
-        }
-        findings.extend(other_versions(members.gate, &expected, &answers));
-        match members.gate.judge(&expected, &answers) {
-            Verdict::Met { .. } => notes.extend(members.gate.notes(&expected, &answers)),
-            Verdict::NotYet { reason } => {
-                unhealthy = unhealthy.or(Some(format!("{}: {reason}", members.gate.name())));
-            }
-        }
-        clusters.push(ClusterAnswers { gate: members.gate, expected, answers });
-    }
+    let missing = fleet.failures.keys().cloned().collect();
+    let Stands { clusters, states, findings: versions, unhealthy, notes } =
+        stands(&gates, &hosts, &addresses, &missing);
+    findings.extend(versions);
     let text = serde_json::to_string(marker).expect("a marker is two strings");
-    let mut seen = Seen { hosts, cluster_states, addresses, marker: text, releases: BTreeMap::new() };
+    let seen = Seen { hosts, cluster_states: states, addresses, marker: text, releases: BTreeMap::new() };
     // Without everyone's address, contents cannot be rendered, and no site need be asked for releases.
-    let mut settled = None;
-    let plan = if findings.is_empty() {
-        let formed = formed(&gates, &seen);
-        match wanted.with_facts(|host| seen.hosts.get(host).map(|seen| &seen.facts), &formed, &seen.addresses)
-        {
-            Ok(wanted) => {
-                seen = releases::verify(&wanted, seen, options, events).await?;
-                let plan = Plan::new(&wanted, &seen, options.share);
-                let plan = plan.map(|plan| match &options.only {
-                    Some(ids) => plan.only(ids),
-                    None => plan,
-                });
-                unhealthy = unhealthy.or_else(|| proof::unproven(&wanted, &seen));
-                settled = Some(wanted);
-                Some(plan)
-            }
-            Err(errors) => Some(Err(errors.into_iter().map(PlanError::Wanted).collect())),
-        }
-    } else {
-        None
+    let planned = match findings.is_empty() {
+        true => planned(wanted, &gates, seen, options, events).await?,
+        false => Planned { seen, wanted: None, plan: None },
     };
-    let wanted = settled.as_ref().unwrap_or(wanted);
+    let Planned { seen, wanted: with_facts, plan } = planned;
+    let unhealthy =
+        unhealthy.or_else(|| with_facts.as_ref().and_then(|wanted| proof::unproven(wanted, &seen)));
     let changes = plan.as_ref().and_then(|plan| plan.as_ref().ok()).map(changes);
-    let subjects: Vec<Subject<'_>> = wanted
+    let subjects: Vec<Subject<'_>> = with_facts
+        .as_ref()
+        .unwrap_or(wanted)
         .hosts
         .iter()
         .filter_map(|wanted| Some((wanted, seen.hosts.get(&wanted.host.name)?)))
@@ -311,7 +267,100 @@ async fn assess(
         .collect();
     findings.extend(preflight::judge(&subjects, &seen.addresses, marker));
     let plan = plan.unwrap_or_else(|| Ok(Plan::default()));
-    Ok(Observed { seen, wanted: settled, plan, findings, clusters, unhealthy, notes })
+    Ok(Observed { seen, wanted: with_facts, plan, findings, clusters, unhealthy, notes })
+}
+
+/// What the agents of a gate's hosts answered.
+fn answers(members: &Members<'_>, hosts: &BTreeMap<HostName, HostSeen>) -> Answers {
+    let seen = members.hosts().filter_map(|wanted| Some((wanted, hosts.get(&wanted.host.name)?)));
+    seen.map(|(wanted, seen)| {
+        let questions = questions(members.gate, wanted);
+        (wanted.host.name.clone(), answer(&seen.observation, members.gate, &questions))
+    })
+    .collect()
+}
+
+/// What stands already.
+#[derive(Default)]
+struct Stands {
+    /// Those that this run asks.
+    clusters: Vec<ClusterAnswers>,
+    /// Of every gate of the inventory, by its name.
+    states: BTreeMap<String, ClusterState>,
+    /// Versions that there is no way between.
+    findings: Vec<Finding>,
+    /// The first gate that is not met, and why.
+    unhealthy: Option<String>,
+    /// For the closing summary, of those that are met.
+    notes: Vec<String>,
+}
+
+fn stands(
+    gates: &[Members<'_>],
+    hosts: &BTreeMap<HostName, HostSeen>,
+    addresses: &ClusterAddresses,
+    missing: &BTreeSet<HostName>,
+) -> Stands {
+    let asked: BTreeSet<HostName> = hosts.keys().cloned().collect();
+    let mut stands = Stands::default();
+    for members in gates {
+        let gate = members.gate;
+        let expected = members.expected(addresses, &asked, missing);
+        let answers = answers(members, hosts);
+        let carries =
+            |host: &HostName| hosts.get(host).is_some_and(|seen| kept(&seen.observation, gate).is_some());
+        let kept = members.names().into_iter().filter(carries).collect();
+        let state = ClusterState { kept, ..gate.cluster_state(&expected, &answers) };
+        stands.states.insert(gate.name().to_owned(), state);
+        if expected.asked.is_empty() {
+            // `--limit` leaves all of them alone: this run says nothing about them.
+            continue;
+        }
+        stands.findings.extend(other_versions(gate, &expected, &answers));
+        match gate.judge(&expected, &answers) {
+            Verdict::Met { .. } => stands.notes.extend(gate.notes(&expected, &answers)),
+            Verdict::NotYet { reason } => {
+                stands.unhealthy.get_or_insert(format!("{}: {reason}", gate.name()));
+            }
+        }
+        stands.clusters.push(ClusterAnswers { gate, expected, answers });
+    }
+    stands
+}
+
+/// What is wanted of the hosts that have said their facts, and what has to be changed for it.
+struct Planned {
+    seen: Seen,
+    /// `None` where that cannot be known.
+    wanted: Option<Wanted>,
+    /// `None`: there is none to be made yet.
+    plan: Option<Result<Plan, Vec<PlanError>>>,
+}
+
+/// # Errors
+/// A release that some host lacks and that cannot be verified.
+async fn planned(
+    wanted: &Wanted,
+    gates: &[Members<'_>],
+    seen: Seen,
+    options: &Options,
+    events: &Events,
+) -> Result<Planned, EngineError> {
+    let formed = formed(gates, &seen);
+    let facts = |host: &HostName| seen.hosts.get(host).map(|seen| &seen.facts);
+    let wanted = match wanted.with_facts(facts, &formed, &seen.addresses) {
+        Ok(wanted) => wanted,
+        Err(errors) => {
+            let errors = errors.into_iter().map(PlanError::Wanted).collect();
+            return Ok(Planned { seen, wanted: None, plan: Some(Err(errors)) });
+        }
+    };
+    let seen = releases::verify(&wanted, seen, options, events).await?;
+    let plan = Plan::new(&wanted, &seen, options.share).map(|plan| match &options.only {
+        Some(ids) => plan.only(ids),
+        None => plan,
+    });
+    Ok(Planned { seen, wanted: Some(wanted), plan: Some(plan) })
 }
 
 /// A living cluster of a version from which its own tools do not go to the one that is asked for.
