@@ -256,6 +256,47 @@ fn no_imports_go_round() {
     }
 }
 
+/// Where a product is named outside its folder, and why.
+const NAMES: [(&str, &str); 20] = [
+    ("cli/add_node.rs", "an example in a help text"),
+    ("cli/certs.rs", "the command is about kubeadm's certificates"),
+    ("cli/init.rs", "an example in a help text"),
+    ("cli/kubeconfig.rs", "the command is about kubectl's file"),
+    ("cli/lab.rs", "the lab's options"),
+    ("cli/mod.rs", "the command `kubeconfig`"),
+    ("cli/roles.rs", "an example in a help text"),
+    ("cli/snapshot.rs", "an example in a help text; the kinds of snapshot files"),
+    ("cli/templates.rs", "the starters' names"),
+    ("engine/jobs.rs", "jobs are Nomad's: to become a capability of the product"),
+    ("engine/snapshot.rs", "messages about the one gateway that sends a state in pieces"),
+    ("inventory/jobs/ready.rs", "the ready jobs' files"),
+    ("inventory/shape.rs", "examples in messages"),
+    ("kubeconfig.rs", "kubectl's file"),
+    ("lib.rs", "the module of kubectl's file"),
+    ("preflight/duplicate_ids.rs", "the page that says why"),
+    ("report/plan_text.rs", "jobs are Nomad's"),
+    ("resource/values.rs", "an example in a message"),
+    ("roles/check.rs", "jobs need a role of Nomad's"),
+    ("roles/parse.rs", "examples in messages"),
+];
+
+#[test]
+fn products_are_named_in_their_folders_alone() {
+    const PRODUCTS: [&str; 4] = ["consul", "nomad", "etcd", "kube"];
+    let root = at("src");
+    let names = |text: &str| {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        code.map(str::to_lowercase).any(|line| PRODUCTS.iter().any(|product| line.contains(product)))
+    };
+    let found: BTreeSet<String> = sources(&root)
+        .into_iter()
+        .map(|(path, text)| (path.strip_prefix(&root).unwrap().display().to_string(), text))
+        .filter(|(path, text)| !path.starts_with("products/") && !path.starts_with("lab/") && names(text))
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(found, NAMES.map(|(path, _)| path.to_owned()).into());
+}
+
 #[test]
 fn imports_run_the_way_that_the_architecture_says() {
     // What is imported, and who alone may.
