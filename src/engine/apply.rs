@@ -7,15 +7,11 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 
 use super::members::members;
-use super::{Fleet, HostFailure, Options, Outcome, Stop, delegation, elapsed_ms, gate, releases};
-use crate::model::{
-    Batch, ClusterState, Event, HostName, HostOutcome, Plan, Stage, StageName, Step, StepOutcome,
-};
+use super::{Fleet, HostFailure, Options, Outcome, Stop, delegation, elapsed_ms, gate, releases, steps};
+use crate::model::{Batch, ClusterState, Event, HostName, HostOutcome, Plan, Stage, StageName};
 use crate::plan::{Seen, hold_back};
 use crate::report::Events;
 use crate::roles::Wanted;
-use crate::script::{Nonce, Record, Script};
-use crate::ssh::Connection;
 
 /// Everything in order; failures and what was held back end up in `outcome`.
 #[allow(clippy::too_many_arguments, reason = "each is a different thing, and one caller has them all")]
@@ -185,7 +181,7 @@ pub(super) async fn run_batch(
         let work = batch.steps.iter().filter_map(|(host, steps)| Some((host, connections.get(host)?, steps)));
         let mut running = stream::iter(work)
             .map(|(host, connection, steps)| async move {
-                (host.clone(), run_steps(connection, host, stage, steps, options, events).await)
+                (host.clone(), steps::run(connection, host, stage, steps, options, events).await)
             })
             .buffer_unordered(options.parallel);
         while let Some((host, result)) = running.next().await {
@@ -203,66 +199,4 @@ pub(super) async fn run_batch(
             Err(failure) => fleet.set_aside(&host, failure, events).await,
         }
     }
-}
-
-/// One apply script on one host: how many steps it did.
-pub(super) async fn run_steps(
-    connection: &Connection,
-    host: &HostName,
-    stage: &StageName,
-    steps: &[Step],
-    options: &Options,
-    events: &Events,
-) -> Result<usize, HostFailure> {
-    let script = Script::apply(&Nonce::random(), &options.holder, steps);
-    let mut began = Instant::now();
-    let mut failed = None;
-    let mut in_hand = None;
-    let outcome = connection
-        .run(&script, options.script_timeout, |record| match record {
-            Record::Begin { id } => {
-                began = Instant::now();
-                if let Some(step) = steps.iter().find(|step| step.id.0 == *id) {
-                    in_hand = Some(&step.id);
-                    events.send(Event::StepStarted {
-                        host: host.clone(),
-                        stage: stage.clone(),
-                        step: step.id.clone(),
-                    });
-                }
-            }
-            Record::End { id, status, output } => {
-                let Some(step) = steps.iter().find(|step| step.id.0 == *id) else { return };
-                in_hand = None;
-                let outcome = if *status == 0 {
-                    StepOutcome::Changed
-                } else {
-                    failed = Some(HostFailure::Step {
-                        stage: stage.clone(),
-                        step: step.id.clone(),
-                        status: *status,
-                    });
-                    StepOutcome::Failed { output: output.clone() }
-                };
-                events.send(Event::StepFinished {
-                    host: host.clone(),
-                    stage: stage.clone(),
-                    step: step.id.clone(),
-                    outcome,
-                    elapsed_ms: elapsed_ms(began),
-                });
-            }
-            Record::Seen { .. } | Record::LockHeld { .. } | Record::Finished => {}
-        })
-        .await;
-    let records = outcome.map_err(|source| {
-        let step = in_hand.map(|step| format!(", step `{step}`")).unwrap_or_default();
-        HostFailure::Link { doing: format!("in stage {stage}{step}"), source }
-    })?;
-    for record in records {
-        if let Record::LockHeld { holder } = record {
-            return Err(HostFailure::Locked { holder });
-        }
-    }
-    failed.map_or(Ok(steps.len()), Err)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::members::members;
-use super::{Fleet, Options, apply, lock};
+use super::{Fleet, Options, lock, steps};
 use crate::model::{Batch, Change, Delegation, Effect, Event, HostName, RoleName, StageName, Step, StepId};
 use crate::plan::Seen;
 use crate::report::Events;
@@ -81,7 +81,7 @@ async fn one(
             help: None,
         };
         let before = [step("before", &help.before)];
-        match apply::run_steps(connection, &host, stage, &before, options, events).await {
+        match steps::run(connection, &host, stage, &before, options, events).await {
             Ok(_) => return Ok(Owed { host, step: step("after", &help.after) }),
             Err(failure) => last = format!("{host} cannot help: {}", failure.explanation()),
         }
@@ -118,7 +118,7 @@ pub(super) async fn take_back(
     for Owed { host, step } in given {
         let Some(connection) = fleet.connections.get(&host) else { continue };
         let step = [step];
-        if let Err(failure) = apply::run_steps(connection, &host, stage, &step, options, events).await {
+        if let Err(failure) = steps::run(connection, &host, stage, &step, options, events).await {
             let message = format!("{}: {}", step[0].id, failure.explanation());
             events.send(Event::Warning { host: Some(host.clone()), message });
         }

@@ -25,6 +25,7 @@ mod recover;
 mod releases;
 mod restore;
 mod snapshot;
+mod steps;
 mod stop;
 mod wait;
 

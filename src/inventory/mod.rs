@@ -24,8 +24,8 @@ pub mod yaml;
 use std::path::Path;
 
 pub use draft::{Draft, DraftGroup, DraftHost, DraftJob, DraftSsh};
-pub use jobs::{Body, Job, read as read_jobs};
-pub use model::{Become, Host, HostKeys, Inventory, SshSettings};
+pub use jobs::read as read_jobs;
+pub use model::{Become, Body, Host, HostKeys, Inventory, Job, SshSettings};
 
 use crate::model::Diagnostic;
 

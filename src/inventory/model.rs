@@ -8,7 +8,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::Job;
 use crate::model::{ClusterName, GroupName, HostName, RoleName};
 
 /// A whole inventory: ranges expanded, groups and variables merged into each host.
@@ -21,6 +20,22 @@ pub struct Inventory {
     pub jobs: Vec<Job>,
     /// Where it was read from, for messages and for the run log beside it.
     pub path: PathBuf,
+}
+
+/// A job as the inventory lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Its file as written, or the name of a ready one: how messages name it.
+    pub source: String,
+    pub body: Body,
+}
+
+/// What Nomad is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// To be parsed by Nomad itself; the inventory's variables are in it.
+    Hcl(String),
+    Json(Value),
 }
 
 /// One host with everything that the groups and `vars` say of it.

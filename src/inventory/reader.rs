@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::node::{Document, Entry, Kind, Located, Node, Span};
-use super::shape;
 use crate::model::{Diagnostic, NameError};
 
 /// Reads nodes of one document and collects what is wrong with them.
@@ -206,10 +205,14 @@ impl<'d> Fields<'d> {
     }
 }
 
+/// The keys below `ssh`.
+pub const SSH: &[&str] =
+    &["user", "port", "identity_file", "known_hosts", "jump", "host_keys", "become", "kex", "persist"];
+
 /// Where a key of an inventory belongs when it stands beside `ssh` or `vars` instead of in them.
 fn home(entry: &Entry, known: &[&str]) -> Option<String> {
     let key = entry.key.value.as_str();
-    if known.contains(&"ssh") && shape::SSH.contains(&key) {
+    if known.contains(&"ssh") && SSH.contains(&key) {
         return Some(format!("`{key}` belongs under `ssh:`"));
     }
     let block = matches!(&entry.value.kind, Kind::Map(entries) if !entries.is_empty());

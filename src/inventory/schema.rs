@@ -145,7 +145,7 @@ mod tests {
         let schema = schema(Value::Bool(true), Value::Bool(true));
         for (pointer, keys) in [
             ("", shape::TOP),
-            ("/$defs/Ssh", shape::SSH),
+            ("/$defs/Ssh", super::super::reader::SSH),
             ("/$defs/Host", shape::HOST),
             ("/$defs/Group", shape::GROUP),
             ("/$defs/Job", shape::JOB),

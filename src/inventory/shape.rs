@@ -5,14 +5,12 @@ use std::path::PathBuf;
 
 use super::draft::{Draft, DraftGroup, DraftHost, DraftJob, DraftSsh};
 use super::node::{Entry, Kind, Located, Node};
-use super::reader::{Fields, Reader, duration};
+use super::reader::{Fields, Reader, SSH, duration};
 use super::{Become, HostKeys, address, range};
 use crate::model::{ClusterName, GroupName, RoleName};
 
 /// The keys of each level; `schema` describes the same ones, and a test compares.
 pub const TOP: &[&str] = &["cluster", "ssh", "hosts", "groups", "vars", "jobs"];
-pub const SSH: &[&str] =
-    &["user", "port", "identity_file", "known_hosts", "jump", "host_keys", "become", "kex", "persist"];
 pub const HOST: &[&str] = &["address", "cluster_address", "cluster_interface", "ssh", "roles", "vars"];
 pub const GROUP: &[&str] = &["hosts", "roles", "ssh", "vars"];
 pub const JOB: &[&str] = &["file", "ready", "variables"];

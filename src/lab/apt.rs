@@ -1,6 +1,7 @@
 //! How this machine's apt reaches its mirror, so that the hosts can do the same.
 
 use std::fmt::Write;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 
 use super::command::run;
@@ -117,7 +118,7 @@ fn authority(url: &str) -> Option<(&str, u16)> {
 
 /// Who resolves names for this machine, and so for the hosts.
 fn resolvers() -> impl Iterator<Item = IpAddr> {
-    let text = super::base::resolver();
+    let text = resolver();
     let servers: Vec<_> =
         text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok()).collect();
     servers.into_iter()
@@ -129,6 +130,22 @@ fn is_debian(uri: &str, release: &str) -> bool {
         ["bullseye", "bookworm", "trixie", "forky", "sid", "stable", "oldstable", "testing", "unstable"]
             .contains(&release);
     is_web && is_plain && uri.trim_end_matches('/').ends_with("/debian")
+}
+
+/// This machine's resolver as the hosts can use it: an address of its own loopback is of no use to
+/// them, so what systemd-resolved asks itself is taken then.
+pub fn resolver() -> String {
+    let is_usable = |text: &String| {
+        text.lines().any(|line| {
+            let server = line.strip_prefix("nameserver").map(str::trim);
+            server.is_some_and(|server| !server.starts_with("127.") && server != "::1")
+        })
+    };
+    ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"]
+        .into_iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .find(is_usable)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::apt::Sources;
+use super::apt::{self, Sources};
 use super::command::{command, file_tail, run};
 use super::layout::{CACHE, cache, state};
 use super::{Error, Say, mounts, process};
@@ -162,25 +162,9 @@ fn configure(suite: Suite, sources: &Sources, root: &Path) -> Result<(), Error> 
 
 /// What depends on this machine as it is now: its resolver and how it reaches the package mirror.
 pub fn write_machine_settings(suite: Suite, sources: &Sources, root: &Path) -> Result<(), Error> {
-    write(root, "etc/resolv.conf", &resolver())?;
+    write(root, "etc/resolv.conf", &apt::resolver())?;
     write(root, "etc/apt/sources.list", &sources.list(suite.name()))?;
     write(root, "etc/apt/apt.conf.d/90lab", &sources.settings)
-}
-
-/// This machine's resolver as the hosts can use it: an address of its own loopback is of no use to
-/// them, so what systemd-resolved asks itself is taken then.
-pub fn resolver() -> String {
-    let is_usable = |text: &String| {
-        text.lines().any(|line| {
-            let server = line.strip_prefix("nameserver").map(str::trim);
-            server.is_some_and(|server| !server.starts_with("127.") && server != "::1")
-        })
-    };
-    ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"]
-        .into_iter()
-        .filter_map(|path| fs::read_to_string(path).ok())
-        .find(is_usable)
-        .unwrap_or_default()
 }
 
 /// Authorities that this machine's owner added, as a proxy that looks into TLS needs.

@@ -1,9 +1,9 @@
 //! What can happen to a host: power off, power on, a partition and its end.
 
-use super::firewall::{self, Fault};
 use super::layout::LabHost;
+use super::partition::Fault;
 use super::record::{Lock, Record};
-use super::{Error, host, network, require_root, up};
+use super::{Error, firewall, host, network, require_root, up};
 
 fn load() -> Result<Record, Error> {
     Record::load()?.ok_or(Error::NoLab)

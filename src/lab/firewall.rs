@@ -6,35 +6,12 @@ use std::fmt::Write;
 use std::fs;
 use std::net::Ipv4Addr;
 
-use serde::{Deserialize, Serialize};
-
 use super::Error;
 use super::command::{run, run_with_input, succeeds};
+use super::delay::Delay;
 use super::layout::{BRIDGE, CONTROLLER, LabHost, SUBNET};
-use super::network::Delay;
+use super::partition::Fault;
 use super::record::Record;
-
-/// How a host is cut off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fault {
-    /// No other host reaches it, it reaches no other host; this machine still does.
-    Hosts,
-    /// What it sends reaches no other host; it still hears them.
-    OneWay,
-    /// Nothing gets in or out, this machine and the world included.
-    Everything,
-}
-
-impl Fault {
-    pub fn description(self) -> &'static str {
-        match self {
-            Self::Hosts => "cut off from the other hosts",
-            Self::OneWay => "cannot send to the other hosts",
-            Self::Everything => "cut off from everything",
-        }
-    }
-}
 
 /// Table, the kernel's chain that is hooked, and the lab's own chain.
 const CHAINS: [(&str, &str, &str); 5] = [

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::command::{file_tail, run, succeeds};
+use super::delay::Delay;
 use super::layout::{BRIDGE, CONTROLLER, LINK_ALIAS, NETWORK, PREFIX, RELAY_FAR, RELAY_NEAR, state};
 use super::process::{self, wait_until};
 use super::record::{Changed, Record};
@@ -13,23 +14,6 @@ use super::{Error, firewall};
 
 /// The bridge's own address, so that it does not change when a host with a lower one joins.
 const BRIDGE_MAC: &str = "02:62:73:6c:61:62";
-
-/// How the delay between this machine and the hosts is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delay {
-    None,
-    /// By the kernel (`tc … netem`).
-    Netem,
-    /// By a process of the lab that passes frames between two TAP devices.
-    Relay,
-}
-
-impl Delay {
-    /// The interface that carries this machine's address.
-    pub fn uplink(self) -> &'static str {
-        if self == Self::Relay { RELAY_NEAR } else { BRIDGE }
-    }
-}
 
 /// Whether the lab's bridge is there; an error if somebody else's is.
 pub fn has_bridge() -> Result<bool, Error> {

@@ -3,7 +3,7 @@
 //! The same questions are asked in the observe script (by the host's own `http_get` or `tls_get`) and by a gate
 //! (through a forwarded socket, or by the host again where only it has the certificates), and one reading serves both.
 //!
-//! A product that is added is a folder here, its parts in [`Gate::ALL`], and a role that names them.
+//! A product that is added is a folder here, its parts in [`Gate::ALL`] (`registry.rs`), and a role that names them.
 
 mod answer;
 pub mod consul;
@@ -13,6 +13,7 @@ pub mod kubernetes;
 pub mod nomad;
 mod operator;
 mod part;
+mod registry;
 mod review;
 pub mod snapshot;
 

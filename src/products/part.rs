@@ -6,7 +6,7 @@ use std::ops::Deref;
 use serde_json::{Map, Value};
 
 use super::snapshot::Snapshot;
-use super::{Answer, Answers, Question, Questions, TlsFiles, consul, etcd, kubernetes, nomad, views};
+use super::{Answer, Answers, Question, Questions, TlsFiles, views};
 use crate::model::{ClusterState, Expected, HostName, Review, RoleName, Verdict};
 use crate::raft::{self, Peer, Standing, Views};
 
@@ -304,25 +304,8 @@ pub trait Leaving: Sync {
 pub struct Gate(&'static dyn Part);
 
 impl Gate {
-    /// Every part of every product.
-    pub const ALL: [Self; 8] = [
-        consul::SERVERS,
-        consul::CLIENTS,
-        nomad::SERVERS,
-        nomad::CLIENTS,
-        etcd::MEMBERS,
-        kubernetes::CONTROL_PLANES,
-        kubernetes::API_SERVERS,
-        kubernetes::WORKERS,
-    ];
-
     pub const fn new(part: &'static dyn Part) -> Self {
         Self(part)
-    }
-
-    /// The part of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|gate| gate.name() == name)
     }
 
     /// Whether all is as expected, or the gravest reason why not.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use super::{Role, RoleSet};
+use super::{Role, RoleSet, rules};
 use crate::inventory::node::{Located, Span};
 use crate::inventory::reader::{list, nearest};
 use crate::inventory::{self, Draft, Inventory, yaml};
@@ -316,7 +316,7 @@ impl<'c> Check<'c> {
         for role in self.roles.roles.values() {
             let hosts: Vec<usize> =
                 self.having(role.name.as_str()).into_iter().map(|(host, _)| host).collect();
-            problems.extend(role.rules.iter().flat_map(|rule| rule.judge(self, &hosts)));
+            problems.extend(role.rules.iter().flat_map(|rule| rules::judge(*rule, self, &hosts)));
         }
     }
 

@@ -1,11 +1,12 @@
 //! Folders with a `role.yaml` -> [`RoleSet`].
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rust_embed::RustEmbed;
 
 use super::RoleSet;
+use super::folder::Folder;
 use super::parse::{cross_check, parse};
 use crate::model::{Diagnostic, diagnostic};
 
@@ -13,14 +14,6 @@ use crate::model::{Diagnostic, diagnostic};
 #[derive(RustEmbed)]
 #[folder = "roles/"]
 struct Embedded;
-
-/// The files of one role, by their path in its folder.
-pub struct Folder {
-    pub name: String,
-    /// How messages name the folder.
-    pub path: PathBuf,
-    pub files: BTreeMap<String, Vec<u8>>,
-}
 
 impl RoleSet {
     /// The embedded roles. A mistake in one of them is one of this program, found by its tests.

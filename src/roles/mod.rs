@@ -1,6 +1,7 @@
 //! `role.yaml` -> [`Role`]; with an inventory -> what each host should be.
 
 mod check;
+mod folder;
 mod load;
 mod model;
 mod nfs;
@@ -16,12 +17,11 @@ mod wanted;
 
 pub use check::{check, load_inventory, parse_inventory, shown};
 pub use model::{
-    Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Require, Role, RoleSet, Variable,
+    Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Require, Role, RoleSet, Rule, Variable,
     VariableType,
 };
 pub use proof::{Asked, Lookup, Proof, Proven, RecordType};
 pub use render::{RenderError, Renderer, merge};
-pub use rules::Rule;
 pub use schema::schema;
 pub use types::Fault;
 pub use variables::variables;

@@ -4,7 +4,6 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Rule;
 use crate::model::RoleName;
 
 /// All roles of a run: the embedded ones, with those of `--roles DIR` over them.
@@ -60,6 +59,24 @@ pub struct Role {
     pub forms: Forms,
     /// By file name under `templates/`.
     pub templates: IndexMap<String, String>,
+}
+
+/// A rule that a role names under `rules`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// Paths, clients and options of NFS exports.
+    NfsExports,
+    /// NFS mounts: somebody exports what is mounted.
+    NfsMounts,
+    /// Accounts that own shared files: one number each, the same everywhere.
+    NfsUsers,
+}
+
+impl Rule {
+    /// As roles write them.
+    pub const WORDS: [(&str, Self); 3] =
+        [("nfs-exports", Self::NfsExports), ("nfs-mounts", Self::NfsMounts), ("nfs-users", Self::NfsUsers)];
 }
 
 /// How the members of a new quorum find each other.

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::load::Folder;
+use super::folder::Folder;
 use super::{
     Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Renderer, Require, Role, Rule, Variable,
     VariableType,

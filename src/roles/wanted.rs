@@ -776,7 +776,7 @@ fn is_true(value: &Value) -> bool {
 mod tests {
     use std::path::Path;
 
-    use super::super::{load::Folder, parse::parse};
+    use super::super::{folder::Folder, parse::parse};
     use super::*;
     use crate::inventory;
 

@@ -8,26 +8,11 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::draft::{Draft, DraftJob};
+use super::model::{Body, Job};
 use super::reader::{list, nearest};
 use crate::model::Diagnostic;
 use fill::{FillError, fill};
 use ready::{READY, ready};
-
-/// A job as the inventory lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Job {
-    /// Its file as written, or the name of a ready one: how messages name it.
-    pub source: String,
-    pub body: Body,
-}
-
-/// What Nomad is given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Body {
-    /// To be parsed by Nomad itself; the inventory's variables are in it.
-    Hcl(String),
-    Json(Value),
-}
 
 /// Every job of a draft that could be made.
 pub fn read(draft: &Draft, problems: &mut Vec<Diagnostic>) -> Vec<Job> {
