@@ -878,7 +878,8 @@ fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
     // A kubelet that somebody else has told where it is.
     lab.asks(
         "node-4",
-        "echo KUBELET_EXTRA_ARGS=--node-ip=127.0.0.1 >/etc/default/kubelet && systemctl restart kubelet",
+        "ip address add 10.77.9.14/32 dev host0 && \
+         echo KUBELET_EXTRA_ARGS=--node-ip=10.77.9.14 >/etc/default/kubelet && systemctl restart kubelet",
     );
     let said = poll("health sees it", Duration::from_secs(60), || {
         let health = lab.run("health", &[]);
@@ -887,6 +888,9 @@ fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
     });
     assert_eq!(said.0, 4, "{}", said.1);
     assert!(said.1.contains("/etc/default/kubelet"), "{}", said.1);
-    lab.asks("node-4", "rm /etc/default/kubelet && systemctl restart kubelet");
+    lab.asks(
+        "node-4",
+        "ip address delete 10.77.9.14/32 dev host0 && rm /etc/default/kubelet && systemctl restart kubelet",
+    );
     poll("it is whole again", Duration::from_secs(60), || (lab.run("health", &[]).status == 0).then_some(()));
 }
