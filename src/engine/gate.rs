@@ -13,7 +13,7 @@ use super::{Fleet, Options, Outcome, Stop};
 use crate::model::{Arg, Batch, Call, Event, Expected, HostName, StepId, Verdict};
 use crate::plan::Seen;
 use crate::products::{Answers, Gate};
-use crate::raft::majority;
+use crate::raft::{Peer, View, majority};
 use crate::report::Events;
 use crate::roles::Wanted;
 use crate::script::{Nonce, Observation, Script};
@@ -137,10 +137,16 @@ pub(super) async fn await_election(
             continue;
         };
         let answering = |answers: &Answers| answers.values().filter(|answer| answer.is_ok()).count();
+        // Its followers name a leader that is gone for a moment longer, and do not name a new one that they have yet to hear from.
         let led = |answers: &Answers| {
-            let now = gate.cluster_state(&cluster.expected, answers);
-            // Its followers name a leader that is gone for a moment longer.
-            now.leader.filter(|leader| answers.get(leader).is_some_and(Result::is_ok))
+            let leader = gate.cluster_state(&cluster.expected, answers).leader;
+            let leader = leader.filter(|leader| answers.get(leader).is_some_and(Result::is_ok))?;
+            let address = cluster.expected.members.get(&leader);
+            let is_it = |peer: &Peer| peer.leader && Some(&peer.address.ip()) == address;
+            let follows = |peers: &[Peer]| peers.iter().any(is_it);
+            let views = gate.views(answers);
+            let following = views.values().filter_map(View::peers).filter(|peers| follows(peers)).count();
+            (following >= majority(cluster.expected.members.len())).then_some(leader)
         };
         if led(&cluster.answers).is_some()
             || answering(&cluster.answers) < majority(cluster.expected.members.len())
