@@ -625,6 +625,13 @@ fn lab_kubernetes_an_upgrade_that_is_cut_short_three_times() {
         poll(host, Duration::from_secs(300), || (lab.ssh(host, began).status == 0).then_some(()));
     };
     let version = |host: &str| lab.asks(host, "kubelet --version");
+    // What was begun on a host ends there, whatever becomes of the program; until then nobody else works on it.
+    let again = |timeout: &str| {
+        poll("the host is free", Duration::from_secs(180), || {
+            let went = lab.run("up", &["--timeout", timeout]);
+            (!went.stderr.contains("locked by")).then_some(went)
+        })
+    };
 
     // The program.
     let mut up = support::bootstrap();
@@ -640,7 +647,7 @@ fn lab_kubernetes_an_upgrade_that_is_cut_short_three_times() {
     // A node: the next, while it is upgraded.
     let next = *CONTROL_PLANES.iter().find(|host| **host != first).unwrap();
     std::thread::scope(|scope| {
-        let up = scope.spawn(|| lab.run("up", &["--timeout", "120s"]));
+        let up = scope.spawn(|| again("120s"));
         at_work(next);
         lab.lab(&["kill", next]);
         let went = up.join().unwrap();
@@ -655,7 +662,7 @@ fn lab_kubernetes_an_upgrade_that_is_cut_short_three_times() {
 
     // A member of etcd: that of a control plane which is not being upgraded itself.
     let went = std::thread::scope(|scope| {
-        let up = scope.spawn(|| lab.run("up", &["--timeout", "180s"]));
+        let up = scope.spawn(|| again("180s"));
         at_work(other);
         lab.asks(first, "kill -9 $(pidof etcd)");
         up.join().unwrap()
