@@ -151,7 +151,7 @@ fn complaints(gate: Gate, review: &Review) -> Vec<Finding> {
 }
 
 fn remedy(gate: Gate, complaint: &Complaint) -> String {
-    let unit = gate.unit();
+    let unit = gate.product().unit();
     match (complaint.kind, gate.raft()) {
         (ComplaintKind::Silent, _) => {
             format!(
@@ -175,7 +175,8 @@ fn versions(gate: Gate, members: &[MemberHealth], hosts: &[WantedHost]) -> Vec<F
     let mut found: BTreeMap<(String, String), Vec<HostName>> = BTreeMap::new();
     for member in members {
         let host = hosts.iter().find(|wanted| wanted.host.name == member.host);
-        let wanted = host.and_then(|wanted| wanted.variables.get(gate.product())?.get("version")?.as_str());
+        let wanted =
+            host.and_then(|wanted| wanted.variables.get(gate.product().name())?.get("version")?.as_str());
         if let (Some(runs), Some(wanted)) = (&member.version, wanted)
             && runs.trim_start_matches('v') != wanted
         {
@@ -183,7 +184,7 @@ fn versions(gate: Gate, members: &[MemberHealth], hosts: &[WantedHost]) -> Vec<F
         }
     }
     let finding = |((runs, wanted), hosts): ((String, String), Vec<HostName>)| {
-        let reason = format!("{} {runs} runs, the inventory says {wanted}", gate.product());
+        let reason = format!("{} {runs} runs, the inventory says {wanted}", gate.product().name());
         Finding::warning(
             Check::Agent,
             hosts,
@@ -197,7 +198,7 @@ fn versions(gate: Gate, members: &[MemberHealth], hosts: &[WantedHost]) -> Vec<F
 /// Members that gossip has as gone, or that the inventory does not have.
 fn gossip(cluster: &ClusterView<'_>) -> Vec<Finding> {
     let Some((asked, members)) = &cluster.roster else { return Vec::new() };
-    let product = cluster.gate.product();
+    let product = cluster.gate.product().name();
     // A host that does not answer has an error of its own.
     let is_missed = |host: &HostName| !cluster.expected.asked.contains(host);
     let known = |member: &Member| {

@@ -44,7 +44,7 @@ pub fn run(args: &RecoverArgs, global: &Global, password: Option<String>) -> any
             engine::clusters(&setup.wanted, &setup.marker, &setup.options, events, stop).await?;
         let mut outcome = Outcome::default();
         for (gate, recovery) in clusters.recoveries() {
-            if args.product.as_deref().is_some_and(|product| product != gate.product()) {
+            if args.product.as_deref().is_some_and(|product| product != gate.product().name()) {
                 continue;
             }
             match recovery {
@@ -67,7 +67,7 @@ pub fn run(args: &RecoverArgs, global: &Global, password: Option<String>) -> any
                         }
                     }
                 }
-                Ok(_) => refused.push(format!("{}: nothing was changed", gate.product())),
+                Ok(_) => refused.push(format!("{}: nothing was changed", gate.product().name())),
             }
         }
         clusters.close().await;
@@ -97,7 +97,7 @@ fn is_confirmed(gate: Gate, recovery: &Recovery, setup: &run::Setup) -> bool {
     let question = format!(
         "{} of `{}` has lost its quorum.\n  {} become the whole cluster, with the state they have.\n  {} are given up: what \
          only they have is lost, and with their old data they must not come back.",
-        gate.product(),
+        gate.product().name(),
         setup.marker.cluster,
         names(&recovery.survivors),
         names(&recovery.lost),

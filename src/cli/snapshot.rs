@@ -146,7 +146,7 @@ async fn save_one(
     setup: &run::Setup,
     folder: &Path,
 ) -> anyhow::Result<(PathBuf, Label)> {
-    let product = source.gate.product();
+    let product = source.gate.product().name();
     // For its owner alone from the first byte on.
     let mut file = tempfile::Builder::new().prefix(".unfinished-").tempfile_in(folder)?;
     let bytes = source
@@ -248,7 +248,7 @@ fn restore(
     }
     let streams = takes_streams(&setup);
     let product = match content {
-        Content::Etcd => streams.map(|gate| gate.product().to_owned()),
+        Content::Etcd => streams.map(|gate| gate.product().name().to_owned()),
         Content::Raft(_) => label.as_ref().map(|label| label.product.clone()),
     };
     let question = format!(
@@ -277,7 +277,7 @@ fn restore(
         let result = async {
             let sources = clusters.snapshot_sources(&setup.wanted, &setup.options).await?;
             let fits = |source: &&SnapshotSource| {
-                product.as_deref().is_none_or(|product| source.gate.product() == product)
+                product.as_deref().is_none_or(|product| source.gate.product().name() == product)
             };
             let mut fitting = sources.iter().filter(fits);
             let (Some(source), None) = (fitting.next(), fitting.next()) else {
@@ -287,7 +287,7 @@ fn restore(
                 );
             };
             source.restore(bytes).await.map_err(|reason| {
-                anyhow::anyhow!("{} on {}: {reason}", source.gate.product(), source.host)
+                anyhow::anyhow!("{} on {}: {reason}", source.gate.product().name(), source.host)
             })?;
             Ok(clusters.verify(&setup.wanted, source.gate, &setup.options, &events, &stop).await)
         }

@@ -43,9 +43,9 @@ fn stages(wanted: &Wanted, purge: bool) -> Result<Vec<Stage>, NulInArgument> {
         let gate = members.gate;
         let mut steps = BTreeMap::new();
         for (host, _) in &members.hosts {
-            let unit = gate.unit();
+            let unit = gate.product().unit();
             let (id, why) = (format!("stop {unit}"), "the cluster goes down");
-            let step = match gate.stop_command() {
+            let step = match gate.product().stop_command() {
                 Some(words) => step(host, id, why, "exec_run", &words)?,
                 None => stop(host, id, why, unit)?,
             };
@@ -60,7 +60,7 @@ fn stages(wanted: &Wanted, purge: bool) -> Result<Vec<Stage>, NulInArgument> {
             let data = of_host().map(|members| members.gate.data_directory(&host.variables));
             let mut own = Vec::new();
             for gate in of_host().map(|members| members.gate) {
-                if let Some(words) = gate.purge_command() {
+                if let Some(words) = gate.product().purge_command() {
                     let id = format!("take apart {}", gate.name());
                     own.push(step(host, id, "the host is a member no more", "exec_run", &words)?);
                 }

@@ -94,7 +94,7 @@ impl Clusters {
             return Err(refuse(&victim, "no other server answers".to_owned(), HEALTH));
         };
         let observer_name = &observer.host.name;
-        let port = cluster.gate.api_port(&observer.variables);
+        let port = cluster.gate.product().api_port(&observer.variables);
         let writer = Socket::open(connection, port, PATIENCE).await;
         let watcher = Socket::open(connection, port, PATIENCE).await;
         let (Some(writer), Some(watcher)) = (writer, watcher) else {
@@ -176,7 +176,7 @@ impl Clusters {
         let (cluster, drills, victim) = found.ok_or_else(|| {
             let others: Vec<&str> = raft()
                 .filter(|cluster| cluster.gate.drills().is_none())
-                .map(|cluster| cluster.gate.product())
+                .map(|cluster| cluster.gate.product().name())
                 .collect();
             let reason = match others.as_slice() {
                 [] => "the inventory has no server that leads, or of that name".to_owned(),
@@ -212,7 +212,7 @@ impl Clusters {
         if let Some(power) = drill.power {
             return power(victim, false);
         }
-        let unit = gate.unit();
+        let unit = gate.product().unit();
         self.command(victim, &["systemctl", "kill", "-s", "KILL", unit]).await?;
         // So that systemd does not start it before anybody has noticed.
         self.command(victim, &["systemctl", "stop", unit]).await
@@ -222,7 +222,7 @@ impl Clusters {
         match drill.power {
             Some(power) => power(victim, true),
             // Whether it is well again the gate says.
-            None => self.command(victim, &["systemctl", "--no-block", "start", gate.unit()]).await,
+            None => self.command(victim, &["systemctl", "--no-block", "start", gate.product().unit()]).await,
         }
     }
 

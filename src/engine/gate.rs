@@ -79,7 +79,7 @@ pub(super) async fn hand_over(
     let way = met.answers.get(&leader).and_then(|answer| members.gate.raft()?.step_down(answer));
     let (true, Some(host), Some(way)) = (batch.steps.contains_key(&leader), host, way) else { return false };
     let Some(connection) = fleet.connections.get(&leader) else { return false };
-    let port = members.gate.api_port(&host.variables);
+    let port = members.gate.product().api_port(&host.variables);
     let Some(socket) = Socket::open(connection, port, HAND_OVER).await else { return false };
     let reason = format!("{leader} hands its leadership over");
     events.send(Event::GateWaiting { gate: members.gate.name().to_owned(), reason });
@@ -173,7 +173,7 @@ pub(super) async fn await_election(
 /// The last lines of an agent's journal under a heading.
 async fn journal(fleet: &Fleet, host: &HostName, gate: Gate, options: &Options) -> String {
     let Some(connection) = fleet.connections.get(host) else { return String::new() };
-    let (Ok(unit), Ok(lines)) = (Arg::new(gate.unit()), Arg::new(JOURNAL_LINES)) else {
+    let (Ok(unit), Ok(lines)) = (Arg::new(gate.product().unit()), Arg::new(JOURNAL_LINES)) else {
         return String::new();
     };
     let probe = (StepId("journal".to_owned()), Call::new("journal_tail", [unit, lines]));
@@ -184,7 +184,7 @@ async fn journal(fleet: &Fleet, host: &HostName, gate: Gate, options: &Options) 
     let Some(text) = fields.text("lines").filter(|text| !text.trim().is_empty()) else {
         return String::new();
     };
-    format!("journal of {} on {host}:\n{}", gate.unit(), text.trim_end())
+    format!("journal of {} on {host}:\n{}", gate.product().unit(), text.trim_end())
 }
 
 /// All gates once more, with every member, after everything was changed.

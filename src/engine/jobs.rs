@@ -146,7 +146,7 @@ impl Nomad {
             let name = &host.host.name;
             let Some(connection) = fleet.connections.get(name) else { continue };
             if let Some(socket) =
-                Socket::open(connection, nomad::SERVERS.api_port(&host.variables), REQUEST).await
+                Socket::open(connection, nomad::SERVERS.product().api_port(&host.variables), REQUEST).await
             {
                 return Some(Self { host: name.clone(), socket });
             }
@@ -223,17 +223,17 @@ impl Nomad {
         let mut waiting = Waiting::new(format!("job {}", plan.name()), options.timeout, events, stop);
         // Of the newest task in trouble. Read at once: a node that is short of space soon removes what has ended.
         let mut words = Ok(String::new());
-        let mut cluster = Vec::new();
+        let mut told = Vec::new();
         loop {
             let status = self.status(plan).await;
             let troubled = status.as_ref().map_or_else(|_| Vec::new(), Status::troubled);
-            if !troubled.is_empty() && (words.is_err() || troubled != cluster) {
+            if !troubled.is_empty() && (words.is_err() || troubled != told) {
                 match self.last_words(&troubled).await {
-                    // What was cluster of one before says more than that there is nothing to hear.
+                    // What was told of one before says more than that there is nothing to hear.
                     Err(_) if words.as_ref().is_ok_and(|words| !words.is_empty()) => {}
                     now => words = now,
                 }
-                cluster = troubled;
+                told = troubled;
             }
             let (reason, is_hopeless) = match status.as_ref().map(Status::progress) {
                 Ok(Progress::Done(detail)) => {

@@ -116,7 +116,12 @@ fn departures<'o>(
     {
         let gate = cluster.gate;
         let departs = match gate.has_raft() {
-            true => departure(gate.product(), &cluster.expected, &gate.views(&cluster.answers), leaver.host),
+            true => departure(
+                gate.product().name(),
+                &cluster.expected,
+                &gate.views(&cluster.answers),
+                leaver.host,
+            ),
             false => Ok(Departure::default()),
         };
         match departs {
@@ -170,7 +175,8 @@ fn stages(
             own.extend(own_steps(cluster.gate, leaving, answers)?);
         }
         // Another of its kind, or another member of the product: the only client has servers.
-        let of_product = all.iter().filter(|other| other.gate.product() == cluster.gate.product());
+        let of_product =
+            all.iter().filter(|other| other.gate.product().name() == cluster.gate.product().name());
         let tellers =
             [*cluster].into_iter().chain(of_product).filter(|cluster| cluster.gate.leaving().can_tell());
         let helper = tellers
@@ -205,7 +211,7 @@ fn steps(host: &WantedHost, tasks: Vec<Task>) -> Result<Vec<Step>, NulInArgument
 
 /// What the host does as a member of this gate's cluster.
 fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, NulInArgument> {
-    let (leaving, unit) = (gate.leaving(), gate.unit());
+    let (leaving, unit) = (gate.leaving(), gate.product().unit());
     let id = format!("stop {unit} ({})", gate.name());
     let stop = commands::stop(host, id, "it is to stay stopped, also after a boot", unit)?;
     let before = steps(host, leaving.on_host(&gate.api(&host.variables), answers))?;

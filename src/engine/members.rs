@@ -38,7 +38,7 @@ impl<'a> Members<'a> {
                 .hosts
                 .iter()
                 .filter_map(|(host, _)| {
-                    Some((host.host.name.clone(), self.gate.demanded_version(&host.variables)?))
+                    Some((host.host.name.clone(), self.gate.product().demanded_version(&host.variables)?))
                 })
                 .collect(),
         }

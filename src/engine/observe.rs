@@ -425,7 +425,7 @@ pub(super) fn subject<'a>(
             ));
         }
         claim.remains.extend(fields.all("remains").map(str::to_owned));
-        claim.clean_up = claim.clean_up.or(members.gate.clean_up());
+        claim.clean_up = claim.clean_up.or(members.gate.product().clean_up());
         let answer = answer(&seen.observation, members.gate, &questions(members.gate, wanted));
         claim.agents.extend(members.gate.describe(&answer));
     }

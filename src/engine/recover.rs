@@ -20,7 +20,12 @@ impl Clusters {
     pub fn recoveries(&self) -> Vec<(Gate, Result<Recovery, String>)> {
         let reads = |gate: Gate| gate.raft().is_some_and(|raft| raft.reads_peers_json());
         let judge = |gate: Gate, cluster: &ClusterAnswers| {
-            recovery(gate.product(), gate.unit(), &cluster.expected, &gate.views(&cluster.answers))
+            recovery(
+                gate.product().name(),
+                gate.product().unit(),
+                &cluster.expected,
+                &gate.views(&cluster.answers),
+            )
         };
         let cluster = self.observed.clusters.iter().filter(|cluster| reads(cluster.gate));
         cluster.map(|cluster| (cluster.gate, judge(cluster.gate, cluster))).collect()
@@ -66,7 +71,7 @@ impl Clusters {
 
 /// All survivors stop before the first is told, and all are told before the first starts.
 fn stages(wanted: &Wanted, gate: Gate, recovery: &Recovery) -> Result<Vec<Stage>, NulInArgument> {
-    let unit = gate.unit();
+    let unit = gate.product().unit();
     let survivors = || wanted.hosts.iter().filter(|host| recovery.survivors.contains(&host.host.name));
     let on_all = |name: &str, of_host: &dyn Fn(&WantedHost) -> Result<Step, NulInArgument>| {
         let steps: Result<BTreeMap<_, _>, _> =

@@ -115,7 +115,7 @@ impl Clusters {
             let socket = match transfer {
                 Transfer::Stream { port, files, .. } => gateway(connection, port, files, options).await,
                 Transfer::Api { .. } => {
-                    Socket::open(connection, gate.api_port(&host.variables), TRANSFER).await
+                    Socket::open(connection, gate.product().api_port(&host.variables), TRANSFER).await
                 }
             };
             if let Some(socket) = socket {

@@ -65,7 +65,7 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
     findings.extend(clock::judge(&clocks.collect::<Vec<_>>()));
     let ids = subjects.iter().map(|subject| {
         let mut gates = subject.wanted.roles.iter().filter_map(|role| Gate::parse(role.gate.as_deref()?));
-        let looks_at_hardware = gates.any(|gate| gate.looks_at_hardware());
+        let looks_at_hardware = gates.any(|gate| gate.product().looks_at_hardware());
         duplicate_ids::Ids {
             host: subject.name(),
             machine_id: &subject.facts.machine_id,

@@ -10,25 +10,69 @@ use super::{Answer, Answers, Question, Questions, TlsFiles, views};
 use crate::model::{ClusterState, Expected, HostName, Review, RoleName, Verdict};
 use crate::raft::{self, Peer, Standing, Views};
 
-/// A part of a product whose members stand together: Consul's servers, its clients. A role names it as its `gate`.
-pub trait Part: Sync {
-    /// Its name in `role.yaml`: `consul-servers`.
+/// What all parts of a product have in common.
+pub trait Product: Sync {
+    /// Its name, which is its key in an inventory's variables: `consul`.
     fn name(&self) -> &'static str;
-
-    /// The product, as its key in an inventory's variables: `consul`.
-    fn product(&self) -> &'static str;
 
     /// The agent's unit, whose journal explains a gate that is not met.
     fn unit(&self) -> &'static str;
-
-    /// What the programs of a host with these variables and roles are asked, in this order.
-    fn questions(&self, host: &HostName, variables: &Map<String, Value>, roles: &[RoleName]) -> Questions;
 
     /// The port of the agent's API.
     fn api_port(&self, variables: &Map<String, Value>) -> u16;
 
     /// Where an agent keeps what tells whose it is.
     fn data_directory(&self, variables: &Map<String, Value>) -> String;
+
+    /// The version of the agent that answered.
+    fn version(&self, answer: &Answer) -> Option<String>;
+
+    /// The version that is demanded of a member with these variables, if it is looked at.
+    fn demanded_version(&self, _variables: &Map<String, Value>) -> Option<String> {
+        None
+    }
+
+    /// Whether its members are told apart by what their hardware says of itself too.
+    fn looks_at_hardware(&self) -> bool {
+        false
+    }
+
+    /// What ends, on a host, all that a former member of another cluster may have left running there.
+    fn clean_up(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What stops a member on its host for good, where something would outlive its unit.
+    fn stop_command(&self) -> Option<Vec<&'static str>> {
+        None
+    }
+
+    /// What removes all that made the host a member, where that is more than its data.
+    fn purge_command(&self) -> Option<Vec<&'static str>> {
+        None
+    }
+}
+
+/// A part of a product whose members stand together: Consul's servers, its clients. A role names it as its `gate`.
+pub trait Part: Sync {
+    /// Its name in `role.yaml`: `consul-servers`.
+    fn name(&self) -> &'static str;
+
+    /// Whose part it is.
+    fn product(&self) -> &'static dyn Product;
+
+    /// What the programs of a host with these variables and roles are asked, in this order.
+    fn questions(&self, host: &HostName, variables: &Map<String, Value>, roles: &[RoleName]) -> Questions;
+
+    /// Where a member keeps what tells whose it is, if not where the product does.
+    fn data_directory(&self, variables: &Map<String, Value>) -> String {
+        self.product().data_directory(variables)
+    }
+
+    /// The version of the agent that answered.
+    fn version(&self, answer: &Answer) -> Option<String> {
+        self.product().version(answer)
+    }
 
     /// The prelude's probe that looks for what a member keeps, with its arguments.
     fn data_probe(&self, variables: &Map<String, Value>) -> (&'static str, Vec<String>) {
@@ -38,11 +82,6 @@ pub trait Part: Sync {
     /// Whether what its probe finds makes a host somebody's. Clients of Consul and Nomad keep nothing that would.
     fn has_claims(&self) -> bool {
         self.raft().is_some()
-    }
-
-    /// The version that is demanded of a member with these variables, if it is looked at.
-    fn demanded_version(&self, _variables: &Map<String, Value>) -> Option<String> {
-        None
     }
 
     /// Where members that run one version cannot be brought to another by its product's own tools: what to do instead.
@@ -55,9 +94,6 @@ pub trait Part: Sync {
 
     /// What stands now, read from the members' answers.
     fn cluster_state(&self, expected: &Expected, answers: &Answers) -> ClusterState;
-
-    /// The version of the agent that answered.
-    fn version(&self, answer: &Answer) -> Option<String>;
 
     /// How the members that an agent knows are named, for a message about a foreign cluster.
     fn describe(&self, _answer: &Answer) -> Option<String> {
@@ -74,16 +110,6 @@ pub trait Part: Sync {
         None
     }
 
-    /// Whether its members are told apart by what their hardware says of itself too.
-    fn looks_at_hardware(&self) -> bool {
-        false
-    }
-
-    /// What ends, on a host, all that a former member of another cluster may have left running there.
-    fn clean_up(&self) -> Option<&'static str> {
-        None
-    }
-
     /// What is measured while one of its members is killed.
     fn drills(&self) -> Option<Drills> {
         None
@@ -91,16 +117,6 @@ pub trait Part: Sync {
 
     /// Where its members keep credentials for whoever governs the cluster.
     fn credentials(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// What stops a member on its host for good, where something would outlive its unit.
-    fn stop_command(&self) -> Option<Vec<&'static str>> {
-        None
-    }
-
-    /// What removes all that made the host a member, where that is more than its data.
-    fn purge_command(&self) -> Option<Vec<&'static str>> {
         None
     }
 
@@ -325,7 +341,7 @@ impl Gate {
 
     /// Where the agent's API is on the host's own loopback.
     pub fn api(self, variables: &Map<String, Value>) -> String {
-        format!("http://127.0.0.1:{}", self.api_port(variables))
+        format!("http://127.0.0.1:{}", self.product().api_port(variables))
     }
 
     /// Lines for the closing summary: leader, peers, where to look next.

@@ -43,7 +43,7 @@ pub struct Exec {
     pub diff: bool,
 }
 
-/// Delegation from another host.
+/// What another host does for it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Delegated {

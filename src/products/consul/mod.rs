@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Answer, Answers, Drills, Gate, Leaving, Part, Question, Questions, Raft, Responses, Snapshots, Task,
-    Told, Transfer, gossip, operator, those,
+    Answer, Answers, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft, Responses, Snapshots,
+    Task, Told, Transfer, gossip, operator, those,
 };
 use crate::model::{ClusterState, Expected, HostName, Review, RoleName};
 use crate::raft::{Peer, Standing};
@@ -19,9 +19,6 @@ pub const CLIENTS: Gate = Gate::new(&Clients);
 
 struct Servers;
 struct Clients;
-
-const NAME: &str = "consul";
-const UNIT: &str = "consul.service";
 
 const SELF: &str = "/v1/agent/self";
 /// `consistent`: the leader confirms with a majority before it answers, so this is a use of quorum.
@@ -138,21 +135,16 @@ fn plain(paths: &[&'static str], variables: &Map<String, Value>) -> Questions {
     Questions::Plain(paths.iter().map(|path| Question { port, path }).collect())
 }
 
-impl Part for Servers {
-    fn name(&self) -> &'static str {
-        "consul-servers"
-    }
+/// What servers and clients have in common.
+struct Consul;
 
-    fn product(&self) -> &'static str {
-        NAME
+impl Product for Consul {
+    fn name(&self) -> &'static str {
+        "consul"
     }
 
     fn unit(&self) -> &'static str {
-        UNIT
-    }
-
-    fn questions(&self, _: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
-        plain(&SERVER_PATHS, variables)
+        "consul.service"
     }
 
     fn api_port(&self, variables: &Map<String, Value>) -> u16 {
@@ -163,16 +155,30 @@ impl Part for Servers {
         data_dir(variables)
     }
 
+    fn version(&self, answer: &Answer) -> Option<String> {
+        version(answer)
+    }
+}
+
+impl Part for Servers {
+    fn name(&self) -> &'static str {
+        "consul-servers"
+    }
+
+    fn product(&self) -> &'static dyn Product {
+        &Consul
+    }
+
+    fn questions(&self, _: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
+        plain(&SERVER_PATHS, variables)
+    }
+
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
         review_servers(expected, answers)
     }
 
     fn cluster_state(&self, expected: &Expected, answers: &Answers) -> ClusterState {
         operator::cluster_state(expected, answers)
-    }
-
-    fn version(&self, answer: &Answer) -> Option<String> {
-        version(answer)
     }
 
     fn describe(&self, answer: &Answer) -> Option<String> {
@@ -245,24 +251,12 @@ impl Part for Clients {
         "consul-clients"
     }
 
-    fn product(&self) -> &'static str {
-        NAME
-    }
-
-    fn unit(&self) -> &'static str {
-        UNIT
+    fn product(&self) -> &'static dyn Product {
+        &Consul
     }
 
     fn questions(&self, _: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
         plain(&CLIENT_PATHS, variables)
-    }
-
-    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
-        http_port(variables)
-    }
-
-    fn data_directory(&self, variables: &Map<String, Value>) -> String {
-        data_dir(variables)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
@@ -271,10 +265,6 @@ impl Part for Clients {
 
     fn cluster_state(&self, _: &Expected, answers: &Answers) -> ClusterState {
         those(answers, client_has_joined)
-    }
-
-    fn version(&self, answer: &Answer) -> Option<String> {
-        version(answer)
     }
 
     fn leaving(&self) -> &dyn Leaving {

@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use super::snapshot::Snapshot;
 use super::{
-    Answer, Answers, Gate, Leaving, Part, Questions, Raft, Responses, Snapshots, Task, TlsFiles, TlsQuestion,
-    Told, Transfer, answered, views,
+    Answer, Answers, Gate, Leaving, Part, Product, Questions, Raft, Responses, Snapshots, Task, TlsFiles,
+    TlsQuestion, Told, Transfer, answered, views,
 };
 use crate::model::{ClusterState, Complaint, Expected, HostName, Review, RoleName};
 use crate::raft::{self, Agreement, Peer, majority};
@@ -21,6 +21,8 @@ use crate::raft::{self, Agreement, Peer, majority};
 pub const MEMBERS: Gate = Gate::new(&Members);
 
 struct Members;
+
+const UNIT: &str = "etcd.service";
 
 pub(super) const LIST: &str = "/v3/cluster/member/list";
 pub(super) const STATUS: &str = "/v3/maintenance/status";
@@ -180,21 +182,16 @@ pub(super) fn describe(answer: &Answer) -> Option<String> {
     Some(format!("etcd, members: {}", members.join(", ")))
 }
 
-impl Part for Members {
-    fn name(&self) -> &'static str {
-        "etcd-members"
-    }
+/// On hosts of its own.
+struct Etcd;
 
-    fn product(&self) -> &'static str {
+impl Product for Etcd {
+    fn name(&self) -> &'static str {
         "etcd"
     }
 
     fn unit(&self) -> &'static str {
-        "etcd.service"
-    }
-
-    fn questions(&self, _: &HostName, _: &Map<String, Value>, _: &[RoleName]) -> Questions {
-        Questions::Tls(questions(ALONE))
+        UNIT
     }
 
     fn api_port(&self, _: &Map<String, Value>) -> u16 {
@@ -203,6 +200,28 @@ impl Part for Members {
 
     fn data_directory(&self, variables: &Map<String, Value>) -> String {
         data_dir(variables)
+    }
+
+    fn version(&self, answer: &Answer) -> Option<String> {
+        version(answer)
+    }
+
+    fn purge_command(&self) -> Option<Vec<&'static str>> {
+        Some(vec![MEMBER, "forget"])
+    }
+}
+
+impl Part for Members {
+    fn name(&self) -> &'static str {
+        "etcd-members"
+    }
+
+    fn product(&self) -> &'static dyn Product {
+        &Etcd
+    }
+
+    fn questions(&self, _: &HostName, _: &Map<String, Value>, _: &[RoleName]) -> Questions {
+        Questions::Tls(questions(ALONE))
     }
 
     fn data_probe(&self, variables: &Map<String, Value>) -> (&'static str, Vec<String>) {
@@ -217,16 +236,8 @@ impl Part for Members {
         cluster_state(expected, answers)
     }
 
-    fn version(&self, answer: &Answer) -> Option<String> {
-        version(answer)
-    }
-
     fn describe(&self, answer: &Answer) -> Option<String> {
         describe(answer)
-    }
-
-    fn purge_command(&self) -> Option<Vec<&'static str>> {
-        Some(vec![MEMBER, "forget"])
     }
 
     fn raft(&self) -> Option<&dyn Raft> {
@@ -262,7 +273,7 @@ impl Raft for Members {
 
 impl Snapshots for Members {
     fn transfer(&self) -> Transfer {
-        transfer(ALONE, RESTORE, Some(self.unit()))
+        transfer(ALONE, RESTORE, Some(UNIT))
     }
 
     fn position(&self, answer: &Answer) -> Option<Snapshot> {

@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use super::part::DRAIN_DEADLINE;
 use super::snapshot::Snapshot;
 use super::{
-    Answer, Answers, Command, Gate, Leaving, Part, Questions, Raft, Responses, Snapshots, Task, TlsFiles,
-    TlsQuestion, Told, Transfer, Watching, answered, etcd, those, views,
+    Answer, Answers, Command, Gate, Leaving, Part, Product, Questions, Raft, Responses, Snapshots, Task,
+    TlsFiles, TlsQuestion, Told, Transfer, Watching, answered, etcd, those, views,
 };
 use crate::model::{ClusterState, Complaint, Expected, HostName, Review, RoleName};
 use crate::raft::{self, Peer};
@@ -31,11 +31,6 @@ struct ControlPlanes;
 struct ApiServers;
 struct Workers;
 
-/// Its key in an inventory's variables.
-const NAME: &str = "kube";
-const UNIT: &str = "kubelet.service";
-/// kubeadm's own.
-const KUBEADM_DIRECTORY: &str = "/etc/kubernetes";
 const ADMIN_CONF: &str = "/etc/kubernetes/admin.conf";
 const KUBECTL: [&str; 3] = ["kubectl", "--kubeconfig", ADMIN_CONF];
 
@@ -78,8 +73,6 @@ const ETCD_RESTORE: &str = "/etc/kubernetes/bootstrap/etcd-restore";
 
 /// The role's script that runs kubeadm.
 const KUBE_RUN: &str = "/etc/kubernetes/bootstrap/run";
-
-const CLEAN_UP: &str = "systemctl stop kubelet; kubeadm reset --force";
 
 const PAUSE: Command = Command { name: "stop API servers and", words: [STATIC_PODS, "down"] };
 const RESUME: Command = Command { name: "start API servers and", words: [STATIC_PODS, "up"] };
@@ -469,11 +462,6 @@ fn describe(answer: &Answer) -> Option<String> {
     Some(format!("a control plane of Kubernetes, version {version}{etcd}"))
 }
 
-/// The version that `kube.version` demands.
-fn demanded(variables: &Map<String, Value>) -> Option<String> {
-    text(variables, "version").map(str::to_owned)
-}
-
 /// What a node of kubeadm's leaves on its host; `etcd` is where a member of etcd has its data.
 fn node_probe(etcd: Option<&str>) -> (&'static str, Vec<String>) {
     let member = etcd.map(|folder| format!("{folder}/member"));
@@ -483,25 +471,63 @@ fn node_probe(etcd: Option<&str>) -> (&'static str, Vec<String>) {
     ("state_data", state.into_iter().flatten().chain(remains).collect())
 }
 
+/// What all nodes have in common.
+struct Kubernetes;
+
+impl Product for Kubernetes {
+    fn name(&self) -> &'static str {
+        "kube"
+    }
+
+    fn unit(&self) -> &'static str {
+        "kubelet.service"
+    }
+
+    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
+        api_port(variables)
+    }
+
+    fn data_directory(&self, _: &Map<String, Value>) -> String {
+        // kubeadm's own.
+        "/etc/kubernetes".to_owned()
+    }
+
+    fn version(&self, answer: &Answer) -> Option<String> {
+        version(answer)
+    }
+
+    fn demanded_version(&self, variables: &Map<String, Value>) -> Option<String> {
+        text(variables, "version").map(str::to_owned)
+    }
+
+    fn looks_at_hardware(&self) -> bool {
+        true
+    }
+
+    fn clean_up(&self) -> Option<&'static str> {
+        Some("systemctl stop kubelet; kubeadm reset --force")
+    }
+
+    fn stop_command(&self) -> Option<Vec<&'static str>> {
+        Some(vec![KUBE_RUN, "stop"])
+    }
+
+    fn purge_command(&self) -> Option<Vec<&'static str>> {
+        Some(vec![KUBE_RUN, "purge"])
+    }
+}
+
 impl Part for ControlPlanes {
     fn name(&self) -> &'static str {
         "kube-control-planes"
     }
 
-    fn product(&self) -> &'static str {
-        NAME
-    }
-
-    fn unit(&self) -> &'static str {
-        UNIT
+    fn product(&self) -> &'static dyn Product {
+        &Kubernetes
     }
 
     fn questions(&self, _: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
         Questions::Tls(control_plane_questions(variables))
-    }
-
-    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
-        api_port(variables)
     }
 
     fn data_directory(&self, variables: &Map<String, Value>) -> String {
@@ -510,10 +536,6 @@ impl Part for ControlPlanes {
 
     fn data_probe(&self, variables: &Map<String, Value>) -> (&'static str, Vec<String>) {
         node_probe(Some(&data_dir(variables)))
-    }
-
-    fn demanded_version(&self, variables: &Map<String, Value>) -> Option<String> {
-        demanded(variables)
     }
 
     fn no_way_between(&self, runs: &str, wanted: &str) -> Option<String> {
@@ -528,32 +550,12 @@ impl Part for ControlPlanes {
         etcd::cluster_state(expected, answers)
     }
 
-    fn version(&self, answer: &Answer) -> Option<String> {
-        version(answer)
-    }
-
     fn describe(&self, answer: &Answer) -> Option<String> {
         describe(answer)
     }
 
     fn credentials(&self) -> Option<&'static str> {
         Some(ADMIN_CONF)
-    }
-
-    fn looks_at_hardware(&self) -> bool {
-        true
-    }
-
-    fn clean_up(&self) -> Option<&'static str> {
-        Some(CLEAN_UP)
-    }
-
-    fn stop_command(&self) -> Option<Vec<&'static str>> {
-        Some(vec![KUBE_RUN, "stop"])
-    }
-
-    fn purge_command(&self) -> Option<Vec<&'static str>> {
-        Some(vec![KUBE_RUN, "purge"])
     }
 
     fn watches(&self, state: &str) -> Option<Watching> {
@@ -573,7 +575,7 @@ impl Part for ControlPlanes {
     }
 
     fn leaving(&self) -> &dyn Leaving {
-        self
+        &LeavingNode { part: "kube-control-planes", governs: true }
     }
 }
 
@@ -611,24 +613,12 @@ impl Part for ApiServers {
         "kube-api-servers"
     }
 
-    fn product(&self) -> &'static str {
-        NAME
-    }
-
-    fn unit(&self) -> &'static str {
-        UNIT
+    fn product(&self) -> &'static dyn Product {
+        &Kubernetes
     }
 
     fn questions(&self, _: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
         Questions::Tls(api_questions(variables))
-    }
-
-    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
-        api_port(variables)
-    }
-
-    fn data_directory(&self, _: &Map<String, Value>) -> String {
-        KUBEADM_DIRECTORY.to_owned()
     }
 
     fn data_probe(&self, _: &Map<String, Value>) -> (&'static str, Vec<String>) {
@@ -637,10 +627,6 @@ impl Part for ApiServers {
 
     fn has_claims(&self) -> bool {
         true
-    }
-
-    fn demanded_version(&self, variables: &Map<String, Value>) -> Option<String> {
-        demanded(variables)
     }
 
     fn no_way_between(&self, runs: &str, wanted: &str) -> Option<String> {
@@ -655,32 +641,12 @@ impl Part for ApiServers {
         api_state(answers)
     }
 
-    fn version(&self, answer: &Answer) -> Option<String> {
-        version(answer)
-    }
-
     fn describe(&self, answer: &Answer) -> Option<String> {
         describe(answer)
     }
 
     fn credentials(&self) -> Option<&'static str> {
         Some(ADMIN_CONF)
-    }
-
-    fn looks_at_hardware(&self) -> bool {
-        true
-    }
-
-    fn clean_up(&self) -> Option<&'static str> {
-        Some(CLEAN_UP)
-    }
-
-    fn stop_command(&self) -> Option<Vec<&'static str>> {
-        Some(vec![KUBE_RUN, "stop"])
-    }
-
-    fn purge_command(&self) -> Option<Vec<&'static str>> {
-        Some(vec![KUBE_RUN, "purge"])
     }
 
     fn watches(&self, state: &str) -> Option<Watching> {
@@ -692,7 +658,7 @@ impl Part for ApiServers {
     }
 
     fn leaving(&self) -> &dyn Leaving {
-        self
+        &LeavingNode { part: "kube-api-servers", governs: true }
     }
 }
 
@@ -701,24 +667,12 @@ impl Part for Workers {
         "kube-workers"
     }
 
-    fn product(&self) -> &'static str {
-        NAME
-    }
-
-    fn unit(&self) -> &'static str {
-        UNIT
+    fn product(&self) -> &'static dyn Product {
+        &Kubernetes
     }
 
     fn questions(&self, host: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
         Questions::Tls(worker_questions(host, variables))
-    }
-
-    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
-        api_port(variables)
-    }
-
-    fn data_directory(&self, _: &Map<String, Value>) -> String {
-        KUBEADM_DIRECTORY.to_owned()
     }
 
     fn data_probe(&self, _: &Map<String, Value>) -> (&'static str, Vec<String>) {
@@ -727,10 +681,6 @@ impl Part for Workers {
 
     fn has_claims(&self) -> bool {
         true
-    }
-
-    fn demanded_version(&self, variables: &Map<String, Value>) -> Option<String> {
-        demanded(variables)
     }
 
     fn no_way_between(&self, runs: &str, wanted: &str) -> Option<String> {
@@ -749,106 +699,61 @@ impl Part for Workers {
         worker_version(answer)
     }
 
-    fn looks_at_hardware(&self) -> bool {
-        true
-    }
-
-    fn clean_up(&self) -> Option<&'static str> {
-        Some(CLEAN_UP)
-    }
-
-    fn stop_command(&self) -> Option<Vec<&'static str>> {
-        Some(vec![KUBE_RUN, "stop"])
-    }
-
-    fn purge_command(&self) -> Option<Vec<&'static str>> {
-        Some(vec![KUBE_RUN, "purge"])
-    }
-
     fn watches(&self, state: &str) -> Option<Watching> {
         let states = [CONTROL_PLANES.name(), etcd::MEMBERS.name()];
         states.contains(&state).then_some(Watching { pause: None, resume: None, look_again: LOOK_AGAIN })
     }
 
     fn leaving(&self) -> &dyn Leaving {
-        self
+        &LeavingNode { part: "kube-workers", governs: false }
     }
 }
 
-/// How every node leaves; a control plane takes its own member of etcd out where it can.
-fn drain(host: &HostName, answers: bool) -> Vec<Task> {
-    // Pods of a node that is dead never say that they have ended.
-    if !answers {
-        return Vec::new();
-    }
-    let timeout = format!("--timeout={DRAIN_DEADLINE}");
-    let drain =
-        ["drain", host.as_str(), "--ignore-daemonsets", "--delete-emptydir-data", "--force", &timeout];
-    let words = [&KUBECTL[..], &drain].concat();
-    vec![Task::run(format!("drain node {host}"), "its pods move to other nodes", &words)]
+/// How a node leaves, whatever its part; a control plane takes its own member of etcd out where it can.
+struct LeavingNode {
+    /// Its part's name.
+    part: &'static str,
+    /// Whether it may tell the cluster that another goes.
+    governs: bool,
 }
 
-fn reset(part: &dyn Part) -> Vec<Task> {
-    let id = format!("reset kubeadm ({})", part.name());
-    vec![Task::run(id, "what kubeadm made of it goes", &["kubeadm", "reset", "--force"])]
-}
-
-fn forget(told: &Told<'_>) -> Vec<Task> {
-    let host = told.host;
-    let remove = |(id, _): &(String, String)| {
-        let words = etcd::removal(etcd::BESIDE_API_SERVER, id);
-        Task::remove(format!("remove member {host} from etcd"), "it does not answer", &etcd::words(&words))
-    };
-    let member = told.peer.filter(|_| !told.said_itself()).map(remove);
-    let words = [&KUBECTL[..], &["delete", "node", host.as_str(), "--ignore-not-found"]].concat();
-    let node =
-        Task::remove(format!("forget node {host}"), "the cluster keeps nodes until it is told", &words);
-    member.into_iter().chain([node]).collect()
-}
-
-impl Leaving for ControlPlanes {
+impl Leaving for LeavingNode {
     fn before(&self, host: &HostName, answers: bool) -> Vec<Task> {
-        drain(host, answers)
+        // Pods of a node that is dead never say that they have ended.
+        if !answers {
+            return Vec::new();
+        }
+        let timeout = format!("--timeout={DRAIN_DEADLINE}");
+        let drain =
+            ["drain", host.as_str(), "--ignore-daemonsets", "--delete-emptydir-data", "--force", &timeout];
+        let words = [&KUBECTL[..], &drain].concat();
+        vec![Task::run(format!("drain node {host}"), "its pods move to other nodes", &words)]
     }
 
     fn on_host(&self, _: &str, _: bool) -> Vec<Task> {
-        reset(self)
+        let id = format!("reset kubeadm ({})", self.part);
+        vec![Task::run(id, "what kubeadm made of it goes", &["kubeadm", "reset", "--force"])]
     }
 
     fn told(&self, told: &Told<'_>) -> Vec<Task> {
-        forget(told)
-    }
-}
-
-impl Leaving for ApiServers {
-    fn before(&self, host: &HostName, answers: bool) -> Vec<Task> {
-        drain(host, answers)
-    }
-
-    fn on_host(&self, _: &str, _: bool) -> Vec<Task> {
-        reset(self)
-    }
-
-    fn told(&self, told: &Told<'_>) -> Vec<Task> {
-        forget(told)
-    }
-}
-
-impl Leaving for Workers {
-    fn before(&self, host: &HostName, answers: bool) -> Vec<Task> {
-        drain(host, answers)
-    }
-
-    fn on_host(&self, _: &str, _: bool) -> Vec<Task> {
-        reset(self)
-    }
-
-    fn told(&self, told: &Told<'_>) -> Vec<Task> {
-        forget(told)
+        let host = told.host;
+        let remove = |(id, _): &(String, String)| {
+            let words = etcd::removal(etcd::BESIDE_API_SERVER, id);
+            Task::remove(
+                format!("remove member {host} from etcd"),
+                "it does not answer",
+                &etcd::words(&words),
+            )
+        };
+        let member = told.peer.filter(|_| !told.said_itself()).map(remove);
+        let words = [&KUBECTL[..], &["delete", "node", host.as_str(), "--ignore-not-found"]].concat();
+        let node =
+            Task::remove(format!("forget node {host}"), "the cluster keeps nodes until it is told", &words);
+        member.into_iter().chain([node]).collect()
     }
 
     fn can_tell(&self) -> bool {
-        false
+        self.governs
     }
 }
 

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use super::part::DRAIN_DEADLINE;
 use super::{
-    Answer, Answers, Drills, Gate, Leaving, Part, Question, Questions, Raft, Responses, Snapshots, Task,
-    Told, Transfer, consul, gossip, operator, those,
+    Answer, Answers, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft, Responses, Snapshots,
+    Task, Told, Transfer, consul, gossip, operator, those,
 };
 use crate::model::{ClusterState, Expected, HostName, Review, RoleName};
 use crate::raft::{Peer, Standing};
@@ -25,7 +25,6 @@ struct Servers;
 struct Clients;
 
 const NAME: &str = "nomad";
-const UNIT: &str = "nomad.service";
 
 const SELF: &str = "/v1/agent/self";
 /// Answered by the leader, so this is a use of quorum.
@@ -202,21 +201,16 @@ fn plain(
     Questions::Plain(own.chain(beside.iter().map(at(consul::http_port(variables)))).collect())
 }
 
-impl Part for Servers {
-    fn name(&self) -> &'static str {
-        "nomad-servers"
-    }
+/// What servers and clients have in common.
+struct Nomad;
 
-    fn product(&self) -> &'static str {
+impl Product for Nomad {
+    fn name(&self) -> &'static str {
         NAME
     }
 
     fn unit(&self) -> &'static str {
-        UNIT
-    }
-
-    fn questions(&self, _: &HostName, variables: &Map<String, Value>, roles: &[RoleName]) -> Questions {
-        plain(&SERVER_PATHS, &SERVER_CONSUL_PATHS, variables, roles)
+        "nomad.service"
     }
 
     fn api_port(&self, variables: &Map<String, Value>) -> u16 {
@@ -227,16 +221,30 @@ impl Part for Servers {
         data_dir(variables)
     }
 
+    fn version(&self, answer: &Answer) -> Option<String> {
+        version(answer)
+    }
+}
+
+impl Part for Servers {
+    fn name(&self) -> &'static str {
+        "nomad-servers"
+    }
+
+    fn product(&self) -> &'static dyn Product {
+        &Nomad
+    }
+
+    fn questions(&self, _: &HostName, variables: &Map<String, Value>, roles: &[RoleName]) -> Questions {
+        plain(&SERVER_PATHS, &SERVER_CONSUL_PATHS, variables, roles)
+    }
+
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
         review_servers(expected, answers)
     }
 
     fn cluster_state(&self, expected: &Expected, answers: &Answers) -> ClusterState {
         operator::cluster_state(expected, answers)
-    }
-
-    fn version(&self, answer: &Answer) -> Option<String> {
-        version(answer)
     }
 
     fn describe(&self, answer: &Answer) -> Option<String> {
@@ -324,24 +332,12 @@ impl Part for Clients {
         "nomad-clients"
     }
 
-    fn product(&self) -> &'static str {
-        NAME
-    }
-
-    fn unit(&self) -> &'static str {
-        UNIT
+    fn product(&self) -> &'static dyn Product {
+        &Nomad
     }
 
     fn questions(&self, _: &HostName, variables: &Map<String, Value>, roles: &[RoleName]) -> Questions {
         plain(&CLIENT_PATHS, &CLIENT_CONSUL_PATHS, variables, roles)
-    }
-
-    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
-        http_port(variables)
-    }
-
-    fn data_directory(&self, variables: &Map<String, Value>) -> String {
-        data_dir(variables)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
@@ -350,10 +346,6 @@ impl Part for Clients {
 
     fn cluster_state(&self, _: &Expected, answers: &Answers) -> ClusterState {
         those(answers, is_ready_client)
-    }
-
-    fn version(&self, answer: &Answer) -> Option<String> {
-        version(answer)
     }
 
     fn leaving(&self) -> &dyn Leaving {
