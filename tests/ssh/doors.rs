@@ -1,5 +1,7 @@
 //! Hosts that do not let us in, the user's own configuration, and jump hosts.
 
+use std::io::Read;
+
 use super::*;
 
 #[tokio::test]
@@ -108,14 +110,19 @@ async fn a_dropped_connection_is_tried_again() {
         return;
     }
     let sshd = Sshd::start(&["MaxStartups 1:100:1"]);
-    // Takes the only place for those who have not logged in, once sshd has seen the harness go.
-    wait_for("a free place", || sshd.children().is_empty().then_some(()));
-    let in_the_way = TcpStream::connect(("127.0.0.1", sshd.port)).unwrap();
-    wait_for("a taken place", || (sshd.children().len() == 1).then_some(()));
+    // Takes the only place for those who have not logged in. sshd may count the harness a moment longer, and drop this one too:
+    // who has the place is greeted.
+    let in_the_way = wait_for("a taken place", || {
+        let mut stream = TcpStream::connect(("127.0.0.1", sshd.port)).unwrap();
+        let mut greeting = [0; 4];
+        (stream.read_exact(&mut greeting).is_ok() && greeting == *b"SSH-").then_some(stream)
+    });
+    wait_for("its process alone", || (sshd.children().len() == 1).then_some(()));
     let target = sshd.target();
-    let opening = tokio::spawn(async move { open(&target).await });
     let drops = |log: String| log.lines().filter(|line| line.contains("MaxStartups")).count();
-    let dropped = || wait_for("dropped connection", || (drops(sshd.log()) > 0).then_some(()));
+    let before = drops(sshd.log());
+    let opening = tokio::spawn(async move { open(&target).await });
+    let dropped = || wait_for("dropped connection", || (drops(sshd.log()) > before).then_some(()));
     tokio::task::block_in_place(dropped);
     drop(in_the_way);
     opening.await.unwrap().unwrap().close().await.unwrap();
