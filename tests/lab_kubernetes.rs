@@ -301,7 +301,9 @@ fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
     let pods = kubectl(&lab, "node-2", "get nodes -o jsonpath={.items[*].status.capacity.pods}");
     assert_eq!(pods, "57 57 57 57");
     for host in FOUR {
-        lab.asks(host, "curl --silent --fail --noproxy '*' http://127.0.0.1:10266/healthz");
+        let health = lab.ssh(host, "curl --silent --fail --noproxy '*' http://127.0.0.1:10266/healthz");
+        let proxies = "-n kube-system get pods -l k8s-app=kube-proxy -o wide";
+        assert_eq!(health.status, 0, "{host}: {}", kubectl(&lab, "node-1", proxies));
     }
     let given = marks(&lab, "node-4");
     for wanted in ["disk:hdd ", "somebodys:own ", "slow:PreferNoSchedule "] {
@@ -620,9 +622,12 @@ fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_an_upgrade_that_is_cut_short_three_times() {
     let lab = earlier();
-    let at_work = |host: &str| {
+    // The one of them that is upgraded.
+    let at_work = |hosts: &[&'static str]| {
         let began = "test -e /var/lib/bootstrap/kubeadm-upgrade-began";
-        poll(host, Duration::from_secs(300), || (lab.ssh(host, began).status == 0).then_some(()));
+        poll("one of them is upgraded", Duration::from_secs(300), || {
+            hosts.iter().copied().find(|host| lab.ssh(host, began).status == 0)
+        })
     };
     let version = |host: &str| lab.asks(host, "kubelet --version");
     // What was begun on a host ends there, whatever becomes of the program; until then nobody else works on it.
@@ -637,24 +642,20 @@ fn lab_kubernetes_an_upgrade_that_is_cut_short_three_times() {
     let mut up = support::bootstrap();
     up.arg("up").arg(lab.inventory()).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     let mut up = up.spawn().unwrap();
-    let first = poll("one of them is upgraded", Duration::from_secs(300), || {
-        let began = "test -e /var/lib/bootstrap/kubeadm-upgrade-began";
-        CONTROL_PLANES.into_iter().find(|host| lab.ssh(host, began).status == 0)
-    });
+    let first = at_work(&CONTROL_PLANES);
     up.kill().unwrap();
     up.wait().unwrap();
 
-    // A node: the next, while it is upgraded.
-    let next = *CONTROL_PLANES.iter().find(|host| **host != first).unwrap();
+    // A node: one that is not the endpoint, while it is upgraded.
+    let next = CONTROL_PLANES.into_iter().skip(1).find(|host| *host != first).unwrap();
     std::thread::scope(|scope| {
         let up = scope.spawn(|| again("120s"));
-        at_work(next);
+        at_work(&[next]);
         lab.lab(&["kill", next]);
         let went = up.join().unwrap();
         assert_ne!(went.status, 0, "{}{}", went.stdout, went.stderr);
     });
     // What is on its way is no failure of those that are there.
-    let other = CONTROL_PLANES.into_iter().find(|host| *host != first && *host != next).unwrap();
     let health = lab.run("health", &[]);
     let said = health.stdout + &health.stderr;
     assert!(said.contains("3 of 3 voters, 2 answer") && said.contains("rolling: "), "{said}");
@@ -663,7 +664,7 @@ fn lab_kubernetes_an_upgrade_that_is_cut_short_three_times() {
     // A member of etcd: that of a control plane which is not being upgraded itself.
     let went = std::thread::scope(|scope| {
         let up = scope.spawn(|| again("180s"));
-        at_work(other);
+        at_work(&FOUR.map(|host| if host == first { next } else { host }));
         lab.asks(first, "kill -9 $(pidof etcd)");
         up.join().unwrap()
     });

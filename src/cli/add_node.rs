@@ -9,7 +9,7 @@ use super::exit::{Exit, Rejected};
 use super::load;
 use super::up::{self, UpArgs};
 use super::{Global, Reach, node, problems, run};
-use crate::engine::{self, EngineError};
+use crate::engine::{self, EngineError, Stop};
 use crate::inventory::edit::{self, EditError, NewHost};
 use crate::inventory::yaml;
 use crate::model::{Diagnostic, HostName, RoleName};
@@ -82,7 +82,7 @@ fn refuse_unfit(setup: &run::Setup, global: &Global) -> anyhow::Result<()> {
     init_tracing(global.verbose, global.color_on_stderr(), None);
     let runtime = tokio::runtime::Runtime::new()?;
     let (events, _) = events();
-    let survey = runtime.block_on(engine::check(&setup.wanted, &setup.marker, &setup.options, &events))?;
+    let survey = runtime.block_on(engine::check(setup.run(&events, &Stop::default())))?;
     let errors: Vec<_> = survey.findings.into_iter().filter(|finding| finding.is_error()).collect();
     if errors.is_empty() { Ok(()) } else { Err(EngineError::Unfit(errors).into()) }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::{Global, Reach, load, run, up};
-use crate::engine::{self, EngineError, Options, Stop};
+use crate::engine::{self, EngineError, Options, Run, Stop};
 use crate::inventory::Host;
 use crate::model::StepId;
 use crate::report::Events;
@@ -60,7 +60,7 @@ pub fn run(args: CertsArgs, global: &Global, password: Option<String>) -> anyhow
     let only = Some(BTreeSet::from([StepId(RENEW.to_owned())]));
     let options = Options { only, ..setup.options.clone() };
     let work = async |events: &Events, stop: &Stop| {
-        engine::up(&setup.wanted, &setup.marker, &options, events, stop, || {
+        engine::up(Run { options: &options, ..setup.run(events, stop) }, || {
             setup.secrets.save(&setup.folder).map_err(EngineError::from)
         })
         .await

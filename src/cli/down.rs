@@ -41,9 +41,9 @@ pub fn run(args: &DownArgs, global: &Global, password: Option<String>) -> anyhow
         return Err(UsageError("nothing was stopped".to_owned()).into());
     }
     let work = async |events: &Events, stop: &Stop| {
-        let mut clusters =
-            engine::clusters(&setup.wanted, &setup.marker, &setup.options, events, stop).await?;
-        let outcome = clusters.down(&setup.wanted, args.purge, &setup.options, events, stop).await;
+        let run = setup.run(events, stop);
+        let mut clusters = engine::clusters(run).await?;
+        let outcome = clusters.down(run, args.purge).await;
         let failures = clusters.close().await;
         outcome.map(|outcome| engine::Outcome { failures, ..outcome })
     };

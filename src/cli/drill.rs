@@ -78,8 +78,9 @@ pub fn run(args: &DrillArgs, global: &Global, password: Option<String>) -> anyho
                 std::process::exit(INTERRUPTED);
             }
         });
-        let clusters = engine::clusters(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
-        let drilled = clusters.drill(&setup.wanted, &drill, &setup.options, &events, &stop).await;
+        let run = setup.run(&events, &stop);
+        let clusters = engine::clusters(run).await?;
+        let drilled = clusters.drill(run, &drill).await;
         clusters.close().await;
         watching.abort();
         drilled

@@ -37,7 +37,7 @@ pub fn run(args: &KubeconfigArgs, global: &Global, password: Option<String>) -> 
     let runtime = tokio::runtime::Runtime::new()?;
     let found = runtime.block_on(async {
         let ((events, _), stop) = (events(), Stop::default());
-        let clusters = engine::clusters(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
+        let clusters = engine::clusters(setup.run(&events, &stop)).await?;
         let found = clusters.credentials(&setup.options).await;
         clusters.close().await;
         found

@@ -112,9 +112,7 @@ fn leave(
         setup.options.given_up.insert(leaving.host.clone());
     }
     let leaver = Leaver { host: leaving.host, force: leaving.force, must_be_dead: leaving.must_be_dead };
-    let work = async |events: &Events, stop: &Stop| {
-        engine::leave(&setup.wanted, &leaver, &setup.marker, &setup.options, events, stop).await
-    };
+    let work = async |events: &Events, stop: &Stop| engine::leave(setup.run(events, stop), &leaver).await;
     let outcome = up::reported(command, change.file, None, global, &setup, work)?;
     let exit = Exit::of(&outcome);
     match exit {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::exit::Exit;
 use super::explain::{Section, point_to};
 use super::{Global, Reach, load, run};
-use crate::engine;
+use crate::engine::{self, Stop};
 use crate::model::Event;
 use crate::report::{Output, PlanTextOptions, RenderOptions, events, plan_text, render};
 
@@ -44,7 +44,7 @@ pub fn run(args: &PlanArgs, global: &Global, password: Option<String>) -> anyhow
             cluster: setup.wanted.cluster.to_string(),
             hosts: setup.options.hosts.iter().cloned().collect(),
         });
-        let result = engine::plan(&setup.wanted, &setup.marker, &setup.options, &events).await;
+        let result = engine::plan(setup.run(&events, &Stop::default())).await;
         drop(events);
         run::write_timings(args.timings.as_deref(), &printing.await?);
         anyhow::Ok(result?)

@@ -40,8 +40,8 @@ pub fn run(args: &RecoverArgs, global: &Global, password: Option<String>) -> any
     setup.options.given_up.clone_from(&setup.options.hosts);
     let mut refused = Vec::new();
     let work = async |events: &Events, stop: &Stop| {
-        let mut clusters =
-            engine::clusters(&setup.wanted, &setup.marker, &setup.options, events, stop).await?;
+        let run = setup.run(events, stop);
+        let mut clusters = engine::clusters(run).await?;
         let mut outcome = Outcome::default();
         for (gate, recovery) in clusters.recoveries() {
             if args.product.as_deref().is_some_and(|product| product != gate.product().name()) {
@@ -50,8 +50,7 @@ pub fn run(args: &RecoverArgs, global: &Global, password: Option<String>) -> any
             match recovery {
                 Err(reason) => refused.push(reason),
                 Ok(recovery) if args.yes || is_confirmed(gate, &recovery, &setup) => {
-                    let ended =
-                        clusters.recover(&setup.wanted, gate, &recovery, &setup.options, events, stop).await;
+                    let ended = clusters.recover(run, gate, &recovery).await;
                     match ended {
                         Ok(ended) => {
                             outcome.hosts.extend(ended.hosts);

@@ -11,13 +11,13 @@ use jiff::Timestamp;
 use super::exit::UsageError;
 use super::load::Loaded;
 use super::{Global, OutputFormat, Reach};
-use crate::engine::{EngineError, Options, check_gates};
+use crate::engine::{EngineError, Options, Run, Stop, check_gates};
 use crate::inventory::{Inventory, range};
 use crate::model::HostName;
 use crate::plan::Share;
 use crate::preflight::Marker;
 use crate::releases::{Cache, file_digest};
-use crate::report::{Closing, Timings};
+use crate::report::{Closing, Events, Timings};
 use crate::roles::{Wanted, variables_to_generate};
 use crate::script::LockHolder;
 use crate::secrets::Secrets;
@@ -71,6 +71,11 @@ impl Setup {
             cache: cache(),
         };
         Ok(Self { wanted, marker, options, secrets, folder })
+    }
+
+    pub fn run<'a>(&'a self, events: &'a Events, stop: &'a Stop) -> Run<'a> {
+        let Self { wanted, marker, options, .. } = self;
+        Run { wanted, marker, options, events, stop }
     }
 }
 

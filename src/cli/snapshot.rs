@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::exit::{Exit, UsageError};
 use super::{Global, Reach, ask, load, problems, run, up};
-use crate::engine::{self, Clusters, Outcome, SnapshotSource, Stop};
+use crate::engine::{self, Clusters, Outcome, Run, SnapshotSource, Stop};
 use crate::products::snapshot::{self, Content, Snapshot};
 use crate::products::{Gate, Transfer};
 use crate::report::{Events, events, init_tracing};
@@ -109,8 +109,9 @@ fn save(
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let ((events, _), stop) = (events(), Stop::default());
-        let clusters = engine::clusters(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
-        let result = save_all(&clusters, &setup, &folder, global).await;
+        let run = setup.run(&events, &stop);
+        let clusters = engine::clusters(run).await?;
+        let result = save_all(&clusters, run, &setup, &folder, global).await;
         clusters.close().await;
         result
     })?;
@@ -119,11 +120,12 @@ fn save(
 
 async fn save_all(
     clusters: &Clusters,
+    run: Run<'_>,
     setup: &run::Setup,
     folder: &Path,
     global: &Global,
 ) -> anyhow::Result<()> {
-    let sources = clusters.snapshot_sources(&setup.wanted, &setup.options).await?;
+    let sources = clusters.snapshot_sources(run).await?;
     if sources.is_empty() {
         bail!("the inventory has no raft cluster to save");
     }
@@ -273,9 +275,10 @@ fn restore(
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(async {
         let ((events, _), stop) = (events(), Stop::default());
-        let clusters = engine::clusters(&setup.wanted, &setup.marker, &setup.options, &events, &stop).await?;
+        let run = setup.run(&events, &stop);
+        let clusters = engine::clusters(run).await?;
         let result = async {
-            let sources = clusters.snapshot_sources(&setup.wanted, &setup.options).await?;
+            let sources = clusters.snapshot_sources(run).await?;
             let fits = |source: &&SnapshotSource| {
                 product.as_deref().is_none_or(|product| source.gate.product().name() == product)
             };
@@ -289,7 +292,7 @@ fn restore(
             source.restore(bytes).await.map_err(|reason| {
                 anyhow::anyhow!("{} on {}: {reason}", source.gate.product().name(), source.host)
             })?;
-            Ok(clusters.verify(&setup.wanted, source.gate, &setup.options, &events, &stop).await)
+            Ok(clusters.verify(run, source.gate).await)
         }
         .await;
         clusters.close().await;
@@ -329,16 +332,15 @@ fn restore_members(
 ) -> anyhow::Result<ExitCode> {
     let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     let work = async |events: &Events, stop: &Stop| {
-        let mut clusters =
-            engine::clusters(&setup.wanted, &setup.marker, &setup.options, events, stop).await?;
-        let mut restored =
-            clusters.restore_members(&setup.wanted, gate, file, &sha256, &setup.options, events).await;
+        let run = setup.run(events, stop);
+        let mut clusters = engine::clusters(run).await?;
+        let mut restored = clusters.restore_members(run, gate, file, &sha256).await;
         let serves = |part: &Gate| part.watches(gate.name()).is_some_and(|watching| watching.pause.is_some());
         let serving = parts(setup).filter(|part| *part != gate && serves(part));
         for gate in std::iter::once(gate).chain(serving) {
             let Ok(outcome) = &mut restored else { break };
             if outcome.unhealthy.is_none() {
-                let stands = clusters.verify(&setup.wanted, gate, &setup.options, events, stop).await;
+                let stands = clusters.verify(run, gate).await;
                 outcome.unhealthy = stands.unhealthy;
                 outcome.notes.extend(stands.notes);
             }

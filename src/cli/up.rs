@@ -9,7 +9,7 @@ use clap::Args;
 use super::exit::{Exit, INTERRUPTED};
 use super::history::History;
 use super::{Global, Reach, explain, load, problems, run};
-use crate::engine::{self, EngineError, Options, Outcome, Stop};
+use crate::engine::{self, EngineError, Options, Outcome, Run, Stop};
 use crate::inventory::yaml;
 use crate::model::Event;
 use crate::plan::Share;
@@ -75,7 +75,7 @@ pub fn run(args: &UpArgs, global: &Global, password: Option<String>) -> anyhow::
 pub fn bring_up(command: &str, args: &UpArgs, global: &Global, setup: &run::Setup) -> anyhow::Result<Exit> {
     let options = Options { share: args.batch, ..setup.options.clone() };
     let work = async |events: &Events, stop: &Stop| {
-        engine::up(&setup.wanted, &setup.marker, &options, events, stop, || {
+        engine::up(Run { options: &options, ..setup.run(events, stop) }, || {
             setup.secrets.save(&setup.folder).map_err(EngineError::from)
         })
         .await

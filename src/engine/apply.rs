@@ -7,26 +7,15 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 
 use super::members::members;
-use super::{Fleet, HostFailure, Options, Outcome, Stop, delegation, elapsed_ms, gate, releases, steps};
+use super::{Fleet, HostFailure, Outcome, Run, delegation, elapsed_ms, gate, releases, steps};
 use crate::model::{Batch, ClusterState, Event, HostName, HostOutcome, Plan, Stage, StageName};
 use crate::plan::{Seen, hold_back};
 use crate::report::Events;
-use crate::roles::Wanted;
 
 /// Everything in order; failures and what was held back end up in `outcome`.
-#[allow(clippy::too_many_arguments, reason = "each is a different thing, and one caller has them all")]
-pub(super) async fn apply(
-    fleet: &mut Fleet,
-    wanted: &Wanted,
-    plan: &Plan,
-    seen: &Seen,
-    options: &Options,
-    events: &Events,
-    stop: &Stop,
-    outcome: &mut Outcome,
-) {
+pub(super) async fn apply(fleet: &mut Fleet, run: Run<'_>, plan: &Plan, seen: &Seen, outcome: &mut Outcome) {
     for stage in &plan.stages {
-        if stop.requested() {
+        if run.stop.requested() {
             outcome.stopped = true;
             return;
         }
@@ -36,9 +25,9 @@ pub(super) async fn apply(
             continue;
         }
         let started = Instant::now();
-        announce(stage, events);
-        let go_on = run_stage(fleet, wanted, stage, seen, options, events, stop, outcome).await;
-        events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
+        announce(stage, run.events);
+        let go_on = run_stage(fleet, run, stage, seen, outcome).await;
+        run.events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
         if !go_on || fleet.failures.values().any(|failure| matches!(failure, HostFailure::Locked { .. })) {
             return;
         }
@@ -53,25 +42,21 @@ pub(super) fn announce(stage: &Stage, events: &Events) {
 }
 
 /// Whether the run may go on with the next stage.
-#[allow(clippy::too_many_arguments, reason = "see `apply`")]
 async fn run_stage(
     fleet: &mut Fleet,
-    wanted: &Wanted,
+    run: Run<'_>,
     stage: &Stage,
     seen: &Seen,
-    options: &Options,
-    events: &Events,
-    stop: &Stop,
     outcome: &mut Outcome,
 ) -> bool {
-    let gates = members(wanted);
+    let gates = members(run.wanted);
     let members = gates.iter().find(|members| Some(members.gate.name()) == stage.gate.as_deref());
     let none = ClusterState::default();
     let cluster_state = stage.gate.as_ref().and_then(|gate| seen.cluster_states.get(gate)).unwrap_or(&none);
     // Grows as batches are activated: a gate in the middle of a stage expects only those.
     let mut standing = if stage.quorum { cluster_state.known() } else { &cluster_state.members }.clone();
     for (index, batch) in stage.batches.iter().enumerate() {
-        if stop.requested() {
+        if run.stop.requested() {
             outcome.stopped = true;
             return false;
         }
@@ -81,7 +66,7 @@ async fn run_stage(
         });
         if let Some(reason) = hold_back(stage, batch, cluster_state, &absent) {
             let held = format!("{} is held back: {reason}", stage.name);
-            events.send(Event::Warning { host: None, message: held.clone() });
+            run.events.send(Event::Warning { host: None, message: held.clone() });
             outcome.held_back.push(held);
             return false;
         }
@@ -93,10 +78,10 @@ async fn run_stage(
             // A voter is only interrupted while the others can spare it.
             let mut expected = expected(members, &standing, seen, fleet);
             expected.versions.clear();
-            let ready = match gate::wait(fleet, members, &expected, options, events, stop).await {
+            let ready = match gate::wait(fleet, members, &expected, run).await {
                 // Whoever leads now is asked to let another lead: clients wait less than for an election.
-                Ok(met) if gate::hand_over(fleet, members, &expected, &met, batch, events).await => {
-                    gate::wait(fleet, members, &expected, options, events, stop).await
+                Ok(met) if gate::hand_over(fleet, members, &expected, &met, batch, run.events).await => {
+                    gate::wait(fleet, members, &expected, run).await
                 }
                 ready => ready,
             };
@@ -105,16 +90,16 @@ async fn run_stage(
                 return false;
             }
         }
-        releases::push(fleet, wanted, seen, batch, options, events).await;
-        let given = match delegation::give(fleet, wanted, seen, &stage.name, batch, options, events).await {
+        releases::push(fleet, run, seen, batch).await;
+        let given = match delegation::give(fleet, run, seen, &stage.name, batch).await {
             Ok(given) => given,
             Err(reason) => {
                 outcome.held_back.push(format!("{}: {reason}", stage.name));
                 return false;
             }
         };
-        run_batch(fleet, &stage.name, batch, options, events, outcome).await;
-        delegation::take_back(fleet, &stage.name, given, options, events).await;
+        run_batch(fleet, &stage.name, batch, run, outcome).await;
+        delegation::take_back(fleet, &stage.name, given, run).await;
         standing.extend(batch.steps.keys().filter(|host| fleet.connections.contains_key(*host)).cloned());
         let lost = batch.steps.keys().find(|host| !fleet.connections.contains_key(*host));
         let Some(members) = members else {
@@ -139,7 +124,7 @@ async fn run_stage(
         if expected.asked.is_empty() {
             return false;
         }
-        if let Err(reason) = gate::wait(fleet, members, &expected, options, events, stop).await {
+        if let Err(reason) = gate::wait(fleet, members, &expected, run).await {
             outcome.unhealthy = Some(reason);
             return false;
         }
@@ -171,8 +156,7 @@ pub(super) async fn run_batch(
     fleet: &mut Fleet,
     stage: &StageName,
     batch: &Batch,
-    options: &Options,
-    events: &Events,
+    run: Run<'_>,
     outcome: &mut Outcome,
 ) {
     let mut results = BTreeMap::new();
@@ -181,9 +165,9 @@ pub(super) async fn run_batch(
         let work = batch.steps.iter().filter_map(|(host, steps)| Some((host, connections.get(host)?, steps)));
         let mut running = stream::iter(work)
             .map(|(host, connection, steps)| async move {
-                (host.clone(), steps::run(connection, host, stage, steps, options, events).await)
+                (host.clone(), steps::run(connection, host, stage, steps, run).await)
             })
-            .buffer_unordered(options.parallel);
+            .buffer_unordered(run.options.parallel);
         while let Some((host, result)) = running.next().await {
             results.insert(host, result);
         }
@@ -196,7 +180,7 @@ pub(super) async fn run_batch(
                     *total += steps;
                 }
             }
-            Err(failure) => fleet.set_aside(&host, failure, events).await,
+            Err(failure) => fleet.set_aside(&host, failure, run.events).await,
         }
     }
 }

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Fleet, Options, Outcome, Stop, apply, elapsed_ms, lock};
+use super::{Fleet, Outcome, Run, apply, elapsed_ms, lock};
 use crate::model::{
     Arg, Batch, Call, Change, Effect, Event, HostName, NulInArgument, Plan, RoleName, Stage, StageName, Step,
     StepId,
 };
-use crate::report::Events;
 use crate::roles::WantedHost;
 
 /// One command on a host as a step; `function` is that of the prelude that runs it.
@@ -67,30 +66,28 @@ pub(super) async fn run(
     fleet: &mut Fleet,
     stages: Vec<Stage>,
     failure: Failure,
-    options: &Options,
-    events: &Events,
-    stop: &Stop,
+    run: Run<'_>,
     outcome: &mut Outcome,
 ) -> Result<(), StageName> {
     let plan = Plan { stages, ..Plan::default() };
-    events.send(Event::PlanReady { plan: plan.clone() });
+    run.events.send(Event::PlanReady { plan: plan.clone() });
     let mut result = Ok(());
     for (index, stage) in plan.stages.iter().enumerate() {
         let started = Instant::now();
-        apply::announce(stage, events);
+        apply::announce(stage, run.events);
         for batch in &stage.batches {
-            apply::run_batch(fleet, &stage.name, batch, options, events, outcome).await;
+            apply::run_batch(fleet, &stage.name, batch, run, outcome).await;
         }
-        events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
+        run.events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
         let mut hosts = stage.batches.iter().flat_map(|batch| batch.steps.keys());
         let has_failed = failure == Failure::Ends && hosts.any(|host| !fleet.connections.contains_key(host));
-        let is_stopped = stop.requested() && index + 1 < plan.stages.len();
+        let is_stopped = run.stop.requested() && index + 1 < plan.stages.len();
         outcome.stopped |= is_stopped;
         if has_failed || is_stopped {
             result = Err(stage.name.clone());
             break;
         }
     }
-    lock::release(fleet, &plan, options).await;
+    lock::release(fleet, &plan, run.options).await;
     result
 }

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::members::members;
-use super::{Fleet, Options, lock, steps};
+use super::{Fleet, Run, lock, steps};
 use crate::model::{Batch, Change, Delegation, Effect, Event, HostName, RoleName, StageName, Step, StepId};
 use crate::plan::Seen;
-use crate::report::Events;
 use crate::roles::Wanted;
 
 /// Who helps a batch, and what it has to do when the batch is over.
@@ -21,12 +20,10 @@ pub(super) struct Owed {
 /// Nobody could; why the last one could not.
 pub(super) async fn give(
     fleet: &Fleet,
-    wanted: &Wanted,
+    run: Run<'_>,
     seen: &Seen,
     stage: &StageName,
     batch: &Batch,
-    options: &Options,
-    events: &Events,
 ) -> Result<Vec<Owed>, String> {
     let mut needed: Vec<(&Delegation, &StepId)> = Vec::new();
     for step in batch
@@ -43,10 +40,10 @@ pub(super) async fn give(
     }
     let mut given = Vec::new();
     for (help, id) in needed {
-        match one(fleet, wanted, seen, stage, batch, help, id, options, events).await {
+        match one(fleet, run, seen, stage, batch, help, id).await {
             Ok(one) => given.push(one),
             Err(reason) => {
-                take_back(fleet, stage, given, options, events).await;
+                take_back(fleet, stage, given, run).await;
                 return Err(reason);
             }
         }
@@ -54,20 +51,17 @@ pub(super) async fn give(
     Ok(given)
 }
 
-#[allow(clippy::too_many_arguments, reason = "each is a different thing, and one caller has them all")]
 async fn one(
     fleet: &Fleet,
-    wanted: &Wanted,
+    run: Run<'_>,
     seen: &Seen,
     stage: &StageName,
     batch: &Batch,
     help: &Delegation,
     id: &StepId,
-    options: &Options,
-    events: &Events,
 ) -> Result<Owed, String> {
     let mut last = format!("no host with the role `{}` is there to help", help.role);
-    for host in helpers(fleet, wanted, seen, batch, &help.role) {
+    for host in helpers(fleet, run.wanted, seen, batch, &help.role) {
         let Some(connection) = fleet.connections.get(&host) else { continue };
         let step = |words: &str, call: &crate::model::Call| Step {
             id: StepId(format!("{words} {id}")),
@@ -81,7 +75,7 @@ async fn one(
             help: None,
         };
         let before = [step("before", &help.before)];
-        match steps::run(connection, &host, stage, &before, options, events).await {
+        match steps::run(connection, &host, stage, &before, run).await {
             Ok(_) => return Ok(Owed { host, step: step("after", &help.after) }),
             Err(failure) => last = format!("{host} cannot help: {}", failure.explanation()),
         }
@@ -107,23 +101,17 @@ fn helpers(fleet: &Fleet, wanted: &Wanted, seen: &Seen, batch: &Batch, role: &Ro
 }
 
 /// Ends what was done before the batch; what cannot be ended is told.
-pub(super) async fn take_back(
-    fleet: &Fleet,
-    stage: &StageName,
-    given: Vec<Owed>,
-    options: &Options,
-    events: &Events,
-) {
+pub(super) async fn take_back(fleet: &Fleet, stage: &StageName, given: Vec<Owed>, run: Run<'_>) {
     let mut delegated = BTreeSet::new();
     for Owed { host, step } in given {
         let Some(connection) = fleet.connections.get(&host) else { continue };
         let step = [step];
-        if let Err(failure) = steps::run(connection, &host, stage, &step, options, events).await {
+        if let Err(failure) = steps::run(connection, &host, stage, &step, run).await {
             let message = format!("{}: {}", step[0].id, failure.explanation());
-            events.send(Event::Warning { host: Some(host.clone()), message });
+            run.events.send(Event::Warning { host: Some(host.clone()), message });
         }
         delegated.insert(host);
     }
     // It may have no step of its own, at whose end it would be let go of.
-    lock::let_go(fleet, &delegated, options).await;
+    lock::let_go(fleet, &delegated, run.options).await;
 }

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use super::commands::{self, Failure, stage, step, stop};
 use super::members::members;
 use super::snapshot::Clusters;
-use super::{EngineError, Options, Outcome, Stop, lock};
+use super::{EngineError, Outcome, Run, lock};
 use crate::model::{NulInArgument, Stage};
-use crate::report::Events;
 use crate::roles::Wanted;
 
 /// What says on a host whose it is, and what was set up there.
@@ -18,20 +17,12 @@ impl Clusters {
     ///
     /// # Errors
     /// Somebody else works on the hosts.
-    pub async fn down(
-        &mut self,
-        wanted: &Wanted,
-        purge: bool,
-        options: &Options,
-        events: &Events,
-        stop: &Stop,
-    ) -> Result<Outcome, EngineError> {
-        lock::refuse_others(&self.fleet, &self.observed.seen, options).await?;
+    pub async fn down(&mut self, run: Run<'_>, purge: bool) -> Result<Outcome, EngineError> {
+        lock::refuse_others(&self.fleet, &self.observed.seen, run.options).await?;
         let mut outcome = Outcome::default();
-        let stages = stages(wanted, purge).unwrap_or_default();
+        let stages = stages(run.wanted, purge).unwrap_or_default();
         // A host that fails keeps no other one from going down.
-        let _ =
-            commands::run(&mut self.fleet, stages, Failure::GoOn, options, events, stop, &mut outcome).await;
+        let _ = commands::run(&mut self.fleet, stages, Failure::GoOn, run, &mut outcome).await;
         Ok(outcome)
     }
 }

@@ -13,11 +13,9 @@ use super::api::Socket;
 use super::members::members;
 use super::observe::ClusterAnswers;
 use super::snapshot::Clusters;
-use super::{EngineError, Options, Stop, elapsed_ms, gate};
+use super::{EngineError, Run, Stop, elapsed_ms, gate};
 use crate::model::{Arg, Call, Check, Finding, HostName, StepId};
 use crate::products::{Drills, Gate};
-use crate::report::Events;
-use crate::roles::Wanted;
 use crate::script::{Nonce, Observation, Script};
 
 const BETWEEN_WRITES: Duration = Duration::from_millis(50);
@@ -77,18 +75,11 @@ impl Clusters {
     ///
     /// # Errors
     /// The cluster does not stand, or could not bear it; the victim is none of its servers.
-    pub async fn drill(
-        &self,
-        wanted: &Wanted,
-        drill: &Drill<'_>,
-        options: &Options,
-        events: &Events,
-        stop: &Stop,
-    ) -> Result<Drilled, EngineError> {
+    pub async fn drill(&self, run: Run<'_>, drill: &Drill<'_>) -> Result<Drilled, EngineError> {
         let (cluster, drills, victim) = self.may_die(drill)?;
         let led = self.leader_of(cluster).as_ref() == Some(&victim);
         let observer = cluster.expected.asked.iter().find(|host| **host != victim);
-        let observer = observer.and_then(|name| wanted.hosts.iter().find(|host| host.host.name == *name));
+        let observer = observer.and_then(|name| run.wanted.hosts.iter().find(|host| host.host.name == *name));
         let connection = observer.and_then(|host| self.fleet.connections.get(&host.host.name));
         let (Some(observer), Some(connection)) = (observer, connection) else {
             return Err(refuse(&victim, "no other server answers".to_owned(), HEALTH));
@@ -115,7 +106,7 @@ impl Clusters {
             let result = self.kill(cluster.gate, &victim, drill).await;
             let old = cluster.expected.members.get(&victim).map(ToString::to_string);
             let mut election = None;
-            while result.is_ok() && led && killed.elapsed() < LONGEST && !stop.requested() {
+            while result.is_ok() && led && killed.elapsed() < LONGEST && !run.stop.requested() {
                 if leader(&watcher, drills.leader).await.is_some_and(|now| Some(now) != old) {
                     election = Some(elapsed_ms(killed));
                     break;
@@ -124,7 +115,7 @@ impl Clusters {
             }
             // A client that is patient gets its answer within this time.
             let quiet = Instant::now();
-            while quiet.elapsed() < PATIENCE + CALM && !stop.requested() {
+            while quiet.elapsed() < PATIENCE + CALM && !run.stop.requested() {
                 sleep(BETWEEN_LOOKS).await;
             }
             // The writer is gone only if it has ended.
@@ -136,8 +127,7 @@ impl Clusters {
         let back = self.revive(cluster.gate, &victim, drill).await;
         killed.and(back).map_err(|reason| refuse(&victim, reason, HEALTH))?;
         // Also for an operator who has seen enough: it ends when all is well.
-        let well =
-            self.wait_for_all(wanted, cluster, &victim, drill, options, events, &Stop::default()).await;
+        let well = self.wait_for_all(Run { stop: &Stop::default(), ..run }, cluster, &victim, drill).await;
         well.map_err(|reason| refuse(&victim, reason, HEALTH))?;
         let recovery_ms = elapsed_ms(revived);
         let lost = match &keys {
@@ -239,26 +229,22 @@ impl Clusters {
     }
 
     /// Until every server that can be asked is content with all of them.
-    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and one caller has them all")]
     async fn wait_for_all(
         &self,
-        wanted: &Wanted,
+        run: Run<'_>,
         cluster: &ClusterAnswers,
         victim: &HostName,
         drill: &Drill<'_>,
-        options: &Options,
-        events: &Events,
-        stop: &Stop,
     ) -> Result<(), String> {
         let mut asked: BTreeSet<HostName> = self.fleet.connections.keys().cloned().collect();
         if drill.power.is_some() {
             // The connection to it went with its power; the others tell of it.
             asked.remove(victim);
         }
-        let gates = members(wanted);
+        let gates = members(run.wanted);
         let Some(members) = gates.iter().find(|members| members.gate == cluster.gate) else { return Ok(()) };
         let expected = members.expected(&self.observed.seen.addresses, &asked, &BTreeSet::new());
-        gate::wait(&self.fleet, members, &expected, options, events, stop).await.map(drop)
+        gate::wait(&self.fleet, members, &expected, run).await.map(drop)
     }
 }
 

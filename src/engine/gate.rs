@@ -9,13 +9,12 @@ use super::api::{Api, Socket};
 use super::members::{Members, members};
 use super::observe::{Observed, questions};
 use super::wait::Waiting;
-use super::{Fleet, Options, Outcome, Stop};
+use super::{Fleet, Options, Outcome, Run};
 use crate::model::{Arg, Batch, Call, Event, Expected, HostName, StepId, Verdict};
 use crate::plan::Seen;
 use crate::products::{Answers, Gate};
 use crate::raft::{Peer, View, majority};
 use crate::report::Events;
-use crate::roles::Wanted;
 use crate::script::{Nonce, Observation, Script};
 
 /// No election takes so long: with a `raft_multiplier` of 5 followers notice after 10 s at most.
@@ -39,12 +38,10 @@ pub(super) async fn wait(
     fleet: &Fleet,
     members: &Members<'_>,
     expected: &Expected,
-    options: &Options,
-    events: &Events,
-    stop: &Stop,
+    run: Run<'_>,
 ) -> Result<Met, String> {
     let gate = members.gate;
-    let waiting = Waiting::new(gate.name().to_owned(), options.timeout, events, stop);
+    let waiting = Waiting::new(gate.name().to_owned(), run.options.timeout, run.events, run.stop);
     let judge = |answers: &Answers| gate.judge(expected, answers);
     let (answers, verdict, waiting) = poll(fleet, members, expected, waiting, judge).await;
     match verdict {
@@ -55,7 +52,7 @@ pub(super) async fn wait(
         Verdict::NotYet { reason } => {
             let silent = answers.iter().find(|(_, answer)| answer.is_err()).map(|(host, _)| host);
             let output = match silent.or(expected.asked.first()) {
-                Some(host) => journal(fleet, host, gate, options).await,
+                Some(host) => journal(fleet, host, gate, run.options).await,
                 None => String::new(),
             };
             waiting.failed(&reason, output);
@@ -123,15 +120,8 @@ pub(super) async fn poll<'a>(
 
 /// Waits for the election after a leader was lost: where a majority of the servers answers, one will lead soon. What the
 /// servers say then takes the place of what they said before.
-pub(super) async fn await_election(
-    fleet: &Fleet,
-    wanted: &Wanted,
-    observed: &mut Observed,
-    options: &Options,
-    events: &Events,
-    stop: &Stop,
-) {
-    for members in members(wanted).iter().filter(|members| members.gate.has_raft()) {
+pub(super) async fn await_election(fleet: &Fleet, run: Run<'_>, observed: &mut Observed) {
+    for members in members(run.wanted).iter().filter(|members| members.gate.has_raft()) {
         let gate = members.gate;
         let Some(cluster) = observed.clusters.iter_mut().find(|cluster| cluster.gate == gate) else {
             continue;
@@ -153,7 +143,8 @@ pub(super) async fn await_election(
         {
             continue;
         }
-        let waiting = Waiting::new(gate.name().to_owned(), ELECTION.min(options.timeout), events, stop);
+        let waiting =
+            Waiting::new(gate.name().to_owned(), ELECTION.min(run.options.timeout), run.events, run.stop);
         let judge = |answers: &Answers| match led(answers) {
             Some(leader) => Verdict::Met { detail: format!("{leader} leads") },
             None => Verdict::NotYet { reason: "nobody leads: an election may be going on".to_owned() },
@@ -188,23 +179,15 @@ async fn journal(fleet: &Fleet, host: &HostName, gate: Gate, options: &Options) 
 }
 
 /// All gates once more, with every member, after everything was changed.
-pub(super) async fn verify(
-    fleet: &Fleet,
-    wanted: &Wanted,
-    seen: &Seen,
-    options: &Options,
-    events: &Events,
-    stop: &Stop,
-    outcome: &mut Outcome,
-) {
+pub(super) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen, outcome: &mut Outcome) {
     let missing: BTreeSet<HostName> = fleet.failures.keys().cloned().collect();
     let asked: BTreeSet<HostName> = fleet.connections.keys().cloned().collect();
-    for members in members(wanted) {
+    for members in members(run.wanted) {
         let expected = members.expected(&seen.addresses, &asked, &missing);
         if expected.asked.is_empty() {
             continue;
         }
-        match wait(fleet, &members, &expected, options, events, stop).await {
+        match wait(fleet, &members, &expected, run).await {
             Ok(met) => outcome.notes.extend(members.gate.notes(&expected, &met.answers)),
             Err(reason) => {
                 outcome.unhealthy = Some(reason);

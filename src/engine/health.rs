@@ -4,31 +4,26 @@ use futures_util::future::join_all;
 
 use super::api::Api;
 use super::observe::{self, ClusterAnswers};
-use super::{EngineError, Fleet, Options, failure, proof, survey};
+use super::{EngineError, Fleet, Run, failure, proof, survey};
 use crate::health::{self, Health};
 use crate::model::{Check, ClusterState, HostName};
-use crate::preflight::{Marker, low_on_space};
+use crate::preflight::low_on_space;
 use crate::products::{Member, Questions, gossip_members};
-use crate::report::Events;
 use crate::roles::Wanted;
 
 /// Looks at every host and asks the clusters; changes nothing.
 ///
 /// # Errors
 /// A release that some host lacks and that cannot be verified.
-pub async fn health(
-    wanted: &Wanted,
-    marker: &Marker,
-    options: &Options,
-    events: &Events,
-) -> Result<Health, EngineError> {
-    let (fleet, observed) = observe::look(wanted, marker, options, events).await?;
-    let mut survey = survey(Check::HEALTH, wanted, options, &fleet);
+pub async fn health(run: Run<'_>) -> Result<Health, EngineError> {
+    let (fleet, observed) = observe::look(run).await?;
+    let mut survey = survey(Check::HEALTH, run, &fleet);
     survey.findings.extend(observed.findings);
     let (rosters, wrong) = {
-        let wanted = observed.wanted.as_ref().unwrap_or(wanted);
-        let rosters = join_all(observed.clusters.iter().map(|cluster| ask_roster(&fleet, wanted, cluster)));
-        tokio::join!(rosters, proof::all_wrong(&fleet, wanted, &observed.seen, options))
+        let run = Run { wanted: observed.wanted.as_ref().unwrap_or(run.wanted), ..run };
+        let rosters =
+            join_all(observed.clusters.iter().map(|cluster| ask_roster(&fleet, run.wanted, cluster)));
+        tokio::join!(rosters, proof::all_wrong(&fleet, run, &observed.seen))
     };
     let nobody = ClusterState::default();
     let mut clusters = Vec::new();
@@ -41,7 +36,7 @@ pub async fn health(
                 cluster_state: observed.seen.cluster_states.get(cluster.gate.name()).unwrap_or(&nobody),
                 roster,
             },
-            &wanted.hosts,
+            &run.wanted.hosts,
         );
         clusters.push(cluster);
         survey.findings.extend(findings);
@@ -51,7 +46,7 @@ pub async fn health(
         Err(errors) => survey.findings.extend(errors.iter().filter_map(failure::plan_finding)),
     }
     survey.findings.extend(health::of_uses(wrong));
-    for host in &wanted.hosts {
+    for host in &run.wanted.hosts {
         if let Some(seen) = observed.seen.hosts.get(&host.host.name) {
             survey.findings.extend(low_on_space(host, &seen.observation));
         }

@@ -10,13 +10,12 @@ use serde_json::{Value, json};
 use super::api::Socket;
 use super::members::members;
 use super::wait::Waiting;
-use super::{EngineError, Fleet, Options, Outcome, Stop, elapsed_ms};
+use super::{EngineError, Fleet, Outcome, Run, elapsed_ms};
 use crate::inventory::{Body, Job};
 use crate::model::{Action, Event, HostName, JobPlan, StageName};
 use crate::plan::Seen;
 use crate::products::nomad;
 use crate::products::nomad::jobs::{Progress, Status, Trouble, job_plan, later};
-use crate::report::Events;
 use crate::roles::Wanted;
 
 /// How long one request may take: the scheduler plans before it answers.
@@ -42,24 +41,19 @@ struct Nomad {
 ///
 /// # Errors
 /// Every job that Nomad cannot parse or plan, in its own words.
-pub(super) async fn plan(
-    fleet: &Fleet,
-    wanted: &Wanted,
-    seen: &Seen,
-    options: &Options,
-) -> Result<Jobs, EngineError> {
+pub(super) async fn plan(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Result<Jobs, EngineError> {
     let mut jobs = Jobs { plans: Vec::new(), unwell: None };
-    if wanted.jobs.is_empty() || !concerns_servers(wanted, options) {
+    if run.wanted.jobs.is_empty() || !concerns_servers(run) {
         return Ok(jobs);
     }
     let stands = seen.cluster_states.get(nomad::SERVERS.name()).is_some_and(|now| now.leader.is_some());
-    let nomad = if stands { Nomad::open(fleet, wanted, seen).await } else { None };
+    let nomad = if stands { Nomad::open(fleet, run.wanted, seen).await } else { None };
     let Some(nomad) = nomad else {
-        jobs.plans = wanted.jobs.iter().map(later).collect();
+        jobs.plans = run.wanted.jobs.iter().map(later).collect();
         return Ok(jobs);
     };
     let mut errors = Vec::new();
-    for job in &wanted.jobs {
+    for job in &run.wanted.jobs {
         match nomad.plan(job).await {
             Ok(plan) => {
                 if plan.action == Action::None
@@ -76,35 +70,31 @@ pub(super) async fn plan(
 }
 
 /// With `--limit` and no server among its hosts, jobs are left alone.
-fn concerns_servers(wanted: &Wanted, options: &Options) -> bool {
-    let mut gates = members(wanted).into_iter();
+fn concerns_servers(run: Run<'_>) -> bool {
+    let mut gates = members(run.wanted).into_iter();
     let servers = gates.find(|members| members.gate == nomad::SERVERS);
-    servers.is_some_and(|servers| servers.names().iter().any(|host| options.hosts.contains(host)))
+    servers.is_some_and(|servers| servers.names().iter().any(|host| run.options.hosts.contains(host)))
 }
 
 /// Submits what differs and waits until every job is well.
-#[allow(clippy::too_many_arguments, reason = "each is a different thing, and one caller has them all")]
 pub(super) async fn run(
     fleet: &Fleet,
-    wanted: &Wanted,
+    run: Run<'_>,
     seen: &Seen,
     plans: Vec<JobPlan>,
-    options: &Options,
-    events: &Events,
-    stop: &Stop,
     outcome: &mut Outcome,
 ) {
     let started = Instant::now();
     let stage = StageName("jobs".to_owned());
-    let Some(nomad) = Nomad::open(fleet, wanted, seen).await else {
+    let Some(nomad) = Nomad::open(fleet, run.wanted, seen).await else {
         outcome.unhealthy =
             Some("jobs: no Nomad server can be asked; does its sshd forbid forwarding?".to_owned());
         return;
     };
     let hosts = vec![nomad.host.clone()];
-    events.send(Event::StageStarted { stage: stage.clone(), hosts, steps: 0 });
+    run.events.send(Event::StageStarted { stage: stage.clone(), hosts, steps: 0 });
     let mut submitted = Vec::new();
-    for (plan, job) in plans.into_iter().zip(&wanted.jobs) {
+    for (plan, job) in plans.into_iter().zip(&run.wanted.jobs) {
         let result = match plan.action {
             Action::Later => nomad.plan(job).await,
             _ => Ok(plan),
@@ -119,20 +109,20 @@ pub(super) async fn run(
                 let gate = format!("job {}", job.source);
                 outcome.unhealthy.get_or_insert(format!("{gate}: {reason}"));
                 let elapsed_ms = elapsed_ms(started);
-                events.send(Event::GateFailed { gate, reason, output: String::new(), elapsed_ms });
+                run.events.send(Event::GateFailed { gate, reason, output: String::new(), elapsed_ms });
             }
         }
     }
     for plan in &submitted {
         for message in &plan.warnings {
             let message = format!("job {}: {message}", plan.name());
-            events.send(Event::Warning { host: None, message });
+            run.events.send(Event::Warning { host: None, message });
         }
-        if let Err(reason) = nomad.wait(plan, options, events, stop).await {
+        if let Err(reason) = nomad.wait(plan, run).await {
             outcome.unhealthy.get_or_insert(format!("job {}: {reason}", plan.name()));
         }
     }
-    events.send(Event::StageFinished { stage, elapsed_ms: elapsed_ms(started) });
+    run.events.send(Event::StageFinished { stage, elapsed_ms: elapsed_ms(started) });
 }
 
 impl Nomad {
@@ -213,14 +203,9 @@ impl Nomad {
         }
     }
 
-    async fn wait(
-        &self,
-        plan: &JobPlan,
-        options: &Options,
-        events: &Events,
-        stop: &Stop,
-    ) -> Result<(), String> {
-        let mut waiting = Waiting::new(format!("job {}", plan.name()), options.timeout, events, stop);
+    async fn wait(&self, plan: &JobPlan, run: Run<'_>) -> Result<(), String> {
+        let mut waiting =
+            Waiting::new(format!("job {}", plan.name()), run.options.timeout, run.events, run.stop);
         // Of the newest task in trouble. Read at once: a node that is short of space soon removes what has ended.
         let mut words = Ok(String::new());
         let mut told = Vec::new();

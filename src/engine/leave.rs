@@ -9,9 +9,8 @@ use super::commands::{self, Failure, is_empty, stage, step};
 use super::members::members;
 use super::observe::{self, ClusterAnswers};
 use super::wait::Waiting;
-use super::{EngineError, Fleet, Options, Outcome, Stop, gate, lock};
+use super::{EngineError, Fleet, Outcome, Run, gate, lock};
 use crate::model::{Check, Event, Finding, HostName, HostOutcome, NulInArgument, Stage, Step, Verdict};
-use crate::preflight::Marker;
 use crate::products::{Answers, Gate, Task, Told};
 use crate::raft::{Departure, departure, without};
 use crate::report::Events;
@@ -31,17 +30,10 @@ pub struct Leaver<'a> {
 ///
 /// # Errors
 /// Quorum would be lost, or it is unknown whether it would.
-pub async fn leave(
-    wanted: &Wanted,
-    leaver: &Leaver<'_>,
-    marker: &Marker,
-    options: &Options,
-    events: &Events,
-    stop: &Stop,
-) -> Result<Outcome, EngineError> {
-    let (mut fleet, mut observed) = observe::look(wanted, marker, options, events).await?;
-    gate::await_election(&fleet, wanted, &mut observed, options, events, stop).await;
-    let result = depart(&mut fleet, wanted, leaver, &observed, options, events, stop).await;
+pub async fn leave(run: Run<'_>, leaver: &Leaver<'_>) -> Result<Outcome, EngineError> {
+    let (mut fleet, mut observed) = observe::look(run).await?;
+    gate::await_election(&fleet, run, &mut observed).await;
+    let result = depart(&mut fleet, run, leaver, &observed).await;
     let mut failures = fleet.close().await;
     // That it does not answer is why it goes.
     failures.remove(leaver.host);
@@ -55,12 +47,9 @@ pub async fn leave(
 
 async fn depart(
     fleet: &mut Fleet,
-    wanted: &Wanted,
+    run: Run<'_>,
     leaver: &Leaver<'_>,
     observed: &observe::Observed,
-    options: &Options,
-    events: &Events,
-    stop: &Stop,
 ) -> Result<Outcome, EngineError> {
     let host = leaver.host;
     if leaver.must_be_dead && fleet.connections.contains_key(host) {
@@ -75,20 +64,20 @@ async fn depart(
         );
         return Err(EngineError::Unfit(vec![finding]));
     }
-    let departures = departures(leaver, observed, events)?;
+    let departures = departures(leaver, observed, run.events)?;
     let mut outcome = Outcome::default();
-    lock::refuse_others(fleet, &observed.seen, options).await?;
-    let stages = stages(fleet, wanted, host, &departures, &observed.clusters).map_err(|_| nul(host))?;
-    if commands::run(fleet, stages, Failure::Ends, options, events, stop, &mut outcome).await.is_err() {
+    lock::refuse_others(fleet, &observed.seen, run.options).await?;
+    let stages = stages(fleet, run.wanted, host, &departures, &observed.clusters).map_err(|_| nul(host))?;
+    if commands::run(fleet, stages, Failure::Ends, run, &mut outcome).await.is_err() {
         return Ok(outcome);
     }
-    for members in members(wanted).iter().filter(|members| members.gate.has_raft()) {
+    for members in members(run.wanted).iter().filter(|members| members.gate.has_raft()) {
         let Some((cluster, _)) = departures.iter().find(|(cluster, _)| cluster.gate == members.gate) else {
             continue;
         };
         let asked = fleet.connections.keys().filter(|name| *name != host).cloned().collect();
         let expected = members.expected(&observed.seen.addresses, &asked, &BTreeSet::new());
-        let waiting = Waiting::new(cluster.gate.name().to_owned(), options.timeout, events, stop);
+        let waiting = Waiting::new(cluster.gate.name().to_owned(), run.options.timeout, run.events, run.stop);
         let judge = |answers: &Answers| without(&expected, &members.gate.views(answers), host);
         let (_, verdict, waiting) = gate::poll(fleet, members, &expected, waiting, judge).await;
         match verdict {

@@ -78,6 +78,18 @@ pub struct Options {
     pub cache: Cache,
 }
 
+/// What all parts of a run are given.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    pub wanted: &'a Wanted,
+    /// Whose the hosts are.
+    pub marker: &'a Marker,
+    pub options: &'a Options,
+    pub events: &'a Events,
+    /// The operator's wish that it ends early.
+    pub stop: &'a Stop,
+}
+
 /// How a run ended.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -118,34 +130,24 @@ impl Fleet {
 }
 
 /// Observes the hosts and plans; changes nothing.
-pub async fn plan(
-    wanted: &Wanted,
-    marker: &Marker,
-    options: &Options,
-    events: &Events,
-) -> Result<(Plan, Outcome), EngineError> {
-    let (fleet, observed) = observe::look(wanted, marker, options, events).await?;
-    let jobs = jobs::plan(&fleet, wanted, &observed.seen, options).await;
+pub async fn plan(run: Run<'_>) -> Result<(Plan, Outcome), EngineError> {
+    let (fleet, observed) = observe::look(run).await?;
+    let jobs = jobs::plan(&fleet, run, &observed.seen).await;
     let failures = fleet.close().await;
-    refuse_unfit(observed.findings, events)?;
+    refuse_unfit(observed.findings, run.events)?;
     let plan = Plan { jobs: jobs?.plans, ..observed.plan.map_err(EngineError::Plan)? };
     Ok((plan, Outcome { failures, ..Outcome::default() }))
 }
 
 /// Observes the hosts and says what stands in the way of a run; changes nothing.
-pub async fn check(
-    wanted: &Wanted,
-    marker: &Marker,
-    options: &Options,
-    events: &Events,
-) -> Result<Survey, EngineError> {
-    let (fleet, observed) = observe::look(wanted, marker, options, events).await?;
-    let mut survey = survey(Check::FITNESS, wanted, options, &fleet);
+pub async fn check(run: Run<'_>) -> Result<Survey, EngineError> {
+    let (fleet, observed) = observe::look(run).await?;
+    let mut survey = survey(Check::FITNESS, run, &fleet);
     survey.findings.extend(observed.findings);
     for error in observed.plan.as_ref().err().into_iter().flatten() {
         survey.findings.extend(failure::plan_finding(error));
     }
-    let tried = peers::try_ports(&fleet, wanted, &observed.seen, options).await;
+    let tried = peers::try_ports(&fleet, run, &observed.seen).await;
     survey.tried = tried.hosts;
     survey.findings.extend(tried.findings);
     survey.findings.sort_by_key(|finding| finding.check);
@@ -154,11 +156,11 @@ pub async fn check(
 }
 
 /// The hosts of a run, and what keeps some of them from saying anything.
-fn survey(checks: &'static [Check], wanted: &Wanted, options: &Options, fleet: &Fleet) -> Survey {
-    let hosts = wanted.hosts.iter().map(|host| host.host.name.clone());
+fn survey(checks: &'static [Check], run: Run<'_>, fleet: &Fleet) -> Survey {
+    let hosts = run.wanted.hosts.iter().map(|host| host.host.name.clone());
     Survey {
         checks,
-        hosts: hosts.filter(|name| options.hosts.contains(name)).collect(),
+        hosts: hosts.filter(|name| run.options.hosts.contains(name)).collect(),
         silent: fleet.failures.keys().cloned().collect(),
         tried: BTreeSet::new(),
         findings: fleet.failures.iter().map(|(host, failure)| failure.finding(host)).collect(),
@@ -169,22 +171,18 @@ fn survey(checks: &'static [Check], wanted: &Wanted, options: &Options, fleet: &
 ///
 /// `before_changes` runs once there is something to change: it keeps the secrets that were made.
 pub async fn up(
-    wanted: &Wanted,
-    marker: &Marker,
-    options: &Options,
-    events: &Events,
-    stop: &Stop,
+    run: Run<'_>,
     before_changes: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<Outcome, EngineError> {
-    let (mut fleet, observed) = observe::look(wanted, marker, options, events).await?;
-    let result = converge(&mut fleet, wanted, observed, options, events, stop, before_changes).await;
+    let (mut fleet, observed) = observe::look(run).await?;
+    let result = converge(&mut fleet, run, observed, before_changes).await;
     let failures = fleet.close().await;
     let mut outcome = result?;
-    for host in &wanted.hosts {
+    for host in &run.wanted.hosts {
         let name = &host.host.name;
         if let Some(failure) = failures.get(name) {
             outcome.hosts.insert(name.clone(), HostOutcome::Failed { error: failure.to_string() });
-        } else if options.hosts.contains(name) {
+        } else if run.options.hosts.contains(name) {
             outcome.hosts.entry(name.clone()).or_insert(HostOutcome::Unchanged);
         }
     }
@@ -194,20 +192,17 @@ pub async fn up(
 
 async fn converge(
     fleet: &mut Fleet,
-    wanted: &Wanted,
+    run: Run<'_>,
     observed: observe::Observed,
-    options: &Options,
-    events: &Events,
-    stop: &Stop,
     before_changes: impl FnOnce() -> Result<(), EngineError>,
 ) -> Result<Outcome, EngineError> {
-    refuse_unfit(observed.findings, events)?;
+    refuse_unfit(observed.findings, run.events)?;
     let observe::Observed { seen, wanted: settled, plan, unhealthy, notes, .. } = observed;
-    let wanted = settled.as_ref().unwrap_or(wanted);
-    let jobs = jobs::plan(fleet, wanted, &seen, options).await?;
+    let run = Run { wanted: settled.as_ref().unwrap_or(run.wanted), ..run };
+    let jobs = jobs::plan(fleet, run, &seen).await?;
     let plan = Plan { jobs: jobs.plans, ..plan.map_err(EngineError::Plan)? };
     let unhealthy = unhealthy.or(jobs.unwell);
-    events.send(Event::PlanReady { plan: plan.clone() });
+    run.events.send(Event::PlanReady { plan: plan.clone() });
     let mut outcome = Outcome::default();
     if plan.is_empty() && unhealthy.is_none() {
         outcome.notes = notes;
@@ -215,24 +210,24 @@ async fn converge(
     }
     for (host, step) in plan.left_files().chain(plan.stops()) {
         let message = format!("{}: {}", step.id, step.change.reason);
-        events.send(Event::Warning { host: Some(host.clone()), message });
+        run.events.send(Event::Warning { host: Some(host.clone()), message });
     }
     if !plan.changes_no_host() {
-        releases::fetch(&seen, options, events, stop).await?;
-        lock::refuse_others(fleet, &seen, options).await?;
+        releases::fetch(&seen, run).await?;
+        lock::refuse_others(fleet, &seen, run.options).await?;
         before_changes()?;
-        apply::apply(fleet, wanted, &plan, &seen, options, events, stop, &mut outcome).await;
-        lock::release(fleet, &plan, options).await;
+        apply::apply(fleet, run, &plan, &seen, &mut outcome).await;
+        lock::release(fleet, &plan, run.options).await;
     }
     // What was held back cannot stand, and says so itself.
     let locked = fleet.failures.values().any(|failure| matches!(failure, HostFailure::Locked { .. }));
     if !outcome.stopped && !locked && outcome.unhealthy.is_none() && outcome.held_back.is_empty() {
-        gate::verify(fleet, wanted, &seen, options, events, stop, &mut outcome).await;
+        gate::verify(fleet, run, &seen, &mut outcome).await;
         if outcome.unhealthy.is_none() {
-            outcome.unhealthy = proof::verify(fleet, wanted, &seen, options, events, stop).await.err();
+            outcome.unhealthy = proof::verify(fleet, run, &seen).await.err();
         }
-        if outcome.unhealthy.is_none() && !stop.requested() && !plan.jobs.is_empty() {
-            jobs::run(fleet, wanted, &seen, plan.jobs, options, events, stop, &mut outcome).await;
+        if outcome.unhealthy.is_none() && !run.stop.requested() && !plan.jobs.is_empty() {
+            jobs::run(fleet, run, &seen, plan.jobs, &mut outcome).await;
         }
     }
     Ok(outcome)

@@ -6,16 +6,15 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, members};
-use super::{EngineError, Fleet, HostFailure, Options, elapsed_ms, lock, proof, releases};
+use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, lock, proof, releases};
 use crate::facts::{ClockOffset, Facts};
 use crate::ledger;
 use crate::model::{
     Arg, Call, Check, ClusterState, Event, Expected, Finding, HostName, NulInArgument, Plan, StepId, Verdict,
 };
 use crate::plan::{HostSeen, PlanError, Seen};
-use crate::preflight::{self, Claim, Marker, Subject};
+use crate::preflight::{self, Claim, Subject};
 use crate::products::{Answer, Answers, Gate, Question, Questions, Response, by_path};
-use crate::report::Events;
 use crate::roles::{ClusterAddresses, Wanted, WantedHost};
 use crate::script::{Nonce, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Target};
@@ -49,14 +48,9 @@ pub(super) struct ClusterAnswers {
 ///
 /// # Errors
 /// As for [`assess`]; all connections are closed then.
-pub(super) async fn look(
-    wanted: &Wanted,
-    marker: &Marker,
-    options: &Options,
-    events: &Events,
-) -> Result<(Fleet, Observed), EngineError> {
-    let (fleet, hosts) = observe(wanted, options, events).await;
-    match assess(wanted, hosts, &fleet, marker, options, events).await {
+pub(super) async fn look(run: Run<'_>) -> Result<(Fleet, Observed), EngineError> {
+    let (fleet, hosts) = observe(run).await;
+    match assess(run, hosts, &fleet).await {
         Ok(observed) => Ok((fleet, observed)),
         Err(error) => {
             fleet.close().await;
@@ -67,53 +61,45 @@ pub(super) async fn look(
 
 /// Connects to every host of the run and lets each describe itself; those that do not answer are set
 /// aside.
-async fn observe(
-    wanted: &Wanted,
-    options: &Options,
-    events: &Events,
-) -> (Fleet, BTreeMap<HostName, HostSeen>) {
+async fn observe(run: Run<'_>) -> (Fleet, BTreeMap<HostName, HostSeen>) {
     let mut fleet = Fleet { connections: BTreeMap::new(), failures: BTreeMap::new() };
     let mut seen = BTreeMap::new();
     Connection::sweep(&ConnectOptions::default());
-    let taking_part = wanted.hosts.iter().filter(|host| options.hosts.contains(&host.host.name));
+    let taking_part = run.wanted.hosts.iter().filter(|host| run.options.hosts.contains(&host.host.name));
     let mut answers = stream::iter(taking_part)
-        .map(|host| async move { (host.host.name.clone(), observe_host(host, options, events).await) })
-        .buffer_unordered(options.parallel);
+        .map(|host| async move { (host.host.name.clone(), observe_host(host, run).await) })
+        .buffer_unordered(run.options.parallel);
     while let Some((host, result)) = answers.next().await {
         match result {
             Ok((connection, state)) => {
                 fleet.connections.insert(host.clone(), connection);
                 seen.insert(host, state);
             }
-            Err(failure) if failure.is_unreachable() && options.given_up.contains(&host) => {
+            Err(failure) if failure.is_unreachable() && run.options.given_up.contains(&host) => {
                 let message = failure.to_string();
-                events.send(Event::Warning { host: Some(host.clone()), message });
+                run.events.send(Event::Warning { host: Some(host.clone()), message });
                 fleet.failures.insert(host, failure);
             }
-            Err(failure) => fleet.set_aside(&host, failure, events).await,
+            Err(failure) => fleet.set_aside(&host, failure, run.events).await,
         }
     }
     (fleet, seen)
 }
 
-async fn observe_host(
-    wanted: &WantedHost,
-    options: &Options,
-    events: &Events,
-) -> Result<(Connection, HostSeen), HostFailure> {
+async fn observe_host(wanted: &WantedHost, run: Run<'_>) -> Result<(Connection, HostSeen), HostFailure> {
     let started = Instant::now();
     let host = &wanted.host;
     let target = Target::from(host);
-    let connect = ConnectOptions { deadline: options.connect_timeout, ..ConnectOptions::default() };
-    let connection = Connection::open(&target, &connect, options.password.as_ref())
+    let connect = ConnectOptions { deadline: run.options.connect_timeout, ..ConnectOptions::default() };
+    let connection = Connection::open(&target, &connect, run.options.password.as_ref())
         .await
         .map_err(HostFailure::Unreachable)?;
-    events.send(Event::HostConnected { host: host.name.clone(), elapsed_ms: elapsed_ms(started) });
+    run.events.send(Event::HostConnected { host: host.name.clone(), elapsed_ms: elapsed_ms(started) });
     let script = Script::observe(&Nonce::random(), &probes(wanted)?);
     let sent = now_ms();
     let mut first_reply = None;
     let records = connection
-        .run(&script, options.script_timeout, |record| {
+        .run(&script, run.options.script_timeout, |record| {
             if matches!(record, Record::Seen { key, .. } if key == "epoch") {
                 first_reply.get_or_insert_with(now_ms);
             }
@@ -128,7 +114,7 @@ async fn observe_host(
         Facts::parse(&observation.of("facts")).map_err(|error| HostFailure::Facts(error.to_string()))?;
     let clock = ClockOffset::between(sent, first_reply.unwrap_or_else(now_ms), &facts);
     let marker = observation.of(MARKER).text("body").map(|text| text.trim_end().to_owned());
-    events.send(Event::HostObserved { host: host.name.clone(), elapsed_ms: elapsed_ms(started) });
+    run.events.send(Event::HostObserved { host: host.name.clone(), elapsed_ms: elapsed_ms(started) });
     Ok((connection, HostSeen { facts, observation, marker, clock }))
 }
 
@@ -231,26 +217,23 @@ pub(super) fn answer(observation: &Observation, gate: Gate, questions: &Question
 /// # Errors
 /// A release that some host lacks and that cannot be verified.
 async fn assess(
-    wanted: &Wanted,
+    run: Run<'_>,
     hosts: BTreeMap<HostName, HostSeen>,
     fleet: &Fleet,
-    marker: &Marker,
-    options: &Options,
-    events: &Events,
 ) -> Result<Observed, EngineError> {
-    let gates = members(wanted);
+    let gates = members(run.wanted);
     let facts = hosts.iter().map(|(host, seen)| (host.clone(), &seen.facts)).collect();
     let (addresses, mut findings) =
-        preflight::addresses(wanted.hosts.iter().map(|wanted| &wanted.host), &facts);
+        preflight::addresses(run.wanted.hosts.iter().map(|wanted| &wanted.host), &facts);
     let missing = fleet.failures.keys().cloned().collect();
     let Stands { clusters, states, findings: versions, unhealthy, notes } =
         stands(&gates, &hosts, &addresses, &missing);
     findings.extend(versions);
-    let text = serde_json::to_string(marker).expect("a marker is two strings");
+    let text = serde_json::to_string(run.marker).expect("a marker is two strings");
     let seen = Seen { hosts, cluster_states: states, addresses, marker: text, releases: BTreeMap::new() };
     // Without everyone's address, contents cannot be rendered, and no site need be asked for releases.
     let planned = match findings.is_empty() {
-        true => planned(wanted, &gates, seen, options, events).await?,
+        true => planned(run, &gates, seen).await?,
         false => Planned { seen, wanted: None, plan: None },
     };
     let Planned { seen, wanted: with_facts, plan } = planned;
@@ -259,13 +242,13 @@ async fn assess(
     let changes = plan.as_ref().and_then(|plan| plan.as_ref().ok()).map(changes);
     let subjects: Vec<Subject<'_>> = with_facts
         .as_ref()
-        .unwrap_or(wanted)
+        .unwrap_or(run.wanted)
         .hosts
         .iter()
         .filter_map(|wanted| Some((wanted, seen.hosts.get(&wanted.host.name)?)))
         .map(|(wanted, seen)| subject(&gates, wanted, seen, changes.as_ref()))
         .collect();
-    findings.extend(preflight::judge(&subjects, &seen.addresses, marker));
+    findings.extend(preflight::judge(&subjects, &seen.addresses, run.marker));
     let plan = plan.unwrap_or_else(|| Ok(Plan::default()));
     Ok(Observed { seen, wanted: with_facts, plan, findings, clusters, unhealthy, notes })
 }
@@ -339,24 +322,18 @@ struct Planned {
 
 /// # Errors
 /// A release that some host lacks and that cannot be verified.
-async fn planned(
-    wanted: &Wanted,
-    gates: &[Members<'_>],
-    seen: Seen,
-    options: &Options,
-    events: &Events,
-) -> Result<Planned, EngineError> {
+async fn planned(run: Run<'_>, gates: &[Members<'_>], seen: Seen) -> Result<Planned, EngineError> {
     let formed = formed(gates, &seen);
     let facts = |host: &HostName| seen.hosts.get(host).map(|seen| &seen.facts);
-    let wanted = match wanted.with_facts(facts, &formed, &seen.addresses) {
+    let wanted = match run.wanted.with_facts(facts, &formed, &seen.addresses) {
         Ok(wanted) => wanted,
         Err(errors) => {
             let errors = errors.into_iter().map(PlanError::Wanted).collect();
             return Ok(Planned { seen, wanted: None, plan: Some(Err(errors)) });
         }
     };
-    let seen = releases::verify(&wanted, seen, options, events).await?;
-    let plan = Plan::new(&wanted, &seen, options.share).map(|plan| match &options.only {
+    let seen = releases::verify(Run { wanted: &wanted, ..run }, seen).await?;
+    let plan = Plan::new(&wanted, &seen, run.options.share).map(|plan| match &run.options.only {
         Some(ids) => plan.only(ids),
         None => plan,
     });

@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 
 use super::members::members;
-use super::{Fleet, Options, observe};
+use super::{Fleet, Run, observe};
 use crate::model::StepId;
 use crate::plan::Seen;
 use crate::preflight::Subject;
 use crate::preflight::peers::{Tried, Visits};
-use crate::roles::Wanted;
 use crate::script::{Nonce, Observation, Script};
 
 const PROBE: &str = "preflight peers";
 
-pub(super) async fn try_ports(fleet: &Fleet, wanted: &Wanted, seen: &Seen, options: &Options) -> Tried {
-    let gates = members(wanted);
-    let subjects: Vec<Subject<'_>> = wanted
+pub(super) async fn try_ports(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Tried {
+    let gates = members(run.wanted);
+    let subjects: Vec<Subject<'_>> = run
+        .wanted
         .hosts
         .iter()
         .filter_map(|wanted| Some((wanted, seen.hosts.get(&wanted.host.name)?)))
@@ -31,7 +31,7 @@ pub(super) async fn try_ports(fleet: &Fleet, wanted: &Wanted, seen: &Seen, optio
         let connection = fleet.connections.get(&host)?;
         let script = Script::ask(&Nonce::random(), &[(StepId(PROBE.to_owned()), call)]);
         Some(async move {
-            let records = connection.run(&script, options.script_timeout, |_| ()).await;
+            let records = connection.run(&script, run.options.script_timeout, |_| ()).await;
             (host, records.map(|records| Observation::new(&records)).map_err(|error| error.to_string()))
         })
     });

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 
 use super::wait::Waiting;
-use super::{Fleet, Options, Stop};
+use super::{Fleet, Options, Run};
 use crate::model::{HostName, StepId};
 use crate::plan::Seen;
-use crate::report::Events;
 use crate::roles::{Proof, Proven, Wanted};
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::Connection;
@@ -63,14 +62,9 @@ pub(super) fn unproven(wanted: &Wanted, seen: &Seen) -> Option<String> {
 
 /// Every use that is wrong on a host that was set up: those that the observe script asked, and in one more session
 /// those that it leaves out because they take long.
-pub(super) async fn all_wrong(
-    fleet: &Fleet,
-    wanted: &Wanted,
-    seen: &Seen,
-    options: &Options,
-) -> Vec<(HostName, String)> {
+pub(super) async fn all_wrong(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Vec<(HostName, String)> {
     let here = |host: &HostName, _: &StepId, proof: &Proof| seen.hosts.contains_key(host) && !proof.as_before;
-    let told = asked(wanted, here).into_iter().flat_map(|(role, hosts)| {
+    let told = asked(run.wanted, here).into_iter().flat_map(|(role, hosts)| {
         let of_host = hosts.into_iter().flat_map(move |asked| {
             let reasons: Vec<_> = asked.all_wrong(&seen.hosts[asked.host].observation).collect();
             let (role, host) = (role.to_owned(), asked.host.clone());
@@ -82,11 +76,11 @@ pub(super) async fn all_wrong(
     let late = |host: &HostName, _: &StepId, proof: &Proof| {
         fleet.connections.contains_key(host) && proof.after_changes && !proof.as_before
     };
-    for (role, hosts) in asked(wanted, late) {
+    for (role, hosts) in asked(run.wanted, late) {
         let asking = hosts.iter().filter_map(|asked| {
             let connection = fleet.connections.get(asked.host)?;
             Some(async move {
-                let reasons = match answer(connection, asked, options, false).await {
+                let reasons = match answer(connection, asked, run.options, false).await {
                     Ok(said) => asked.all_wrong(&said).collect(),
                     Err(reason) => vec![reason],
                 };
@@ -104,40 +98,26 @@ pub(super) async fn all_wrong(
 ///
 /// # Errors
 /// The role and the first thing that is not right.
-pub(super) async fn verify(
-    fleet: &Fleet,
-    wanted: &Wanted,
-    seen: &Seen,
-    options: &Options,
-    events: &Events,
-    stop: &Stop,
-) -> Result<(), String> {
+pub(super) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Result<(), String> {
     let take = |host: &HostName, id: &StepId, proof: &Proof| {
         let before = seen.hosts.get(host).map(|seen| proof.judge(&seen.observation.of(&id.0)));
         let skip = proof.as_before && !matches!(before, Some(Proven::Right));
         fleet.connections.contains_key(host) && !skip
     };
-    for (role, hosts) in asked(wanted, take) {
-        wait(fleet, role, &hosts, options, events, stop).await?;
+    for (role, hosts) in asked(run.wanted, take) {
+        wait(fleet, role, &hosts, run).await?;
     }
     Ok(())
 }
 
-async fn wait(
-    fleet: &Fleet,
-    role: &str,
-    hosts: &[Asked<'_>],
-    options: &Options,
-    events: &Events,
-    stop: &Stop,
-) -> Result<(), String> {
-    let mut waiting = Waiting::new(format!("{role} in use"), options.timeout, events, stop);
+async fn wait(fleet: &Fleet, role: &str, hosts: &[Asked<'_>], run: Run<'_>) -> Result<(), String> {
+    let mut waiting = Waiting::new(format!("{role} in use"), run.options.timeout, run.events, run.stop);
     let mut left: BTreeSet<usize> = (0..hosts.len()).collect();
     loop {
         let asking = left.iter().filter_map(|at| {
             let asked = &hosts[*at];
             let connection = fleet.connections.get(asked.host)?;
-            Some(async move { (*at, ask(connection, asked, options).await) })
+            Some(async move { (*at, ask(connection, asked, run.options).await) })
         });
         let wrong: BTreeMap<usize, String> =
             join_all(asking).await.into_iter().filter_map(|(at, answer)| Some((at, answer.err()?))).collect();

@@ -6,11 +6,10 @@ use super::commands::{self, Failure, stage, step};
 use super::members::members;
 use super::observe::ClusterAnswers;
 use super::snapshot::Clusters;
-use super::{EngineError, Options, Outcome, Stop, gate, lock};
+use super::{EngineError, Outcome, Run, Stop, gate, lock};
 use crate::model::{HostName, NulInArgument, Stage, Step};
 use crate::products::Gate;
 use crate::raft::{Recovery, recovery};
-use crate::report::Events;
 use crate::roles::{Wanted, WantedHost};
 
 const WHY: &str = "quorum is lost, and the survivors become the cluster";
@@ -37,30 +36,25 @@ impl Clusters {
     /// Somebody else works on the hosts.
     pub async fn recover(
         &mut self,
-        wanted: &Wanted,
+        run: Run<'_>,
         product: Gate,
         recovery: &Recovery,
-        options: &Options,
-        events: &Events,
-        stop: &Stop,
     ) -> Result<Outcome, EngineError> {
-        lock::refuse_others(&self.fleet, &self.observed.seen, options).await?;
+        lock::refuse_others(&self.fleet, &self.observed.seen, run.options).await?;
         let mut outcome = Outcome::default();
-        let stages = stages(wanted, product, recovery).unwrap_or_default();
+        let stages = stages(run.wanted, product, recovery).unwrap_or_default();
         // Half of it is worse than all of it: it is not stopped on the way.
-        let all = Stop::default();
-        if let Err(stage) =
-            commands::run(&mut self.fleet, stages, Failure::Ends, options, events, &all, &mut outcome).await
-        {
+        let all = Run { stop: &Stop::default(), ..run };
+        if let Err(stage) = commands::run(&mut self.fleet, stages, Failure::Ends, all, &mut outcome).await {
             outcome.unhealthy = Some(format!("{}: a survivor failed in stage {stage}", product.name()));
             return Ok(outcome);
         }
-        let gates = members(wanted);
+        let gates = members(run.wanted);
         if let Some(members) = gates.iter().find(|members| members.gate == product) {
             let asked: BTreeSet<HostName> = recovery.survivors.iter().cloned().collect();
             let mut expected = members.expected(&self.observed.seen.addresses, &asked, &BTreeSet::new());
             expected.members.retain(|host, _| asked.contains(host));
-            match gate::wait(&self.fleet, members, &expected, options, events, stop).await {
+            match gate::wait(&self.fleet, members, &expected, run).await {
                 Ok(met) => outcome.notes.extend(product.notes(&expected, &met.answers)),
                 Err(reason) => outcome.unhealthy = Some(reason),
             }

@@ -7,51 +7,40 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, StreamExt};
 
-use super::{EngineError, Fleet, HostFailure, Options, Stop, elapsed_ms};
+use super::{EngineError, Fleet, HostFailure, Run, Stop, elapsed_ms};
 use crate::model::{Batch, Event, HostName, Step};
 use crate::plan::{Seen, downloads};
 use crate::releases;
 use crate::report::Events;
 use crate::resource::{Via, pushed_digest};
-use crate::roles::Wanted;
 
 /// More often nobody can read.
 const TICK: Duration = Duration::from_millis(250);
 
 /// Adds what can be known here of the releases that hosts lack. Where none lacks any, nothing is asked of any site.
-pub(super) async fn verify(
-    wanted: &Wanted,
-    seen: Seen,
-    options: &Options,
-    events: &Events,
-) -> Result<Seen, EngineError> {
-    let lacking = downloads(wanted, &seen.hosts);
+pub(super) async fn verify(run: Run<'_>, seen: Seen) -> Result<Seen, EngineError> {
+    let lacking = downloads(run.wanted, &seen.hosts);
     if lacking.is_empty() {
         return Ok(seen);
     }
-    let found = releases::verify(&lacking, &options.cache, &options.artifacts).await?;
+    let found = releases::verify(&lacking, &run.options.cache, &run.options.artifacts).await?;
     for message in found.warnings {
-        events.send(Event::Warning { host: None, message });
+        run.events.send(Event::Warning { host: None, message });
     }
     Ok(Seen { releases: found.releases, ..seen })
 }
 
 /// Brings to this machine what it will push. When the operator asks to stop, what has come stays for the next run.
-pub(super) async fn fetch(
-    seen: &Seen,
-    options: &Options,
-    events: &Events,
-    stop: &Stop,
-) -> Result<(), EngineError> {
+pub(super) async fn fetch(seen: &Seen, run: Run<'_>) -> Result<(), EngineError> {
     for (download, verified) in seen.releases.iter().filter(|(download, _)| download.via == Via::Controller) {
         let Some(digest) = &verified.digest else { continue };
-        let mut transfer = Transfer::new(None, download.archive(), events);
-        let fetching = releases::fetch(download, digest, &options.cache, |bytes, total| {
+        let mut transfer = Transfer::new(None, download.archive(), run.events);
+        let fetching = releases::fetch(download, digest, &run.options.cache, |bytes, total| {
             transfer.progress(bytes, total);
         });
         tokio::select! {
             fetched = fetching => fetched?,
-            () = stopped(stop) => return Ok(()),
+            () = stopped(run.stop) => return Ok(()),
         };
         transfer.finish();
     }
@@ -66,15 +55,8 @@ async fn stopped(stop: &Stop) {
 
 /// Brings the files that steps of this batch install from this machine to their hosts: one more session on hosts
 /// that need one.
-pub(super) async fn push(
-    fleet: &mut Fleet,
-    wanted: &Wanted,
-    seen: &Seen,
-    batch: &Batch,
-    options: &Options,
-    events: &Events,
-) {
-    let sources = sources(wanted, seen, options);
+pub(super) async fn push(fleet: &mut Fleet, run: Run<'_>, seen: &Seen, batch: &Batch) {
+    let sources = sources(run, seen);
     let mut failed = Vec::new();
     {
         let connections = &fleet.connections;
@@ -87,7 +69,7 @@ pub(super) async fn push(
         });
         let mut pushing = stream::iter(work)
             .map(|(host, connection, digest, source)| async move {
-                let mut transfer = Transfer::new(Some(host), source.name.clone(), events);
+                let mut transfer = Transfer::new(Some(host), source.name.clone(), run.events);
                 let total = std::fs::metadata(&source.path).ok().map(|file| file.len());
                 let pushed =
                     connection.upload(&source.path, digest, |bytes| transfer.progress(bytes, total)).await;
@@ -96,7 +78,7 @@ pub(super) async fn push(
                 }
                 (host.clone(), &source.name, pushed)
             })
-            .buffer_unordered(options.parallel);
+            .buffer_unordered(run.options.parallel);
         while let Some((host, name, result)) = pushing.next().await {
             if let Err(source) = result {
                 failed.push((host, HostFailure::Link { doing: format!("pushing {name}"), source }));
@@ -104,7 +86,7 @@ pub(super) async fn push(
         }
     }
     for (host, failure) in failed {
-        fleet.set_aside(&host, failure, events).await;
+        fleet.set_aside(&host, failure, run.events).await;
     }
 }
 
@@ -115,16 +97,16 @@ struct Source {
 }
 
 /// Everything that may be pushed, by digest.
-fn sources(wanted: &Wanted, seen: &Seen, options: &Options) -> BTreeMap<String, Source> {
-    let resources = wanted.hosts.iter().flat_map(|host| &host.roles).flat_map(|role| &role.resources);
+fn sources(run: Run<'_>, seen: &Seen) -> BTreeMap<String, Source> {
+    let resources = run.wanted.hosts.iter().flat_map(|host| &host.roles).flat_map(|role| &role.resources);
     let files = resources.filter_map(|resource| {
         let (file, digest) = (resource.artifact()?, resource.artifact_digest()?);
-        let source = Source { path: options.artifacts.join(file), name: file.display().to_string() };
+        let source = Source { path: run.options.artifacts.join(file), name: file.display().to_string() };
         Some((digest.to_owned(), source))
     });
     let fetched = seen.releases.iter().filter_map(|(download, verified)| {
         let digest = verified.digest.clone()?;
-        let source = Source { path: options.cache.archive(&digest), name: download.archive() };
+        let source = Source { path: run.options.cache.archive(&digest), name: download.archive() };
         Some((digest, source))
     });
     fetched.chain(files).collect()

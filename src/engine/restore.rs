@@ -6,11 +6,10 @@ use std::path::Path;
 use super::commands::{self, Failure, is_empty, stage, step};
 use super::members::{Members, members};
 use super::snapshot::Clusters;
-use super::{EngineError, Options, Outcome, Stop, lock};
+use super::{EngineError, Outcome, Run, Stop, lock};
 use crate::model::{Check, Finding, HostName, NulInArgument, Stage};
 use crate::products::{Command, Gate, Transfer, Watching};
-use crate::report::Events;
-use crate::roles::{Wanted, WantedHost};
+use crate::roles::WantedHost;
 
 const WHY: &str = "the state of the cluster becomes that of the snapshot";
 
@@ -23,14 +22,12 @@ impl Clusters {
     /// A member, or a control plane, is out of reach, or somebody else works on the hosts. Nothing was changed.
     pub async fn restore_members(
         &mut self,
-        wanted: &Wanted,
+        run: Run<'_>,
         gate: Gate,
         file: &Path,
         sha256: &str,
-        options: &Options,
-        events: &Events,
     ) -> Result<Outcome, EngineError> {
-        let gates = members(wanted);
+        let gates = members(run.wanted);
         let hosts: Vec<&WantedHost> =
             gates.iter().filter(|members| members.gate == gate).flat_map(Members::hosts).collect();
         let watching: Vec<(Watching, Vec<&WantedHost>)> = gates
@@ -50,7 +47,7 @@ impl Clusters {
                 "bring it back, or take it out with `bootstrap remove-node`, and restore then".to_owned(),
             )]));
         }
-        lock::refuse_others(&self.fleet, &self.observed.seen, options).await?;
+        lock::refuse_others(&self.fleet, &self.observed.seen, run.options).await?;
         for host in &hosts {
             let connection = &self.fleet.connections[&host.host.name];
             connection.upload(file, sha256, |_| ()).await.map_err(|error| {
@@ -64,7 +61,7 @@ impl Clusters {
         }
         let mut outcome = Outcome::default();
         // Half of it is worse than all of it: once it has begun to stop, it is not stopped on the way.
-        let all = Stop::default();
+        let all = Run { stop: &Stop::default(), ..run };
         // Of those that only watch, the ones that answer; the others look when they are back.
         let answer = |host: &&WantedHost| self.fleet.connections.contains_key(&host.host.name);
         let watching: Vec<(Watching, Vec<&WantedHost>)> = watching
@@ -72,9 +69,7 @@ impl Clusters {
             .map(|(watching, hosts)| (watching, hosts.into_iter().filter(answer).collect()))
             .collect();
         for stages in stages(gate, &hosts, &watching, sha256).unwrap_or_default() {
-            let ended =
-                commands::run(&mut self.fleet, stages, Failure::Ends, options, events, &all, &mut outcome)
-                    .await;
+            let ended = commands::run(&mut self.fleet, stages, Failure::Ends, all, &mut outcome).await;
             if let Err(stage) = ended {
                 outcome.unhealthy = Some(format!("a host failed in stage {stage}"));
                 break;

@@ -15,13 +15,10 @@ use serde_json::Value;
 use super::api::{Socket, Tls};
 use super::members::members;
 use super::observe::{self, ClusterAnswers};
-use super::{EngineError, Fleet, HostFailure, Options, Outcome, Stop, file, gate};
+use super::{EngineError, Fleet, HostFailure, Options, Outcome, Run, file, gate};
 use crate::model::{Check, Finding, HostName};
-use crate::preflight::Marker;
 use crate::products::snapshot::Snapshot;
 use crate::products::{Gate, TlsFiles, Transfer};
-use crate::report::Events;
-use crate::roles::Wanted;
 use crate::ssh::Connection;
 
 /// A large state takes long to write.
@@ -53,15 +50,9 @@ pub struct SnapshotSource {
 ///
 /// # Errors
 /// As for a plan.
-pub async fn clusters(
-    wanted: &Wanted,
-    marker: &Marker,
-    options: &Options,
-    events: &Events,
-    stop: &Stop,
-) -> Result<Clusters, EngineError> {
-    let (fleet, mut observed) = observe::look(wanted, marker, options, events).await?;
-    gate::await_election(&fleet, wanted, &mut observed, options, events, stop).await;
+pub async fn clusters(run: Run<'_>) -> Result<Clusters, EngineError> {
+    let (fleet, mut observed) = observe::look(run).await?;
+    gate::await_election(&fleet, run, &mut observed).await;
     Ok(Clusters { fleet, observed })
 }
 
@@ -70,15 +61,11 @@ impl Clusters {
     ///
     /// # Errors
     /// One has no leader, or its API is out of reach.
-    pub async fn snapshot_sources(
-        &self,
-        wanted: &Wanted,
-        options: &Options,
-    ) -> Result<Vec<SnapshotSource>, EngineError> {
+    pub async fn snapshot_sources(&self, run: Run<'_>) -> Result<Vec<SnapshotSource>, EngineError> {
         let mut sources = Vec::new();
         let mut refused = Vec::new();
         for cluster in self.observed.clusters.iter().filter(|cluster| cluster.gate.snapshots().is_some()) {
-            match self.open(wanted, cluster, options).await {
+            match self.open(run, cluster).await {
                 Ok(cluster) => sources.push(cluster),
                 Err(finding) => refused.push(finding),
             }
@@ -86,12 +73,7 @@ impl Clusters {
         if refused.is_empty() { Ok(sources) } else { Err(EngineError::Unfit(refused)) }
     }
 
-    async fn open(
-        &self,
-        wanted: &Wanted,
-        cluster: &ClusterAnswers,
-        options: &Options,
-    ) -> Result<SnapshotSource, Finding> {
+    async fn open(&self, run: Run<'_>, cluster: &ClusterAnswers) -> Result<SnapshotSource, Finding> {
         let gate = cluster.gate;
         let refuse = |reason: String, remedy: &str| {
             Finding::error(Check::Agent, Vec::new(), format!("{}: {reason}", gate.name()), remedy.to_owned())
@@ -107,13 +89,13 @@ impl Clusters {
             cluster.answers.iter().filter(|(_, answer)| answer.is_ok()).map(|(host, _)| host).collect();
         hosts.sort_by_key(|host| **host != leader);
         for name in hosts {
-            let host = wanted.hosts.iter().find(|wanted| wanted.host.name == *name);
+            let host = run.wanted.hosts.iter().find(|wanted| wanted.host.name == *name);
             let (Some(host), Some(connection)) = (host, self.fleet.connections.get(name)) else { continue };
             let Some(snapshots) = gate.snapshots() else { continue };
             let position = cluster.answers.get(name).and_then(|answer| snapshots.position(answer));
             let transfer = snapshots.transfer();
             let socket = match transfer {
-                Transfer::Stream { port, files, .. } => gateway(connection, port, files, options).await,
+                Transfer::Stream { port, files, .. } => gateway(connection, port, files, run.options).await,
                 Transfer::Api { .. } => {
                     Socket::open(connection, gate.product().api_port(&host.variables), TRANSFER).await
                 }
@@ -129,21 +111,14 @@ impl Clusters {
     }
 
     /// Waits until the clusters stand again.
-    pub async fn verify(
-        &self,
-        wanted: &Wanted,
-        gate: Gate,
-        options: &Options,
-        events: &Events,
-        stop: &Stop,
-    ) -> Outcome {
+    pub async fn verify(&self, run: Run<'_>, gate: Gate) -> Outcome {
         let mut outcome = Outcome::default();
         let asked = self.fleet.connections.keys().cloned().collect();
         let missing = self.fleet.failures.keys().cloned().collect();
-        let gates = members(wanted);
+        let gates = members(run.wanted);
         if let Some(members) = gates.iter().find(|members| members.gate == gate) {
             let expected = members.expected(&self.observed.seen.addresses, &asked, &missing);
-            match gate::wait(&self.fleet, members, &expected, options, events, stop).await {
+            match gate::wait(&self.fleet, members, &expected, run).await {
                 Ok(met) => outcome.notes.extend(gate.notes(&expected, &met.answers)),
                 Err(reason) => outcome.unhealthy = Some(reason),
             }

@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
-use super::{HostFailure, Options, elapsed_ms};
+use super::{HostFailure, Run, elapsed_ms};
 use crate::model::{Event, HostName, StageName, Step, StepOutcome};
-use crate::report::Events;
 use crate::script::{Nonce, Record, Script};
 use crate::ssh::Connection;
 
@@ -14,20 +13,19 @@ pub(super) async fn run(
     host: &HostName,
     stage: &StageName,
     steps: &[Step],
-    options: &Options,
-    events: &Events,
+    run: Run<'_>,
 ) -> Result<usize, HostFailure> {
-    let script = Script::apply(&Nonce::random(), &options.holder, steps);
+    let script = Script::apply(&Nonce::random(), &run.options.holder, steps);
     let mut began = Instant::now();
     let mut failed = None;
     let mut in_hand = None;
     let outcome = connection
-        .run(&script, options.script_timeout, |record| match record {
+        .run(&script, run.options.script_timeout, |record| match record {
             Record::Begin { id } => {
                 began = Instant::now();
                 if let Some(step) = steps.iter().find(|step| step.id.0 == *id) {
                     in_hand = Some(&step.id);
-                    events.send(Event::StepStarted {
+                    run.events.send(Event::StepStarted {
                         host: host.clone(),
                         stage: stage.clone(),
                         step: step.id.clone(),
@@ -47,7 +45,7 @@ pub(super) async fn run(
                     });
                     StepOutcome::Failed { output: output.clone() }
                 };
-                events.send(Event::StepFinished {
+                run.events.send(Event::StepFinished {
                     host: host.clone(),
                     stage: stage.clone(),
                     step: step.id.clone(),
