@@ -256,14 +256,18 @@ fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
     });
     assert!(said.contains("node-3"), "{said}");
     lab.asks("node-3", "mv /root/etcd.yaml /etc/kubernetes/manifests/");
+    let is_whole = || {
+        poll("it is whole again", Duration::from_secs(120), || {
+            (lab.run("health", &[]).status == 0).then_some(())
+        });
+    };
+    is_whole();
     lab.asks("node-1", "mv /etc/kubernetes/manifests/kube-scheduler.yaml /root/");
     poll("the scheduler is gone", Duration::from_secs(60), || {
         lab.run("health", &[]).stdout.contains("its kube-scheduler is not there").then_some(())
     });
     lab.asks("node-1", "mv /root/kube-scheduler.yaml /etc/kubernetes/manifests/");
-    poll("it is whole again", Duration::from_secs(120), || {
-        (lab.run("health", &[]).status == 0).then_some(())
-    });
+    is_whole();
     // kubeadm's certificates are good for a year.
     lab.edit("cni: bridge", "cni: bridge\n    renew_days: 400");
     let said = lab.run("health", &[]);
