@@ -10,7 +10,7 @@
 //! Each step takes what the step before it returned and returns a new value; imports run the same
 //! way. From `inventory` to `plan` code is functions over data: no clock, no environment, no
 //! network. `ssh` knows scripts but not resources, `report` knows plans but not `ssh`, and only
-//! `cli` imports `engine`.
+//! `operations` imports `engine`.
 
 pub mod cli;
 pub mod engine;
@@ -22,6 +22,7 @@ pub mod kubeconfig;
 pub mod lab;
 pub mod ledger;
 pub mod model;
+pub mod operations;
 pub mod plan;
 pub mod preflight;
 pub mod products;

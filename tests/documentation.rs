@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bootstrap::cli::Cli;
+use bootstrap::operations::COMMANDS;
 use clap::{Command, CommandFactory};
 
 const PAGES: [&str; 6] = [
@@ -268,11 +269,11 @@ const NAMES: [(&str, &str); 20] = [
     ("cli/snapshot.rs", "an example in a help text; the kinds of snapshot files"),
     ("cli/templates.rs", "the starters' names"),
     ("engine/jobs.rs", "jobs are Nomad's: to become a capability of the product"),
-    ("engine/snapshot.rs", "messages about the one gateway that sends a state in pieces"),
     ("inventory/jobs/ready.rs", "the ready jobs' files"),
     ("inventory/shape.rs", "examples in messages"),
     ("kubeconfig.rs", "kubectl's file"),
     ("lib.rs", "the module of kubectl's file"),
+    ("operations/snapshot.rs", "messages about the one gateway that sends a state in pieces"),
     ("preflight/duplicate_ids.rs", "the page that says why"),
     ("report/plan_text.rs", "jobs are Nomad's"),
     ("resource/values.rs", "an example in a message"),
@@ -301,7 +302,7 @@ fn products_are_named_in_their_folders_alone() {
 fn imports_run_the_way_that_the_architecture_says() {
     // What is imported, and who alone may.
     const ALONE: [(&str, &[&str]); 5] = [
-        ("crate::engine", &["cli", "engine"]),
+        ("crate::engine", &["engine", "operations"]),
         ("crate::cli", &["cli"]),
         ("crate::lab", &["cli", "lab"]),
         ("openssh::", &["ssh"]),
@@ -317,6 +318,57 @@ fn imports_run_the_way_that_the_architecture_says() {
             assert!(!named || allowed.contains(&first.as_str()), "{} names {import}", path.display());
         }
     }
+}
+
+/// The names of all commands that have no commands below them, as they are typed.
+fn typed(command: &Command, before: &str) -> Vec<String> {
+    let below = command.get_subcommands().filter(|below| below.get_name() != "help");
+    let names: Vec<String> =
+        below.flat_map(|below| typed(below, &format!("{before} {}", below.get_name()))).collect();
+    if names.is_empty() { vec![before.trim().to_owned()] } else { names }
+}
+
+#[test]
+fn every_command_that_changes_hosts_goes_through_the_door() {
+    // The others change none, or those of this machine's lab.
+    const OTHERS: [&str; 24] = [
+        "bundle create",
+        "bundle use",
+        "check",
+        "completions",
+        "explain",
+        "health",
+        "init",
+        "kubeconfig",
+        "lab down",
+        "lab heal",
+        "lab kill",
+        "lab launch",
+        "lab mirror",
+        "lab partition",
+        "lab relay",
+        "lab start",
+        "lab status",
+        "lab up",
+        "man",
+        "plan",
+        "roles",
+        "schema",
+        "snapshot list",
+        "snapshot save",
+    ];
+    let listed: BTreeSet<String> = COMMANDS.iter().chain(&OTHERS).map(|name| (*name).to_owned()).collect();
+    assert_eq!(typed(&Cli::command(), "").into_iter().collect::<BTreeSet<_>>(), listed);
+    // Whoever reaches the hosts otherwise only looks.
+    const LOOKS: [&str; 8] = ["change", "check", "close", "credentials", "health", "look", "plan", "save"];
+    let mut reaching: BTreeSet<String> = BTreeSet::new();
+    for (path, text) in sources(&at("src/operations")) {
+        let public = text.split("pub async fn ").skip(1);
+        reaching.extend(public.map(|rest| rest.split(['(', '<']).next().unwrap().to_owned()));
+        assert!(!text.contains("pub(crate) async fn"), "{}", path.display());
+    }
+    assert!(reaching.remove("snapshot_sources"));
+    assert_eq!(reaching, LOOKS.map(str::to_owned).into());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use bootstrap::operations::COMMANDS;
 use support::{Lab, assert_no_deprecation, poll};
 
 const THREE: [&str; 3] = ["node-1", "node-2", "node-3"];
@@ -282,7 +283,7 @@ fn lab_quorum_that_is_lost_comes_back() {
     });
     // What stands in the way is that nobody leads, not that something took long.
     lab.run("health", &["--timeout", "5s"]).exits(4).says("no quorum: 1 of 3 servers answer, 2 are needed");
-    lab.run("recover", &["--timeout", "10s"]).exits(1).says("are given up").says("with --yes");
+    lab.run("recover", &["--timeout", "10s"]).exits(2).says("are given up").says("with --yes");
     lab.run("recover", &["--yes", "--timeout", "20s"]).exits(0).says("bootstrap replace-node");
     assert_eq!(lab.asks("node-1", "consul kv get kept"), "yes\n");
     assert_voters(&lab, 1);
@@ -398,6 +399,50 @@ fn assert_kept(lab: &Lab, host: &str) {
     for (key, _) in &written {
         assert!(keys.contains(format!("roll/{key}").as_str()), "the acknowledged write {key} is lost");
     }
+}
+
+/// Whoever has lost `.bootstrap`, or has another inventory of the same hosts, changes nothing, and takes no copy.
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_a_cluster_that_is_not_ours_is_left_alone_by_every_command() {
+    let lab = three_of_five();
+    lab.run("up", &[]).exits(0);
+    lab.asks("node-1", "consul kv put kept yes");
+    let saved = lab.run("snapshot save", &[]).exits(0).stdout;
+    let name = saved.trim().rsplit('/').next().unwrap();
+    let state = lab.folder.path().join(".bootstrap");
+    let away = lab.folder.path().join("away");
+    fs::rename(&state, &away).unwrap();
+    let file = away.join("dc1/snapshots").join(name).display().to_string();
+    let before = fs::read_to_string(lab.inventory()).unwrap();
+    let marker = lab.asks("node-1", "cat /var/lib/bootstrap/cluster");
+    let started = || THREE.map(|host| lab.asks(host, "systemctl show consul -p InvocationID"));
+    let invocations = started();
+    for command in COMMANDS {
+        let words: &[&str] = match command {
+            "up" | "recover" | "certs renew" | "down" => &[],
+            "add-node" => &["node-4", "--address", "10.77.0.14", "--role", "consul-client"],
+            "remove-node" => &["node-2"],
+            "replace-node" => &["node-2", "--address", "10.77.0.14"],
+            "snapshot restore" => &[&file, "--foreign", "--yes"],
+            "drill" => &["leader", "--yes"],
+            other => panic!("what is said to {other}?"),
+        };
+        let asks = matches!(command, "recover" | "down");
+        let went = lab.run(command, &[words, if asks { &["--yes"] } else { &[] }].concat());
+        match command {
+            "certs renew" => went.exits(1).says("has no Kubernetes"),
+            _ => went.exits(1).says("it belongs to cluster `dc1` (id"),
+        };
+        assert_eq!(fs::read_to_string(lab.inventory()).unwrap(), before, "{command}");
+    }
+    lab.run("snapshot save", &[]).exits(1).says("it belongs to cluster `dc1` (id");
+    assert_eq!(started(), invocations);
+    assert_eq!(lab.asks("node-1", "cat /var/lib/bootstrap/cluster"), marker);
+    fs::remove_dir_all(&state).unwrap();
+    fs::rename(&away, &state).unwrap();
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    assert_eq!(lab.asks("node-1", "consul kv get kept"), "yes\n");
 }
 
 #[test]

@@ -9,10 +9,10 @@ use super::exit::{Exit, Rejected};
 use super::load;
 use super::up::{self, UpArgs};
 use super::{Global, Reach, node, problems, run};
-use crate::engine::{self, EngineError, Stop};
 use crate::inventory::edit::{self, EditError, NewHost};
 use crate::inventory::yaml;
 use crate::model::{Diagnostic, HostName, RoleName};
+use crate::operations::{self, EngineError, Stop};
 use crate::report::{events, init_tracing};
 
 #[derive(Debug, Args)]
@@ -56,13 +56,13 @@ pub fn run(args: AddNodeArgs, global: &Global, password: Option<String>) -> anyh
         return Err(problems::refuse(problem, global));
     }
     let password = run::become_password(&args.reach, password)?;
-    let setup = run::Setup::new(&loaded, &args.reach, password)?;
+    let mut setup = run::Setup::new(&loaded, &args.reach, password)?;
     if let Some(edited) = &edited {
         refuse_unfit(&setup, global)?;
         node::replace(file, edited).with_context(|| format!("cannot write {}", file.display()))?;
     }
     let up = UpArgs::of(args.inventory, args.reach);
-    up::bring_up("add-node", &up, global, &setup)
+    up::bring_up("add-node", &up, global, &mut setup)
 }
 
 /// What an operator can do about an inventory that was not edited.
@@ -82,7 +82,7 @@ fn refuse_unfit(setup: &run::Setup, global: &Global) -> anyhow::Result<()> {
     init_tracing(global.verbose, global.color_on_stderr(), None);
     let runtime = tokio::runtime::Runtime::new()?;
     let (events, _) = events();
-    let survey = runtime.block_on(engine::check(setup.run(&events, &Stop::default())))?;
+    let survey = runtime.block_on(operations::check(setup.run(&events, &Stop::default())))?;
     let errors: Vec<_> = survey.findings.into_iter().filter(|finding| finding.is_error()).collect();
     if errors.is_empty() { Ok(()) } else { Err(EngineError::Unfit(errors).into()) }
 }

@@ -2,16 +2,17 @@
 
 use std::io::IsTerminal;
 
-use super::exit::UsageError;
+use crate::operations::EngineError;
 
 /// Asks on the terminal for the cluster's name. Without one nobody can have read the question.
-pub fn confirmed(question: &str, cluster: &str) -> anyhow::Result<bool> {
+pub fn confirmed(question: &str, cluster: &str) -> Result<bool, EngineError> {
     if !std::io::stdin().is_terminal() {
         let text = format!("{question}\nThis asks before it goes on: run it in a terminal, or with --yes");
-        return Err(UsageError(text).into());
+        return Err(EngineError::Unconfirmed(text));
     }
     eprint!("{question}\nType the cluster's name to go on: ");
     let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
+    let read = std::io::stdin().read_line(&mut answer);
+    read.map_err(|error| EngineError::Unconfirmed(format!("the answer cannot be read: {error}")))?;
     Ok(answer.trim() == cluster)
 }

@@ -8,11 +8,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::exit::Exit;
-use super::{Global, Reach, load, run, up};
-use crate::engine::{self, EngineError, Options, Run, Stop};
+use super::up::{self, UpArgs};
+use super::{Global, Reach, load, run};
 use crate::inventory::Host;
 use crate::model::StepId;
-use crate::report::Events;
 
 /// The role's own step, which `up` has in its plan when a certificate comes near its end.
 const RENEW: &str = "exec renew the certificates";
@@ -56,15 +55,8 @@ pub fn run(args: CertsArgs, global: &Global, password: Option<String>) -> anyhow
         }
     }
     let password = run::become_password(&reach, password)?;
-    let setup = run::Setup::new(&loaded, &reach, password)?;
-    let only = Some(BTreeSet::from([StepId(RENEW.to_owned())]));
-    let options = Options { only, ..setup.options.clone() };
-    let work = async |events: &Events, stop: &Stop| {
-        engine::up(Run { options: &options, ..setup.run(events, stop) }, || {
-            setup.secrets.save(&setup.folder).map_err(EngineError::from)
-        })
-        .await
-    };
-    let outcome = up::reported("certs renew", &inventory, None, global, &setup, work)?;
-    Ok(Exit::of(&outcome))
+    let mut setup = run::Setup::new(&loaded, &reach, password)?;
+    setup.options.only = Some(BTreeSet::from([StepId(RENEW.to_owned())]));
+    let up = UpArgs::of(inventory, reach);
+    up::bring_up("certs renew", &up, global, &mut setup)
 }

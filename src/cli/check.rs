@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::explain::{Section, point_to};
 use super::{Exit, Global, Reach, load, problems, run};
-use crate::engine::{self, Stop};
 use crate::model::{Check, Diagnostic};
+use crate::operations::{self, Stop};
 use crate::report::{self, events, init_tracing, survey_summary, survey_table};
 use crate::roles;
 
@@ -82,7 +82,7 @@ fn connect(args: &CheckArgs, global: &Global, password: Option<String>) -> anyho
     let runtime = tokio::runtime::Runtime::new()?;
     // Every failure ends up in the table.
     let (events, _) = events();
-    let survey = runtime.block_on(engine::check(setup.run(&events, &Stop::default())))?;
+    let survey = runtime.block_on(operations::check(setup.run(&events, &Stop::default())))?;
     let errors = || survey.errors();
     let exit = match errors().count() {
         0 => Exit::Done,

@@ -6,12 +6,12 @@ use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
 
-use super::exit::{Exit, INTERRUPTED, UsageError};
-use super::{Global, Reach, ask, load, problems, run};
-use crate::engine::{self, Drill, Drilled, Power, Stop, Victim};
+use super::exit::{Exit, UsageError};
+use super::session::Session;
+use super::{Global, Reach, load, problems, run};
 use crate::lab;
 use crate::model::HostName;
-use crate::report::{events, init_tracing};
+use crate::operations::{Drill, Drilled, Power, Victim};
 
 #[derive(Debug, Args)]
 #[command(
@@ -47,44 +47,18 @@ pub fn run(args: &DrillArgs, global: &Global, password: Option<String>) -> anyho
         (None, "leader") => Victim::Leader,
         _ => return Err(UsageError("`leader` takes no name".to_owned()).into()),
     };
-    let who = match &victim {
-        Victim::Leader => "the leader".to_owned(),
-        Victim::Host(host) => host.to_string(),
-    };
-    let how = if args.power { "loses its power" } else { "has its agent killed" };
-    let question = format!("In cluster `{}` {who} {how}, now.", setup.marker.cluster);
-    if !args.yes && !ask::confirmed(&question, setup.marker.cluster.as_str())? {
-        return Err(UsageError("nothing was killed".to_owned()).into());
-    }
-    init_tracing(global.verbose, global.color_on_stderr(), None);
     let switch = |host: &HostName, on: bool| {
         let switched = if on { lab::start(host.as_str()) } else { lab::kill(host.as_str()) };
         switched.map(drop).map_err(|error| error.to_string())
     };
     let power: Power<'_> = &switch;
-    let drill = Drill { victim, power: args.power.then_some(power) };
+    let mut drill = Drill::new(victim, args.power.then_some(power));
     if !global.json() {
         eprintln!("a drill takes about 15 s; Ctrl-C ends it early and brings back what was killed");
     }
-    let runtime = tokio::runtime::Runtime::new()?;
-    let drilled = runtime.block_on(async {
-        let ((events, _), stop) = (events(), Stop::default());
-        let asked = stop.clone();
-        // The first ends it early and brings back what was killed, the second leaves at once.
-        let watching = tokio::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                asked.request();
-                let _ = tokio::signal::ctrl_c().await;
-                std::process::exit(INTERRUPTED);
-            }
-        });
-        let run = setup.run(&events, &stop);
-        let clusters = engine::clusters(run).await?;
-        let drilled = clusters.drill(run, &drill).await;
-        clusters.close().await;
-        watching.abort();
-        drilled
-    })?;
+    let session = Session { yes: args.yes, ..Session::new("drill", &args.inventory, &setup, global) };
+    let outcome = session.change(&mut drill)?;
+    let Some(drilled) = drill.drilled else { return Ok(Exit::of(&outcome)) };
     if global.json() {
         problems::print(&format!("{}\n", json!({ "event": "drilled", "result": drilled })))?;
     } else {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::explain::{Section, point_to};
 use super::{Global, problems};
-use crate::engine::{EngineError, Outcome};
+use crate::operations::{EngineError, Outcome};
 
 /// The exit statuses of `bootstrap`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +87,8 @@ pub fn report(error: &anyhow::Error, global: &Global) -> ExitCode {
         eprintln!("error: {line}");
     }
     point_to(section, global);
-    let wrong_jobs = matches!(error.downcast_ref(), Some(EngineError::Jobs(_)));
-    if wrong_jobs || error.is::<UsageError>() || error.is::<crate::roles::WantedError>() {
+    let is_usage = matches!(error.downcast_ref(), Some(EngineError::Jobs(_) | EngineError::Unconfirmed(_)));
+    if is_usage || error.is::<UsageError>() || error.is::<crate::roles::WantedError>() {
         Exit::Usage.into()
     } else {
         Exit::HostFailed.into()

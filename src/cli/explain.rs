@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use super::{Global, problems};
-use crate::engine::{EngineError, HostFailure, Outcome};
 use crate::model::{Check, Finding};
+use crate::operations::{EngineError, HostFailure, Outcome};
 use crate::releases::{BundleError, ReleaseError};
 use crate::roles::WantedError;
 use crate::secrets::SecretsError;
@@ -124,7 +124,7 @@ impl Section {
         if let Some(error) = error.downcast_ref::<EngineError>() {
             return match error {
                 // Each of its findings has a section.
-                EngineError::Unfit(_) => None,
+                EngineError::Unfit(_) | EngineError::Refused(_) | EngineError::Unconfirmed(_) => None,
                 EngineError::Plan(_) => Some(Self::Of(Check::Paths)),
                 EngineError::Locked(_) => Some(Self::Locked),
                 EngineError::Jobs(_) => Some(Self::Jobs),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Exit, Global, OutputFormat, Reach, load, problems, run};
-use crate::engine::{self, Stop};
 use crate::health::Health;
 use crate::model::Check;
+use crate::operations::{self, Stop};
 use crate::report::{events, health_text, init_tracing, nagios, prometheus, survey_summary};
 
 /// How well the clusters and their hosts are. Changes nothing.
@@ -56,7 +56,7 @@ fn look(args: &HealthArgs, global: &Global, password: Option<String>) -> anyhow:
         loop {
             // Every failure ends up in the table.
             let (events, _) = events();
-            let health = engine::health(setup.run(&events, &Stop::default())).await?;
+            let health = operations::health(setup.run(&events, &Stop::default())).await?;
             let Some(pause) = args.watch else { return show(&health, &setup, global) };
             let terminal = console::Term::stdout();
             if terminal.is_term() && global.output == OutputFormat::Text {

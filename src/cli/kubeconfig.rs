@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::{Global, Reach, load, problems, run};
-use crate::engine::{self, Stop};
 use crate::kubeconfig;
+use crate::operations::{self, Stop};
 use crate::report::{events, init_tracing};
 
 #[derive(Debug, Args)]
@@ -37,9 +37,9 @@ pub fn run(args: &KubeconfigArgs, global: &Global, password: Option<String>) -> 
     let runtime = tokio::runtime::Runtime::new()?;
     let found = runtime.block_on(async {
         let ((events, _), stop) = (events(), Stop::default());
-        let clusters = engine::clusters(setup.run(&events, &stop)).await?;
-        let found = clusters.credentials(&setup.options).await;
-        clusters.close().await;
+        let looked = operations::look(setup.run(&events, &stop)).await?;
+        let found = looked.credentials(&setup.options).await;
+        looked.close().await;
         found
     })?;
     let Some((host, credentials)) = found else {

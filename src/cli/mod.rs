@@ -24,6 +24,7 @@ mod recover;
 mod roles;
 mod run;
 mod schema;
+mod session;
 mod snapshot;
 mod templates;
 mod up;

@@ -8,13 +8,13 @@ use anyhow::Context;
 use clap::Args;
 
 use super::exit::{Exit, Rejected, UsageError};
+use super::session::Session;
 use super::up::{self, UpArgs};
 use super::{Global, Reach, load, problems, run};
-use crate::engine::{self, Leaver, Stop};
 use crate::inventory::edit::{self, EditError, NewHost};
 use crate::inventory::yaml;
 use crate::model::{Diagnostic, HostName};
-use crate::report::Events;
+use crate::operations::Leave;
 
 #[derive(Debug, Args)]
 #[command(
@@ -94,7 +94,7 @@ struct Leaving<'a> {
 
 /// The host leaves; then the inventory is written, and the hosts are brought to what it says.
 fn leave(
-    command: &str,
+    command: &'static str,
     change: &Change<'_>,
     leaving: &Leaving<'_>,
     reach: Reach,
@@ -111,9 +111,8 @@ fn leave(
     if leaving.must_be_dead {
         setup.options.given_up.insert(leaving.host.clone());
     }
-    let leaver = Leaver { host: leaving.host, force: leaving.force, must_be_dead: leaving.must_be_dead };
-    let work = async |events: &Events, stop: &Stop| engine::leave(setup.run(events, stop), &leaver).await;
-    let outcome = up::reported(command, change.file, None, global, &setup, work)?;
+    let mut operation = Leave::new(leaving.host, leaving.force, leaving.must_be_dead);
+    let outcome = Session::new(command, change.file, &setup, global).change(&mut operation)?;
     let exit = Exit::of(&outcome);
     match exit {
         // That further hosts are out of reach does not keep this one in the cluster.
@@ -122,10 +121,10 @@ fn leave(
         _ => return Ok(exit),
     }
     replace(change.file, change.with).with_context(|| format!("cannot write {}", change.file.display()))?;
-    let setup = run::Setup::new(&after, &reach, password)?;
+    let mut setup = run::Setup::new(&after, &reach, password)?;
     let up = UpArgs::of(change.file.to_owned(), reach);
     // From here on it is an `up` like any other, and after a failure an `up` carries on.
-    up::bring_up("up", &up, global, &setup)
+    up::bring_up("up", &up, global, &mut setup)
 }
 
 /// What an operator can do about an inventory that was not edited.

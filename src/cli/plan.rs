@@ -8,8 +8,8 @@ use clap::Args;
 use super::exit::Exit;
 use super::explain::{Section, point_to};
 use super::{Global, Reach, load, run};
-use crate::engine::{self, Stop};
 use crate::model::Event;
+use crate::operations::{self, Stop};
 use crate::report::{Output, PlanTextOptions, RenderOptions, events, plan_text, render};
 
 #[derive(Debug, Args)]
@@ -44,7 +44,7 @@ pub fn run(args: &PlanArgs, global: &Global, password: Option<String>) -> anyhow
             cluster: setup.wanted.cluster.to_string(),
             hosts: setup.options.hosts.iter().cloned().collect(),
         });
-        let result = engine::plan(setup.run(&events, &Stop::default())).await;
+        let result = operations::plan(setup.run(&events, &Stop::default())).await;
         drop(events);
         run::write_timings(args.timings.as_deref(), &printing.await?);
         anyhow::Ok(result?)

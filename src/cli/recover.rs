@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::{Exit, UsageError};
-use super::{Global, Reach, ask, load, run, up};
-use crate::engine::{self, Outcome, Stop};
+use super::session::Session;
+use super::{Global, Reach, load, run};
 use crate::model::HostName;
-use crate::products::Gate;
-use crate::raft::Recovery;
-use crate::report::Events;
+use crate::operations::Recover;
 
 #[derive(Debug, Args)]
 #[command(
@@ -38,43 +36,14 @@ pub fn run(args: &RecoverArgs, global: &Global, password: Option<String>) -> any
     let password = run::become_password(&args.reach, password)?;
     let mut setup = run::Setup::new(&loaded, &args.reach, password)?;
     setup.options.given_up.clone_from(&setup.options.hosts);
-    let mut refused = Vec::new();
-    let work = async |events: &Events, stop: &Stop| {
-        let run = setup.run(events, stop);
-        let mut clusters = engine::clusters(run).await?;
-        let mut outcome = Outcome::default();
-        for (gate, recovery) in clusters.recoveries() {
-            if args.product.as_deref().is_some_and(|product| product != gate.product().name()) {
-                continue;
-            }
-            match recovery {
-                Err(reason) => refused.push(reason),
-                Ok(recovery) if args.yes || is_confirmed(gate, &recovery, &setup) => {
-                    let ended = clusters.recover(run, gate, &recovery).await;
-                    match ended {
-                        Ok(ended) => {
-                            outcome.hosts.extend(ended.hosts);
-                            outcome.notes.extend(ended.notes);
-                            outcome
-                                .notes
-                                .extend(recovery.lost.iter().map(|host| next(host, &args.inventory)));
-                            outcome.unhealthy = outcome.unhealthy.or(ended.unhealthy);
-                        }
-                        Err(error) => {
-                            clusters.close().await;
-                            return Err(error);
-                        }
-                    }
-                }
-                Ok(_) => refused.push(format!("{}: nothing was changed", gate.product().name())),
-            }
-        }
-        clusters.close().await;
-        Ok(outcome)
-    };
-    let outcome = up::reported("recover", &args.inventory, None, global, &setup, work)?;
-    for reason in &refused {
+    let mut operation = Recover { product: args.product.clone(), ..Recover::default() };
+    let session = Session { yes: args.yes, ..Session::new("recover", &args.inventory, &setup, global) };
+    let outcome = session.change(&mut operation)?;
+    for reason in &operation.refused {
         eprintln!("error: {reason}");
+    }
+    for host in operation.recoveries.iter().flat_map(|(_, recovery)| &recovery.lost) {
+        eprintln!("{}", next(host, &args.inventory));
     }
     match Exit::of(&outcome) {
         // One of two products that needed it is done; that the other stands is no failure.
@@ -88,21 +57,4 @@ fn next(host: &HostName, inventory: &std::path::Path) -> String {
         "next: bootstrap replace-node {} {host}, once a bare host is there; its old disk must not come back",
         inventory.display()
     )
-}
-
-/// What it means, and whether the operator wants it.
-fn is_confirmed(gate: Gate, recovery: &Recovery, setup: &run::Setup) -> bool {
-    let names = |hosts: &[HostName]| hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ");
-    let question = format!(
-        "{} of `{}` has lost its quorum.\n  {} become the whole cluster, with the state they have.\n  {} are given up: what \
-         only they have is lost, and with their old data they must not come back.",
-        gate.product().name(),
-        setup.marker.cluster,
-        names(&recovery.survivors),
-        names(&recovery.lost),
-    );
-    ask::confirmed(&question, setup.marker.cluster.as_str()).unwrap_or_else(|error| {
-        eprintln!("error: {error}");
-        false
-    })
 }

@@ -10,14 +10,13 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use super::exit::{Exit, UsageError};
-use super::{Global, Reach, ask, load, problems, run, up};
-use crate::engine::{self, Clusters, Outcome, Run, SnapshotSource, Stop};
+use super::session::Session;
+use super::{Global, Reach, load, problems, run};
+use crate::operations::{self, Looked, Restore, Run, SnapshotSource, Stop, takes_streams};
 use crate::products::snapshot::{self, Content, Snapshot};
-use crate::products::{Gate, Transfer};
-use crate::report::{Events, events, init_tracing};
+use crate::report::{events, init_tracing};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: bootstrap snapshot save inventory.yaml")]
@@ -110,22 +109,22 @@ fn save(
     runtime.block_on(async {
         let ((events, _), stop) = (events(), Stop::default());
         let run = setup.run(&events, &stop);
-        let clusters = engine::clusters(run).await?;
-        let result = save_all(&clusters, run, &setup, &folder, global).await;
-        clusters.close().await;
+        let looked = operations::look(run).await?;
+        let result = save_all(&looked, run, &setup, &folder, global).await;
+        looked.close().await;
         result
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn save_all(
-    clusters: &Clusters,
+    looked: &Looked,
     run: Run<'_>,
     setup: &run::Setup,
     folder: &Path,
     global: &Global,
 ) -> anyhow::Result<()> {
-    let sources = clusters.snapshot_sources(run).await?;
+    let sources = looked.snapshot_sources(run).await?;
     if sources.is_empty() {
         bail!("the inventory has no raft cluster to save");
     }
@@ -248,108 +247,25 @@ fn restore(
         ))
         .into());
     }
-    let streams = takes_streams(&setup);
-    let product = match content {
-        Content::Etcd => streams.map(|gate| gate.product().name().to_owned()),
-        Content::Raft(_) => label.as_ref().map(|label| label.product.clone()),
+    let members = match content {
+        Content::Raft(_) => None,
+        Content::Etcd => Some(takes_streams(&setup.wanted).context(
+            "the inventory has no etcd that could take it: no host has the role `etcd` or `kube-control-plane`",
+        )?),
+    };
+    let product = match members {
+        Some(gate) => Some(gate.product().name().to_owned()),
+        None => label.as_ref().map(|label| label.product.clone()),
     };
     let question = format!(
-        "The state of {} in cluster `{}` becomes that of {} (index {}). All that was written since is lost.",
+        "The state of {} in cluster `{}` becomes that of {} (index {index}). All that was written since is lost.",
         product.as_deref().unwrap_or("the product"),
         setup.marker.cluster,
         label.as_ref().map_or("the file".to_owned(), |label| label.taken.to_string()),
-        index
     );
-    if !yes && !ask::confirmed(&question, setup.marker.cluster.as_str())? {
-        return Err(UsageError("nothing was restored".to_owned()).into());
-    }
-    if content == Content::Etcd {
-        let Some(gate) = streams else {
-            bail!(
-                "the inventory has no etcd that could take it: no host has the role `etcd` or `kube-control-plane`"
-            );
-        };
-        return restore_members(inventory, file, &bytes, &index, gate, global, &setup);
-    }
-    init_tracing(global.verbose, global.color_on_stderr(), None);
-    let runtime = tokio::runtime::Runtime::new()?;
-    let outcome = runtime.block_on(async {
-        let ((events, _), stop) = (events(), Stop::default());
-        let run = setup.run(&events, &stop);
-        let clusters = engine::clusters(run).await?;
-        let result = async {
-            let sources = clusters.snapshot_sources(run).await?;
-            let fits = |source: &&SnapshotSource| {
-                product.as_deref().is_none_or(|product| source.gate.product().name() == product)
-            };
-            let mut fitting = sources.iter().filter(fits);
-            let (Some(source), None) = (fitting.next(), fitting.next()) else {
-                bail!(
-                    "it is not known which product's state this is: its file {} is missing",
-                    label_of(file).display()
-                );
-            };
-            source.restore(bytes).await.map_err(|reason| {
-                anyhow::anyhow!("{} on {}: {reason}", source.gate.product().name(), source.host)
-            })?;
-            Ok(clusters.verify(run, source.gate).await)
-        }
-        .await;
-        clusters.close().await;
-        result
-    })?;
-    if let Some(reason) = &outcome.unhealthy {
-        eprintln!("error: it was restored, but: {reason}");
-        return Ok(Exit::Unhealthy.into());
-    }
-    problems::print(&format!("restored index {index}\n{}\n", outcome.notes.join("\n")))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The parts that the inventory has, in the order of the program's own list.
-fn parts(setup: &run::Setup) -> impl Iterator<Item = Gate> {
-    let roles = || setup.wanted.hosts.iter().flat_map(|host| &host.roles);
-    Gate::ALL.into_iter().filter(move |gate| roles().any(|role| role.gate.as_deref() == Some(gate.name())))
-}
-
-/// Whose members take a snapshot of etcd's kind: those on hosts of their own, where the inventory has such, or control planes.
-fn takes_streams(setup: &run::Setup) -> Option<Gate> {
-    let by_stream = |gate: &Gate| {
-        gate.snapshots().is_some_and(|snapshots| matches!(snapshots.transfer(), Transfer::Stream { .. }))
-    };
-    parts(setup).find(by_stream)
-}
-
-/// All members take it at once, while none of them runs.
-fn restore_members(
-    inventory: &Path,
-    file: &Path,
-    bytes: &[u8],
-    index: &str,
-    gate: Gate,
-    global: &Global,
-    setup: &run::Setup,
-) -> anyhow::Result<ExitCode> {
-    let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    let work = async |events: &Events, stop: &Stop| {
-        let run = setup.run(events, stop);
-        let mut clusters = engine::clusters(run).await?;
-        let mut restored = clusters.restore_members(run, gate, file, &sha256).await;
-        let serves = |part: &Gate| part.watches(gate.name()).is_some_and(|watching| watching.pause.is_some());
-        let serving = parts(setup).filter(|part| *part != gate && serves(part));
-        for gate in std::iter::once(gate).chain(serving) {
-            let Ok(outcome) = &mut restored else { break };
-            if outcome.unhealthy.is_none() {
-                let stands = clusters.verify(run, gate).await;
-                outcome.unhealthy = stands.unhealthy;
-                outcome.notes.extend(stands.notes);
-            }
-        }
-        let failures = clusters.close().await;
-        restored.map(|outcome| Outcome { failures, ..outcome })
-    };
-    let outcome = up::reported("snapshot restore", inventory, None, global, setup, work)?;
-    let exit = Exit::of(&outcome);
+    let mut operation = Restore::new(file, bytes, product, members, question);
+    let session = Session { yes, ..Session::new("snapshot restore", inventory, &setup, global) };
+    let exit = Exit::of(&session.change(&mut operation)?);
     if exit == Exit::Done {
         problems::print(&format!("restored index {index}\n"))?;
     }

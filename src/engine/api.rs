@@ -10,7 +10,7 @@ use crate::script::{Nonce, Observation, Script};
 use crate::ssh::{Connection, Forward};
 
 /// What a program demands that speaks TLS: the authority of its own certificate, and ours with its key, all in PEM.
-pub(super) struct Tls {
+pub(crate) struct Tls {
     pub authority: String,
     pub identity: String,
 }
@@ -19,7 +19,7 @@ pub(super) struct Tls {
 const REQUEST: Duration = Duration::from_secs(5);
 
 /// A way to the APIs of one host's agents.
-pub(super) struct Api<'a> {
+pub(crate) struct Api<'a> {
     connection: &'a Connection,
     gate: Gate,
     questions: Questions,
@@ -36,7 +36,7 @@ enum Route {
 }
 
 /// A port of a host, to be spoken to from here.
-pub(super) struct Socket {
+pub(crate) struct Socket {
     pub http: reqwest::Client,
     /// Held: dropping it ends the forwarding.
     _forward: Forward,
@@ -44,14 +44,14 @@ pub(super) struct Socket {
 
 impl Socket {
     /// `None` where sshd forbids forwarding.
-    pub(super) async fn open(connection: &Connection, port: u16, request: Duration) -> Option<Self> {
+    pub(crate) async fn open(connection: &Connection, port: u16, request: Duration) -> Option<Self> {
         let forward = connection.forward(port).await.ok()?;
         let http = crate::http::socket(forward.path()).timeout(request).build().ok()?;
         Some(Self { http, _forward: forward })
     }
 
     /// The same where TLS is spoken.
-    pub(super) async fn open_tls(
+    pub(crate) async fn open_tls(
         connection: &Connection,
         port: u16,
         request: Duration,
@@ -64,12 +64,12 @@ impl Socket {
 }
 
 impl<'a> Api<'a> {
-    pub(super) fn new(connection: &'a Connection, gate: Gate, questions: Questions) -> Self {
+    pub(crate) fn new(connection: &'a Connection, gate: Gate, questions: Questions) -> Self {
         Self { connection, gate, questions, route: Route::Unknown }
     }
 
     /// One round of the gate's questions.
-    pub(super) async fn ask(&mut self) -> Answer {
+    pub(crate) async fn ask(&mut self) -> Answer {
         if matches!(self.route, Route::Unknown) {
             self.route = self.open().await;
         }

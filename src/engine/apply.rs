@@ -13,7 +13,7 @@ use crate::plan::{Seen, hold_back};
 use crate::report::Events;
 
 /// Everything in order; failures and what was held back end up in `outcome`.
-pub(super) async fn apply(fleet: &mut Fleet, run: Run<'_>, plan: &Plan, seen: &Seen, outcome: &mut Outcome) {
+pub(crate) async fn apply(fleet: &mut Fleet, run: Run<'_>, plan: &Plan, seen: &Seen, outcome: &mut Outcome) {
     for stage in &plan.stages {
         if run.stop.requested() {
             outcome.stopped = true;
@@ -34,7 +34,7 @@ pub(super) async fn apply(fleet: &mut Fleet, run: Run<'_>, plan: &Plan, seen: &S
     }
 }
 
-pub(super) fn announce(stage: &Stage, events: &Events) {
+pub(crate) fn announce(stage: &Stage, events: &Events) {
     let hosts: BTreeSet<HostName> =
         stage.batches.iter().flat_map(|batch| batch.steps.keys().cloned()).collect();
     let steps = stage.batches.iter().flat_map(|batch| batch.steps.values()).map(Vec::len).sum();
@@ -152,7 +152,7 @@ fn expected(
 }
 
 /// One batch on its hosts at once; a host that fails is set aside.
-pub(super) async fn run_batch(
+pub(crate) async fn run_batch(
     fleet: &mut Fleet,
     stage: &StageName,
     batch: &Batch,

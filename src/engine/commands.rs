@@ -11,7 +11,7 @@ use crate::model::{
 use crate::roles::WantedHost;
 
 /// One command on a host as a step; `function` is that of the prelude that runs it.
-pub(super) fn step(
+pub(crate) fn step(
     host: &WantedHost,
     id: String,
     reason: &str,
@@ -35,23 +35,23 @@ pub(super) fn step(
 }
 
 /// Stops a unit for good.
-pub(super) fn stop(host: &WantedHost, id: String, reason: &str, unit: &str) -> Result<Step, NulInArgument> {
+pub(crate) fn stop(host: &WantedHost, id: String, reason: &str, unit: &str) -> Result<Step, NulInArgument> {
     step(host, id, reason, "unit_stop", &[unit])
 }
 
 /// Hosts that do their steps at the same time; hosts without any are left out.
-pub(super) fn stage(name: &str, mut steps: BTreeMap<HostName, Vec<Step>>) -> Stage {
+pub(crate) fn stage(name: &str, mut steps: BTreeMap<HostName, Vec<Step>>) -> Stage {
     steps.retain(|_, steps| !steps.is_empty());
     Stage { name: StageName(name.to_owned()), gate: None, quorum: false, batches: vec![Batch { steps }] }
 }
 
-pub(super) fn is_empty(stage: &Stage) -> bool {
+pub(crate) fn is_empty(stage: &Stage) -> bool {
     stage.batches.iter().all(|batch| batch.steps.is_empty())
 }
 
 /// What a host that fails means for the stages that come after.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// They are left out.
     Ends,
     /// The other hosts go on.
@@ -62,7 +62,7 @@ pub(super) enum Failure {
 ///
 /// # Errors
 /// The stage after which nothing more was done, because a host failed in it or the operator wants to stop.
-pub(super) async fn run(
+pub(crate) async fn run(
     fleet: &mut Fleet,
     stages: Vec<Stage>,
     failure: Failure,

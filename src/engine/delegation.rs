@@ -9,7 +9,7 @@ use crate::plan::Seen;
 use crate::roles::Wanted;
 
 /// Who helps a batch, and what it has to do when the batch is over.
-pub(super) struct Owed {
+pub(crate) struct Owed {
     host: HostName,
     step: Step,
 }
@@ -18,7 +18,7 @@ pub(super) struct Owed {
 ///
 /// # Errors
 /// Nobody could; why the last one could not.
-pub(super) async fn give(
+pub(crate) async fn give(
     fleet: &Fleet,
     run: Run<'_>,
     seen: &Seen,
@@ -101,7 +101,7 @@ fn helpers(fleet: &Fleet, wanted: &Wanted, seen: &Seen, batch: &Batch, role: &Ro
 }
 
 /// Ends what was done before the batch; what cannot be ended is told.
-pub(super) async fn take_back(fleet: &Fleet, stage: &StageName, given: Vec<Owed>, run: Run<'_>) {
+pub(crate) async fn take_back(fleet: &Fleet, stage: &StageName, given: Vec<Owed>, run: Run<'_>) {
     let mut delegated = BTreeSet::new();
     for Owed { host, step } in given {
         let Some(connection) = fleet.connections.get(&host) else { continue };

@@ -77,6 +77,12 @@ pub enum EngineError {
     Locked(Vec<(HostName, String)>),
     #[error("{}", .0.iter().map(|(source, reason)| format!("job `{source}`: {reason}")).collect::<Vec<_>>().join("\n"))]
     Jobs(Vec<(String, String)>),
+    /// It cannot be done, in the operator's words; or not done to the end.
+    #[error("{0}")]
+    Refused(String),
+    /// The operator has not said yes, or nobody could ask.
+    #[error("{0}")]
+    Unconfirmed(String),
     #[error(transparent)]
     Secrets(#[from] crate::secrets::SecretsError),
     #[error(transparent)]
@@ -86,7 +92,7 @@ pub enum EngineError {
 }
 
 /// Why no plan can be made, as a finding; `None` if it is about no host in particular.
-pub(super) fn plan_finding(error: &PlanError) -> Option<Finding> {
+pub(crate) fn plan_finding(error: &PlanError) -> Option<Finding> {
     let (host, reason) = match error {
         PlanError::Resource { host, step, source, .. } | PlanError::Ledger { host, step, source } => {
             (host, format!("{step}: {}", chain(source)))

@@ -25,7 +25,7 @@ const HAND_OVER: Duration = Duration::from_secs(15);
 const JOURNAL_LINES: &str = "20";
 
 /// What a gate that was met said.
-pub(super) struct Met {
+pub(crate) struct Met {
     pub answers: Answers,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Met {
 /// # Errors
 /// The gate and the last reason; the event beside it has the last lines of the journal of an agent
 /// that does not answer.
-pub(super) async fn wait(
+pub(crate) async fn wait(
     fleet: &Fleet,
     members: &Members<'_>,
     expected: &Expected,
@@ -63,7 +63,7 @@ pub(super) async fn wait(
 
 /// Where the leader is in this batch and its product has a way: has it hand over to another server. Whether it was asked;
 /// one that keeps leading is followed by an election, as where there is no way.
-pub(super) async fn hand_over(
+pub(crate) async fn hand_over(
     fleet: &Fleet,
     members: &Members<'_>,
     expected: &Expected,
@@ -91,7 +91,7 @@ pub(super) async fn hand_over(
 }
 
 /// Asks the members until `judge` is content or the waiting is over: what was said last, and what to say of it.
-pub(super) async fn poll<'a>(
+pub(crate) async fn poll<'a>(
     fleet: &Fleet,
     members: &Members<'_>,
     expected: &Expected,
@@ -120,7 +120,7 @@ pub(super) async fn poll<'a>(
 
 /// Waits for the election after a leader was lost: where a majority of the servers answers, one will lead soon. What the
 /// servers say then takes the place of what they said before.
-pub(super) async fn await_election(fleet: &Fleet, run: Run<'_>, observed: &mut Observed) {
+pub(crate) async fn await_election(fleet: &Fleet, run: Run<'_>, observed: &mut Observed) {
     for members in members(run.wanted).iter().filter(|members| members.gate.has_raft()) {
         let gate = members.gate;
         let Some(cluster) = observed.clusters.iter_mut().find(|cluster| cluster.gate == gate) else {
@@ -179,7 +179,7 @@ async fn journal(fleet: &Fleet, host: &HostName, gate: Gate, options: &Options) 
 }
 
 /// All gates once more, with every member, after everything was changed.
-pub(super) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen, outcome: &mut Outcome) {
+pub(crate) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen, outcome: &mut Outcome) {
     let missing: BTreeSet<HostName> = fleet.failures.keys().cloned().collect();
     let asked: BTreeSet<HostName> = fleet.connections.keys().cloned().collect();
     for members in members(run.wanted) {

@@ -25,7 +25,7 @@ const LOG_BYTES: &str = "4000";
 const LOG_LINES: usize = 10;
 
 /// What Nomad says of the jobs before anything is changed.
-pub(super) struct Jobs {
+pub(crate) struct Jobs {
     pub plans: Vec<JobPlan>,
     /// The first job that Nomad has as wanted and that is not well.
     pub unwell: Option<String>,
@@ -41,7 +41,7 @@ struct Nomad {
 ///
 /// # Errors
 /// Every job that Nomad cannot parse or plan, in its own words.
-pub(super) async fn plan(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Result<Jobs, EngineError> {
+pub(crate) async fn plan(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Result<Jobs, EngineError> {
     let mut jobs = Jobs { plans: Vec::new(), unwell: None };
     if run.wanted.jobs.is_empty() || !concerns_servers(run) {
         return Ok(jobs);
@@ -77,7 +77,7 @@ fn concerns_servers(run: Run<'_>) -> bool {
 }
 
 /// Submits what differs and waits until every job is well.
-pub(super) async fn run(
+pub(crate) async fn run(
     fleet: &Fleet,
     run: Run<'_>,
     seen: &Seen,

@@ -16,11 +16,11 @@ use crate::plan::{HostSeen, Seen};
 use crate::script::{Nonce, Script};
 
 /// The probe that tells who holds the lock.
-pub(super) const PROBE: &str = "lock";
+pub(crate) const PROBE: &str = "lock";
 
 /// Refuses to begin while another run works on one of the hosts. A run of this machine that was killed
 /// is none: what it left on a kept connection goes.
-pub(super) async fn refuse_others(fleet: &Fleet, seen: &Seen, options: &Options) -> Result<(), EngineError> {
+pub(crate) async fn refuse_others(fleet: &Fleet, seen: &Seen, options: &Options) -> Result<(), EngineError> {
     let holder = |state: &HostSeen| state.observation.of(PROBE).text("holder").map(str::to_owned);
     let held = seen.hosts.iter().filter_map(|(host, state)| Some((host.clone(), holder(state)?)));
     let (dead, living): (Vec<_>, Vec<_>) = held.partition(|(host, holder)| {
@@ -36,14 +36,14 @@ pub(super) async fn refuse_others(fleet: &Fleet, seen: &Seen, options: &Options)
 }
 
 /// Lets go of the hosts' locks where the connection, with which they would go, is kept.
-pub(super) async fn release(fleet: &Fleet, plan: &Plan, options: &Options) {
+pub(crate) async fn release(fleet: &Fleet, plan: &Plan, options: &Options) {
     let batches = plan.stages.iter().flat_map(|stage| &stage.batches);
     let changed = batches.flat_map(|batch| batch.steps.keys().cloned());
     let_go(fleet, &changed.collect(), options).await;
 }
 
 /// The same of some hosts.
-pub(super) async fn let_go(fleet: &Fleet, hosts: &BTreeSet<HostName>, options: &Options) {
+pub(crate) async fn let_go(fleet: &Fleet, hosts: &BTreeSet<HostName>, options: &Options) {
     let kept = |host: &&HostName| fleet.connections.get(*host).is_some_and(crate::ssh::Connection::is_kept);
     drop_locks(fleet, &hosts.iter().filter(kept).cloned().collect(), options).await;
 }

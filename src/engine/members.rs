@@ -7,22 +7,22 @@ use crate::products::Gate;
 use crate::roles::{ClusterAddresses, Wanted, WantedError, WantedHost, WantedRole};
 
 /// A gate of the inventory with the hosts whose roles name it.
-pub(super) struct Members<'a> {
+pub(crate) struct Members<'a> {
     pub gate: Gate,
     pub hosts: Vec<(&'a WantedHost, &'a WantedRole)>,
 }
 
 impl<'a> Members<'a> {
-    pub(super) fn hosts(&self) -> impl Iterator<Item = &'a WantedHost> {
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &'a WantedHost> {
         self.hosts.iter().map(|(host, _)| *host)
     }
 
-    pub(super) fn names(&self) -> BTreeSet<HostName> {
+    pub(crate) fn names(&self) -> BTreeSet<HostName> {
         self.hosts.iter().map(|(host, _)| host.host.name.clone()).collect()
     }
 
     /// All members, those in `asked` answering for the others.
-    pub(super) fn expected(
+    pub(crate) fn expected(
         &self,
         addresses: &ClusterAddresses,
         asked: &BTreeSet<HostName>,
@@ -65,7 +65,7 @@ pub fn check_gates(wanted: &Wanted) -> Result<(), WantedError> {
 }
 
 /// The gates of the inventory in order of activation; all are known ([`check_gates`]).
-pub(super) fn members(wanted: &Wanted) -> Vec<Members<'_>> {
+pub(crate) fn members(wanted: &Wanted) -> Vec<Members<'_>> {
     let mut found: Vec<Members> = Vec::new();
     for name in &wanted.order {
         for host in &wanted.hosts {

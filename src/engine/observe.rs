@@ -22,7 +22,7 @@ use crate::ssh::{ConnectOptions, Connection, Target};
 const MARKER: &str = "marker cluster";
 
 /// The cluster as its hosts describe it.
-pub(super) struct Observed {
+pub(crate) struct Observed {
     pub seen: Seen,
     /// What is wanted, now that facts are known.
     pub wanted: Option<Wanted>,
@@ -38,7 +38,7 @@ pub(super) struct Observed {
 }
 
 /// What the members of one gate said, and what is expected of them.
-pub(super) struct ClusterAnswers {
+pub(crate) struct ClusterAnswers {
     pub gate: Gate,
     pub expected: Expected,
     pub answers: Answers,
@@ -48,7 +48,7 @@ pub(super) struct ClusterAnswers {
 ///
 /// # Errors
 /// As for [`assess`]; all connections are closed then.
-pub(super) async fn look(run: Run<'_>) -> Result<(Fleet, Observed), EngineError> {
+pub(crate) async fn look(run: Run<'_>) -> Result<(Fleet, Observed), EngineError> {
     let (fleet, hosts) = observe(run).await;
     match assess(run, hosts, &fleet).await {
         Ok(observed) => Ok((fleet, observed)),
@@ -157,7 +157,7 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
 }
 
 /// The id of the probe that asks a gate's questions.
-pub(super) fn question(gate: Gate) -> StepId {
+pub(crate) fn question(gate: Gate) -> StepId {
     StepId(format!("{} answers", gate.name()))
 }
 
@@ -166,12 +166,12 @@ fn data(gate: Gate) -> StepId {
 }
 
 /// What a gate asks of a host's agents.
-pub(super) fn questions(gate: Gate, wanted: &WantedHost) -> Questions {
+pub(crate) fn questions(gate: Gate, wanted: &WantedHost) -> Questions {
     gate.questions(&wanted.host.name, &wanted.variables, &wanted.host.roles)
 }
 
 /// Has the host ask.
-pub(super) fn ask(questions: &Questions) -> Result<Call, NulInArgument> {
+pub(crate) fn ask(questions: &Questions) -> Result<Call, NulInArgument> {
     let (function, words): (_, Vec<String>) = match questions {
         Questions::Plain(questions) => {
             let url = |Question { port, path }: &Question| format!("http://127.0.0.1:{port}{path}");
@@ -198,7 +198,7 @@ pub(super) fn ask(questions: &Questions) -> Result<Call, NulInArgument> {
 }
 
 /// What a host's agents said to a script: as far as they answer.
-pub(super) fn answer(observation: &Observation, gate: Gate, questions: &Questions) -> Answer {
+pub(crate) fn answer(observation: &Observation, gate: Gate, questions: &Questions) -> Answer {
     let fields = observation.of(&question(gate).0);
     let said = fields.all("status").filter_map(|status| status.parse().ok()).zip(fields.all_bytes("body"));
     let said: Vec<_> = said.map(|(status, body)| Response { status, body: body.to_vec() }).collect();
@@ -381,7 +381,7 @@ fn changes(plan: &Plan) -> BTreeMap<HostName, BTreeSet<StepId>> {
 }
 
 /// What a host said, as the preflight takes it.
-pub(super) fn subject<'a>(
+pub(crate) fn subject<'a>(
     gates: &[Members<'_>],
     wanted: &'a WantedHost,
     seen: &'a HostSeen,

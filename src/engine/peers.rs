@@ -14,7 +14,7 @@ use crate::script::{Nonce, Observation, Script};
 
 const PROBE: &str = "preflight peers";
 
-pub(super) async fn try_ports(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Tried {
+pub(crate) async fn try_ports(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Tried {
     let gates = members(run.wanted);
     let subjects: Vec<Subject<'_>> = run
         .wanted

@@ -52,7 +52,7 @@ fn asked<'w>(
 }
 
 /// The first use that the observe script found wrong on a host that had been set up.
-pub(super) fn unproven(wanted: &Wanted, seen: &Seen) -> Option<String> {
+pub(crate) fn unproven(wanted: &Wanted, seen: &Seen) -> Option<String> {
     let here = |host: &HostName, _: &StepId, proof: &Proof| seen.hosts.contains_key(host) && !proof.as_before;
     asked(wanted, here).into_iter().find_map(|(role, hosts)| {
         let wrong = hosts.iter().find_map(|asked| asked.wrong(&seen.hosts[asked.host].observation))?;
@@ -62,7 +62,7 @@ pub(super) fn unproven(wanted: &Wanted, seen: &Seen) -> Option<String> {
 
 /// Every use that is wrong on a host that was set up: those that the observe script asked, and in one more session
 /// those that it leaves out because they take long.
-pub(super) async fn all_wrong(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Vec<(HostName, String)> {
+pub(crate) async fn all_wrong(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Vec<(HostName, String)> {
     let here = |host: &HostName, _: &StepId, proof: &Proof| seen.hosts.contains_key(host) && !proof.as_before;
     let told = asked(run.wanted, here).into_iter().flat_map(|(role, hosts)| {
         let of_host = hosts.into_iter().flat_map(move |asked| {
@@ -98,7 +98,7 @@ pub(super) async fn all_wrong(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Vec<(
 ///
 /// # Errors
 /// The role and the first thing that is not right.
-pub(super) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Result<(), String> {
+pub(crate) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Result<(), String> {
     let take = |host: &HostName, id: &StepId, proof: &Proof| {
         let before = seen.hosts.get(host).map(|seen| proof.judge(&seen.observation.of(&id.0)));
         let skip = proof.as_before && !matches!(before, Some(Proven::Right));

@@ -18,7 +18,7 @@ use crate::resource::{Via, pushed_digest};
 const TICK: Duration = Duration::from_millis(250);
 
 /// Adds what can be known here of the releases that hosts lack. Where none lacks any, nothing is asked of any site.
-pub(super) async fn verify(run: Run<'_>, seen: Seen) -> Result<Seen, EngineError> {
+pub(crate) async fn verify(run: Run<'_>, seen: Seen) -> Result<Seen, EngineError> {
     let lacking = downloads(run.wanted, &seen.hosts);
     if lacking.is_empty() {
         return Ok(seen);
@@ -31,7 +31,7 @@ pub(super) async fn verify(run: Run<'_>, seen: Seen) -> Result<Seen, EngineError
 }
 
 /// Brings to this machine what it will push. When the operator asks to stop, what has come stays for the next run.
-pub(super) async fn fetch(seen: &Seen, run: Run<'_>) -> Result<(), EngineError> {
+pub(crate) async fn fetch(seen: &Seen, run: Run<'_>) -> Result<(), EngineError> {
     for (download, verified) in seen.releases.iter().filter(|(download, _)| download.via == Via::Controller) {
         let Some(digest) = &verified.digest else { continue };
         let mut transfer = Transfer::new(None, download.archive(), run.events);
@@ -55,7 +55,7 @@ async fn stopped(stop: &Stop) {
 
 /// Brings the files that steps of this batch install from this machine to their hosts: one more session on hosts
 /// that need one.
-pub(super) async fn push(fleet: &mut Fleet, run: Run<'_>, seen: &Seen, batch: &Batch) {
+pub(crate) async fn push(fleet: &mut Fleet, run: Run<'_>, seen: &Seen, batch: &Batch) {
     let sources = sources(run, seen);
     let mut failed = Vec::new();
     {

@@ -8,7 +8,7 @@ use crate::script::{Nonce, Record, Script};
 use crate::ssh::Connection;
 
 /// One apply script on one host: how many steps it did.
-pub(super) async fn run(
+pub(crate) async fn run(
     connection: &Connection,
     host: &HostName,
     stage: &StageName,

@@ -11,7 +11,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A wait that has begun, under the name it has in the report.
-pub(super) struct Waiting<'a> {
+pub(crate) struct Waiting<'a> {
     name: String,
     started: Instant,
     timeout: Duration,
@@ -23,12 +23,12 @@ pub(super) struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    pub(super) fn new(name: String, timeout: Duration, events: &'a Events, stop: &'a Stop) -> Self {
+    pub(crate) fn new(name: String, timeout: Duration, events: &'a Events, stop: &'a Stop) -> Self {
         Self { name, started: Instant::now(), timeout, last: String::new(), is_late: false, events, stop }
     }
 
     /// Pauses before the next round; `false` when the time is over or the operator wants to stop.
-    pub(super) async fn goes_on(&mut self, reason: &str) -> bool {
+    pub(crate) async fn goes_on(&mut self, reason: &str) -> bool {
         let is_news = reason != self.last;
         if is_news {
             self.events.send(Event::GateWaiting { gate: self.name.clone(), reason: reason.to_owned() });
@@ -48,13 +48,13 @@ impl<'a> Waiting<'a> {
         true
     }
 
-    pub(super) fn met(self, detail: String) {
+    pub(crate) fn met(self, detail: String) {
         let elapsed_ms = elapsed_ms(self.started);
         self.events.send(Event::GateMet { gate: self.name, detail, elapsed_ms });
     }
 
     /// The reason as it was said: with the time that is over. `output` is what helps to understand it.
-    pub(super) fn failed(self, reason: &str, output: String) -> String {
+    pub(crate) fn failed(self, reason: &str, output: String) -> String {
         let why = if self.is_late { format!(" after {}s", self.timeout.as_secs()) } else { String::new() };
         let (said, elapsed_ms) = (format!("{reason}{why}"), elapsed_ms(self.started));
         let reason = said.clone();

@@ -5,98 +5,107 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::commands::{self, Failure, is_empty, stage, step};
-use super::members::members;
-use super::observe::{self, ClusterAnswers};
-use super::wait::Waiting;
-use super::{EngineError, Fleet, Outcome, Run, gate, lock};
+use super::change::{Decision, Operation};
+use super::looked::Looked;
+use crate::engine::commands::{self, Failure, is_empty, stage, step};
+use crate::engine::members::members;
+use crate::engine::observe::{ClusterAnswers, Observed};
+use crate::engine::wait::Waiting;
+use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
 use crate::model::{Check, Event, Finding, HostName, HostOutcome, NulInArgument, Stage, Step, Verdict};
 use crate::products::{Answers, Gate, Task, Told};
 use crate::raft::{Departure, departure, without};
 use crate::report::Events;
 use crate::roles::{Wanted, WantedHost};
 
-/// Who leaves, and how.
-pub struct Leaver<'a> {
+/// A host leaves every cluster that it is a member of; whether all is well with the others is for what comes after.
+pub struct Leave<'a> {
     pub host: &'a HostName,
     /// Also when the others are no quorum.
     pub force: bool,
     /// Only if it does not answer: another host takes its place.
     pub must_be_dead: bool,
+    departures: Vec<(Gate, Departure)>,
 }
 
-/// Takes `leaver` out of every cluster that it is a member of, and waits until the others are without it. Whether all is
-/// well with the others is for what comes after.
-///
-/// # Errors
-/// Quorum would be lost, or it is unknown whether it would.
-pub async fn leave(run: Run<'_>, leaver: &Leaver<'_>) -> Result<Outcome, EngineError> {
-    let (mut fleet, mut observed) = observe::look(run).await?;
-    gate::await_election(&fleet, run, &mut observed).await;
-    let result = depart(&mut fleet, run, leaver, &observed).await;
-    let mut failures = fleet.close().await;
-    // That it does not answer is why it goes.
-    failures.remove(leaver.host);
-    let mut outcome = result?;
-    for (host, failure) in &failures {
-        outcome.hosts.insert(host.clone(), HostOutcome::Failed { error: failure.to_string() });
+impl<'a> Leave<'a> {
+    pub fn new(host: &'a HostName, force: bool, must_be_dead: bool) -> Self {
+        Self { host, force, must_be_dead, departures: Vec::new() }
     }
-    outcome.failures = failures;
-    Ok(outcome)
 }
 
-async fn depart(
-    fleet: &mut Fleet,
-    run: Run<'_>,
-    leaver: &Leaver<'_>,
-    observed: &observe::Observed,
-) -> Result<Outcome, EngineError> {
-    let host = leaver.host;
-    if leaver.must_be_dead && fleet.connections.contains_key(host) {
-        let remedy = format!(
-            "`bootstrap remove-node` takes a living host out; `bootstrap lab kill` or its power makes {host} a dead one"
-        );
-        let finding = Finding::error(
-            Check::Agent,
-            vec![host.clone()],
-            "it answers: only a dead host is replaced".to_owned(),
-            remedy,
-        );
-        return Err(EngineError::Unfit(vec![finding]));
+impl Operation for Leave<'_> {
+    async fn decide(&mut self, looked: &mut Looked, run: Run<'_>) -> Result<Option<Decision>, EngineError> {
+        let host = self.host;
+        looked.await_election(run).await;
+        if self.must_be_dead && looked.fleet.connections.contains_key(host) {
+            let remedy = format!(
+                "`bootstrap remove-node` takes a living host out; `bootstrap lab kill` or its power makes {host} a dead one"
+            );
+            let finding = Finding::error(
+                Check::Agent,
+                vec![host.clone()],
+                "it answers: only a dead host is replaced".to_owned(),
+                remedy,
+            );
+            return Err(EngineError::Unfit(vec![finding]));
+        }
+        self.departures = departures(self, &looked.observed, run.events)?;
+        Ok(Some(Decision { changes_hosts: true, question: None }))
     }
-    let departures = departures(leaver, observed, run.events)?;
-    let mut outcome = Outcome::default();
-    lock::refuse_others(fleet, &observed.seen, run.options).await?;
-    let stages = stages(fleet, run.wanted, host, &departures, &observed.clusters).map_err(|_| nul(host))?;
-    if commands::run(fleet, stages, Failure::Ends, run, &mut outcome).await.is_err() {
-        return Ok(outcome);
+
+    async fn change(
+        &mut self,
+        looked: &mut Looked,
+        run: Run<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), EngineError> {
+        let stages =
+            stages(&looked.fleet, run.wanted, self.host, &self.departures, &looked.observed.clusters)
+                .map_err(|_| nul(self.host))?;
+        if let Err(stage) = commands::run(&mut looked.fleet, stages, Failure::Ends, run, outcome).await {
+            outcome.held_back.push(format!("what comes after stage {stage}"));
+        }
+        Ok(())
     }
-    for members in members(run.wanted).iter().filter(|members| members.gate.has_raft()) {
-        let Some((cluster, _)) = departures.iter().find(|(cluster, _)| cluster.gate == members.gate) else {
-            continue;
-        };
-        let asked = fleet.connections.keys().filter(|name| *name != host).cloned().collect();
-        let expected = members.expected(&observed.seen.addresses, &asked, &BTreeSet::new());
-        let waiting = Waiting::new(cluster.gate.name().to_owned(), run.options.timeout, run.events, run.stop);
-        let judge = |answers: &Answers| without(&expected, &members.gate.views(answers), host);
-        let (_, verdict, waiting) = gate::poll(fleet, members, &expected, waiting, judge).await;
-        match verdict {
-            Verdict::Met { detail } => waiting.met(detail),
-            Verdict::NotYet { reason } => {
-                let reason = waiting.failed(&reason, String::new());
-                outcome.unhealthy.get_or_insert(format!("{}: {reason}", cluster.gate.name()));
+
+    async fn prove(&mut self, looked: &mut Looked, run: Run<'_>, outcome: &mut Outcome) {
+        for members in members(run.wanted).iter().filter(|members| members.gate.has_raft()) {
+            let gate = members.gate;
+            if !self.departures.iter().any(|(departs, _)| *departs == gate) {
+                continue;
+            }
+            let asked = looked.fleet.connections.keys().filter(|name| *name != self.host).cloned().collect();
+            let expected = members.expected(&looked.observed.seen.addresses, &asked, &BTreeSet::new());
+            let waiting = Waiting::new(gate.name().to_owned(), run.options.timeout, run.events, run.stop);
+            let judge = |answers: &Answers| without(&expected, &gate.views(answers), self.host);
+            let (_, verdict, waiting) = gate::poll(&looked.fleet, members, &expected, waiting, judge).await;
+            match verdict {
+                Verdict::Met { detail } => waiting.met(detail),
+                Verdict::NotYet { reason } => {
+                    let reason = waiting.failed(&reason, String::new());
+                    outcome.unhealthy.get_or_insert(format!("{}: {reason}", gate.name()));
+                }
             }
         }
     }
-    Ok(outcome)
+
+    fn tell(&self, _run: Run<'_>, mut failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
+        // That it does not answer is why it goes.
+        failures.remove(self.host);
+        for (host, failure) in &failures {
+            outcome.hosts.insert(host.clone(), HostOutcome::Failed { error: failure.to_string() });
+        }
+        outcome.failures = failures;
+    }
 }
 
 /// What each cluster says to it. Forced or not, the operator is told what it means.
-fn departures<'o>(
-    leaver: &Leaver<'_>,
-    observed: &'o observe::Observed,
+fn departures(
+    leaver: &Leave<'_>,
+    observed: &Observed,
     events: &Events,
-) -> Result<Vec<(&'o ClusterAnswers, Departure)>, EngineError> {
+) -> Result<Vec<(Gate, Departure)>, EngineError> {
     let mut departures = Vec::new();
     let mut refused = Vec::new();
     let warn = |message: String| events.send(Event::Warning { host: Some(leaver.host.clone()), message });
@@ -116,11 +125,11 @@ fn departures<'o>(
         match departs {
             Ok(departure) => {
                 departure.warning.iter().cloned().for_each(warn);
-                departures.push((cluster, departure));
+                departures.push((gate, departure));
             }
             Err(stays) if leaver.force && stays.can_be_forced => {
                 warn(format!("{}, and is forced", stays.reason));
-                departures.push((cluster, Departure::default()));
+                departures.push((gate, Departure::default()));
             }
             Err(stays) => {
                 refused.push(Finding::error(
@@ -151,14 +160,15 @@ fn stages(
     fleet: &Fleet,
     wanted: &Wanted,
     host: &HostName,
-    departures: &[(&ClusterAnswers, Departure)],
+    departures: &[(Gate, Departure)],
     all: &[ClusterAnswers],
 ) -> Result<Vec<Stage>, NulInArgument> {
     let leaving = wanted.hosts.iter().find(|wanted| wanted.host.name == *host);
     let mut own = Vec::new();
     let mut first: BTreeMap<HostName, Vec<Step>> = BTreeMap::new();
     let mut told: BTreeMap<HostName, Vec<Step>> = BTreeMap::new();
-    for (cluster, departure) in departures.iter().rev() {
+    for (gate, departure) in departures.iter().rev() {
+        let Some(cluster) = all.iter().find(|cluster| cluster.gate == *gate) else { continue };
         let answers = cluster.answers.get(host).is_some_and(Result::is_ok);
         if let Some(leaving) = leaving.filter(|_| fleet.connections.contains_key(host)) {
             own.extend(own_steps(cluster.gate, leaving, answers)?);
@@ -167,7 +177,7 @@ fn stages(
         let of_product =
             all.iter().filter(|other| other.gate.product().name() == cluster.gate.product().name());
         let tellers =
-            [*cluster].into_iter().chain(of_product).filter(|cluster| cluster.gate.leaving().can_tell());
+            [cluster].into_iter().chain(of_product).filter(|cluster| cluster.gate.leaving().can_tell());
         let helper = tellers
             .flat_map(|cluster| &cluster.answers)
             .find(|(name, answer)| *name != host && answer.is_ok() && fleet.connections.contains_key(*name));

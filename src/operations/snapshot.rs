@@ -1,6 +1,5 @@
 //! Saves and restores the state of raft through the API of a server.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -12,10 +11,10 @@ use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::api::{Socket, Tls};
-use super::members::members;
-use super::observe::{self, ClusterAnswers};
-use super::{EngineError, Fleet, HostFailure, Options, Outcome, Run, file, gate};
+use super::looked::Looked;
+use crate::engine::api::{Socket, Tls};
+use crate::engine::observe::ClusterAnswers;
+use crate::engine::{EngineError, Options, Run, file};
 use crate::model::{Check, Finding, HostName};
 use crate::products::snapshot::Snapshot;
 use crate::products::{Gate, TlsFiles, Transfer};
@@ -29,12 +28,6 @@ const UNSETTLED: &str = "cannot take snapshot now";
 const SETTLED: Duration = Duration::from_secs(60);
 const BETWEEN_TRIES: Duration = Duration::from_millis(500);
 
-/// A living cluster, looked at once, with a way to one of its servers' API.
-pub struct Clusters {
-    pub(super) fleet: Fleet,
-    pub(super) observed: observe::Observed,
-}
-
 /// A raft cluster of the inventory that has a leader, and a way to one of its servers.
 pub struct SnapshotSource {
     pub gate: Gate,
@@ -42,21 +35,11 @@ pub struct SnapshotSource {
     pub host: HostName,
     /// Where its log stands, of a product whose snapshots do not say so.
     pub position: Option<Snapshot>,
-    pub(super) socket: Socket,
+    pub(crate) socket: Socket,
     transfer: Transfer,
 }
 
-/// Looks at every host; where a leader was just lost, the next one is waited for.
-///
-/// # Errors
-/// As for a plan.
-pub async fn clusters(run: Run<'_>) -> Result<Clusters, EngineError> {
-    let (fleet, mut observed) = observe::look(run).await?;
-    gate::await_election(&fleet, run, &mut observed).await;
-    Ok(Clusters { fleet, observed })
-}
-
-impl Clusters {
+impl Looked {
     /// Every raft cluster of the inventory.
     ///
     /// # Errors
@@ -108,27 +91,6 @@ impl Clusters {
             "no server's API can be reached".to_owned(),
             "snapshots go through a forwarded socket: allow `AllowStreamLocalForwarding` in one server's sshd",
         ))
-    }
-
-    /// Waits until the clusters stand again.
-    pub async fn verify(&self, run: Run<'_>, gate: Gate) -> Outcome {
-        let mut outcome = Outcome::default();
-        let asked = self.fleet.connections.keys().cloned().collect();
-        let missing = self.fleet.failures.keys().cloned().collect();
-        let gates = members(run.wanted);
-        if let Some(members) = gates.iter().find(|members| members.gate == gate) {
-            let expected = members.expected(&self.observed.seen.addresses, &asked, &missing);
-            match gate::wait(&self.fleet, members, &expected, run).await {
-                Ok(met) => outcome.notes.extend(gate.notes(&expected, &met.answers)),
-                Err(reason) => outcome.unhealthy = Some(reason),
-            }
-        }
-        outcome
-    }
-
-    /// Closes the connections: the hosts that were set aside.
-    pub async fn close(self) -> BTreeMap<HostName, HostFailure> {
-        self.fleet.close().await
     }
 }
 
@@ -185,7 +147,7 @@ impl SnapshotSource {
     ///
     /// # Errors
     /// The API's own words.
-    pub async fn restore(&self, snapshot: Vec<u8>) -> Result<(), String> {
+    pub(super) async fn restore(&self, snapshot: Vec<u8>) -> Result<(), String> {
         let (Transfer::Api { path } | Transfer::Stream { path, .. }) = self.transfer;
         let request = self.socket.http.put(format!("http://localhost{path}"));
         let response = request.header(CONTENT_TYPE, "application/octet-stream").body(snapshot).send().await;

@@ -2,18 +2,19 @@
 //!
 //! A writer puts a key every 50 ms through a server that is not killed. What was acknowledged is read back at the end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::api::Socket;
-use super::members::members;
-use super::observe::ClusterAnswers;
-use super::snapshot::Clusters;
-use super::{EngineError, Run, Stop, elapsed_ms, gate};
+use super::change::{Decision, Operation};
+use super::looked::Looked;
+use crate::engine::api::Socket;
+use crate::engine::members::members;
+use crate::engine::observe::ClusterAnswers;
+use crate::engine::{EngineError, HostFailure, Outcome, Run, Stop, elapsed_ms, gate};
 use crate::model::{Arg, Call, Check, Finding, HostName, StepId};
 use crate::products::{Drills, Gate};
 use crate::script::{Nonce, Observation, Script};
@@ -45,6 +46,42 @@ pub struct Drill<'a> {
     pub victim: Victim,
     /// Without it the agent is killed.
     pub power: Option<Power<'a>>,
+    /// What came of it.
+    pub drilled: Option<Drilled>,
+}
+
+impl<'a> Drill<'a> {
+    pub fn new(victim: Victim, power: Option<Power<'a>>) -> Self {
+        Self { victim, power, drilled: None }
+    }
+}
+
+impl Operation for Drill<'_> {
+    async fn decide(&mut self, looked: &mut Looked, run: Run<'_>) -> Result<Option<Decision>, EngineError> {
+        looked.await_election(run).await;
+        looked.may_die(self)?;
+        let who = match &self.victim {
+            Victim::Leader => "the leader".to_owned(),
+            Victim::Host(host) => host.to_string(),
+        };
+        let how = if self.power.is_some() { "loses its power" } else { "has its agent killed" };
+        let question = Some(format!("In cluster `{}` {who} {how}, now.", run.wanted.cluster));
+        Ok(Some(Decision { changes_hosts: true, question }))
+    }
+
+    async fn change(
+        &mut self,
+        looked: &mut Looked,
+        run: Run<'_>,
+        _outcome: &mut Outcome,
+    ) -> Result<(), EngineError> {
+        self.drilled = Some(looked.drill(run, self).await?);
+        Ok(())
+    }
+
+    fn tell(&self, _run: Run<'_>, failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
+        outcome.failures = failures;
+    }
 }
 
 /// What was measured.
@@ -70,12 +107,12 @@ struct Write {
     acknowledged: Option<Duration>,
 }
 
-impl Clusters {
+impl Looked {
     /// Kills, measures, and brings back.
     ///
     /// # Errors
     /// The cluster does not stand, or could not bear it; the victim is none of its servers.
-    pub async fn drill(&self, run: Run<'_>, drill: &Drill<'_>) -> Result<Drilled, EngineError> {
+    async fn drill(&self, run: Run<'_>, drill: &Drill<'_>) -> Result<Drilled, EngineError> {
         let (cluster, drills, victim) = self.may_die(drill)?;
         let led = self.leader_of(cluster).as_ref() == Some(&victim);
         let observer = cluster.expected.asked.iter().find(|host| **host != victim);

@@ -2,9 +2,10 @@
 
 use futures_util::future::join_all;
 
-use super::api::Api;
-use super::observe::{self, ClusterAnswers};
-use super::{EngineError, Fleet, Run, failure, proof, survey};
+use super::check::survey;
+use crate::engine::api::Api;
+use crate::engine::observe::{self, ClusterAnswers};
+use crate::engine::{EngineError, Fleet, Run, failure, proof};
 use crate::health::{self, Health};
 use crate::model::{Check, ClusterState, HostName};
 use crate::preflight::low_on_space;

@@ -2,28 +2,48 @@
 
 use std::collections::BTreeMap;
 
-use super::commands::{self, Failure, stage, step, stop};
-use super::members::members;
-use super::snapshot::Clusters;
-use super::{EngineError, Outcome, Run, lock};
-use crate::model::{NulInArgument, Stage};
+use super::change::{Decision, Operation};
+use super::looked::Looked;
+use crate::engine::commands::{self, Failure, stage, step, stop};
+use crate::engine::members::members;
+use crate::engine::{EngineError, HostFailure, Outcome, Run};
+use crate::model::{HostName, NulInArgument, Stage};
 use crate::roles::Wanted;
 
 /// What says on a host whose it is, and what was set up there.
 const STATE: &str = "/var/lib/bootstrap";
 
-impl Clusters {
-    /// Stops the agents of all hosts that answer, and with `purge` removes their data and the cluster's mark.
-    ///
-    /// # Errors
-    /// Somebody else works on the hosts.
-    pub async fn down(&mut self, run: Run<'_>, purge: bool) -> Result<Outcome, EngineError> {
-        lock::refuse_others(&self.fleet, &self.observed.seen, run.options).await?;
-        let mut outcome = Outcome::default();
-        let stages = stages(run.wanted, purge).unwrap_or_default();
+/// The agents of all hosts that answer stop, in reverse order of activation.
+pub struct Down {
+    /// Their data and the cluster's mark go too.
+    pub purge: bool,
+}
+
+impl Operation for Down {
+    async fn decide(&mut self, _looked: &mut Looked, run: Run<'_>) -> Result<Option<Decision>, EngineError> {
+        let data = match self.purge {
+            true => ", and all their data is removed; `bootstrap snapshot save` keeps some of it",
+            false => "",
+        };
+        let (hosts, cluster) = (run.options.hosts.len(), &run.wanted.cluster);
+        let question = Some(format!("The agents of {hosts} hosts of `{cluster}` stop{data}."));
+        Ok(Some(Decision { changes_hosts: true, question }))
+    }
+
+    async fn change(
+        &mut self,
+        looked: &mut Looked,
+        run: Run<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), EngineError> {
+        let stages = stages(run.wanted, self.purge).unwrap_or_default();
         // A host that fails keeps no other one from going down.
-        let _ = commands::run(&mut self.fleet, stages, Failure::GoOn, run, &mut outcome).await;
-        Ok(outcome)
+        let _ = commands::run(&mut looked.fleet, stages, Failure::GoOn, run, outcome).await;
+        Ok(())
+    }
+
+    fn tell(&self, _run: Run<'_>, failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
+        outcome.failures = failures;
     }
 }
 

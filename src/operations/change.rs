@@ -1,0 +1,112 @@
+//! The door that every change of hosts goes through.
+
+use std::collections::BTreeMap;
+
+use super::looked::Looked;
+use crate::engine::{EngineError, HostFailure, Outcome, Run, lock};
+use crate::model::{HostName, HostOutcome};
+use crate::report::RunLog;
+
+/// Asks the operator for a yes; an error when there is none, or nobody who could be asked.
+pub type Ask<'a> = &'a dyn Fn(&str) -> Result<(), EngineError>;
+
+/// What a command comes with.
+#[derive(Clone, Copy)]
+pub struct Door<'a> {
+    pub run: Run<'a>,
+    pub ask: Ask<'a>,
+    /// What it does is written down here.
+    pub log: &'a RunLog,
+}
+
+/// What an operation is about to do.
+#[derive(Debug, Default)]
+pub struct Decision {
+    /// Hosts are changed: nobody else may be at work on them.
+    pub changes_hosts: bool,
+    /// What may be lost by it, for the operator to agree to; `None` where nothing is.
+    pub question: Option<String>,
+}
+
+/// What is a command's own of each step of [`change()`].
+#[allow(async_fn_in_trait, reason = "nobody outside of this crate has operations, and all run on one thread")]
+pub trait Operation {
+    /// What stands in its way of all that was found; without more, hosts that are somebody else's.
+    ///
+    /// # Errors
+    /// All of it.
+    fn fits(&self, looked: &mut Looked, _run: Run<'_>) -> Result<(), EngineError> {
+        looked.refuse_foreign()
+    }
+
+    /// What it is to do, by what the members themselves say; `None`: there is nothing to do.
+    ///
+    /// # Errors
+    /// Why it must not be done: what would be lost, and how the operator can go on.
+    async fn decide(&mut self, looked: &mut Looked, run: Run<'_>) -> Result<Option<Decision>, EngineError>;
+
+    /// Does it. What stopped it on the way is in `outcome`.
+    ///
+    /// # Errors
+    /// It could not begin.
+    async fn change(
+        &mut self,
+        looked: &mut Looked,
+        run: Run<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), EngineError>;
+
+    /// Sees that what was done holds. Only asked where nothing stopped it.
+    async fn prove(&mut self, _looked: &mut Looked, _run: Run<'_>, _outcome: &mut Outcome) {}
+
+    /// What is told of each host at the end; `failures` are those that were set aside.
+    fn tell(&self, _run: Run<'_>, failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
+        for (host, failure) in &failures {
+            outcome.hosts.insert(host.clone(), HostOutcome::Failed { error: failure.to_string() });
+        }
+        outcome.failures = failures;
+    }
+}
+
+/// Takes an operation through every step, in this order: look at all hosts; whose are they, and what lives there; may it
+/// be done; is anybody else at work; the operator's yes; do it; prove it; tell. The log is there from the first on.
+///
+/// # Errors
+/// Why nothing was changed.
+pub async fn change(door: Door<'_>, operation: &mut impl Operation) -> Result<Outcome, EngineError> {
+    let run = door.run;
+    tracing::debug!(log = %door.log.path().display(), "it is written down there");
+    let mut looked = Looked::at(run).await?;
+    let result = pass(&mut looked, door, operation).await;
+    let failures = looked.close().await;
+    let mut outcome = result?;
+    operation.tell(run, failures, &mut outcome);
+    Ok(outcome)
+}
+
+async fn pass(
+    looked: &mut Looked,
+    door: Door<'_>,
+    operation: &mut impl Operation,
+) -> Result<Outcome, EngineError> {
+    let run = door.run;
+    operation.fits(looked, run)?;
+    let mut outcome = Outcome::default();
+    let Some(decision) = operation.decide(looked, run).await? else {
+        outcome.notes.append(&mut looked.observed.notes);
+        return Ok(outcome);
+    };
+    if decision.changes_hosts {
+        lock::refuse_others(&looked.fleet, &looked.observed.seen, run.options).await?;
+    }
+    if let Some(question) = decision.question {
+        (door.ask)(&question)?;
+    }
+    operation.change(looked, run, &mut outcome).await?;
+    // What was held back cannot stand, and says so itself.
+    let locked = looked.fleet.failures.values().any(|failure| matches!(failure, HostFailure::Locked { .. }));
+    if !outcome.stopped && !locked && outcome.unhealthy.is_none() && outcome.held_back.is_empty() {
+        operation.prove(looked, run, &mut outcome).await;
+    }
+    Ok(outcome)
+}

@@ -1,0 +1,44 @@
+//! What an operator does with clusters: what each command is to do, in which order, and what has to be so before it may.
+//!
+//! Whoever changes hosts goes through one door, [`change()`]: a command is an [`Operation`], which says what is its own of
+//! each step there. It knows no product, and hosts by what the engine tells of them.
+
+mod change;
+mod check;
+mod credentials;
+mod down;
+mod drill;
+mod health;
+mod leave;
+mod looked;
+mod recover;
+mod restore;
+mod snapshot;
+mod up;
+
+pub use change::{Ask, Decision, Door, Operation, change};
+pub use check::check;
+pub use down::Down;
+pub use drill::{Drill, Drilled, Power, Victim};
+pub use health::health;
+pub use leave::Leave;
+pub use looked::{Looked, look};
+pub use recover::Recover;
+pub use restore::{Restore, takes_streams};
+pub use snapshot::SnapshotSource;
+pub use up::{Up, plan};
+
+pub use crate::engine::{EngineError, HostFailure, Options, Outcome, Run, Stop, check_gates};
+
+/// The commands that change hosts, as they are typed.
+pub const COMMANDS: [&str; 9] = [
+    "up",
+    "add-node",
+    "remove-node",
+    "replace-node",
+    "recover",
+    "snapshot restore",
+    "certs renew",
+    "drill",
+    "down",
+];

@@ -1,0 +1,114 @@
+//! Brings every host to what the inventory says.
+
+use std::collections::BTreeMap;
+
+use super::change::{Decision, Operation};
+use super::looked::Looked;
+use crate::engine::{EngineError, HostFailure, Outcome, Run, apply, gate, jobs, lock, proof, releases};
+use crate::model::{Event, HostName, HostOutcome, Plan};
+use crate::roles::Wanted;
+
+/// Observes the hosts and plans; changes nothing.
+///
+/// # Errors
+/// What stands in the way of it.
+pub async fn plan(run: Run<'_>) -> Result<(Plan, Outcome), EngineError> {
+    let mut looked = Looked::at(run).await?;
+    let jobs = jobs::plan(&looked.fleet, run, &looked.observed.seen).await;
+    let fits = looked.refuse_unfit(run.events);
+    let plan = std::mem::replace(&mut looked.observed.plan, Ok(Plan::default()));
+    let failures = looked.close().await;
+    fits?;
+    let plan = Plan { jobs: jobs?.plans, ..plan.map_err(EngineError::Plan)? };
+    Ok((plan, Outcome { failures, ..Outcome::default() }))
+}
+
+/// Every host comes to its wanted state, and the clusters stand.
+#[derive(Default)]
+pub struct Up<F> {
+    /// Runs once there is something to change: it keeps the secrets that were made.
+    before_changes: Option<F>,
+    plan: Plan,
+    /// What is wanted, now that facts are known.
+    wanted: Option<Wanted>,
+}
+
+impl<F: FnOnce() -> Result<(), EngineError>> Up<F> {
+    pub fn new(before_changes: F) -> Self {
+        Self { before_changes: Some(before_changes), plan: Plan::default(), wanted: None }
+    }
+}
+
+/// With what is wanted now that facts are known.
+fn with_facts<'a>(run: Run<'a>, wanted: Option<&'a Wanted>) -> Run<'a> {
+    Run { wanted: wanted.unwrap_or(run.wanted), ..run }
+}
+
+impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
+    fn fits(&self, looked: &mut Looked, run: Run<'_>) -> Result<(), EngineError> {
+        looked.refuse_unfit(run.events)
+    }
+
+    async fn decide(&mut self, looked: &mut Looked, run: Run<'_>) -> Result<Option<Decision>, EngineError> {
+        let observed = &mut looked.observed;
+        self.wanted = observed.wanted.take();
+        let run = with_facts(run, self.wanted.as_ref());
+        let jobs = jobs::plan(&looked.fleet, run, &observed.seen).await?;
+        let plan = std::mem::replace(&mut observed.plan, Ok(Plan::default())).map_err(EngineError::Plan)?;
+        self.plan = Plan { jobs: jobs.plans, ..plan };
+        run.events.send(Event::PlanReady { plan: self.plan.clone() });
+        if self.plan.is_empty() && observed.unhealthy.is_none() && jobs.unwell.is_none() {
+            return Ok(None);
+        }
+        for (host, step) in self.plan.left_files().chain(self.plan.stops()) {
+            let message = format!("{}: {}", step.id, step.change.reason);
+            run.events.send(Event::Warning { host: Some(host.clone()), message });
+        }
+        Ok(Some(Decision { changes_hosts: !self.plan.changes_no_host(), question: None }))
+    }
+
+    async fn change(
+        &mut self,
+        looked: &mut Looked,
+        run: Run<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), EngineError> {
+        if self.plan.changes_no_host() {
+            return Ok(());
+        }
+        let run = with_facts(run, self.wanted.as_ref());
+        let (fleet, seen) = (&mut looked.fleet, &looked.observed.seen);
+        releases::fetch(seen, run).await?;
+        if let Some(before_changes) = self.before_changes.take() {
+            before_changes()?;
+        }
+        apply::apply(fleet, run, &self.plan, seen, outcome).await;
+        lock::release(fleet, &self.plan, run.options).await;
+        Ok(())
+    }
+
+    async fn prove(&mut self, looked: &mut Looked, run: Run<'_>, outcome: &mut Outcome) {
+        let run = with_facts(run, self.wanted.as_ref());
+        let (fleet, seen) = (&looked.fleet, &looked.observed.seen);
+        gate::verify(fleet, run, seen, outcome).await;
+        if outcome.unhealthy.is_none() {
+            outcome.unhealthy = proof::verify(fleet, run, seen).await.err();
+        }
+        if outcome.unhealthy.is_none() && !run.stop.requested() && !self.plan.jobs.is_empty() {
+            let plans = std::mem::take(&mut self.plan.jobs);
+            jobs::run(fleet, run, seen, plans, outcome).await;
+        }
+    }
+
+    fn tell(&self, run: Run<'_>, failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
+        for host in &run.wanted.hosts {
+            let name = &host.host.name;
+            if let Some(failure) = failures.get(name) {
+                outcome.hosts.insert(name.clone(), HostOutcome::Failed { error: failure.to_string() });
+            } else if run.options.hosts.contains(name) {
+                outcome.hosts.entry(name.clone()).or_insert(HostOutcome::Unchanged);
+            }
+        }
+        outcome.failures = failures;
+    }
+}
