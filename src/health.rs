@@ -74,7 +74,7 @@ pub fn of_cluster(cluster: &ClusterView<'_>, hosts: &[WantedHost]) -> (ClusterHe
     // Without quorum every server has much to complain about, and all of it comes from that.
     let mut findings = match &lost {
         Some(reason) => vec![no_quorum(*gate, reason)],
-        None => complaints(*gate, &review),
+        None => complaints(*gate, &review, hosts),
     };
     findings.extend(versions(*gate, &members, hosts));
     findings.extend(gossip(cluster));
@@ -130,7 +130,9 @@ fn rolling(review: &Review, expected: &Expected) -> String {
 }
 
 /// The same complaint of several members is one finding.
-fn complaints(gate: Gate, review: &Review) -> Vec<Finding> {
+fn complaints(gate: Gate, review: &Review, hosts: &[WantedHost]) -> Vec<Finding> {
+    let unit =
+        hosts.iter().find_map(|host| Some(host.endpoint(gate.name())?.unit.as_str())).unwrap_or_default();
     let mut found: Vec<(&Complaint, Finding)> = Vec::new();
     // Versions have a warning of their own.
     for complaint in review.complaints.iter().filter(|complaint| complaint.kind != ComplaintKind::Behind) {
@@ -143,15 +145,17 @@ fn complaints(gate: Gate, review: &Review) -> Vec<Finding> {
             None => {
                 let reason = format!("{}: {}", gate.name(), complaint.reason);
                 let hosts = complaint.about.iter().cloned().collect();
-                found.push((complaint, Finding::error(Check::Agent, hosts, reason, remedy(gate, complaint))));
+                found.push((
+                    complaint,
+                    Finding::error(Check::Agent, hosts, reason, remedy(gate, unit, complaint)),
+                ));
             }
         }
     }
     found.into_iter().map(|(_, finding)| finding).collect()
 }
 
-fn remedy(gate: Gate, complaint: &Complaint) -> String {
-    let unit = gate.product().unit();
+fn remedy(gate: Gate, unit: &str, complaint: &Complaint) -> String {
     match (complaint.kind, gate.raft()) {
         (ComplaintKind::Silent, _) => {
             format!(
@@ -175,8 +179,7 @@ fn versions(gate: Gate, members: &[MemberHealth], hosts: &[WantedHost]) -> Vec<F
     let mut found: BTreeMap<(String, String), Vec<HostName>> = BTreeMap::new();
     for member in members {
         let host = hosts.iter().find(|wanted| wanted.host.name == member.host);
-        let wanted =
-            host.and_then(|wanted| wanted.variables.get(gate.product().name())?.get("version")?.as_str());
+        let wanted = host.and_then(|wanted| wanted.endpoint(gate.name())?.version.as_deref());
         if let (Some(runs), Some(wanted)) = (&member.version, wanted)
             && runs.trim_start_matches('v') != wanted
         {
@@ -294,7 +297,7 @@ mod tests {
         };
         assert_eq!(rolling(&review, &expected), "; rolling: 2 of 5 at 1.34.4");
         assert!(review.stands());
-        assert_eq!(complaints(crate::products::kubernetes::CONTROL_PLANES, &review), Vec::new());
+        assert_eq!(complaints(crate::products::kubernetes::CONTROL_PLANES, &review, &[]), Vec::new());
         // All of them are there, or nobody was told which version it has to be.
         assert_eq!(rolling(&Review { complaints: Vec::new(), ..review.clone() }, &expected), "");
         assert_eq!(rolling(&review, &Expected { versions: BTreeMap::new(), ..expected }), "");

@@ -119,6 +119,26 @@ fn servers_expect_each_other_and_clients_expect_nobody() {
     assert_eq!(client["retry_join"], serde_json::json!(["10.0.0.11", "10.0.0.12", "10.0.0.13"]));
 }
 
+/// `extra_config` wins over what the role says, and everybody asks there.
+#[test]
+fn a_port_by_the_products_own_settings_moves_the_endpoint() {
+    let endpoint = |extra: &str| {
+        let wanted = rendered::wanted(&inventory("1.14.11", extra));
+        wanted.hosts[0].endpoint("consul-servers").unwrap().clone()
+    };
+    let usual = endpoint("");
+    assert_eq!(
+        (usual.port, usual.data.as_str(), usual.unit.as_str()),
+        (8500, "/opt/consul", "consul.service")
+    );
+    assert_eq!(usual.version.as_deref(), Some("1.14.11"));
+    assert_eq!(endpoint("    http_port: 9500\n").url(), "http://127.0.0.1:9500");
+    let moved = "    http_port: 9500\n    extra_config: { ports: { http: 9600, dns: 53 } }\n";
+    assert_eq!(endpoint(moved).port, 9600);
+    let unit = &files("1.14.11", moved, "node-1")["/etc/systemd/system/consul.service"];
+    assert!(unit.contains("CAP_NET_BIND_SERVICE"), "{unit}");
+}
+
 #[test]
 fn dns_may_answer_where_the_api_does_not() {
     let addresses = |extra: &str| {

@@ -195,9 +195,14 @@ fn lab_sudo_asks_for_a_password() {
 
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
-fn lab_sudo_without_password() {
+fn lab_sudo_without_password_and_ports_by_the_products_own_settings() {
     let lab = Lab::up(&["--user", "ops"]);
-    lab.run("up", &[]).exits(0);
+    lab.sets_consul("extra_config: { ports: { http: 9500, dns: 53 } }");
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    let said =
+        lab.asks("node-1", "curl -sf --noproxy '*' http://127.0.0.1:9500/v1/status/leader && sudo ss -Hlun");
+    assert!(said.contains(":8300") && said.contains("127.0.0.1:53 "), "{said}");
+    lab.run("snapshot save", &[]).exits(0);
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 

@@ -61,6 +61,8 @@ fn servers_are_found_through_consul_or_by_address() {
     assert_eq!(join, serde_json::json!({"server": {"bootstrap_expect": 3}}));
     let client = json(&files("1.10.5", "", "web-1"), "join");
     assert_eq!(client, serde_json::json!({"client": {}}));
+    let moved = "  consul: { extra_config: { ports: { http: 9500 } } }\n";
+    assert_eq!(json(&files("1.10.5", moved, "web-1"), "nomad")["consul"]["address"], "127.0.0.1:9500");
 
     let without = "    consul: false\n    retry_join: [far.example.org]\n";
     let others = serde_json::json!(["10.0.0.12", "10.0.0.13", "far.example.org"]);

@@ -72,9 +72,42 @@ fn a_gate_that_the_program_does_not_have_is_refused_before_any_host_is_asked() {
     let (status, said) =
         bootstrap(folder.path(), &["check", "--connect", "inventory.yaml", "--roles", "roles"]);
     assert_eq!(status, 2, "{said}");
-    let wanted =
-        "role `node-figures`, gate: there is no gate `cosnul-servers`; the program has consul-servers,";
-    assert!(said.contains(wanted), "{said}");
+    let wanted = "role `node-figures` names the unknown gate `cosnul-servers`";
+    assert!(said.contains(wanted) && said.contains("role.yaml:"), "{said}");
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_is_shown_where_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    typed(folder.path());
+    let role = folder.path().join("roles/node-figures/role.yaml");
+    let text = fs::read_to_string(&role).unwrap();
+    let says = |endpoint: &str| {
+        fs::write(&role, format!("{text}\nendpoint: {endpoint}\n")).unwrap();
+        bootstrap(folder.path(), &["check", "inventory.yaml", "--roles", "roles"])
+    };
+    let line = text.lines().count() + 2;
+    let at = format!("role.yaml:{line}:");
+    for (endpoint, wanted) in [
+        (
+            "{ product: cosnul, port: 1, unit: a.service, data: /a }",
+            "role `node-figures` names the unknown product `cosnul`",
+        ),
+        (
+            "{ product: consul, port: \"{{ figures.prot }}\", unit: a.service, data: /a }",
+            "the endpoint of role `node-figures` names the unknown variable `figures.prot`",
+        ),
+        ("{ product: consul, port: 1, unit: a.service }", "an endpoint has no `data`"),
+        ("{ product: consul, port: 1, unit: a.service, data: /a, prot: 2 }", "`prot`"),
+        ("{ product: consul, port: many, unit: a.service, data: /a }", "a port from 1 to 65535"),
+        ("{ product: consul, port: 1, scheme: ftp, unit: a.service, data: /a }", "`ftp`"),
+    ] {
+        let (status, said) = says(endpoint);
+        assert_eq!(status, 2, "{said}");
+        assert!(said.contains(wanted) && said.contains(&at), "{said}");
+    }
+    let (status, said) = says("{ product: consul, port: \"{{ figures.port }}\", unit: a.service, data: /a }");
+    assert_eq!(status, 0, "{said}");
 }
 
 /// What the page's inventory wants, with these changes to it.

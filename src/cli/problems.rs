@@ -9,6 +9,7 @@ use super::Global;
 use super::exit::Rejected;
 use super::explain::{Section, point_to};
 use crate::model::{Diagnostic, Finding};
+use crate::operations::check_roles;
 use crate::report::{self};
 use crate::roles::RoleSet;
 
@@ -60,7 +61,11 @@ pub fn refuse(problem: Diagnostic, global: &Global) -> anyhow::Error {
 
 /// The built-in roles with those of `--roles DIR` over them. What is wrong with them is shown.
 pub fn role_set(global: &Global) -> anyhow::Result<RoleSet> {
-    RoleSet::load(global.roles.as_deref()).or_else(|problems| {
+    let loaded = RoleSet::load(global.roles.as_deref()).and_then(|roles| {
+        let problems = check_roles(&roles);
+        if problems.is_empty() { Ok(roles) } else { Err(problems) }
+    });
+    loaded.or_else(|problems| {
         show(&problems, global)?;
         point_to([Section::Roles], global);
         Err(Rejected.into())

@@ -12,7 +12,7 @@ use super::wait::Waiting;
 use super::{Fleet, Options, Outcome, Run};
 use crate::model::{Arg, Batch, Call, Event, Expected, HostName, StepId, Verdict};
 use crate::plan::Seen;
-use crate::products::{Answers, Gate};
+use crate::products::Answers;
 use crate::raft::{Peer, View, majority};
 use crate::report::Events;
 use crate::script::{Nonce, Observation, Script};
@@ -52,7 +52,7 @@ pub(crate) async fn wait(
         Verdict::NotYet { reason } => {
             let silent = answers.iter().find(|(_, answer)| answer.is_err()).map(|(host, _)| host);
             let output = match silent.or(expected.asked.first()) {
-                Some(host) => journal(fleet, host, gate, run.options).await,
+                Some(host) => journal(fleet, host, members, run.options).await,
                 None => String::new(),
             };
             waiting.failed(&reason, output);
@@ -76,8 +76,8 @@ pub(crate) async fn hand_over(
     let way = met.answers.get(&leader).and_then(|answer| members.gate.raft()?.step_down(answer));
     let (true, Some(host), Some(way)) = (batch.steps.contains_key(&leader), host, way) else { return false };
     let Some(connection) = fleet.connections.get(&leader) else { return false };
-    let port = members.gate.product().api_port(&host.variables);
-    let Some(socket) = Socket::open(connection, port, HAND_OVER).await else { return false };
+    let Some(endpoint) = host.endpoint(members.gate.name()) else { return false };
+    let Some(socket) = Socket::open(connection, endpoint.port, HAND_OVER).await else { return false };
     let reason = format!("{leader} hands its leadership over");
     events.send(Event::GateWaiting { gate: members.gate.name().to_owned(), reason });
     let answer = socket.http.post(format!("http://localhost{way}")).send().await;
@@ -162,12 +162,13 @@ pub(crate) async fn await_election(fleet: &Fleet, run: Run<'_>, observed: &mut O
 }
 
 /// The last lines of an agent's journal under a heading.
-async fn journal(fleet: &Fleet, host: &HostName, gate: Gate, options: &Options) -> String {
-    let Some(connection) = fleet.connections.get(host) else { return String::new() };
-    let (Ok(unit), Ok(lines)) = (Arg::new(gate.product().unit()), Arg::new(JOURNAL_LINES)) else {
+async fn journal(fleet: &Fleet, host: &HostName, members: &Members<'_>, options: &Options) -> String {
+    let connection = fleet.connections.get(host).zip(members.unit());
+    let Some((connection, unit)) = connection else { return String::new() };
+    let (Ok(name), Ok(lines)) = (Arg::new(unit), Arg::new(JOURNAL_LINES)) else {
         return String::new();
     };
-    let probe = (StepId("journal".to_owned()), Call::new("journal_tail", [unit, lines]));
+    let probe = (StepId("journal".to_owned()), Call::new("journal_tail", [name, lines]));
     let script = Script::ask(&Nonce::random(), &[probe]);
     let Ok(records) = connection.run(&script, options.timeout, |_| ()).await else { return String::new() };
     let observation = Observation::new(&records);
@@ -175,7 +176,7 @@ async fn journal(fleet: &Fleet, host: &HostName, gate: Gate, options: &Options) 
     let Some(text) = fields.text("lines").filter(|text| !text.trim().is_empty()) else {
         return String::new();
     };
-    format!("journal of {} on {host}:\n{}", gate.product().unit(), text.trim_end())
+    format!("journal of {unit} on {host}:\n{}", text.trim_end())
 }
 
 /// All gates once more, with every member, after everything was changed.

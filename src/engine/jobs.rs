@@ -135,9 +135,8 @@ impl Nomad {
         for host in hosts {
             let name = &host.host.name;
             let Some(connection) = fleet.connections.get(name) else { continue };
-            if let Some(socket) =
-                Socket::open(connection, nomad::SERVERS.product().api_port(&host.variables), REQUEST).await
-            {
+            let Some(endpoint) = host.endpoint(nomad::SERVERS.name()) else { continue };
+            if let Some(socket) = Socket::open(connection, endpoint.port, REQUEST).await {
                 return Some(Self { host: name.clone(), socket });
             }
         }

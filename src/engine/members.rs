@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Expected, HostName};
+use serde_json::Value;
+
+use crate::model::{Diagnostic, Expected, HostName};
 use crate::products::Gate;
-use crate::roles::{ClusterAddresses, Wanted, WantedError, WantedHost, WantedRole};
+use crate::roles::{ClusterAddresses, RoleSet, Wanted, WantedError, WantedHost, WantedRole};
 
 /// A gate of the inventory with the hosts whose roles name it.
 pub(crate) struct Members<'a> {
@@ -15,6 +17,11 @@ pub(crate) struct Members<'a> {
 impl<'a> Members<'a> {
     pub(crate) fn hosts(&self) -> impl Iterator<Item = &'a WantedHost> {
         self.hosts.iter().map(|(host, _)| *host)
+    }
+
+    /// The unit of its agents: the same on all hosts but where somebody replaced a role on some.
+    pub(crate) fn unit(&self) -> Option<&'a str> {
+        self.hosts.iter().find_map(|(_, role)| Some(role.endpoint.as_ref()?.unit.as_str()))
     }
 
     pub(crate) fn names(&self) -> BTreeSet<HostName> {
@@ -37,31 +44,58 @@ impl<'a> Members<'a> {
             versions: self
                 .hosts
                 .iter()
-                .filter_map(|(host, _)| {
-                    Some((host.host.name.clone(), self.gate.product().demanded_version(&host.variables)?))
+                .filter(|_| self.gate.product().demands_version())
+                .filter_map(|(host, role)| {
+                    Some((host.host.name.clone(), role.endpoint.as_ref()?.version.clone()?))
                 })
                 .collect(),
         }
     }
 }
 
-/// Every gate that a role names is one that this program has.
+/// Every gate that a role names is one that this program has, and somebody is there to be asked.
 ///
 /// # Errors
 /// The first that is not.
 pub fn check_gates(wanted: &Wanted) -> Result<(), WantedError> {
     for host in &wanted.hosts {
         for role in &host.roles {
-            let Some(gate) = role.gate.as_ref().filter(|gate| Gate::parse(gate).is_none()) else { continue };
-            return Err(WantedError::Gate {
-                host: host.host.name.clone(),
-                role: role.name.clone(),
-                gate: gate.clone(),
-                known: Gate::ALL.map(|gate| gate.name()).join(", "),
-            });
+            let Some(gate) = role.gate.clone() else { continue };
+            let (host, role_name) = (host.host.name.clone(), role.name.clone());
+            if Gate::parse(&gate).is_none() {
+                let known = Gate::ALL.map(|gate| gate.name()).join(", ");
+                return Err(WantedError::Gate { host, role: role_name, gate, known });
+            }
+            if role.endpoint.is_none() {
+                return Err(WantedError::NoEndpoint { host, role: role_name, gate });
+            }
         }
     }
     Ok(())
+}
+
+/// Products and gates that roles name in so many words and that this program does not have, each where it stands.
+pub fn check_roles(roles: &RoleSet) -> Vec<Diagnostic> {
+    let products: BTreeSet<&str> = Gate::ALL.iter().map(|gate| gate.product().name()).collect();
+    let gates: BTreeSet<&str> = Gate::ALL.iter().map(|gate| gate.name()).collect();
+    let mut problems = Vec::new();
+    for (name, document) in &roles.documents {
+        let product = document.root.get("endpoint").and_then(|endpoint| endpoint.get("product"));
+        for (what, node, known) in
+            [("product", product, &products), ("gate", document.root.get("gate"), &gates)]
+        {
+            let Some((node, Value::String(word))) = node.map(|node| (node, node.to_json())) else { continue };
+            if known.contains(word.as_str()) || word.contains("{{") {
+                continue;
+            }
+            let list = known.iter().copied().collect::<Vec<_>>().join(", ");
+            let message = format!("role `{name}` names the unknown {what} `{word}`");
+            let help = format!("the program has {list}; another one is a folder of src/products/");
+            problems
+                .push(document.error(node.span, message).label(format!("no {what} of this name")).help(help));
+        }
+    }
+    problems
 }
 
 /// The gates of the inventory in order of activation; all are known ([`check_gates`]).

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use failure::{EngineError, HostFailure};
-pub use members::check_gates;
+pub use members::{check_gates, check_roles};
 pub use stop::Stop;
 
 use crate::model::{Event, HostName, HostOutcome, StepId};

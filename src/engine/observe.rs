@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, Subject};
-use crate::products::{Answer, Answers, Gate, Question, Questions, Response, by_path};
+use crate::products::{Agent, Answer, Answers, Gate, Question, Questions, Response, by_path};
 use crate::roles::{ClusterAddresses, Wanted, WantedHost};
 use crate::script::{Nonce, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Target};
@@ -145,10 +145,11 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
             let probe = wanted.proof.probe(false).map_err(|error| HostFailure::Facts(error.to_string()))?;
             probes.push((wanted.proof.id(role.name.as_str()), probe));
         }
-        let Some(gate) = role.gate.as_deref().and_then(Gate::parse) else { continue };
+        let gate = role.gate.as_deref().and_then(Gate::parse);
+        let Some((gate, endpoint)) = gate.zip(role.endpoint.as_ref()) else { continue };
         let unusable = |error: NulInArgument| HostFailure::Facts(error.to_string());
         probes.push((question(gate), ask(&questions(gate, wanted)).map_err(unusable)?));
-        let (function, words) = gate.data_probe(&wanted.variables);
+        let (function, words) = gate.data_probe(endpoint);
         let words: Result<Vec<Arg>, _> = words.into_iter().map(Arg::new).collect();
         probes.push((data(gate), Call::new(function, words.map_err(unusable)?)));
     }
@@ -167,7 +168,9 @@ fn data(gate: Gate) -> StepId {
 
 /// What a gate asks of a host's agents.
 pub(crate) fn questions(gate: Gate, wanted: &WantedHost) -> Questions {
-    gate.questions(&wanted.host.name, &wanted.variables, &wanted.host.roles)
+    let Some(endpoint) = wanted.endpoint(gate.name()) else { return Questions::Plain(Vec::new()) };
+    let beside = wanted.endpoints().into_iter().filter(|other| *other != endpoint).collect();
+    gate.questions(&Agent { host: &wanted.host.name, endpoint, beside })
 }
 
 /// Has the host ask.

@@ -7,7 +7,7 @@ use super::looked::Looked;
 use crate::engine::commands::{self, Failure, stage, step, stop};
 use crate::engine::members::members;
 use crate::engine::{EngineError, HostFailure, Outcome, Run};
-use crate::model::{HostName, NulInArgument, Stage};
+use crate::model::{Endpoint, HostName, NulInArgument, Stage};
 use crate::roles::Wanted;
 
 /// What says on a host whose it is, and what was set up there.
@@ -53,8 +53,8 @@ fn stages(wanted: &Wanted, purge: bool) -> Result<Vec<Stage>, NulInArgument> {
     for members in gates.iter().rev() {
         let gate = members.gate;
         let mut steps = BTreeMap::new();
-        for (host, _) in &members.hosts {
-            let unit = gate.product().unit();
+        for host in members.hosts() {
+            let Some(Endpoint { unit, .. }) = host.endpoint(gate.name()) else { continue };
             let (id, why) = (format!("stop {unit}"), "the cluster goes down");
             let step = match gate.product().stop_command() {
                 Some(words) => step(host, id, why, "exec_run", &words)?,
@@ -68,7 +68,7 @@ fn stages(wanted: &Wanted, purge: bool) -> Result<Vec<Stage>, NulInArgument> {
         let mut steps = BTreeMap::new();
         for host in wanted.hosts.iter().filter(|host| !host.roles.is_empty()) {
             let of_host = || gates.iter().filter(|members| members.names().contains(&host.host.name));
-            let data = of_host().map(|members| members.gate.data_directory(&host.variables));
+            let data = host.endpoints().into_iter().map(|endpoint| endpoint.data.clone());
             let mut own = Vec::new();
             for gate in of_host().map(|members| members.gate) {
                 if let Some(words) = gate.product().purge_command() {

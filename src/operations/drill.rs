@@ -16,7 +16,7 @@ use crate::engine::members::members;
 use crate::engine::observe::ClusterAnswers;
 use crate::engine::{EngineError, HostFailure, Outcome, Run, Stop, elapsed_ms, gate};
 use crate::model::{Arg, Call, Check, Finding, HostName, StepId};
-use crate::products::{Drills, Gate};
+use crate::products::Drills;
 use crate::script::{Nonce, Observation, Script};
 
 const BETWEEN_WRITES: Duration = Duration::from_millis(50);
@@ -122,7 +122,13 @@ impl Looked {
             return Err(refuse(&victim, "no other server answers".to_owned(), HEALTH));
         };
         let observer_name = &observer.host.name;
-        let port = cluster.gate.product().api_port(&observer.variables);
+        let endpoint = |host: &HostName| run.wanted.host(host)?.endpoint(cluster.gate.name());
+        let (Some(port), Some(unit)) = (
+            endpoint(&observer.host.name).map(|endpoint| endpoint.port),
+            endpoint(&victim).map(|endpoint| endpoint.unit.clone()),
+        ) else {
+            return Err(refuse(&victim, "its role says nothing of its agent".to_owned(), HEALTH));
+        };
         let writer = Socket::open(connection, port, PATIENCE).await;
         let watcher = Socket::open(connection, port, PATIENCE).await;
         let (Some(writer), Some(watcher)) = (writer, watcher) else {
@@ -140,7 +146,7 @@ impl Looked {
         let act = async {
             sleep(CALM).await;
             let killed = Instant::now();
-            let result = self.kill(cluster.gate, &victim, drill).await;
+            let result = self.kill(&unit, &victim, drill).await;
             let old = cluster.expected.members.get(&victim).map(ToString::to_string);
             let mut election = None;
             while result.is_ok() && led && killed.elapsed() < LONGEST && !run.stop.requested() {
@@ -161,7 +167,7 @@ impl Looked {
         };
         let (writes, (killed, election_ms)) = tokio::join!(writes, act);
         let revived = Instant::now();
-        let back = self.revive(cluster.gate, &victim, drill).await;
+        let back = self.revive(&unit, &victim, drill).await;
         killed.and(back).map_err(|reason| refuse(&victim, reason, HEALTH))?;
         // Also for an operator who has seen enough: it ends when all is well.
         let well = self.wait_for_all(Run { stop: &Stop::default(), ..run }, cluster, &victim, drill).await;
@@ -235,21 +241,20 @@ impl Looked {
         Ok((cluster, drills, victim))
     }
 
-    async fn kill(&self, gate: Gate, victim: &HostName, drill: &Drill<'_>) -> Result<(), String> {
+    async fn kill(&self, unit: &str, victim: &HostName, drill: &Drill<'_>) -> Result<(), String> {
         if let Some(power) = drill.power {
             return power(victim, false);
         }
-        let unit = gate.product().unit();
         self.command(victim, &["systemctl", "kill", "-s", "KILL", unit]).await?;
         // So that systemd does not start it before anybody has noticed.
         self.command(victim, &["systemctl", "stop", unit]).await
     }
 
-    async fn revive(&self, gate: Gate, victim: &HostName, drill: &Drill<'_>) -> Result<(), String> {
+    async fn revive(&self, unit: &str, victim: &HostName, drill: &Drill<'_>) -> Result<(), String> {
         match drill.power {
             Some(power) => power(victim, true),
             // Whether it is well again the gate says.
-            None => self.command(victim, &["systemctl", "--no-block", "start", gate.product().unit()]).await,
+            None => self.command(victim, &["systemctl", "--no-block", "start", unit]).await,
         }
     }
 

@@ -66,7 +66,7 @@ async fn ask_roster(
     let host = cluster.answers.iter().find(|(_, answer)| answer.is_ok()).map(|(host, _)| host)?;
     let connection = fleet.connections.get(host)?;
     let wanted = wanted.hosts.iter().find(|wanted| wanted.host.name == *host)?;
-    let question = cluster.gate.gossip_question(&wanted.variables)?;
+    let question = cluster.gate.gossip_question(wanted.endpoint(cluster.gate.name())?)?;
     let answer = Api::new(connection, cluster.gate, Questions::Plain(vec![question])).ask().await;
     Some((host.clone(), gossip_members(&answer).ok()?))
 }

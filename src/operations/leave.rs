@@ -12,7 +12,9 @@ use crate::engine::members::members;
 use crate::engine::observe::{ClusterAnswers, Observed};
 use crate::engine::wait::Waiting;
 use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
-use crate::model::{Check, Event, Finding, HostName, HostOutcome, NulInArgument, Stage, Step, Verdict};
+use crate::model::{
+    Check, Endpoint, Event, Finding, HostName, HostOutcome, NulInArgument, Stage, Step, Verdict,
+};
 use crate::products::{Answers, Gate, Task, Told};
 use crate::raft::{Departure, departure, without};
 use crate::report::Events;
@@ -187,7 +189,7 @@ fn stages(
             let leaving = cluster.gate.leaving();
             let tasks = steps(helper, leaving.before(host, answers))?;
             first.entry(helper.host.name.clone()).or_default().extend(tasks);
-            let api = cluster.gate.api(&helper.variables);
+            let Some(api) = helper.endpoint(cluster.gate.name()).map(Endpoint::url) else { continue };
             let (peer, answer) = (departure.peer.as_ref(), cluster.answers.get(host));
             let tasks = steps(helper, leaving.told(&Told { api: &api, host, peer, answer }))?;
             told.entry(helper.host.name.clone()).or_default().extend(tasks);
@@ -210,10 +212,11 @@ fn steps(host: &WantedHost, tasks: Vec<Task>) -> Result<Vec<Step>, NulInArgument
 
 /// What the host does as a member of this gate's cluster.
 fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, NulInArgument> {
-    let (leaving, unit) = (gate.leaving(), gate.product().unit());
+    let Some(endpoint) = host.endpoint(gate.name()) else { return Ok(Vec::new()) };
+    let (leaving, unit) = (gate.leaving(), &endpoint.unit);
     let id = format!("stop {unit} ({})", gate.name());
     let stop = commands::stop(host, id, "it is to stay stopped, also after a boot", unit)?;
-    let before = steps(host, leaving.on_host(&gate.api(&host.variables), answers))?;
+    let before = steps(host, leaving.on_host(&endpoint.url(), answers))?;
     let after = steps(host, leaving.after_stop())?;
     Ok(before.into_iter().chain([stop]).chain(after).collect())
 }

@@ -28,7 +28,7 @@ pub use restore::{Restore, takes_streams};
 pub use snapshot::SnapshotSource;
 pub use up::{Up, plan};
 
-pub use crate::engine::{EngineError, HostFailure, Options, Outcome, Run, Stop, check_gates};
+pub use crate::engine::{EngineError, HostFailure, Options, Outcome, Run, Stop, check_gates, check_roles};
 
 /// The commands that change hosts, as they are typed.
 pub const COMMANDS: [&str; 9] = [

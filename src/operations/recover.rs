@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::change::{Decision, Operation};
 use super::looked::Looked;
 use crate::engine::commands::{self, Failure, stage, step};
-use crate::engine::members::members;
+use crate::engine::members::{Members, members};
 use crate::engine::{EngineError, HostFailure, Outcome, Run, Stop, gate};
-use crate::model::{HostName, NulInArgument, Stage, Step};
+use crate::model::{Endpoint, HostName, NulInArgument, Stage, Step};
 use crate::products::Gate;
 use crate::raft::{Recovery, recovery};
 use crate::roles::{Wanted, WantedHost};
@@ -34,8 +34,10 @@ impl Operation for Recover {
             if !reads_peers || self.product.as_deref().is_some_and(|wanted| wanted != product.name()) {
                 continue;
             }
-            let views = gate.views(&cluster.answers);
-            match recovery(product.name(), product.unit(), &cluster.expected, &views) {
+            let gates = members(run.wanted);
+            let unit = gates.iter().find(|members| members.gate == gate).and_then(Members::unit);
+            let (Some(unit), views) = (unit, gate.views(&cluster.answers)) else { continue };
+            match recovery(product.name(), unit, &cluster.expected, &views) {
                 Ok(recovery) => self.recoveries.push((gate, recovery)),
                 Err(reason) => self.refused.push(reason),
             }
@@ -102,23 +104,27 @@ fn question(gate: Gate, recovery: &Recovery, run: Run<'_>) -> String {
 
 /// All survivors stop before the first is told, and all are told before the first starts.
 fn stages(wanted: &Wanted, gate: Gate, recovery: &Recovery) -> Result<Vec<Stage>, NulInArgument> {
-    let unit = gate.product().unit();
-    let survivors = || wanted.hosts.iter().filter(|host| recovery.survivors.contains(&host.host.name));
-    let on_all = |name: &str, of_host: &dyn Fn(&WantedHost) -> Result<Step, NulInArgument>| {
-        let steps: Result<BTreeMap<_, _>, _> =
-            survivors().map(|host| Ok((host.host.name.clone(), vec![of_host(host)?]))).collect();
+    let survivors = || {
+        let hosts = wanted.hosts.iter().filter(|host| recovery.survivors.contains(&host.host.name));
+        hosts.filter_map(|host| Some((host, host.endpoint(gate.name())?)))
+    };
+    let on_all = |name: &str, of_host: &dyn Fn(&WantedHost, &Endpoint) -> Result<Step, NulInArgument>| {
+        let steps: Result<BTreeMap<_, _>, _> = survivors()
+            .map(|(host, endpoint)| Ok((host.host.name.clone(), vec![of_host(host, endpoint)?])))
+            .collect();
         steps.map(|steps| stage(name, steps))
     };
     let run = |host: &WantedHost, id: String, words: &[&str]| step(host, id, WHY, "exec_run", words);
-    let peers = |host: &WantedHost| format!("{}/raft/peers.json", gate.data_directory(&host.variables));
     Ok(vec![
-        on_all("stop", &|host| run(host, format!("stop {unit}"), &["systemctl", "stop", unit]))?,
-        on_all("tell", &|host| {
-            let file = peers(host);
+        on_all("stop", &|host, Endpoint { unit, .. }| {
+            run(host, format!("stop {unit}"), &["systemctl", "stop", unit])
+        })?,
+        on_all("tell", &|host, Endpoint { data, .. }| {
+            let file = format!("{data}/raft/peers.json");
             step(host, format!("file {file}"), WHY, "peers_write", &[&file, &recovery.peers])
         })?,
         // An agent is ready when it has joined somebody, and a single survivor has nobody to join: the gate judges it.
-        on_all("start", &|host| {
+        on_all("start", &|host, Endpoint { unit, .. }| {
             run(host, format!("start {unit}"), &["systemctl", "--no-block", "start", unit])
         })?,
     ])

@@ -79,9 +79,10 @@ impl Looked {
             let transfer = snapshots.transfer();
             let socket = match transfer {
                 Transfer::Stream { port, files, .. } => gateway(connection, port, files, run.options).await,
-                Transfer::Api { .. } => {
-                    Socket::open(connection, gate.product().api_port(&host.variables), TRANSFER).await
-                }
+                Transfer::Api { .. } => match host.endpoint(gate.name()) {
+                    Some(endpoint) => Socket::open(connection, endpoint.port, TRANSFER).await,
+                    None => None,
+                },
             };
             if let Some(socket) = socket {
                 return Ok(SnapshotSource { gate, host: name.clone(), position, socket, transfer });

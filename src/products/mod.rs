@@ -20,7 +20,7 @@ pub mod snapshot;
 pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion, by_path};
 pub use gossip::{Member, members as gossip_members};
 pub use part::{
-    Command, Drills, Gate, Leaving, Part, Product, Raft, Snapshots, Task, Told, Transfer, Watching,
+    Agent, Command, Drills, Gate, Leaving, Part, Product, Raft, Snapshots, Task, Told, Transfer, Watching,
 };
 
 use answer::{Responses, answered};

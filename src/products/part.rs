@@ -3,11 +3,9 @@
 use std::fmt;
 use std::ops::Deref;
 
-use serde_json::{Map, Value};
-
 use super::snapshot::Snapshot;
 use super::{Answer, Answers, Question, Questions, TlsFiles, views};
-use crate::model::{ClusterState, Expected, HostName, Review, RoleName, Verdict};
+use crate::model::{ClusterState, Endpoint, Expected, HostName, Review, Verdict};
 use crate::raft::{self, Peer, Standing, Views};
 
 /// What all parts of a product have in common.
@@ -15,21 +13,12 @@ pub trait Product: Sync {
     /// Its name, which is its key in an inventory's variables: `consul`.
     fn name(&self) -> &'static str;
 
-    /// The agent's unit, whose journal explains a gate that is not met.
-    fn unit(&self) -> &'static str;
-
-    /// The port of the agent's API.
-    fn api_port(&self, variables: &Map<String, Value>) -> u16;
-
-    /// Where an agent keeps what tells whose it is.
-    fn data_directory(&self, variables: &Map<String, Value>) -> String;
-
     /// The version of the agent that answered.
     fn version(&self, answer: &Answer) -> Option<String>;
 
-    /// The version that is demanded of a member with these variables, if it is looked at.
-    fn demanded_version(&self, _variables: &Map<String, Value>) -> Option<String> {
-        None
+    /// Whether a member of another version than the inventory wants is not as expected.
+    fn demands_version(&self) -> bool {
+        false
     }
 
     /// Whether its members are told apart by what their hardware says of itself too.
@@ -53,6 +42,15 @@ pub trait Product: Sync {
     }
 }
 
+/// An agent of a part on its host.
+#[derive(Clone, Debug)]
+pub struct Agent<'a> {
+    pub host: &'a HostName,
+    pub endpoint: &'a Endpoint,
+    /// The agents of other products on the same host.
+    pub beside: Vec<&'a Endpoint>,
+}
+
 /// A part of a product whose members stand together: Consul's servers, its clients. A role names it as its `gate`.
 pub trait Part: Sync {
     /// Its name in `role.yaml`: `consul-servers`.
@@ -61,13 +59,8 @@ pub trait Part: Sync {
     /// Whose part it is.
     fn product(&self) -> &'static dyn Product;
 
-    /// What the programs of a host with these variables and roles are asked, in this order.
-    fn questions(&self, host: &HostName, variables: &Map<String, Value>, roles: &[RoleName]) -> Questions;
-
-    /// Where a member keeps what tells whose it is, if not where the product does.
-    fn data_directory(&self, variables: &Map<String, Value>) -> String {
-        self.product().data_directory(variables)
-    }
+    /// What the programs of a host are asked, in this order.
+    fn questions(&self, agent: &Agent<'_>) -> Questions;
 
     /// The version of the agent that answered.
     fn version(&self, answer: &Answer) -> Option<String> {
@@ -75,8 +68,8 @@ pub trait Part: Sync {
     }
 
     /// The prelude's probe that looks for what a member keeps, with its arguments.
-    fn data_probe(&self, variables: &Map<String, Value>) -> (&'static str, Vec<String>) {
-        ("raft_data", vec![self.data_directory(variables)])
+    fn data_probe(&self, endpoint: &Endpoint) -> (&'static str, Vec<String>) {
+        ("raft_data", vec![endpoint.data.clone()])
     }
 
     /// Whether what its probe finds makes a host somebody's. Clients of Consul and Nomad keep nothing that would.
@@ -101,7 +94,7 @@ pub trait Part: Sync {
     }
 
     /// What an agent's gossip knows: one more question to ask of one server.
-    fn gossip_question(&self, _variables: &Map<String, Value>) -> Option<Question> {
+    fn gossip_question(&self, _endpoint: &Endpoint) -> Option<Question> {
         None
     }
 
@@ -337,11 +330,6 @@ impl Gate {
     /// What each server says of its peers; nothing where they have none.
     pub fn views(self, answers: &Answers) -> Views {
         self.0.raft().map(|raft| views(answers, |answer| raft.peers(answer))).unwrap_or_default()
-    }
-
-    /// Where the agent's API is on the host's own loopback.
-    pub fn api(self, variables: &Map<String, Value>) -> String {
-        format!("http://127.0.0.1:{}", self.product().api_port(variables))
     }
 
     /// Lines for the closing summary: leader, peers, where to look next.

@@ -102,7 +102,12 @@ fn from_folders(folders: impl IntoIterator<Item = Folder>) -> Result<RoleSet, Ve
     }
     diagnostic::sort(&mut problems);
     if problems.is_empty() {
-        Ok(RoleSet { roles: written.into_iter().map(|(role, _)| (role.name.clone(), role)).collect() })
+        let mut set = RoleSet::default();
+        for (role, document) in written {
+            set.documents.insert(role.name.clone(), document);
+            set.roles.insert(role.name.clone(), role);
+        }
+        Ok(set)
     } else {
         Err(problems)
     }

@@ -4,12 +4,15 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::inventory::node::Document;
 use crate::model::RoleName;
 
 /// All roles of a run: the embedded ones, with those of `--roles DIR` over them.
 #[derive(Clone, Debug, Default)]
 pub struct RoleSet {
     pub roles: IndexMap<RoleName, Role>,
+    /// What each was read from, for messages that show a line of it.
+    pub documents: IndexMap<RoleName, Document>,
 }
 
 /// One folder under `roles/`.
@@ -48,6 +51,9 @@ pub struct Role {
     pub refuse: Vec<Refusal>,
     /// Real uses of what it sets up, as written: `{name: …, lookup: {…}}`. Rendered for each host.
     pub verify: Vec<Value>,
+    /// Where its agent is on a host, as written: [`crate::model::Endpoint`] once it is rendered. That of a role it includes, where
+    /// it has none itself.
+    pub endpoint: Option<Value>,
     /// The gate that closes its activation, by name; an expression may choose it, the same on all hosts.
     pub gate: Option<String>,
     /// A host that has the role no more gets back what the role changed there: files, folders, links, units, and by `undo`

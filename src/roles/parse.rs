@@ -11,7 +11,7 @@ use super::{
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
 use crate::inventory::yaml;
-use crate::model::{Diagnostic, RoleName};
+use crate::model::{Diagnostic, Endpoint, RoleName};
 
 const KEYS: &[&str] = &[
     "doc",
@@ -30,6 +30,7 @@ const KEYS: &[&str] = &[
     "refuse",
     "verify",
     "gate",
+    "endpoint",
     "removable",
     "quorum",
     "forms",
@@ -193,6 +194,7 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         asks,
         refuse,
         verify,
+        endpoint: fields.written("endpoint").and_then(|node| endpoint(reader, node)),
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
         removable: fields
             .written("removable")
@@ -255,6 +257,17 @@ fn condition<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Require> {
     Some(Require { that: that?, message: message?, help: help? })
 }
 
+/// A number of a port, or an expression that will be one.
+fn port_number<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Value> {
+    let written = node.to_json();
+    let is_expression = matches!(&written, Value::String(text) if text.contains("{{"));
+    if !is_expression && !written.as_u64().is_some_and(|port| (1..=65535).contains(&port)) {
+        reader.wrong_type(node, "`port`", "a port from 1 to 65535");
+        return None;
+    }
+    Some(written)
+}
+
 /// `{ port: 8301, protocol: tcp+udp, from: cluster, doc: … }`.
 fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
     let document = reader.document;
@@ -278,12 +291,7 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
         return None;
     };
     let doc = reader.text(doc, "`doc`")?.value;
-    let written = number.to_json();
-    let is_expression = matches!(&written, Value::String(text) if text.contains("{{"));
-    if !is_expression && !written.as_u64().is_some_and(|port| (1..=65535).contains(&port)) {
-        reader.wrong_type(number, "`port`", "a port from 1 to 65535");
-        return None;
-    }
+    let written = port_number(reader, number)?;
     let protocols = match fields.written("protocol") {
         None => "tcp",
         Some(node) => {
@@ -308,6 +316,78 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
     let program = fields.written("program").and_then(|node| reader.text(node, "`program`"));
     let program = program.map(|text| text.value);
     Some(Port { port: written, protocols, from, on, at, program, when, doc })
+}
+
+/// `{ product: consul, port: "{{ consul.http_port }}", unit: consul.service, data: … }`.
+fn endpoint<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Value> {
+    let keys = [&Endpoint::NEEDED[..], &Endpoint::OPTIONAL].concat();
+    reader.fields(node, "an endpoint", &keys);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    if let Some(missing) = Endpoint::NEEDED.iter().find(|key| node.get(key).is_none()) {
+        let problem = reader.document.error(node.span, format!("an endpoint has no `{missing}`"));
+        reader.note(
+            problem.help("which product it is, the port of its API, its unit, and the folder of its data"),
+        );
+        return None;
+    }
+    port_number(reader, node.get("port")?)?;
+    if let Some(scheme) = node.get("scheme") {
+        reader.choice(scheme, "`scheme`", &[("http", ()), ("https", ())])?;
+    }
+    Some(node.to_json())
+}
+
+/// The texts of a value, each with its place.
+fn texts(node: &Node) -> Vec<Located<String>> {
+    match &node.kind {
+        Kind::Map(_) => node.entries().iter().flat_map(|entry| texts(&entry.value)).collect(),
+        Kind::List(items) => items.iter().flat_map(texts).collect(),
+        _ => text_of(node).into_iter().collect(),
+    }
+}
+
+/// Variables that an endpoint names and that neither its role nor one that it includes has.
+fn unknown_variables(role: &Role, document: &Document, written: &[(Role, Document)]) -> Vec<Diagnostic> {
+    let Some(node) = document.root.get("endpoint") else { return Vec::new() };
+    let mut known: Vec<&Role> = vec![role];
+    let mut at = 0;
+    while let Some(role) = known.get(at).copied() {
+        let included =
+            role.includes.iter().filter_map(|name| written.iter().find(|(role, _)| role.name == *name));
+        for (role, _) in included {
+            if !known.iter().any(|one| one.name == role.name) {
+                known.push(role);
+            }
+        }
+        at += 1;
+    }
+    let variables: Vec<&str> =
+        known.iter().flat_map(|role| role.variables.keys()).map(String::as_str).collect();
+    let defined: Vec<&str> = known.iter().flat_map(|role| role.define.keys()).map(String::as_str).collect();
+    // A part of a value, or all values that begin so.
+    let is_known = |name: &str| {
+        let within = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let first = name.split('.').next().unwrap_or(name);
+        Renderer::ALWAYS.contains(&first)
+            || defined.contains(&first)
+            || variables.iter().any(|variable| within(name, variable) || within(variable, name))
+    };
+    let renderer = Renderer::default();
+    let mut problems = Vec::new();
+    for text in texts(node) {
+        for name in renderer.paths(&text.value).into_iter().filter(|name| !is_known(name)) {
+            let help = match nearest(&name, variables.iter().chain(&defined).copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("`bootstrap roles {}` lists the variables", role.name),
+            };
+            let message = format!("the endpoint of role `{}` names the unknown variable `{name}`", role.name);
+            problems.push(document.error(text.span, message).label("no variable of this name").help(help));
+        }
+    }
+    problems
 }
 
 /// `{ when: …, reason: …, remedy: … }`.
@@ -580,6 +660,7 @@ pub fn cross_check(written: &[(Role, Document)], problems: &mut Vec<Diagnostic>)
                     .help("move what they share into a role of its own, included by both"),
             );
         }
+        problems.extend(unknown_variables(role, document, written));
         for (name, variable) in &role.variables {
             let span = document
                 .root

@@ -120,6 +120,17 @@ impl Renderer {
         Some(template.undeclared_variables(false).into_iter().collect())
     }
 
+    /// What is there in every scope.
+    pub const ALWAYS: [&'static str; 3] = ["cluster", "host", "hosts"];
+
+    /// The same with the parts of them that it takes: `consul.http_port`.
+    pub fn paths(&self, source: &str) -> BTreeSet<String> {
+        let template = self.environment.template_from_str(source);
+        let names = template.map(|template| template.undeclared_variables(true)).unwrap_or_default();
+        let is_function = |name: &String| self.environment.globals().any(|(global, _)| global == name);
+        names.into_iter().filter(|name| !is_function(name)).collect()
+    }
+
     /// Whether an expression takes one of these names from the scope.
     pub fn waits(&self, source: &str, late: &BTreeSet<String>) -> bool {
         let compiled = self.environment.compile_expression(source);

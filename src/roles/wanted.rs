@@ -11,7 +11,7 @@ use super::{
 };
 use crate::facts::Facts;
 use crate::inventory::{Host, Inventory, Job};
-use crate::model::{ClusterName, HostName, RoleName, StepId};
+use crate::model::{ClusterName, Endpoint, HostName, RoleName, StepId};
 use crate::resource::Resource;
 
 /// Keys of a resource that may use facts; they are rendered when the hosts have answered.
@@ -22,6 +22,9 @@ const ANSWER: &str = "answer";
 
 /// What a host says of itself, in expressions.
 const FACTS: &str = "facts";
+
+/// The agents of the host, by product: where templates find the others.
+const ENDPOINTS: &str = "endpoints";
 
 /// The gates whose clusters there are, if only as data on a host; known with the facts.
 const FORMED: &str = "formed";
@@ -54,6 +57,8 @@ pub struct WantedHost {
 pub struct WantedRole {
     pub name: RoleName,
     pub gate: Option<String>,
+    /// Where its agent is.
+    pub endpoint: Option<Endpoint>,
     /// What it changes is put back when the host has the role no more.
     pub removable: bool,
     /// Its members form a quorum.
@@ -158,12 +163,34 @@ pub enum WantedError {
     Proof { host: HostName, place: String, reason: String },
     #[error("host `{host}`: role `{role}`, gate: there is no gate `{gate}`; the program has {known}")]
     Gate { host: HostName, role: RoleName, gate: String, known: String },
+    #[error("host `{host}`: {place} is not usable: {reason}")]
+    Endpoint { host: HostName, place: String, reason: String },
+    #[error("host `{host}`: role `{role}` has the gate `{gate}` and no `endpoint`, so nobody can be asked")]
+    NoEndpoint { host: HostName, role: RoleName, gate: String },
     #[error("the roles {} wait for each other (`after`)", .roles.join(", "))]
     Circle { roles: Vec<String> },
 }
 
 /// The address that a host's agents use, for each host that has one.
 pub type ClusterAddresses = BTreeMap<HostName, IpAddr>;
+
+impl WantedHost {
+    /// Where the agent of a gate is.
+    pub fn endpoint(&self, gate: &str) -> Option<&Endpoint> {
+        self.roles.iter().find(|role| role.gate.as_deref() == Some(gate))?.endpoint.as_ref()
+    }
+
+    /// Where all its agents are, each once.
+    pub fn endpoints(&self) -> Vec<&Endpoint> {
+        let mut found: Vec<&Endpoint> = Vec::new();
+        for endpoint in self.roles.iter().filter_map(|role| role.endpoint.as_ref()) {
+            if !found.contains(&endpoint) {
+                found.push(endpoint);
+            }
+        }
+        found
+    }
+}
 
 impl Wanted {
     /// `generated` holds the values of variables that are made once per cluster, by dotted name.
@@ -282,6 +309,9 @@ impl Wanted {
         let everyone: Vec<&Host> = self.hosts.iter().map(|other| &other.host).collect();
         let mut scope = scope(&self.cluster, &everyone, &wanted.host, &wanted.variables, addresses);
         scope.insert(FACTS.to_owned(), json!(facts));
+        let endpoints =
+            wanted.endpoints().into_iter().map(|endpoint| (endpoint.product.clone(), json!(endpoint)));
+        scope.insert(ENDPOINTS.to_owned(), endpoints.collect());
         scope
     }
 }
@@ -389,7 +419,7 @@ pub fn unmet<'a>(inventory: &'a Inventory, roles: &'a RoleSet) -> Result<Vec<Unm
 
 /// Names that mean nothing before the host has said its facts.
 fn late_names() -> BTreeSet<String> {
-    BTreeSet::from([FACTS.to_owned(), FORMED.to_owned()])
+    BTreeSet::from([FACTS, FORMED, ENDPOINTS].map(str::to_owned))
 }
 
 /// Adds what a role defines to the scope, but for what waits for facts.
@@ -421,7 +451,7 @@ fn wanted_role(
     let (mut proofs, mut refusals) = (Vec::new(), Vec::new());
     let mut late = late_names();
     let (mut made, mut ports, mut parts) = (Made::default(), Vec::new(), Vec::new());
-    let mut filesystems = Vec::new();
+    let (mut filesystems, mut endpoint) = (Vec::new(), None);
     let render = |source| WantedError::Render { host: host.name.clone(), source };
     let mut asks = Vec::new();
     for part in roles.closure([&role.name]) {
@@ -486,6 +516,15 @@ fn wanted_role(
             let place = format!("role `{}`, asks[{index}]", part.name);
             asks.push(wanted_ask(renderer, place, &host.name, raw, &scope)?);
         }
+        if let Some(raw) = &part.endpoint {
+            let place = format!("role `{}`, endpoint", part.name);
+            let value = renderer.value(&place, raw, &scope, &[]).map_err(render)?;
+            endpoint = Some(serde_json::from_value(value).map_err(|error| WantedError::Endpoint {
+                host: host.name.clone(),
+                place,
+                reason: error.to_string(),
+            })?);
+        }
         parts.push(part.name.clone());
     }
     let gate = role.gate.as_ref().map(|gate| {
@@ -496,6 +535,7 @@ fn wanted_role(
     Ok(WantedRole {
         name: role.name.clone(),
         gate,
+        endpoint,
         removable: role.removable,
         quorum: role.quorum,
         forms: role.forms,
@@ -794,7 +834,8 @@ mod tests {
         let mut problems = Vec::new();
         let (role, _) = parse(&folder, &mut problems).unwrap();
         assert!(problems.is_empty(), "{problems:?}");
-        let roles = RoleSet { roles: [(role.name.clone(), role)].into_iter().collect() };
+        let roles =
+            RoleSet { roles: [(role.name.clone(), role)].into_iter().collect(), ..RoleSet::default() };
         let (draft, problems) = inventory::parse(INVENTORY, Path::new("i.yaml"));
         assert!(problems.is_empty(), "{problems:?}");
         Wanted::new(&draft.unwrap().inventory(None).unwrap(), &roles, &BTreeMap::new())

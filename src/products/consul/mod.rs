@@ -3,19 +3,21 @@
 //! Shapes of the answers: Consul's HTTP API, `/agent` and `/catalog`; the same from 1.8 to 1.21.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use super::{
-    Answer, Answers, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft, Responses, Snapshots,
-    Task, Told, Transfer, gossip, operator, those,
+    Agent, Answer, Answers, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft, Responses,
+    Snapshots, Task, Told, Transfer, gossip, operator, those,
 };
-use crate::model::{ClusterState, Expected, HostName, Review, RoleName};
+use crate::model::{ClusterState, Endpoint, Expected, HostName, Review};
 use crate::raft::{Peer, Standing};
 
 /// Every server sees the same, expected raft peers and one leader.
 pub const SERVERS: Gate = Gate::new(&Servers);
 /// Every client has joined, and the servers have it in the catalog.
 pub const CLIENTS: Gate = Gate::new(&Clients);
+
+/// As the registry, and an inventory's variables, have it.
+pub(super) const NAME: &str = "consul";
 
 struct Servers;
 struct Clients;
@@ -57,18 +59,6 @@ struct AgentConfig {
 #[serde(rename_all = "PascalCase")]
 struct CatalogNode {
     node: String,
-}
-
-pub(super) fn http_port(variables: &Map<String, Value>) -> u16 {
-    variables
-        .get("consul")
-        .and_then(|consul| consul["http_port"].as_u64())
-        .and_then(|port| u16::try_from(port).ok())
-        .unwrap_or(8500)
-}
-
-fn data_dir(variables: &Map<String, Value>) -> String {
-    variables.get("consul").and_then(|consul| consul["data_dir"].as_str()).unwrap_or("/opt/consul").to_owned()
 }
 
 fn review_servers(expected: &Expected, answers: &Answers) -> Review {
@@ -130,8 +120,8 @@ fn describe(answer: &Answer) -> Option<String> {
     ))
 }
 
-fn plain(paths: &[&'static str], variables: &Map<String, Value>) -> Questions {
-    let port = http_port(variables);
+fn plain(paths: &[&'static str], agent: &Agent<'_>) -> Questions {
+    let port = agent.endpoint.port;
     Questions::Plain(paths.iter().map(|path| Question { port, path }).collect())
 }
 
@@ -140,19 +130,7 @@ struct Consul;
 
 impl Product for Consul {
     fn name(&self) -> &'static str {
-        "consul"
-    }
-
-    fn unit(&self) -> &'static str {
-        "consul.service"
-    }
-
-    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
-        http_port(variables)
-    }
-
-    fn data_directory(&self, variables: &Map<String, Value>) -> String {
-        data_dir(variables)
+        NAME
     }
 
     fn version(&self, answer: &Answer) -> Option<String> {
@@ -169,8 +147,8 @@ impl Part for Servers {
         &Consul
     }
 
-    fn questions(&self, _: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
-        plain(&SERVER_PATHS, variables)
+    fn questions(&self, agent: &Agent<'_>) -> Questions {
+        plain(&SERVER_PATHS, agent)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
@@ -195,8 +173,8 @@ impl Part for Servers {
         Some(Drills { leader: "/v1/status/leader", keys: Some("/v1/kv") })
     }
 
-    fn gossip_question(&self, variables: &Map<String, Value>) -> Option<Question> {
-        Some(Question { port: http_port(variables), path: gossip::PATH })
+    fn gossip_question(&self, endpoint: &Endpoint) -> Option<Question> {
+        Some(Question { port: endpoint.port, path: gossip::PATH })
     }
 
     fn raft(&self) -> Option<&dyn Raft> {
@@ -208,7 +186,7 @@ impl Part for Servers {
     }
 
     fn leaving(&self) -> &dyn Leaving {
-        &Agent
+        &LeavingAgent
     }
 }
 
@@ -255,8 +233,8 @@ impl Part for Clients {
         &Consul
     }
 
-    fn questions(&self, _: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
-        plain(&CLIENT_PATHS, variables)
+    fn questions(&self, agent: &Agent<'_>) -> Questions {
+        plain(&CLIENT_PATHS, agent)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
@@ -268,14 +246,14 @@ impl Part for Clients {
     }
 
     fn leaving(&self) -> &dyn Leaving {
-        &Agent
+        &LeavingAgent
     }
 }
 
 /// Servers and clients leave in the same way.
-struct Agent;
+struct LeavingAgent;
 
-impl Leaving for Agent {
+impl Leaving for LeavingAgent {
     fn on_host(&self, api: &str, answers: bool) -> Vec<Task> {
         let leave = || {
             Task::run(

@@ -7,14 +7,13 @@
 use std::net::SocketAddr;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use super::snapshot::Snapshot;
 use super::{
-    Answer, Answers, Gate, Leaving, Part, Product, Questions, Raft, Responses, Snapshots, Task, TlsFiles,
-    TlsQuestion, Told, Transfer, answered, views,
+    Agent, Answer, Answers, Gate, Leaving, Part, Product, Questions, Raft, Responses, Snapshots, Task,
+    TlsFiles, TlsQuestion, Told, Transfer, answered, views,
 };
-use crate::model::{ClusterState, Complaint, Expected, HostName, Review, RoleName};
+use crate::model::{ClusterState, Complaint, Endpoint, Expected, Review};
 use crate::raft::{self, Agreement, Peer, majority};
 
 /// Every member of etcd on a host of its own is healthy and sees the same, expected members, one of which leads.
@@ -62,10 +61,6 @@ pub(super) fn questions(files: TlsFiles) -> Vec<TlsQuestion> {
         body,
     };
     [(LIST, "{}"), (STATUS, "{}"), (HEALTH, "")].into_iter().map(ask).collect()
-}
-
-fn data_dir(variables: &Map<String, Value>) -> String {
-    variables.get("etcd").and_then(|etcd| etcd["data_dir"].as_str()).unwrap_or("/var/lib/etcd").to_owned()
 }
 
 #[derive(Deserialize)]
@@ -190,18 +185,6 @@ impl Product for Etcd {
         "etcd"
     }
 
-    fn unit(&self) -> &'static str {
-        UNIT
-    }
-
-    fn api_port(&self, _: &Map<String, Value>) -> u16 {
-        PORT
-    }
-
-    fn data_directory(&self, variables: &Map<String, Value>) -> String {
-        data_dir(variables)
-    }
-
     fn version(&self, answer: &Answer) -> Option<String> {
         version(answer)
     }
@@ -220,12 +203,12 @@ impl Part for Members {
         &Etcd
     }
 
-    fn questions(&self, _: &HostName, _: &Map<String, Value>, _: &[RoleName]) -> Questions {
+    fn questions(&self, _: &Agent<'_>) -> Questions {
         Questions::Tls(questions(ALONE))
     }
 
-    fn data_probe(&self, variables: &Map<String, Value>) -> (&'static str, Vec<String>) {
-        ("state_data", vec![String::new(), format!("{}/member", data_dir(variables))])
+    fn data_probe(&self, endpoint: &Endpoint) -> (&'static str, Vec<String>) {
+        ("state_data", vec![String::new(), format!("{}/member", endpoint.data)])
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
@@ -319,7 +302,7 @@ pub(super) fn words(words: &[String]) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::Response;
     use super::*;

@@ -8,15 +8,15 @@ use std::net::IpAddr;
 
 use semver::Version;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::part::DRAIN_DEADLINE;
 use super::snapshot::Snapshot;
 use super::{
-    Answer, Answers, Command, Gate, Leaving, Part, Product, Questions, Raft, Responses, Snapshots, Task,
-    TlsFiles, TlsQuestion, Told, Transfer, Watching, answered, etcd, those, views,
+    Agent, Answer, Answers, Command, Gate, Leaving, Part, Product, Questions, Raft, Responses, Snapshots,
+    Task, TlsFiles, TlsQuestion, Told, Transfer, Watching, answered, etcd, those, views,
 };
-use crate::model::{ClusterState, Complaint, Expected, HostName, Review, RoleName};
+use crate::model::{ClusterState, Complaint, Endpoint, Expected, HostName, Review};
 use crate::raft::{self, Peer};
 
 /// Every API server is ready, etcd has the same, expected members on all of them, every control plane's node is Ready at the
@@ -87,42 +87,23 @@ const KUBELET: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 const WORKER_FILES: TlsFiles =
     TlsFiles { authority: "/etc/kubernetes/pki/ca.crt", certificate: KUBELET, key: KUBELET };
 
-fn text<'v>(variables: &'v Map<String, Value>, name: &str) -> Option<&'v str> {
-    variables.get("kube")?.get(name)?.as_str()
-}
-
-fn api_port(variables: &Map<String, Value>) -> u16 {
-    let port = variables.get("kube").and_then(|kube| kube["api_port"].as_u64());
-    port.and_then(|port| u16::try_from(port).ok()).unwrap_or(6443)
-}
-
-fn data_dir(variables: &Map<String, Value>) -> String {
-    text(variables, "etcd_dir").unwrap_or("/var/lib/etcd").to_owned()
-}
-
-/// `name:port`, where everybody finds the API.
-fn endpoint(variables: &Map<String, Value>) -> String {
-    let endpoint = variables.get("kube").map_or(&Value::Null, |kube| &kube["endpoint"]);
-    let port = endpoint["port"].as_u64().unwrap_or(6443);
-    let address = endpoint["address"].as_str().unwrap_or("127.0.0.1");
-    match address.parse() {
-        Ok(IpAddr::V6(address)) => format!("[{address}]:{port}"),
-        _ => format!("{address}:{port}"),
-    }
+/// Where everybody finds the API.
+fn shared_api(endpoint: &Endpoint) -> String {
+    let shared = endpoint.settings.get("endpoint").and_then(Value::as_str);
+    shared.map_or_else(|| endpoint.url(), |shared| format!("https://{shared}"))
 }
 
 /// The questions to an API server.
-fn api_questions(variables: &Map<String, Value>) -> Vec<TlsQuestion> {
-    let own = format!("https://127.0.0.1:{}", api_port(variables));
-    let endpoint = format!("https://{}", endpoint(variables));
-    let has_dns = variables.get("kube").and_then(|kube| kube["dns"].as_bool()).unwrap_or(true);
+fn api_questions(endpoint: &Endpoint) -> Vec<TlsQuestion> {
+    let (own, shared) = (endpoint.url(), shared_api(endpoint));
+    let has_dns = endpoint.settings.get("dns").and_then(Value::as_bool).unwrap_or(true);
     let dns = has_dns.then_some((DNS, &own, TABLE));
     [
         (READY, &own, ""),
         (VERSION, &own, ""),
         (NODES, &own, TABLE),
         (PODS, &own, TABLE),
-        (ENDPOINT, &endpoint, ""),
+        (ENDPOINT, &shared, ""),
     ]
     .into_iter()
     .chain(dns)
@@ -137,12 +118,12 @@ fn api_questions(variables: &Map<String, Value>) -> Vec<TlsQuestion> {
 }
 
 /// The same, and those to the member of etcd beside it.
-fn control_plane_questions(variables: &Map<String, Value>) -> Vec<TlsQuestion> {
-    [api_questions(variables), etcd::questions(etcd::BESIDE_API_SERVER)].concat()
+fn control_plane_questions(endpoint: &Endpoint) -> Vec<TlsQuestion> {
+    [api_questions(endpoint), etcd::questions(etcd::BESIDE_API_SERVER)].concat()
 }
 
-fn worker_questions(host: &HostName, variables: &Map<String, Value>) -> Vec<TlsQuestion> {
-    let url = format!("https://{}{}", endpoint(variables), NODE.replace("NAME", host.as_str()));
+fn worker_questions(host: &HostName, endpoint: &Endpoint) -> Vec<TlsQuestion> {
+    let url = format!("{}{}", shared_api(endpoint), NODE.replace("NAME", host.as_str()));
     vec![TlsQuestion { path: NODE, url, files: WORKER_FILES, accept: "", body: "" }]
 }
 
@@ -479,25 +460,12 @@ impl Product for Kubernetes {
         "kube"
     }
 
-    fn unit(&self) -> &'static str {
-        "kubelet.service"
-    }
-
-    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
-        api_port(variables)
-    }
-
-    fn data_directory(&self, _: &Map<String, Value>) -> String {
-        // kubeadm's own.
-        "/etc/kubernetes".to_owned()
-    }
-
     fn version(&self, answer: &Answer) -> Option<String> {
         version(answer)
     }
 
-    fn demanded_version(&self, variables: &Map<String, Value>) -> Option<String> {
-        text(variables, "version").map(str::to_owned)
+    fn demands_version(&self) -> bool {
+        true
     }
 
     fn looks_at_hardware(&self) -> bool {
@@ -526,16 +494,12 @@ impl Part for ControlPlanes {
         &Kubernetes
     }
 
-    fn questions(&self, _: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
-        Questions::Tls(control_plane_questions(variables))
+    fn questions(&self, agent: &Agent<'_>) -> Questions {
+        Questions::Tls(control_plane_questions(agent.endpoint))
     }
 
-    fn data_directory(&self, variables: &Map<String, Value>) -> String {
-        data_dir(variables)
-    }
-
-    fn data_probe(&self, variables: &Map<String, Value>) -> (&'static str, Vec<String>) {
-        node_probe(Some(&data_dir(variables)))
+    fn data_probe(&self, endpoint: &Endpoint) -> (&'static str, Vec<String>) {
+        node_probe(Some(&endpoint.data))
     }
 
     fn no_way_between(&self, runs: &str, wanted: &str) -> Option<String> {
@@ -617,11 +581,11 @@ impl Part for ApiServers {
         &Kubernetes
     }
 
-    fn questions(&self, _: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
-        Questions::Tls(api_questions(variables))
+    fn questions(&self, agent: &Agent<'_>) -> Questions {
+        Questions::Tls(api_questions(agent.endpoint))
     }
 
-    fn data_probe(&self, _: &Map<String, Value>) -> (&'static str, Vec<String>) {
+    fn data_probe(&self, _: &Endpoint) -> (&'static str, Vec<String>) {
         node_probe(None)
     }
 
@@ -671,11 +635,11 @@ impl Part for Workers {
         &Kubernetes
     }
 
-    fn questions(&self, host: &HostName, variables: &Map<String, Value>, _: &[RoleName]) -> Questions {
-        Questions::Tls(worker_questions(host, variables))
+    fn questions(&self, agent: &Agent<'_>) -> Questions {
+        Questions::Tls(worker_questions(agent.host, agent.endpoint))
     }
 
-    fn data_probe(&self, _: &Map<String, Value>) -> (&'static str, Vec<String>) {
+    fn data_probe(&self, _: &Endpoint) -> (&'static str, Vec<String>) {
         node_probe(None)
     }
 
@@ -1034,21 +998,23 @@ mod tests {
 
     #[test]
     fn each_is_asked_by_what_lies_on_it() {
-        let Value::Object(variables) =
-            json!({"kube": {"api_port": 7443, "endpoint": {"address": "fd00::1", "port": 8443}}})
-        else {
-            unreachable!("an object literal")
+        let at = |settings: Value| -> Endpoint {
+            let said = json!({
+                "product": "kube", "port": 7443, "scheme": "https", "unit": "kubelet.service", "data": "/var/lib/etcd",
+                "settings": settings,
+            });
+            serde_json::from_value(said).unwrap()
         };
-        let asked = control_plane_questions(&variables);
+        let endpoint = at(json!({"endpoint": "[fd00::1]:8443"}));
+        let asked = control_plane_questions(&endpoint);
         let urls: Vec<&str> = asked.iter().map(|question| question.url.as_str()).collect();
         assert_eq!(urls[0], "https://127.0.0.1:7443/readyz?verbose");
         assert_eq!(urls[4], "https://[fd00::1]:8443/readyz");
         assert!(urls[5].ends_with("/deployments/coredns?includeObject=None"), "{urls:?}");
         assert_eq!(urls[6], "https://127.0.0.1:2379/v3/cluster/member/list");
-        let without = json!({"dns": false, "endpoint": {"address": "10.0.0.9"}});
-        let without = control_plane_questions(&Map::from_iter([("kube".to_owned(), without)]));
+        let without = control_plane_questions(&at(json!({"dns": false, "endpoint": "10.0.0.9:6443"})));
         assert!(!without.iter().any(|question| question.path == DNS));
-        let asked = worker_questions(&host(4), &variables);
+        let asked = worker_questions(&host(4), &endpoint);
         assert_eq!(asked[0].url, "https://[fd00::1]:8443/api/v1/nodes/node-4");
     }
 }

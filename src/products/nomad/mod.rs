@@ -6,14 +6,14 @@
 pub mod jobs;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::part::DRAIN_DEADLINE;
 use super::{
-    Answer, Answers, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft, Responses, Snapshots,
-    Task, Told, Transfer, consul, gossip, operator, those,
+    Agent, Answer, Answers, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft, Responses,
+    Snapshots, Task, Told, Transfer, consul, gossip, operator, those,
 };
-use crate::model::{ClusterState, Expected, HostName, Review, RoleName};
+use crate::model::{ClusterState, Endpoint, Expected, Review};
 use crate::raft::{Peer, Standing};
 
 /// Every server sees the same, expected raft peers and one leader; and where Nomad registers in Consul, its service passes.
@@ -85,25 +85,10 @@ struct Node {
     drain: bool,
 }
 
-fn http_port(variables: &Map<String, Value>) -> u16 {
-    variables
-        .get("nomad")
-        .and_then(|nomad| nomad["http_port"].as_u64())
-        .and_then(|port| u16::try_from(port).ok())
-        .unwrap_or(4646)
-}
-
-/// Raft data and the node's id lie in the server's part of the data directory.
-fn data_dir(variables: &Map<String, Value>) -> String {
-    let folder = variables.get("nomad").and_then(|nomad| nomad["data_dir"].as_str());
-    format!("{}/server", folder.unwrap_or("/opt/nomad/data").trim_end_matches('/'))
-}
-
-/// Whether Nomad registers with a Consul agent of this program's making on the same host; the role's templates decide
-/// in the same way.
-fn registers(variables: &Map<String, Value>, roles: &[RoleName]) -> bool {
-    let agent = |role: &RoleName| matches!(role.as_str(), "consul-server" | "consul-client");
-    variables.get("nomad").is_none_or(|nomad| nomad["consul"] != false) && roles.iter().any(agent)
+/// The Consul agent on the same host with which Nomad registers.
+fn registers_with<'a>(agent: &Agent<'a>) -> Option<&'a Endpoint> {
+    let uses = agent.endpoint.settings.get("consul").and_then(Value::as_bool).unwrap_or_default();
+    agent.beside.iter().copied().find(|endpoint| uses && endpoint.product == consul::NAME)
 }
 
 fn review_servers(expected: &Expected, answers: &Answers) -> Review {
@@ -189,16 +174,10 @@ fn describe(answer: &Answer) -> Option<String> {
 }
 
 /// What the agent is asked, and the Consul agent beside it where Nomad registers there.
-fn plain(
-    own: &[&'static str],
-    beside: &[&'static str],
-    variables: &Map<String, Value>,
-    roles: &[RoleName],
-) -> Questions {
+fn plain(own: &[&'static str], beside: &[&'static str], agent: &Agent<'_>) -> Questions {
     let at = |port: u16| move |path: &&'static str| Question { port, path };
-    let beside = if registers(variables, roles) { beside } else { &[] };
-    let own = own.iter().map(at(http_port(variables)));
-    Questions::Plain(own.chain(beside.iter().map(at(consul::http_port(variables)))).collect())
+    let consul = registers_with(agent).map(|consul| beside.iter().map(at(consul.port)));
+    Questions::Plain(own.iter().map(at(agent.endpoint.port)).chain(consul.into_iter().flatten()).collect())
 }
 
 /// What servers and clients have in common.
@@ -207,18 +186,6 @@ struct Nomad;
 impl Product for Nomad {
     fn name(&self) -> &'static str {
         NAME
-    }
-
-    fn unit(&self) -> &'static str {
-        "nomad.service"
-    }
-
-    fn api_port(&self, variables: &Map<String, Value>) -> u16 {
-        http_port(variables)
-    }
-
-    fn data_directory(&self, variables: &Map<String, Value>) -> String {
-        data_dir(variables)
     }
 
     fn version(&self, answer: &Answer) -> Option<String> {
@@ -235,8 +202,8 @@ impl Part for Servers {
         &Nomad
     }
 
-    fn questions(&self, _: &HostName, variables: &Map<String, Value>, roles: &[RoleName]) -> Questions {
-        plain(&SERVER_PATHS, &SERVER_CONSUL_PATHS, variables, roles)
+    fn questions(&self, agent: &Agent<'_>) -> Questions {
+        plain(&SERVER_PATHS, &SERVER_CONSUL_PATHS, agent)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
@@ -259,8 +226,8 @@ impl Part for Servers {
         Some(Drills { leader: "/v1/status/leader", keys: None })
     }
 
-    fn gossip_question(&self, variables: &Map<String, Value>) -> Option<Question> {
-        Some(Question { port: http_port(variables), path: gossip::PATH })
+    fn gossip_question(&self, endpoint: &Endpoint) -> Option<Question> {
+        Some(Question { port: endpoint.port, path: gossip::PATH })
     }
 
     fn raft(&self) -> Option<&dyn Raft> {
@@ -336,8 +303,8 @@ impl Part for Clients {
         &Nomad
     }
 
-    fn questions(&self, _: &HostName, variables: &Map<String, Value>, roles: &[RoleName]) -> Questions {
-        plain(&CLIENT_PATHS, &CLIENT_CONSUL_PATHS, variables, roles)
+    fn questions(&self, agent: &Agent<'_>) -> Questions {
+        plain(&CLIENT_PATHS, &CLIENT_CONSUL_PATHS, agent)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
@@ -381,6 +348,7 @@ mod tests {
 
     use super::super::Response;
     use super::*;
+    use crate::model::HostName;
     use crate::model::Verdict;
 
     fn host(number: u8) -> HostName {
@@ -526,18 +494,24 @@ mod tests {
 
     #[test]
     fn consul_is_asked_on_its_own_port_where_it_runs() {
-        let Value::Object(variables) = json!({"nomad": {"http_port": 14646}, "consul": {"http_port": 18500}})
-        else {
-            unreachable!("an object literal")
+        let at = |product: &str, port: u16, uses_consul: bool| -> Endpoint {
+            let settings = json!({ "consul": uses_consul });
+            let unit = format!("{product}.service");
+            let said =
+                json!({"product": product, "port": port, "unit": unit, "data": "/opt", "settings": settings});
+            serde_json::from_value(said).unwrap()
         };
-        let ports = |roles: &[&str]| -> Vec<u16> {
-            let roles: Vec<RoleName> = roles.iter().map(|role| RoleName::parse(*role).unwrap()).collect();
-            let Questions::Plain(asked) = SERVERS.questions(&host(1), &variables, &roles) else {
+        let consul = at("consul", 18500, false);
+        let ports = |uses_consul: bool, beside: Vec<&Endpoint>| -> Vec<u16> {
+            let endpoint = at("nomad", 14646, uses_consul);
+            let agent = Agent { host: &host(1), endpoint: &endpoint, beside };
+            let Questions::Plain(asked) = SERVERS.questions(&agent) else {
                 unreachable!("agents answer in plain HTTP")
             };
             asked.iter().map(|question| question.port).collect()
         };
-        assert_eq!(ports(&["nomad-server", "consul-client"]), [14646, 14646, 14646, 18500]);
-        assert_eq!(ports(&["nomad-server"]), [14646; 3]);
+        assert_eq!(ports(true, vec![&consul]), [14646, 14646, 14646, 18500]);
+        assert_eq!(ports(false, vec![&consul]), [14646; 3]);
+        assert_eq!(ports(true, vec![]), [14646; 3]);
     }
 }

@@ -1,0 +1,50 @@
+//! Where an agent of a product is on its host.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What a role says of the agent that it sets up, in its `endpoint:`; gates, commands and scripts read this alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// By its name in the registry: `consul`.
+    pub product: String,
+    /// Of its API, on the host's own loopback.
+    pub port: u16,
+    #[serde(default)]
+    pub scheme: Scheme,
+    /// The systemd unit that runs it.
+    pub unit: String,
+    /// The folder that tells whose it is, and goes with a purge.
+    pub data: String,
+    /// What the inventory wants to run there.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// What only this product knows of.
+    #[serde(default)]
+    pub settings: Map<String, Value>,
+}
+
+/// How an API is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scheme {
+    #[default]
+    Http,
+    Https,
+}
+
+impl Endpoint {
+    /// The keys that a role must write, and those that it may.
+    pub const NEEDED: [&str; 4] = ["product", "port", "unit", "data"];
+    pub const OPTIONAL: [&str; 3] = ["scheme", "version", "settings"];
+
+    /// The API, for programs on the host itself.
+    pub fn url(&self) -> String {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+}
