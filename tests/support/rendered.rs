@@ -106,7 +106,7 @@ pub fn files_of(wanted: &Wanted, host: &str, addresses: &ClusterAddresses) -> BT
 
 pub fn snapshots(folder: &str) -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(format!("cases/{folder}"));
+    settings.set_snapshot_path(format!("../cases/{folder}"));
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings

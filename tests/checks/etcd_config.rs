@@ -1,0 +1,87 @@
+//! What the role `etcd` renders, and the control planes whose etcd is elsewhere.
+
+use crate::rendered;
+use crate::rendered::{refused, shell_faults, shown, snapshots};
+use bootstrap::model::HostName;
+use bootstrap::resource::Resource;
+
+/// `external` and `etcd` are the values of `kube.external_etcd` and of `vars.etcd`.
+fn inventory(external: bool, etcd: &str) -> String {
+    format!(
+        "cluster: k1\n\
+         hosts:\n  etcd-[1-2]: {{ address: \"10.0.0.3[1-2]\" }}\n  etcd-3: {{ address: \"fd00::33\" }}\n  \
+         node-[1-2]: {{ address: \"10.0.0.1[1-2]\" }}\n\
+         groups:\n  etcd: {{ hosts: [\"etcd-*\"], roles: [etcd] }}\n  \
+         control-planes: {{ hosts: [\"node-*\"], roles: [container-runtime, kube-control-plane] }}\n\
+         vars:\n  etcd: {etcd}\n  kube: {{ version: 1.34.1, cni: bridge, external_etcd: {external}, endpoint: {{ address: 10.0.0.9 }} }}\n"
+    )
+}
+
+#[test]
+fn a_member_and_who_asks_it() {
+    let text = inventory(
+        true,
+        "{ args: { quota-backend-bytes: 8589934592, listen-metrics-urls: 'http://127.0.0.1:2381' } }",
+    );
+    for host in ["etcd-3", "node-1"] {
+        let mut files = rendered::files(&text, host);
+        assert_eq!(shell_faults(&files), "", "{host}");
+        files.retain(|path, _| {
+            let of_etcd = path.contains("etcd") && !path.ends_with(".key") && !path.ends_with("ca.crt");
+            let about_it = ["kubeadm.yaml", "admit", "static-pods", "certificates"];
+            of_etcd || about_it.iter().any(|name| path.ends_with(name))
+        });
+        snapshots("etcd").bind(|| insta::assert_snapshot!(host, shown(&files)));
+    }
+}
+
+/// The commands of a host about etcd, with what they need to be told first.
+fn commands(formed: &[&str], host: &str) -> Vec<String> {
+    let wanted = rendered::wanted(&inventory(true, "{}"));
+    let addresses = rendered::addresses(&wanted);
+    let formed = formed.iter().map(|gate| (*gate).to_owned()).collect();
+    let facts = rendered::facts();
+    let settled = wanted.with_facts(|_| Some(&facts), &formed, &addresses).ok().unwrap();
+    let host = settled.host(&HostName::parse(host).unwrap()).unwrap();
+    let execs = host.roles.iter().flat_map(|role| &role.resources).filter_map(|resource| match resource {
+        Resource::Exec(exec) => Some(exec.command.iter().take(2).cloned().collect::<Vec<_>>().join(" ")),
+        _ => None,
+    });
+    execs.filter(|command| command.contains("etcd")).collect()
+}
+
+#[test]
+fn the_first_member_makes_the_cluster_only_where_there_is_none() {
+    let member = "/etc/etcd/bootstrap/member";
+    let renew = "/etc/etcd/bootstrap/certificates renew";
+    let of = |how: &str| [renew.to_owned(), format!("{member} {how}"), format!("{member} promote")];
+    assert_eq!(commands(&[], "etcd-1"), of("make"));
+    assert_eq!(commands(&[], "etcd-2"), of("join"));
+    assert_eq!(commands(&["etcd-members"], "etcd-1"), of("join"));
+    assert_eq!(commands(&[], "node-1"), ["/etc/etcd/bootstrap/certificate sign"]);
+}
+
+#[test]
+fn gates_follow_from_where_etcd_is() {
+    let gates = |text: &str| -> Vec<String> {
+        let wanted = rendered::wanted(text);
+        let mut gates: Vec<String> =
+            wanted.hosts.iter().flat_map(|host| &host.roles).filter_map(|role| role.gate.clone()).collect();
+        gates.sort();
+        gates.dedup();
+        gates
+    };
+    assert_eq!(gates(&inventory(true, "{}")), ["etcd-members", "kube-api-servers"]);
+    let inside = "cluster: k1\nhosts: { n: { address: 10.0.0.1, roles: [container-runtime, kube-control-plane] } }\n\
+                  vars: { kube: { cni: bridge, endpoint: { address: 10.0.0.1 } } }\n";
+    assert_eq!(gates(inside), ["kube-control-planes"]);
+}
+
+#[test]
+fn it_is_said_once_where_etcd_is() {
+    let text = refused(&inventory(false, "{}"));
+    assert!(text.contains("`kube.external_etcd` says that control planes do"), "{text}");
+    assert!(text.contains("`kube.external_etcd` says one thing"), "{text}");
+    let text = refused(&inventory(true, "{ version: 3.3.27 }"));
+    assert!(text.contains("set `etcd.version` to 3.4 or later"), "{text}");
+}

@@ -1,0 +1,214 @@
+//! What hosts are asked before a run, under every shell: room and mounts, ports and their owners, and
+//! ports between hosts.
+
+use std::collections::BTreeSet;
+use std::net::{TcpListener, UdpSocket};
+use std::thread;
+
+use crate::shells::{Host, call, have, shells};
+use bootstrap::model::{Arg, Call};
+
+const PERL: &str = include_str!("../../src/script/peers/peers.pl");
+const PYTHON: &str = include_str!("../../src/script/peers/peers.py");
+
+/// The hosts to ask: one with all tools, one with those of busybox.
+fn hosts() -> impl Iterator<Item = (&'static [&'static str], Host)> {
+    let plain = shells().map(|shell| (shell, Host::new()));
+    let busybox: &[&str] = &["busybox", "sh"];
+    plain.chain(have("busybox").then(|| (busybox, Host::new().without(&["find"]).with_busybox_tools())))
+}
+
+#[test]
+fn places_that_are_there_and_those_that_are_not() {
+    for (shell, host) in hosts() {
+        host.write("there/file", "");
+        let real = std::fs::canonicalize(host.folder.path()).unwrap();
+        std::os::unix::fs::symlink(host.at("there"), host.at("link")).unwrap();
+        let paths = [host.at("there"), host.at("link/not/yet"), host.at("there/file/below"), "/".to_owned()];
+        let words: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let seen = host.ask(shell, call("places_probe", &words));
+        let seen = seen.of("probe");
+        let there = format!("w {}", real.join("there").display());
+        let folders: Vec<&str> = seen.all("folder").collect();
+        // A file is no folder: what is above it counts.
+        assert_eq!(folders[..3], [&there, &there, &there], "{shell:?}: {seen:?}");
+        assert!(folders[3].ends_with(" /"), "{shell:?}: {seen:?}");
+        let rooms: Vec<&str> = seen.all("room").collect();
+        assert_eq!(rooms.len(), 4, "{shell:?}: {seen:?}");
+        for room in rooms {
+            let numbers = room.split(' ').skip(1).filter(|word| word.parse::<u64>().is_ok()).count();
+            assert_eq!(numbers, 4, "{shell:?}: {room}");
+        }
+        let mounts = seen.text("mounts").unwrap();
+        assert!(mounts.lines().any(|line| line.starts_with("/ ")), "{shell:?}: {mounts}");
+        assert!(mounts.lines().all(|line| line.split(' ').count() == 2), "{shell:?}: {mounts}");
+        // The words of the probe do not spoil what comes after it.
+        assert!(!seen.has("error"), "{shell:?}: {seen:?}");
+    }
+}
+
+#[test]
+fn file_systems_that_the_kernel_lacks() {
+    for (shell, host) in hosts() {
+        let seen = host.ask(shell, call("filesystems_probe", &["tmpfs", "nosuchfs", "tmp"]));
+        let seen = seen.of("probe");
+        assert_eq!(seen.all("missing").collect::<Vec<_>>(), ["nosuchfs", "tmp"], "{shell:?}: {seen:?}");
+        assert!(!seen.has("error"), "{shell:?}: {seen:?}");
+    }
+    // What is not loaded yet but can be is as good.
+    for (shell, host) in shells().map(|shell| (shell, Host::new().without(&[]))) {
+        let modprobe = host.write("tools/modprobe", "#!/bin/sh\n[ \"$*\" = '-n -q nosuchfs' ]\n");
+        std::fs::set_permissions(modprobe, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let seen = host.ask(shell, call("filesystems_probe", &["nosuchfs", "other"]));
+        assert_eq!(seen.of("probe").all("missing").collect::<Vec<_>>(), ["other"], "{shell:?}: {seen:?}");
+    }
+}
+
+#[test]
+fn ports_are_told_with_who_has_them() {
+    for (shell, host) in hosts() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let other = udp.local_addr().unwrap().port();
+        let pattern = format!("{port:04X}|{other:04X}");
+        let seen = host.ask(shell, call("ports_probe", &[&pattern, "no-such-unit.service"]));
+        let seen = seen.of("probe");
+        let sockets: BTreeSet<&str> = seen.all("socket").collect();
+        let pid = std::process::id();
+        let name = std::fs::read_to_string("/proc/self/comm").unwrap();
+        for line in [format!("tcp 0100007F:{port:04X} {pid} "), format!("udp 00000000:{other:04X} {pid} ")] {
+            let found = sockets.iter().find(|socket| socket.starts_with(&line));
+            let found = found.unwrap_or_else(|| panic!("{shell:?}: no `{line}` in {seen:?}"));
+            assert!(found.ends_with(name.trim()), "{shell:?}: {found}");
+        }
+        assert_eq!(sockets.len(), 2, "{shell:?}: {seen:?}");
+        // One that listens and talks is two sockets, of which one listens.
+        let _talking = std::net::TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+        let seen = host.ask(shell, call("ports_probe", &[&format!("{port:04X}")]));
+        assert_eq!(seen.of("probe").all("socket").count(), 1, "{shell:?}: {seen:?}");
+        drop((tcp, udp));
+        let seen = host.ask(shell, call("ports_probe", &[&pattern, "no-such-unit.service"]));
+        assert!(seen.of("probe").is_empty(), "{shell:?}: {seen:?}");
+    }
+}
+
+#[test]
+fn an_agents_node_id_is_read_without_raft_data() {
+    for (shell, host) in hosts() {
+        let id = "0c1f4b4e-1111-2222-3333-444455556666";
+        host.write("data/node-id", id);
+        let seen = host.ask(shell, call("raft_data", &[&host.at("data")]));
+        let seen = seen.of("probe");
+        assert_eq!((seen.text("node-id"), seen.text("raft")), (Some(id), Some("absent")), "{shell:?}");
+    }
+}
+
+fn peers(seconds: &str, name: &str, specs: &[String]) -> Call {
+    let args = [PERL, PYTHON, seconds, name, "t0ken"].into_iter().chain(specs.iter().map(String::as_str));
+    Call::new("peers_probe", args.map(|word| Arg::new(word).unwrap()))
+}
+
+/// A host that runs one of the two programs.
+fn only(program: &str) -> Host {
+    let other = if program == "perl" { "python3" } else { "perl" };
+    Host::new().without(&[other])
+}
+
+/// Lines of the answer, those of a port that nobody has twice only once.
+fn results(host: &Host, shell: &[&str], call: Call) -> Vec<String> {
+    let seen = host.ask(shell, call);
+    let seen = seen.of("probe");
+    let mut lines: Vec<String> =
+        seen.text("results").unwrap_or_else(|| panic!("{seen:?}")).lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// Ports that are free on all of 127.0.0.1 to 127.0.0.3: taken together, then given back.
+fn free_ports(count: usize) -> Vec<u16> {
+    let mut held = Vec::new();
+    while held.len() < count {
+        let socket = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        if let Ok(udp) = UdpSocket::bind(("0.0.0.0", port)) {
+            held.push((port, socket, udp));
+        }
+    }
+    held.into_iter().map(|(port, ..)| port).collect()
+}
+
+#[test]
+fn hosts_reach_each_other_whatever_they_run() {
+    if !have("perl") || !have("python3") {
+        return;
+    }
+    for shell in shells() {
+        for programs in [["perl"; 3], ["python3"; 3], ["perl", "python3", "perl"]] {
+            let port = free_ports(1)[0];
+            let runs: Vec<_> = (1..=3)
+                .map(|number| {
+                    let visit = |protocol: &'static str| {
+                        (1..=3)
+                            .filter(move |other| *other != number)
+                            .map(move |other| format!("echo {protocol} 127.0.0.{other} {port}"))
+                    };
+                    let listen =
+                        ["tcp", "udp"].map(|protocol| format!("listen {protocol} 127.0.0.{number} {port} 2"));
+                    let specs: Vec<String> = visit("tcp").chain(visit("udp")).chain(listen).collect();
+                    let call = peers("20", &format!("n{number}"), &specs);
+                    let host = only(programs[number - 1]);
+                    thread::spawn(move || results(&host, shell, call))
+                })
+                .collect();
+            for run in runs {
+                let said = run.join().unwrap();
+                assert_eq!(
+                    said,
+                    ["reached 0", "reached 1", "reached 2", "reached 3"],
+                    "{shell:?} {programs:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_port_that_is_closed_or_in_use_is_told() {
+    for program in ["perl", "python3"].into_iter().filter(|program| have(program) && have("dash")) {
+        let host = only(program);
+        let used = TcpListener::bind("127.0.0.1:0").unwrap();
+        let used = used.local_addr().map(|address| (used, address.port())).unwrap();
+        let free = free_ports(1)[0];
+        // An answer from somebody else is no answer.
+        let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let strange = stranger.local_addr().unwrap().port();
+        let answering = thread::spawn(move || {
+            stranger.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+            let (_, whence) = stranger.recv_from(&mut [0; 512]).unwrap();
+            stranger.send_to(b"hello", whence).unwrap();
+        });
+        let specs = [
+            format!("listen tcp 127.0.0.1 {} 0", used.1),
+            format!("connect tcp 127.0.0.1 {}", used.1),
+            format!("echo tcp 127.0.0.1 {free}"),
+            format!("echo udp 127.0.0.1 {free}"),
+            format!("echo udp 127.0.0.1 {strange}"),
+        ];
+        let said = results(&host, &["dash"], peers("1", "n1", &specs));
+        answering.join().unwrap();
+        assert_eq!(said[..2], ["busy 0", "failed 2 connection refused"], "{program}: {said:?}");
+        assert!(said[2].starts_with("failed 3 "), "{program}: {said:?}");
+        assert!(said[3].starts_with("failed 4 "), "{program}: {said:?}");
+        assert_eq!(said[4], "reached 1", "{program}: {said:?}");
+    }
+}
+
+#[test]
+fn a_host_without_both_programs_says_so() {
+    for shell in shells() {
+        let host = Host::new().without(&["perl", "python3"]);
+        let seen = host.ask(shell, peers("1", "n1", &[]));
+        assert!(seen.of("probe").has("missing"), "{shell:?}: {seen:?}");
+    }
+}

@@ -1,0 +1,907 @@
+//! Kubernetes on real hosts, by the real kubeadm of today. Needs root, and what `tests/products/build` puts into the lab's
+//! mirror.
+
+use crate::support;
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::{Lab, poll};
+use serde_json::Value;
+
+const FOUR: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
+const CONTROL_PLANES: [&str; 3] = ["node-1", "node-2", "node-3"];
+const VERSION: &str = "v1.34.4";
+/// The release before it.
+const EARLIER: &str = "v1.34.3";
+
+fn build() {
+    let built = Command::new("tests/products/build").status().expect("the build script");
+    assert!(built.success(), "tests/products/build failed");
+}
+
+fn kubectl(lab: &Lab, host: &str, words: &str) -> String {
+    lab.asks(host, &format!("kubectl --kubeconfig /etc/kubernetes/admin.conf {words}"))
+}
+
+/// Every node with its version, as one API server has it, those alone that are Ready.
+fn ready(lab: &Lab, host: &str) -> Vec<(String, String)> {
+    let nodes: Value = serde_json::from_str(&kubectl(lab, host, "get nodes -o json")).unwrap();
+    let nodes = nodes["items"].as_array().unwrap().iter().filter(|node| {
+        let conditions = node["status"]["conditions"].as_array().unwrap();
+        conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    });
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    nodes
+        .map(|node| (text(&node["metadata"]["name"]), text(&node["status"]["nodeInfo"]["kubeletVersion"])))
+        .collect()
+}
+
+/// What a control plane's own member of etcd says.
+fn etcd(lab: &Lab, host: &str, path: &str, body: &str) -> String {
+    let pki = "/etc/kubernetes/pki";
+    lab.asks(
+        host,
+        &format!(
+            "curl -sf --cacert {pki}/etcd/ca.crt --cert {pki}/apiserver-etcd-client.crt --key {pki}/apiserver-etcd-client.key \
+             -d '{body}' https://127.0.0.1:2379{path}"
+        ),
+    )
+}
+
+/// The names of etcd's members as one of them has them; none may be a learner.
+fn members(lab: &Lab, host: &str) -> Vec<String> {
+    let said = etcd(lab, host, "/v3/cluster/member/list", "{}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    let members = said["members"].as_array().unwrap().iter();
+    let mut names: Vec<String> = members
+        .map(|member| {
+            assert_ne!(member["isLearner"], true, "{member}");
+            member["name"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+/// Four Ready nodes and three etcd members, by the word of every control plane.
+#[track_caller]
+fn assert_whole(lab: &Lab) {
+    assert_whole_at(lab, VERSION);
+}
+
+#[track_caller]
+fn assert_whole_at(lab: &Lab, version: &str) {
+    for host in CONTROL_PLANES {
+        assert_eq!(
+            ready(lab, host),
+            FOUR.map(|name| (name.to_owned(), version.to_owned())),
+            "as {host} has it"
+        );
+        assert_eq!(members(lab, host), CONTROL_PLANES, "as {host} has it");
+    }
+}
+
+const PAGE: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: { name: page }
+spec:
+  replicas: 3
+  selector: { matchLabels: { app: page } }
+  template:
+    metadata: { labels: { app: page } }
+    spec:
+      # The server does not heed the request to end, so it serves on until nobody is led to it any more.
+      terminationGracePeriodSeconds: 3
+      # On control planes as well, so that one may die.
+      tolerations: [ { operator: Exists } ]
+      topologySpreadConstraints:
+        - { maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: ScheduleAnyway, labelSelector: { matchLabels: { app: page } } }
+      containers:
+        - name: page
+          image: lab.example/busybox:1
+          imagePullPolicy: Never
+          command: [busybox, sh, -c, 'mkdir -p /tmp/www && hostname >/tmp/www/index.html && exec busybox httpd -f -p 80 -h /tmp/www']
+          readinessProbe: { httpGet: { path: /, port: 80 }, periodSeconds: 1 }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: page }
+spec:
+  type: NodePort
+  selector: { app: page }
+  ports: [ { port: 80, nodePort: 30080, protocol: TCP } ]
+";
+
+fn page(lab: &Lab, host: &str) -> Option<String> {
+    let url = format!("http://{}:30080/", lab.address(host));
+    let said = Command::new("curl").args(["-sf", "--noproxy", "*", "-m", "2", &url]).output().unwrap();
+    said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
+}
+
+/// What a service answered while something happened.
+#[derive(Debug, Default)]
+struct Probed {
+    asked: usize,
+    failed: usize,
+    /// The longest time without an answer.
+    silence: Duration,
+}
+
+/// Asks every 100 ms while `work` runs.
+fn probing<T>(mut answers: impl FnMut() -> bool + Send, work: impl FnOnce() -> T) -> (T, Probed) {
+    let working = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut probed = Probed::default();
+            let mut answered = Instant::now();
+            while working.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                probed.asked += 1;
+                if answers() {
+                    answered = Instant::now();
+                } else {
+                    probed.failed += 1;
+                }
+                probed.silence = probed.silence.max(answered.elapsed());
+                std::thread::sleep(Duration::from_millis(100).saturating_sub(began.elapsed()));
+            }
+            probed
+        });
+        // Also where the work panics: the other thread would never end.
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        working.store(false, Ordering::Relaxed);
+        let probed = asking.join().unwrap();
+        (done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)), probed)
+    })
+}
+
+/// `NAME:VALUE ` of a node's labels, then `NAME:EFFECT ` of its taints.
+fn marks(lab: &Lab, node: &str) -> String {
+    let template = r#"'{{range $k, $v := .metadata.labels}}{{$k}}:{{$v}} {{end}}{{range .spec.taints}}{{.key}}:{{.effect}} {{end}}'"#;
+    kubectl(lab, "node-1", &format!("get node {node} -o go-template={template}"))
+}
+
+/// Hosts of which the inventory does not know the last.
+fn bare(hosts: u8) -> Lab {
+    build();
+    let lab = Lab::up(&["--for", "kubernetes", "--hosts", &hosts.to_string()]);
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let last = format!("  node-{hosts}:");
+    let known: Vec<&str> = text.lines().filter(|line| !line.starts_with(&last)).collect();
+    fs::write(lab.inventory(), known.join("\n")).unwrap();
+    lab
+}
+
+/// Five hosts, the last of which the inventory does not know; the page is a manifest of it.
+fn lab() -> Lab {
+    let lab = bare(5);
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let ours = text.replace("[node-4, node-5]", "[node-4]");
+    let page: String = PAGE.lines().map(|line| format!("          {line}\n")).collect();
+    let shared =
+        "- { name: shared, ready: nfs-volume, with: { server: 10.77.0.1, path: /srv/shared, size: 1Gi } }";
+    let ours =
+        format!("{ours}\n    manifests:\n      {shared}\n      - name: page\n        content: |\n{page}");
+    fs::write(lab.inventory(), ours).unwrap();
+    lab.edit("\nvars:\n", "\n  manifests:\n    hosts: [node-1]\n    roles: [kube-manifests]\nvars:\n");
+    lab
+}
+
+/// Runs: Kubernetes: bare hosts to a workload that answers on every node
+/// Runs: Kubernetes: settings, labels and certificates of living nodes
+/// Runs: etcd: below kubeadm: members, snapshot, restore
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
+    let lab = lab();
+    // One that a kubelet may give itself, and one that it may not.
+    let labels = "{ disk: ssd, node-role.kubernetes.io/storage: \"\" }";
+    let workers = "roles: [container-runtime, kube-worker]";
+    lab.edit(workers, &format!("{workers}\n    vars: {{ kube: {{ labels: {labels} }} }}"));
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
+    assert_whole(&lab);
+    let given = marks(&lab, "node-4");
+    assert!(given.contains("disk:ssd ") && given.contains("node-role.kubernetes.io/storage: "), "{given}");
+    // The token lived for the joins alone.
+    let tokens = "-n kube-system get secrets --field-selector type=bootstrap.kubernetes.io/token -o name";
+    assert_eq!(kubectl(&lab, "node-1", tokens), "");
+    for host in FOUR {
+        poll(host, Duration::from_secs(30), || page(&lab, host));
+    }
+    let pods: BTreeSet<String> = (0..60).filter_map(|_| page(&lab, "node-4")).collect();
+    assert_eq!(pods.len(), 3, "the service leads to all pods, on other nodes too: {pods:?}");
+
+    let before: Vec<_> = FOUR.iter().map(|host| lab.logins(host)).collect();
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    for (host, before) in FOUR.iter().zip(before) {
+        let made = lab.logins(host).since(before);
+        assert_eq!((made.handshakes, made.sessions), (1, 1), "{host}: up with nothing to do");
+    }
+    lab.run("plan", &["--exit-code"]).exits(0);
+
+    let file = lab.folder.path().join("kubeconfig");
+    lab.run("kubeconfig", &["--merge", file.to_str().unwrap()]).exits(0).says("context `dc1`");
+    let config = fs::read_to_string(&file).unwrap();
+    assert!(config.contains("server: https://10.77.0.11:6443"), "{config}");
+    let copy = lab.ssh(
+        "node-4",
+        &format!("cat >/root/config <<'END'\n{config}END\nkubectl --kubeconfig /root/config get nodes"),
+    );
+    assert_eq!(copy.exits(0).stdout.matches(" Ready ").count(), 4);
+
+    // What kubeadm does not do.
+    lab.edit("version: 1.34.4", "version: 1.36.0");
+    lab.run("plan", &[]).exits(1).says("set `kube.version` to a release of 1.35 first");
+    lab.edit("version: 1.36.0", "version: 1.34.4");
+
+    // What health must see.
+    let told = |status: i32| {
+        let health = lab.run("health", &[]).exits(status);
+        health.stdout + &health.stderr
+    };
+    lab.asks("node-2", "mv /etc/kubernetes/manifests/kube-apiserver.yaml /root/");
+    let said = poll("the API server is gone", Duration::from_secs(60), || {
+        Some(told(4)).filter(|said| said.contains("its API server does not answer"))
+    });
+    assert!(said.contains("node-2"), "{said}");
+    lab.asks("node-2", "mv /root/kube-apiserver.yaml /etc/kubernetes/manifests/");
+    lab.asks("node-3", "mv /etc/kubernetes/manifests/etcd.yaml /root/");
+    let said = poll("the member is gone", Duration::from_secs(60), || {
+        Some(lab.run("health", &[]).stdout).filter(|said| said.contains("etcd does not answer"))
+    });
+    assert!(said.contains("node-3"), "{said}");
+    lab.asks("node-3", "mv /root/etcd.yaml /etc/kubernetes/manifests/");
+    // An API server without its etcd ends again and again, and a kubelet waits up to 5 minutes before it starts it once more.
+    let is_whole = || {
+        poll("it is whole again", Duration::from_secs(330), || {
+            (lab.run("health", &[]).status == 0).then_some(())
+        });
+    };
+    is_whole();
+    lab.asks("node-1", "mv /etc/kubernetes/manifests/kube-scheduler.yaml /root/");
+    poll("the scheduler is gone", Duration::from_secs(60), || {
+        lab.run("health", &[]).stdout.contains("its kube-scheduler is not there").then_some(())
+    });
+    lab.asks("node-1", "mv /root/kube-scheduler.yaml /etc/kubernetes/manifests/");
+    is_whole();
+    // kubeadm's certificates are good for a year.
+    lab.edit("cni: bridge", "cni: bridge\n    renew_days: 400");
+    let said = lab.run("health", &[]);
+    let said = said.stdout + &said.stderr;
+    assert!(said.contains("renew the certificates"), "{said}");
+    lab.edit("\n    renew_days: 400", "");
+    let signed = |host| lab.asks(host, "openssl x509 -noout -serial -in /etc/kubernetes/pki/apiserver.crt");
+    let before = CONTROL_PLANES.map(signed);
+    lab.run("certs renew", &["--within", "400"]).exits(0).says("3 of 3 voters");
+    let after = CONTROL_PLANES.map(signed);
+    assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{before:?} {after:?}");
+    lab.run("certs renew", &[]).exits(0).says("Nothing to do");
+
+    // One control plane after another takes new settings, and its member of etcd too.
+    lab.edit(
+        "cni: bridge",
+        "cni: bridge\n    api_server_args: { profiling: false }\n    etcd_args: { snapshot-count: 5000 }",
+    );
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    for host in CONTROL_PLANES {
+        for (program, flag) in [("kube-apiserver", "--profiling=false"), ("etcd", "--snapshot-count=5000")] {
+            let flags = flags(&lab, host, program);
+            assert!(flags.lines().any(|line| line == flag), "{host}: {flags}");
+        }
+    }
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // Every node takes what its kubelet and its kube-proxy are told, and gets and loses labels and taints.
+    kubectl(&lab, "node-1", "label node node-4 somebodys=own");
+    lab.edit("imageGCHighThresholdPercent: 100", "imageGCHighThresholdPercent: 100\n      maxPods: 57");
+    lab.edit("{ maxPerCore: 0 } }", "{ maxPerCore: 0 }, healthzBindAddress: \"0.0.0.0:10266\" }");
+    let others = "{ disk: hdd }, taints: [{ key: slow, effect: PreferNoSchedule }]";
+    lab.edit(labels, others);
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    let pods = kubectl(&lab, "node-2", "get nodes -o jsonpath={.items[*].status.capacity.pods}");
+    assert_eq!(pods, "57 57 57 57");
+    for host in FOUR {
+        let health = lab.ssh(host, "curl --silent --fail --noproxy '*' http://127.0.0.1:10266/healthz");
+        let proxies = "-n kube-system get pods -l k8s-app=kube-proxy -o wide";
+        assert_eq!(health.status, 0, "{host}: {}", kubectl(&lab, "node-1", proxies));
+    }
+    let given = marks(&lab, "node-4");
+    for wanted in ["disk:hdd ", "somebodys:own ", "slow:PreferNoSchedule "] {
+        assert!(given.contains(wanted), "{given}");
+    }
+    assert!(!given.contains("storage"), "{given}");
+    assert!(marks(&lab, "node-3").contains("node-role.kubernetes.io/control-plane:NoSchedule "));
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    // One that no kubelet starts with: it goes on with what it had.
+    lab.edit("maxPods: 57", "maxPods: -57");
+    lab.run("up", &[]).exits(1).says("has its old ones again").says("-57");
+    assert_whole(&lab);
+    lab.edit("maxPods: -57", "maxPods: 57");
+    lab.run("up", &[]).exits(0);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.edit(&format!(", {}", others.split_once(", ").unwrap().1), "");
+    lab.run("up", &[]).exits(0);
+    assert!(!marks(&lab, "node-4").contains("slow"));
+
+    lab.edit("cni: bridge", "cni: bridge\n    service_subnet: 10.100.0.0/16");
+    lab.run("up", &[]).exits(1).says("keeps its name, endpoint and networks");
+    lab.edit("\n    service_subnet: 10.100.0.0/16", "");
+    lab.run("up", &[]).exits(0);
+
+    // What is written after a snapshot is gone when it is put back.
+    kubectl(&lab, "node-1", "create configmap kept");
+    let saved = lab.run("snapshot save", &[]).exits(0).stdout;
+    let file = saved.split_whitespace().last().unwrap().to_owned();
+    lab.run("snapshot list", &[]).exits(0);
+    kubectl(&lab, "node-1", "create configmap later");
+    let command = ["snapshot restore", &file];
+    let restored = lab.run(command[0], &[command[1], "--yes"]).exits(0).says("3 of 3 voters");
+    assert!(restored.stdout.contains("restored index"), "{}", restored.stdout);
+    let maps = kubectl(&lab, "node-2", "get configmaps -o name");
+    assert!(maps.contains("configmap/kept") && !maps.contains("configmap/later"), "{maps}");
+    assert_whole(&lab);
+
+    let roles = ["--role", "container-runtime,kube-worker"];
+    let more = [&["node-5", "--address", "10.77.0.15"][..], &roles].concat();
+    lab.run("add-node", &more).exits(0).says("2 of 2 workers ready").says("3 of 3 voters");
+    assert_eq!(ready(&lab, "node-1").len(), 5);
+    lab.run("remove-node", &["node-5"]).exits(0);
+    assert_whole(&lab);
+}
+
+/// The cluster of [`lab`] in the earlier version; its inventory wants the later one.
+fn earlier() -> Lab {
+    let lab = lab();
+    // Each image of the one version has its like of the other.
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let lines = text.lines().flat_map(|line| {
+        let more = line.contains("_v1.34.4.tar").then(|| line.replace(VERSION, EARLIER));
+        [Some(line.to_owned()), more].into_iter().flatten()
+    });
+    let text: Vec<String> = lines.collect();
+    fs::write(lab.inventory(), text.join("\n")).unwrap();
+    lab.edit("version: 1.34.4", "version: 1.34.3");
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("1 of 1 workers ready");
+    assert_whole_at(&lab, EARLIER);
+    lab.edit("version: 1.34.3", "version: 1.34.4");
+    lab
+}
+
+/// Runs: Kubernetes: an upgrade from 1.34.3, node by node, under a probe every 100 ms
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_an_upgrade_node_by_node() {
+    let lab = earlier();
+    let plan = lab.run("plan", &[]);
+    assert!(plan.stdout.contains("v1.34.3 -> v1.34.4"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("kube-apiserver v1.34.3 -> v1.34.4"), "{}", plan.stdout);
+    let jobs = kubectl(&lab, "node-1", "-n kube-system get jobs,events -o name");
+    assert!(!jobs.contains("upgrade-health-check"), "a plan has changed something: {jobs}");
+    for host in FOUR {
+        poll(host, Duration::from_secs(60), || page(&lab, host));
+    }
+    let began = Instant::now();
+    let (upgraded, probed) =
+        probing(|| page(&lab, "node-4").is_some(), || lab.run("up", &["--timeout", "180s"]));
+    upgraded.exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
+    println!("the page while four nodes were upgraded in {:?}: {probed:?}", began.elapsed());
+    assert!(probed.failed * 100 <= probed.asked && probed.silence < Duration::from_secs(10), "{probed:?}");
+    assert_whole(&lab);
+    let images =
+        kubectl(&lab, "node-1", "-n kube-system get pods -o jsonpath='{.items[*].spec.containers[*].image}'");
+    assert!(!images.contains(EARLIER), "{images}");
+    let cordoned = kubectl(&lab, "node-1", "get nodes --field-selector spec.unschedulable=true -o name");
+    assert_eq!(cordoned, "");
+    for host in FOUR {
+        poll(host, Duration::from_secs(60), || page(&lab, host));
+    }
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    // And never back.
+    lab.edit("version: 1.34.4", "version: 1.34.3");
+    lab.run("plan", &[]).exits(1).says("does not go back");
+}
+
+/// The flags of a program on a host, as it was started.
+fn flags(lab: &Lab, host: &str, program: &str) -> String {
+    lab.asks(host, &format!("tr '\\0' '\\n' </proc/$(pidof -s {program})/cmdline"))
+}
+
+/// Runs: etcd: on hosts of its own: members, snapshot, restore, a dead one replaced
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_keeps_its_state_in_etcd_on_hosts_of_its_own() {
+    const ETCD: [&str; 3] = ["node-1", "node-2", "node-3"];
+    const API: [&str; 2] = ["node-4", "node-5"];
+    let lab = bare(6);
+    lab.edit(
+        "[node-1, node-2, node-3]\n    roles: [container-runtime, kube-control-plane]",
+        "[node-4, node-5]\n    roles: [container-runtime, kube-control-plane]",
+    );
+    lab.edit(
+        "  workers:\n    hosts: [node-4, node-5, node-6]\n    roles: [container-runtime, kube-worker]",
+        "  etcd:\n    hosts: [node-1, node-2, node-3]\n    roles: [etcd]",
+    );
+    // With no other node pods run on control planes.
+    let releases =
+        fs::read_dir("/var/cache/bootstrap-lab/mirror/etcd").unwrap().map(|entry| entry.unwrap().file_name());
+    let release =
+        releases.map(|name| name.into_string().unwrap()).next().expect("a release of etcd in the mirror");
+    let etcd = format!(
+        "{{ version: {}, source: {{ mirror: 'http://10.77.0.1:7780/etcd' }} }}",
+        release.trim_start_matches('v')
+    );
+    lab.edit("\n  kube:\n", &format!("\n  etcd: {etcd}\n  kube:\n    external_etcd: true\n    taints: []\n"));
+    lab.edit("endpoint: { address: 10.77.0.11 }", "endpoint: { address: 10.77.0.14 }");
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("2 of 2 control planes ready");
+    let own = |host| {
+        let list = lab.asks(host, "/etc/etcd/bootstrap/member list");
+        list.lines().filter(|line| line.contains("started") && line.contains("false")).count()
+    };
+    assert_eq!(ETCD.map(own), [3; 3]);
+    for host in API {
+        assert_eq!(lab.ssh(host, "pidof etcd").status, 1, "{host} runs no member");
+    }
+    let all = [&ETCD[..], &API[..]].concat();
+    let before: Vec<_> = all.iter().map(|host| lab.logins(host)).collect();
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    for (host, before) in all.iter().zip(before) {
+        let made = lab.logins(host).since(before);
+        assert_eq!((made.handshakes, made.sessions), (1, 1), "{host}: up with nothing to do");
+    }
+
+    // Whoever has no certificate of its authority learns nothing.
+    let stranger = lab.ssh("node-4", "curl --silent --insecure --max-time 5 https://10.77.0.11:2379/version");
+    assert_ne!(stranger.status, 0, "{}", stranger.stdout);
+
+    kubectl(&lab, "node-4", "create configmap kept");
+    let saved = lab.run("snapshot save", &[]).exits(0).stdout;
+    let file = saved.split_whitespace().last().unwrap().to_owned();
+    kubectl(&lab, "node-4", "create configmap later");
+    lab.run("snapshot restore", &[&file, "--yes"])
+        .exits(0)
+        .says("3 of 3 voters")
+        .says("2 of 2 control planes ready");
+    let maps = kubectl(&lab, "node-5", "get configmaps -o name");
+    assert!(maps.contains("configmap/kept") && !maps.contains("configmap/later"), "{maps}");
+
+    lab.asks("node-2", "systemctl stop etcd.service");
+    let health = lab.run("health", &[]).exits(4);
+    assert!((health.stdout + &health.stderr).contains("etcd does not answer"));
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+
+    lab.lab(&["kill", "node-3"]);
+    lab.run("replace-node", &["node-3", "--address", "10.77.0.16", "--timeout", "180s"])
+        .exits(0)
+        .says("3 of 3 voters")
+        .says("2 of 2 control planes ready");
+    assert_eq!(own("node-1"), 3);
+    for host in API {
+        let flags = flags(&lab, host, "kube-apiserver");
+        assert!(
+            flags.contains("https://10.77.0.16:2379") && !flags.contains("10.77.0.13"),
+            "{host}: {flags}"
+        );
+    }
+    assert_eq!(ready(&lab, "node-4").len(), 2);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.run("certs renew", &["--within", "400"]).exits(0);
+    lab.run("certs renew", &[]).exits(0).says("Nothing to do");
+
+    lab.run("down", &["--purge", "--yes"]).exits(0);
+    for host in all {
+        let left = lab.ssh(host, "pidof etcd; ls -d /etc/kubernetes /etc/etcd/bootstrap/join.env /var/lib/etcd/member 2>/dev/null; true");
+        assert_eq!(left.exits(0).stdout, "", "{host}");
+    }
+}
+
+/// Runs: Kubernetes: what goes wrong on the way is carried on from
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_what_goes_wrong_on_the_way_is_told_and_carried_on_from() {
+    let lab = lab();
+    // Somebody's node already.
+    lab.asks(
+        "node-4",
+        "mkdir -p /etc/kubernetes/pki /var/lib/kubelet/pki && echo theirs >/etc/kubernetes/kubelet.conf && \
+         echo theirs >/etc/kubernetes/pki/ca.crt && echo theirs >/var/lib/kubelet/pki/kubelet-client-current.pem",
+    );
+    let refused = lab.run("up", &[]);
+    let text = refused.stdout.clone() + &refused.stderr;
+    assert_ne!(refused.status, 0, "{text}");
+    assert!(text.contains("node-4") && text.contains("/etc/kubernetes/kubelet.conf"), "{text}");
+    assert_eq!(lab.asks("node-4", "cat /etc/kubernetes/kubelet.conf"), "theirs\n");
+    assert_ne!(lab.ssh("node-1", "test -e /etc/kubernetes").status, 0, "nothing was done anywhere");
+    // All that must go, in one command.
+    let start = text.find("`systemctl stop kubelet;").expect("a command that makes room");
+    let command = text[start + 1..].split('`').next().unwrap();
+    for place in ["/etc/kubernetes/kubelet.conf", "/etc/kubernetes/pki", "/var/lib/kubelet/pki"] {
+        assert!(command.contains(place), "{command}");
+    }
+    lab.ssh("node-4", command).exits(0);
+
+    // A control plane dies when the first has made the cluster.
+    lab.asks(
+        "node-4",
+        "apt-get -qq update && apt-get -qq install -y --no-install-recommends iptables >/dev/null",
+    );
+    lab.asks("node-4", "iptables -I OUTPUT -p tcp -d 10.77.0.11 --dport 6443 -j REJECT");
+    let went = std::thread::scope(|scope| {
+        let up = scope.spawn(|| lab.run("up", &["--timeout", "120s"]));
+        let made = "test -e /etc/kubernetes/admin.conf && test ! -e /var/lib/bootstrap/kubeadm-began";
+        poll("the first has made the cluster", Duration::from_secs(240), || {
+            (lab.ssh("node-1", made).status == 0).then_some(())
+        });
+        lab.lab(&["kill", "node-2"]);
+        up.join().unwrap()
+    });
+    went.exits(1).says("a first quorum needs all its servers");
+    assert_eq!(members(&lab, "node-1"), ["node-1"]);
+
+    // As if it had died a moment later: a member that never ran. Since 1.29 kubeadm has it learn before it votes.
+    lab.lab(&["start", "node-2"]);
+    let learner = "{\"peerURLs\":[\"https://10.77.0.12:2380\"],\"isLearner\":true}";
+    etcd(&lab, "node-1", "/v3/cluster/member/add", learner);
+    // It carries on, up to a control plane whose kubeadm finds something in its way; that stays.
+    lab.asks("node-3", "mkdir -p /var/lib/etcd/of-before");
+    let went = lab.run("up", &["--timeout", "180s"]).exits(1);
+    let text = went.stdout + &went.stderr;
+    assert!(text.contains("DirAvailable--var-lib-etcd"), "kubeadm's own words: {text}");
+    assert_eq!(members(&lab, "node-1"), ["node-1", "node-2"]);
+    lab.asks("node-3", "rmdir /var/lib/etcd/of-before");
+
+    // A worker that does not reach the endpoint.
+    let went = lab.run("up", &["--timeout", "180s"]).exits(1);
+    let text = went.stdout + &went.stderr;
+    assert!(text.contains("the endpoint 10.77.0.11:6443 is not reached from here"), "{text}");
+    assert_eq!(members(&lab, "node-1"), CONTROL_PLANES);
+    let left = lab.ssh("node-4", "ls -d /etc/kubernetes/kubelet.conf /var/lib/bootstrap/kubeadm-began");
+    assert_ne!(left.status, 0, "half a node: {}", left.stdout);
+    lab.asks("node-4", "iptables -D OUTPUT -p tcp -d 10.77.0.11 --dport 6443 -j REJECT");
+
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
+    assert_whole(&lab);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+}
+
+/// Runs: Kubernetes: a control plane dies and is replaced, behind an address that moves (haproxy, keepalived)
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
+    let lab = lab();
+    lab.edit(
+        "[container-runtime, kube-control-plane]",
+        "[container-runtime, kube-endpoint, kube-control-plane]",
+    );
+    lab.edit(
+        "endpoint: { address: 10.77.0.11 }",
+        "endpoint: { address: 10.77.0.100, port: 8443, vip: true }",
+    );
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
+    assert_whole(&lab);
+    for host in FOUR {
+        poll(host, Duration::from_secs(30), || page(&lab, host));
+    }
+    poll("the volume and its claim have found each other", Duration::from_secs(30), || {
+        (kubectl(&lab, "node-1", "get pvc shared -o jsonpath={.status.phase}") == "Bound").then_some(())
+    });
+    let has_address = |host: &&str| lab.ssh(host, "ip -o address show | grep -q 10.77.0.100/").status == 0;
+    let holder = *CONTROL_PLANES.iter().find(|host| has_address(host)).expect("somebody has the address");
+
+    lab.lab(&["kill", holder]);
+    let other = *CONTROL_PLANES.iter().find(|host| **host != holder).unwrap();
+    poll("the address has moved", Duration::from_secs(30), || {
+        let ready = "curl -sf -m 2 --insecure --noproxy '*' https://10.77.0.100:8443/readyz";
+        (lab.ssh("node-4", ready).status == 0).then_some(())
+    });
+    let (replaced, probed) = probing(
+        || page(&lab, "node-4").is_some(),
+        || lab.run("replace-node", &[holder, "--address", "10.77.0.15", "--timeout", "180s"]),
+    );
+    replaced.exits(0).says("3 of 3 voters");
+    println!("the page while {holder} was replaced: {probed:?}");
+    // A pod that was on the dead host is led to until its node is known to be gone: some of the questions, 2 s each, never all.
+    assert!(probed.silence < Duration::from_secs(30), "nobody served: {probed:?}");
+    assert_eq!(ready(&lab, other).len(), 4);
+    assert_eq!(members(&lab, other), CONTROL_PLANES);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    lab.run("down", &["--yes"]).exits(0);
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
+    lab.run("down", &["--purge", "--yes"]).exits(0);
+    for host in FOUR {
+        let left = lab.ssh(
+            host,
+            "ctr -n k8s.io tasks ls -q; ls -d /etc/kubernetes /var/lib/etcd/member 2>/dev/null; true",
+        );
+        assert_eq!(left.exits(0).stdout, "", "{host}");
+    }
+}
+
+/// Runs: Kubernetes: an upgrade in which the program, a node and a member of etcd are killed
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_an_upgrade_that_is_cut_short_three_times() {
+    let lab = earlier();
+    // The one of them that is upgraded.
+    let at_work = |hosts: &[&'static str]| {
+        let began = "test -e /var/lib/bootstrap/kubeadm-upgrade-began";
+        poll("one of them is upgraded", Duration::from_secs(300), || {
+            hosts.iter().copied().find(|host| lab.ssh(host, began).status == 0)
+        })
+    };
+    let version = |host: &str| lab.asks(host, "kubelet --version");
+    // What was begun on a host ends there, whatever becomes of the program; until then nobody else works on it.
+    let again = |timeout: &str| {
+        poll("the host is free", Duration::from_secs(180), || {
+            let went = lab.run("up", &["--timeout", timeout]);
+            (!went.stderr.contains("locked by")).then_some(went)
+        })
+    };
+
+    // The program.
+    let mut up = support::bootstrap();
+    up.arg("up").arg(lab.inventory()).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut up = up.spawn().unwrap();
+    let first = at_work(&CONTROL_PLANES);
+    up.kill().unwrap();
+    up.wait().unwrap();
+
+    // A node: one that is not the endpoint, while it is upgraded.
+    let next = CONTROL_PLANES.into_iter().skip(1).find(|host| *host != first).unwrap();
+    std::thread::scope(|scope| {
+        let up = scope.spawn(|| again("120s"));
+        at_work(&[next]);
+        lab.lab(&["kill", next]);
+        let went = up.join().unwrap();
+        assert_ne!(went.status, 0, "{}{}", went.stdout, went.stderr);
+    });
+    // What is on its way is no failure of those that are there.
+    let health = lab.run("health", &[]);
+    let said = health.stdout + &health.stderr;
+    assert!(said.contains("3 of 3 voters, 2 answer") && said.contains("rolling: "), "{said}");
+    lab.lab(&["start", next]);
+
+    // A member of etcd: that of a control plane which is not being upgraded itself.
+    let went = std::thread::scope(|scope| {
+        let up = scope.spawn(|| again("180s"));
+        at_work(&FOUR.map(|host| if host == first { next } else { host }));
+        lab.asks(first, "kill -9 $(pidof etcd)");
+        up.join().unwrap()
+    });
+    println!("up while etcd of {first} was killed: status {}", went.status);
+    // One more at the most.
+    lab.run("up", &["--timeout", "180s"]).exits(0);
+    assert_whole(&lab);
+    for host in FOUR {
+        assert_eq!(version(host).trim(), format!("Kubernetes {VERSION}"));
+        poll(host, Duration::from_secs(60), || page(&lab, host));
+    }
+    let cordoned = kubectl(&lab, "node-1", "get nodes --field-selector spec.unschedulable=true -o name");
+    assert_eq!(cordoned, "");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+}
+
+const VOLUMES: &str = "apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: { name: local }
+provisioner: kubernetes.io/no-provisioner
+volumeBindingMode: WaitForFirstConsumer
+";
+
+/// Burns a little of the CPU for each question.
+const BURNER: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: { name: burner }
+spec:
+  selector: { matchLabels: { app: burner } }
+  template:
+    metadata: { labels: { app: burner } }
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: burner
+          image: lab.example/busybox:1
+          imagePullPolicy: Never
+          command:
+            - busybox
+            - sh
+            - -c
+            - |
+              mkdir -p /tmp/www/cgi-bin
+              printf '#!/usr/bin/busybox sh\\ni=0\\nwhile [ $i -lt 30000 ]; do i=$((i+1)); done\\nprintf \"\\\\n\"\\n' >/tmp/www/cgi-bin/burn
+              busybox chmod 755 /tmp/www/cgi-bin/burn
+              exec busybox httpd -f -p 80 -h /tmp/www
+          resources: { requests: { cpu: 50m } }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: burner }
+spec:
+  type: NodePort
+  selector: { app: burner }
+  ports: [ { port: 80, nodePort: 30081, protocol: TCP } ]
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: { name: burner }
+spec:
+  scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: burner }
+  minReplicas: 1
+  maxReplicas: 3
+  metrics: [ { type: Resource, resource: { name: cpu, target: { type: Utilization, averageUtilization: 60 } } } ]
+  behavior: { scaleDown: { stabilizationWindowSeconds: 0 } }
+";
+
+/// Runs: CoreDNS: pods resolve services and Consul's names
+/// Runs: metrics-server: `kubectl top`, and an autoscaler that scales under load and back
+/// Runs: Consul: on Kubernetes: three servers on three nodes, a pod deleted, a node drained
+/// Runs: crictl: the release's own, for kubeadm
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
+    let lab = bare(5);
+    lab.edit("[node-4, node-5]", "[node-4]");
+    let volumes = CONTROL_PLANES.iter().fold(VOLUMES.to_owned(), |text, node| {
+        lab.asks(node, "mkdir -p /data/consul");
+        format!(
+            "{text}---\napiVersion: v1\nkind: PersistentVolume\nmetadata: {{ name: consul-{node} }}\nspec:\n  \
+             capacity: {{ storage: 1Gi }}\n  accessModes: [ReadWriteOnce]\n  storageClassName: local\n  \
+             local: {{ path: /data/consul }}\n  nodeAffinity: {{ required: {{ nodeSelectorTerms: [ {{ matchExpressions: \
+             [ {{ key: kubernetes.io/hostname, operator: In, values: [{node}] }} ] }} ] }} }}\n"
+        )
+    });
+    let indented = |text: &str| text.lines().map(|line| format!("          {line}\n")).collect::<String>();
+    let manifests = format!(
+        "\n    manifests:\n      - name: volumes\n        content: |\n{}      \
+         - {{ name: metrics-server, ready: metrics-server }}\n      \
+         - {{ name: consul, ready: consul, with: {{ version: 1.14.11, storage_class: local, size: 1Gi }} }}\n      \
+         - name: page\n        content: |\n{}      - name: burner\n        content: |\n{}",
+        indented(&volumes),
+        indented(PAGE),
+        indented(BURNER)
+    );
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    fs::write(lab.inventory(), text + &manifests).unwrap();
+    lab.edit(
+        "[container-runtime, kube-control-plane]",
+        "[container-runtime, kube-control-plane, consul-server]",
+    );
+    lab.edit("cni: bridge", "cni: bridge\n    taints: []");
+    let consul = "consul:\n    version: 1.14.11\n    source: { mirror: \"http://10.77.0.1:7780\" }\n    dns_addr: [0.0.0.0]";
+    lab.edit(
+        "\nvars:\n",
+        &format!("\n  manifests:\n    hosts: [node-1]\n    roles: [kube-manifests]\nvars:\n  {consul}\n"),
+    );
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // Names of services, and Consul's on the hosts, from a pod.
+    let resolves = |name: &str| {
+        let asked = format!("exec deployment/page -- busybox nslookup {name}");
+        poll(name, Duration::from_secs(30), || {
+            let said = lab.ssh("node-1", &format!("kubectl --kubeconfig /etc/kubernetes/admin.conf {asked}"));
+            (said.status == 0).then_some(said.stdout)
+        })
+    };
+    assert!(resolves("kubernetes.default.svc.cluster.local").contains("10.96.0.1"));
+    assert!(resolves("consul.service.consul").contains("10.77.0.1"));
+    assert!(resolves("consul-ui.consul.svc.cluster.local").contains("Address"));
+
+    // Three servers on three nodes, each with its data.
+    let consul = |pod: u8, words: &str| {
+        lab.ssh(
+            "node-1",
+            &format!("kubectl --kubeconfig /etc/kubernetes/admin.conf -n consul exec consul-{pod} -- consul {words}"),
+        )
+    };
+    let voters = |pod: u8| {
+        poll("three voters", Duration::from_secs(90), || {
+            let said = consul(pod, "operator raft list-peers");
+            (said.status == 0
+                && said.stdout.matches(" true ").count() == 3
+                && said.stdout.contains(" leader "))
+            .then_some(())
+        });
+    };
+    let get = |pod: u8, what: &str| {
+        kubectl(&lab, "node-1", &format!("-n consul get pod consul-{pod} -o jsonpath={{{what}}}"))
+    };
+    (0..3).for_each(voters);
+    let nodes: BTreeSet<String> = (0..3).map(|pod| get(pod, ".spec.nodeName")).collect();
+    assert_eq!(nodes.len(), 3, "{nodes:?}");
+    consul(0, "kv put kept yes").exits(0);
+    let before = get(1, ".metadata.uid");
+    kubectl(&lab, "node-1", "-n consul delete pod consul-1");
+    poll("another pod of this name is ready", Duration::from_secs(120), || {
+        let ready = get(1, ".status.containerStatuses[0].ready");
+        (ready == "true" && get(1, ".metadata.uid") != before).then_some(())
+    });
+    voters(1);
+    assert_eq!(consul(1, "kv get kept").exits(0).stdout.trim(), "yes");
+    // A node goes for a while, and its server with it; the others are a quorum.
+    let node = get(2, ".spec.nodeName");
+    kubectl(&lab, "node-1", &format!("drain {node} --ignore-daemonsets --delete-emptydir-data --timeout 2m"));
+    consul(0, "kv put later yes").exits(0);
+    kubectl(&lab, "node-1", &format!("uncordon {node}"));
+    voters(2);
+    assert_eq!(consul(2, "kv get later").exits(0).stdout.trim(), "yes");
+
+    // What metrics-server is for.
+    let top = poll("figures of all nodes", Duration::from_secs(90), || {
+        let said =
+            lab.ssh("node-1", "kubectl --kubeconfig /etc/kubernetes/admin.conf top nodes --no-headers");
+        (said.status == 0 && !said.stdout.contains("unknown") && said.stdout.lines().count() == 4)
+            .then_some(said.stdout)
+    });
+    println!("{top}");
+    let replicas = || kubectl(&lab, "node-1", "get deployment burner -o jsonpath={.status.readyReplicas}");
+    assert_eq!(replicas(), "1");
+    let began = Instant::now();
+    let loading = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while loading.load(Ordering::Relaxed) {
+                    let url = "http://10.77.0.14:30081/cgi-bin/burn";
+                    let _ = Command::new("curl").args(["-s", "--noproxy", "*", "-m", "5", url]).output();
+                }
+            });
+        }
+        let scaled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            poll("more of them under load", Duration::from_secs(150), || (replicas() == "3").then_some(()));
+        }));
+        loading.store(false, Ordering::Relaxed);
+        scaled.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    let up = began.elapsed();
+    poll("one without load", Duration::from_secs(180), || (replicas() == "1").then_some(()));
+    println!("scaled from 1 to 3 in {up:?}, and back after {:?}", began.elapsed() - up);
+    for _ in 0..5 {
+        lab.run("plan", &["--exit-code"]).exits(0);
+    }
+
+    // A workload that does not run is no \"done\", whoever looks and whenever.
+    let command = "command: [busybox, sh, -c, 'mkdir -p /tmp/www";
+    lab.edit(
+        command,
+        "command: [busybox, sh, -c, 'echo no database at db.example; exit 3; mkdir -p /tmp/www",
+    );
+    let began = Instant::now();
+    lab.run("up", &[]).exits(1).says("CrashLoopBackOff").says("no database at db.example");
+    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
+    lab.run("up", &[]).exits(1).says("no database at db.example");
+    let plan = lab.run("plan", &["--exit-code"]).exits(5);
+    assert!(plan.stdout.contains("no database at db.example"), "{}", plan.stdout);
+    lab.run("health", &[]).exits(1).says("no database at db.example");
+    lab.edit("echo no database at db.example; exit 3; ", "");
+    let image = format!("- name: page\n{}image: lab.example/busybox:", " ".repeat(20));
+    lab.edit(&format!("{image}1"), &format!("{image}2"));
+    let began = Instant::now();
+    lab.run("up", &[]).exits(1).says("lab.example/busybox:2");
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    lab.edit("busybox:2", "busybox:1");
+    lab.run("up", &[]).exits(0);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // A kubelet that somebody else has told where it is.
+    lab.asks(
+        "node-4",
+        "ip address add 10.77.9.14/32 dev host0 && \
+         echo KUBELET_EXTRA_ARGS=--node-ip=10.77.9.14 >/etc/default/kubelet && systemctl restart kubelet",
+    );
+    let said = poll("health sees it", Duration::from_secs(60), || {
+        let health = lab.run("health", &[]);
+        let said = health.stdout + &health.stderr;
+        said.contains("inside the cluster, wanted 10.77.0.14").then_some((health.status, said))
+    });
+    assert_eq!(said.0, 4, "{}", said.1);
+    assert!(said.1.contains("/etc/default/kubelet"), "{}", said.1);
+    lab.asks(
+        "node-4",
+        "ip address delete 10.77.9.14/32 dev host0 && rm /etc/default/kubelet && systemctl restart kubelet",
+    );
+    poll("it is whole again", Duration::from_secs(60), || (lab.run("health", &[]).status == 0).then_some(()));
+}
