@@ -8,9 +8,10 @@ use bootstrap::cli::Cli;
 use bootstrap::operations::COMMANDS;
 use clap::{Command, CommandFactory};
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
     "docs/errors.md",
     "docs/installing.md",
     "docs/writing-a-role.md",
