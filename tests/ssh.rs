@@ -1,5 +1,7 @@
 //! Connections, scripts, uploads and forwarded ports against a real sshd on the loopback.
 
+#[path = "support/sessions.rs"]
+mod sessions;
 #[path = "support/sshd.rs"]
 mod sshd;
 
@@ -23,7 +25,8 @@ use std::time::{Duration, Instant};
 use bootstrap::inventory::{Become, HostKeys, SshSettings};
 use bootstrap::model::{Arg, Call, HostName, StepId};
 use bootstrap::script::{Nonce, Observation, Record, Script};
-use bootstrap::ssh::{BecomePassword, Cause, ConnectOptions, Connection, Error, Sessions, Target};
+use bootstrap::ssh::{BecomePassword, Cause, ConnectOptions, Connection, Error, Target};
+use sessions::Sessions;
 use sha2::{Digest, Sha256};
 use sshd::{LOGIN_FILES, PATIENCE, Sshd, TestUser, have, is_root, options, wait_for};
 

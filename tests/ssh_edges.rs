@@ -1,6 +1,8 @@
 //! SSH where it is unusual: terminals sudo insists on, talkative hosts, full servers, long distances,
 //! links that die, connections that are kept, key exchanges that are chosen.
 
+#[path = "support/sessions.rs"]
+mod sessions;
 #[path = "support/sshd.rs"]
 mod sshd;
 
@@ -15,7 +17,8 @@ use std::time::{Duration, Instant};
 use bootstrap::inventory::SshSettings;
 use bootstrap::model::{Arg, Call, HostName, StepId};
 use bootstrap::script::{Nonce, Observation, Record, Script};
-use bootstrap::ssh::{BecomePassword, Cause, ConnectOptions, Connection, Error, Sessions, Target};
+use bootstrap::ssh::{BecomePassword, Cause, ConnectOptions, Connection, Error, Target};
+use sessions::Sessions;
 use sshd::{LOGIN_FILES, PATIENCE, Sshd, TestUser, have, is_root, options, wait_for};
 
 /// Runs shell text and returns what it said under `key`.

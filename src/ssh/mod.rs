@@ -15,7 +15,6 @@ mod log;
 mod master;
 mod options;
 mod session;
-mod sessions;
 mod sudo;
 mod upload;
 
@@ -23,5 +22,4 @@ pub use connection::Connection;
 pub use error::{Cause, Error};
 pub use forward::Forward;
 pub use options::{ConnectOptions, Target};
-pub use sessions::Sessions;
 pub use sudo::{BecomePassword, PasswordError};

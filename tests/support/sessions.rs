@@ -1,23 +1,18 @@
-//! The connections of a run.
+//! Many connections at once, as a run opens them.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
 
-use futures_util::StreamExt;
-use futures_util::stream;
-
-use super::{BecomePassword, ConnectOptions, Connection, Error, Target};
-use crate::model::HostName;
+use bootstrap::model::HostName;
+use bootstrap::ssh::{BecomePassword, ConnectOptions, Connection, Error, Target};
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 
 /// Open connections by host; a host that could not be reached is not in it.
-#[derive(Debug, Default)]
-pub struct Sessions {
-    open: BTreeMap<HostName, Connection>,
-}
+#[derive(Default)]
+pub struct Sessions(BTreeMap<HostName, Connection>);
 
 impl Sessions {
-    /// How many hosts connect at once unless the user says otherwise.
-    pub const PARALLEL: usize = 100;
-
     /// Connects to all targets, at most `parallel` at a time. `on_host` hears of each as it is decided.
     pub async fn open(
         targets: &[Target],
@@ -32,11 +27,11 @@ impl Sessions {
         let one = |target| async move { (target, Connection::open(target, options, password).await) };
         // Gathered first: a stream that still maps references is not `Send`.
         let opening: Vec<_> = targets.iter().map(one).collect();
-        let mut decided = stream::iter(opening).buffer_unordered(parallel.max(1));
+        let mut decided = stream::iter(opening).buffer_unordered(parallel);
         while let Some((Target { host, .. }, opened)) = decided.next().await {
             on_host(host, opened.as_ref().map(|_| ()));
             match opened {
-                Ok(connection) => drop(sessions.open.insert(host.clone(), connection)),
+                Ok(connection) => drop(sessions.0.insert(host.clone(), connection)),
                 Err(error) => drop(failed.insert(host.clone(), error)),
             }
         }
@@ -44,36 +39,20 @@ impl Sessions {
     }
 
     pub fn of(&self, host: &HostName) -> Option<&Connection> {
-        self.open.get(host)
+        self.0.get(host)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&HostName, &Connection)> {
-        self.open.iter()
-    }
-
-    /// Takes a connection out, to close it or when it is lost.
-    pub fn remove(&mut self, host: &HostName) -> Option<Connection> {
-        self.open.remove(host)
+        self.0.iter()
     }
 
     pub fn len(&self) -> usize {
-        self.open.len()
+        self.0.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
-    }
-
-    /// Closes all connections; what goes wrong at that is not worth a failed run.
     pub async fn close(self) {
-        let closing = self.open.into_values().map(Connection::close);
-        stream::iter(closing)
-            .buffer_unordered(Self::PARALLEL)
-            .for_each(async |closed| {
-                if let Err(error) = closed {
-                    tracing::debug!(host = %error.host(), %error, "not closed");
-                }
-            })
-            .await;
+        for closed in join_all(self.0.into_values().map(Connection::close)).await {
+            closed.expect("a connection that closes");
+        }
     }
 }
