@@ -91,15 +91,15 @@ async fn run_stage(
             }
         }
         releases::push(fleet, run, seen, batch).await;
-        let given = match delegation::give(fleet, run, seen, &stage.name, batch).await {
-            Ok(given) => given,
+        let follow_ups = match delegation::prepare(fleet, run, seen, &stage.name, batch).await {
+            Ok(follow_ups) => follow_ups,
             Err(reason) => {
                 outcome.held_back.push(format!("{}: {reason}", stage.name));
                 return false;
             }
         };
         run_batch(fleet, &stage.name, batch, run, outcome).await;
-        delegation::take_back(fleet, &stage.name, given, run).await;
+        delegation::finish(fleet, &stage.name, follow_ups, run).await;
         standing.extend(batch.steps.keys().filter(|host| fleet.connections.contains_key(*host)).cloned());
         let lost = batch.steps.keys().find(|host| !fleet.connections.contains_key(*host));
         let Some(members) = members else {

@@ -9,7 +9,7 @@ use crate::plan::Seen;
 use crate::roles::Wanted;
 
 /// Who helps a batch, and what it has to do when the batch is over.
-pub(crate) struct Owed {
+pub(crate) struct FollowUp {
     host: HostName,
     step: Step,
 }
@@ -18,13 +18,13 @@ pub(crate) struct Owed {
 ///
 /// # Errors
 /// Nobody could; why the last one could not.
-pub(crate) async fn give(
+pub(crate) async fn prepare(
     fleet: &Fleet,
     run: Run<'_>,
     seen: &Seen,
     stage: &StageName,
     batch: &Batch,
-) -> Result<Vec<Owed>, String> {
+) -> Result<Vec<FollowUp>, String> {
     let mut needed: Vec<(&Delegation, &StepId)> = Vec::new();
     for step in batch
         .steps
@@ -38,17 +38,17 @@ pub(crate) async fn give(
             needed.push((help, &step.id));
         }
     }
-    let mut given = Vec::new();
+    let mut follow_ups = Vec::new();
     for (help, id) in needed {
         match one(fleet, run, seen, stage, batch, help, id).await {
-            Ok(one) => given.push(one),
+            Ok(one) => follow_ups.push(one),
             Err(reason) => {
-                take_back(fleet, stage, given, run).await;
+                finish(fleet, stage, follow_ups, run).await;
                 return Err(reason);
             }
         }
     }
-    Ok(given)
+    Ok(follow_ups)
 }
 
 async fn one(
@@ -59,7 +59,7 @@ async fn one(
     batch: &Batch,
     help: &Delegation,
     id: &StepId,
-) -> Result<Owed, String> {
+) -> Result<FollowUp, String> {
     let mut last = format!("no host with the role `{}` is there to help", help.role);
     for host in helpers(fleet, run.wanted, seen, batch, &help.role) {
         let Some(connection) = fleet.connections.get(&host) else { continue };
@@ -76,7 +76,7 @@ async fn one(
         };
         let before = [step("before", &help.before)];
         match steps::run(connection, &host, stage, &before, run).await {
-            Ok(_) => return Ok(Owed { host, step: step("after", &help.after) }),
+            Ok(_) => return Ok(FollowUp { host, step: step("after", &help.after) }),
             Err(failure) => last = format!("{host} cannot help: {}", failure.explanation()),
         }
     }
@@ -101,9 +101,9 @@ fn helpers(fleet: &Fleet, wanted: &Wanted, seen: &Seen, batch: &Batch, role: &Ro
 }
 
 /// Ends what was done before the batch; what cannot be ended is told.
-pub(crate) async fn take_back(fleet: &Fleet, stage: &StageName, given: Vec<Owed>, run: Run<'_>) {
+pub(crate) async fn finish(fleet: &Fleet, stage: &StageName, follow_ups: Vec<FollowUp>, run: Run<'_>) {
     let mut delegated = BTreeSet::new();
-    for Owed { host, step } in given {
+    for FollowUp { host, step } in follow_ups {
         let Some(connection) = fleet.connections.get(&host) else { continue };
         let step = [step];
         if let Err(failure) = steps::run(connection, &host, stage, &step, run).await {

@@ -129,16 +129,16 @@ fn departures(
                 departure.warning.iter().cloned().for_each(warn);
                 departures.push((gate, departure));
             }
-            Err(stays) if leaver.force && stays.can_be_forced => {
-                warn(format!("{}, and is forced", stays.reason));
+            Err(refusal) if leaver.force && refusal.can_be_forced => {
+                warn(format!("{}, and is forced", refusal.reason));
                 departures.push((gate, Departure::default()));
             }
-            Err(stays) => {
+            Err(refusal) => {
                 refused.push(Finding::error(
                     Check::Agent,
                     vec![leaver.host.clone()],
-                    stays.reason,
-                    stays.remedy,
+                    refusal.reason,
+                    refusal.remedy,
                 ));
             }
         }

@@ -36,18 +36,18 @@ pub fn departure(
     let views = others.filter_map(|(name, view)| Some((name, view.peers()?)));
     let views: Vec<(&HostName, &[Peer])> =
         views.filter(|(_, peers)| peers.iter().any(|peer| peer.leader)).collect();
-    let stays = |reason: String, remedy: &str, can_be_forced| Refusal {
+    let refusal = |reason: String, remedy: &str, can_be_forced| Refusal {
         reason,
         remedy: remedy.to_owned(),
         can_be_forced,
     };
     if expected.members.len() == 1 {
         let reason = format!("it is the only {product} server: the cluster would end with it");
-        return Err(stays(reason, "`bootstrap down` takes a whole cluster down", false));
+        return Err(refusal(reason, "`bootstrap down` takes a whole cluster down", false));
     }
     let Some((_, peers)) = views.first() else {
         let reason = format!("no other {product} server has a leader: there is no quorum to decide it");
-        return Err(stays(
+        return Err(refusal(
             reason,
             "start the servers that are down; if they are lost, `bootstrap recover`",
             false,
@@ -66,7 +66,7 @@ pub fn departure(
             "quorum of {product} would be lost: of the {left} servers left {standing} follow a leader, and {} are needed",
             majority(left)
         );
-        return Err(stays(
+        return Err(refusal(
             reason,
             "bring the others back first; with `--force` nothing can be written until they are back",
             true,
@@ -123,13 +123,13 @@ mod tests {
         );
         // A dead one goes by the word of the others.
         assert!(leaves([said(&all, 1), said(&all, 1), dead()]).is_ok());
-        let stays = leaves([said(&all, 1), dead(), said(&all, 1)]).unwrap_err();
+        let refusal = leaves([said(&all, 1), dead(), said(&all, 1)]).unwrap_err();
         assert!(
-            stays.can_be_forced && stays.reason.contains("1 follow a leader, and 2 are needed"),
-            "{stays:?}"
+            refusal.can_be_forced && refusal.reason.contains("1 follow a leader, and 2 are needed"),
+            "{refusal:?}"
         );
-        let stays = leaves([said(&all, 0), dead(), dead()]).unwrap_err();
-        assert!(!stays.can_be_forced && stays.reason.contains("no quorum to decide it"), "{stays:?}");
+        let refusal = leaves([said(&all, 0), dead(), dead()]).unwrap_err();
+        assert!(!refusal.can_be_forced && refusal.reason.contains("no quorum to decide it"), "{refusal:?}");
         // It is no peer any more: nothing has to be told to raft.
         assert_eq!(leaves([said(&[1, 2], 1), said(&[1, 2], 1), dead()]), Ok(Departure::default()));
     }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::json_merge::KeptAccess;
+use super::json_merge::PresentAccess;
 use super::write::{self, FileWrite, SeenFile};
 use super::{AccountName, Content, Error, FileMode, HostPath};
 use crate::model::{Call, Change, StepId};
@@ -54,7 +54,7 @@ impl BlockInFile {
         if merged.is_empty() && seen.stat.is_none() {
             return Ok(None);
         }
-        let kept = KeptAccess::new(&seen, self.mode, self.owner.as_ref(), self.group.as_ref());
+        let kept = PresentAccess::new(&seen, self.mode, self.owner.as_ref(), self.group.as_ref());
         let wanted = FileWrite {
             id: &id,
             path: &self.path,

@@ -57,7 +57,7 @@ impl JsonMerge {
         let seen = SeenFile::parse(&id, &self.path, seen)?;
         let text = seen.text(&self.path)?;
         let merged = self.merged(text)?;
-        let kept = KeptAccess::new(&seen, self.mode, self.owner.as_ref(), self.group.as_ref());
+        let kept = PresentAccess::new(&seen, self.mode, self.owner.as_ref(), self.group.as_ref());
         let wanted = FileWrite {
             id: &id,
             path: &self.path,
@@ -179,13 +179,13 @@ fn pretty(object: &Object) -> String {
 }
 
 /// Mode and owner that were given, else those the file has.
-pub(super) struct KeptAccess {
+pub(super) struct PresentAccess {
     mode: FileMode,
     owner: AccountName,
     group: AccountName,
 }
 
-impl KeptAccess {
+impl PresentAccess {
     pub(super) fn new(
         seen: &SeenFile<'_>,
         mode: Option<FileMode>,

@@ -282,9 +282,9 @@ impl Wanted {
                 let mut scope = self.late_scope(&wanted, facts, addresses);
                 scope.insert(FORMED.to_owned(), json!(formed));
                 for role in &mut wanted.roles {
-                    let settled = settle(&self.renderer, role, &scope);
+                    let decided = decide_with_facts(&self.renderer, role, &scope);
                     errors.extend(
-                        settled
+                        decided
                             .err()
                             .map(|source| WantedError::Render { host: wanted.host.name.clone(), source }),
                     );
@@ -317,7 +317,11 @@ impl Wanted {
 }
 
 /// Decides what waited for facts.
-fn settle(renderer: &Renderer, role: &mut WantedRole, scope: &Map<String, Value>) -> Result<(), RenderError> {
+fn decide_with_facts(
+    renderer: &Renderer,
+    role: &mut WantedRole,
+    scope: &Map<String, Value>,
+) -> Result<(), RenderError> {
     let mut scope = scope.clone();
     for (place, name, source) in &role.define {
         let value = renderer.value(place, &Value::String(source.clone()), &scope, &[])?;
@@ -877,7 +881,7 @@ mod tests {
     }
 
     /// The same when host `a` has said its facts.
-    fn settled(wanted: &Wanted) -> Result<Wanted, Vec<WantedError>> {
+    fn decided(wanted: &Wanted) -> Result<Wanted, Vec<WantedError>> {
         let facts = crate::resource::testing::facts("x86_64");
         wanted.with_facts(|_| Some(&facts), &BTreeSet::from(["g".to_owned()]), &ClusterAddresses::new())
     }
@@ -897,10 +901,10 @@ mod tests {
         .unwrap();
         let asked = ["/always", "/amd", "/arm", "/each/x", "/each/y", "/each/z"];
         assert_eq!(ids(&wanted), asked.map(|path| format!("directory {path}")));
-        let settled = settled(&wanted).unwrap();
-        let role = &settled.hosts[0].roles[0];
+        let decided = decided(&wanted).unwrap();
+        let role = &decided.hosts[0].roles[0];
         assert_eq!(
-            ids(&settled),
+            ids(&decided),
             ["/always", "/amd", "/each/x", "/each/z"].map(|path| format!("directory {path}"))
         );
         assert_eq!(role.ports.iter().map(|port| (port.number, &port.when)).collect::<Vec<_>>(), [(2, &None)]);
@@ -917,7 +921,7 @@ mod tests {
     #[test]
     fn a_mistake_that_only_facts_bring_out_is_told_with_its_place() {
         let wanted = wanted("  - directory: { path: /x }\n    when: facts.colour == 'red'\n").unwrap();
-        let errors = settled(&wanted).err().unwrap();
+        let errors = decided(&wanted).err().unwrap();
         let [WantedError::Render { source, .. }] = errors.as_slice() else { panic!("{errors:?}") };
         assert!(source.to_string().starts_with("in role `r`, resources[0]: undefined value"), "{source}");
     }

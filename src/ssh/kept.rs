@@ -52,12 +52,12 @@ pub(super) async fn place(
     }
     // Ours stand last, so what comes out differently is what the user wrote.
     let asked = format!("{config}ControlMaster auto\nControlPersist {wished}\nControlPath /ours\n");
-    let settled = resolve(&asked, arguments).await?;
-    let Some(seconds) = agreed(&settled, wished) else {
+    let effective = resolve(&asked, arguments).await?;
+    let Some(seconds) = agreed(&effective, wished) else {
         tracing::info!(%host, "the connection is not kept: the ssh configuration says no");
         return None;
     };
-    let digest = Sha256::digest(format!("{seconds}\n{settled}"));
+    let digest = Sha256::digest(format!("{seconds}\n{effective}"));
     let name = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     Some(Place { base, seconds, name })
 }
@@ -149,8 +149,8 @@ async fn resolve(config: &str, arguments: &[OsString]) -> Option<String> {
 /// How long the connection may be kept: the user's `ControlMaster no`, `ControlPersist no` and
 /// `ControlPath none` forbid it, a shorter `ControlPersist` shortens it. A `ControlPath` of the user's
 /// own does not matter: that socket is never touched.
-fn agreed(settled: &str, wished: u64) -> Option<u64> {
-    let value = |key: &str| settled.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+fn agreed(effective: &str, wished: u64) -> Option<u64> {
+    let value = |key: &str| effective.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
     if !matches!(value("controlmaster")?, "auto" | "yes" | "true") {
         return None;
     }
@@ -178,8 +178,8 @@ mod tests {
             ("controlmaster auto\ncontrolpersist 600\n", None),
             ("", None),
         ];
-        for (settled, expected) in table {
-            assert_eq!(agreed(settled, 600), expected, "{settled}");
+        for (effective, expected) in table {
+            assert_eq!(agreed(effective, 600), expected, "{effective}");
         }
     }
 

@@ -55,7 +55,7 @@ pub(super) async fn converse(
     else {
         return Err(connection.lost().await);
     };
-    let (signs, heard) = mpsc::unbounded_channel();
+    let (signs, replies) = mpsc::unbounded_channel();
     let tail = Mutex::new(Vec::new());
     let read = read_lines(stdout, asks.then(|| signs.clone()), on_line);
     let talk = async {
@@ -63,7 +63,7 @@ pub(super) async fn converse(
             let mut stdin = stdin;
             match &connection.password {
                 Some(password) if asks => {
-                    let gain = gain_rights(connection, password, &mut stdin, heard, &tail);
+                    let gain = gain_rights(connection, password, &mut stdin, replies, &tail);
                     let gained = timeout(SUDO_PATIENCE, gain).await;
                     let what = "sudo's authentication";
                     let stuck =
@@ -196,8 +196,8 @@ async fn read_tail(
             let _ = sender.send(Sign::Prompt);
         }
         // A prompt may arrive in two pieces.
-        let settled = unseen.len().saturating_sub(PROMPT.len() - 1);
-        unseen.drain(..settled);
+        let end = unseen.len().saturating_sub(PROMPT.len() - 1);
+        unseen.drain(..end);
     }
 }
 
@@ -206,10 +206,10 @@ async fn gain_rights(
     connection: &Connection,
     password: &BecomePassword,
     stdin: &mut ChildStdin,
-    mut heard: mpsc::UnboundedReceiver<Sign>,
+    mut replies: mpsc::UnboundedReceiver<Sign>,
     tail: &Mutex<Vec<u8>>,
 ) -> Result<bool, Error> {
-    match heard.recv().await {
+    match replies.recv().await {
         Some(Sign::Prompt) => {}
         Some(Sign::Ready) => return Ok(true),
         None => return Ok(false),
@@ -229,7 +229,7 @@ async fn gain_rights(
     if sent.await.is_err() {
         return Ok(false);
     }
-    let answer = heard.recv().await;
+    let answer = replies.recv().await;
     let refused = match answer {
         Some(Sign::Ready) => false,
         Some(Sign::Prompt) => true,
