@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Global, load, problems, run};
+use super::{Global, load, output, run};
 use crate::releases::{self, Content};
 use crate::resource::Via;
 use crate::roles::{Wanted, variables_to_generate};
@@ -111,5 +111,5 @@ fn list(event: &str, file: &Path, contents: &[Content], global: &Global) -> anyh
         };
         contents.iter().map(line).collect()
     };
-    Ok(problems::print(&text)?)
+    Ok(output::print(&text)?)
 }

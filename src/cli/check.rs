@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::explain::{Section, point_to};
-use super::{Exit, Global, Reach, load, problems, run};
+use super::{Exit, Global, Reach, load, output, problems, run};
 use crate::model::{Check, Diagnostic};
 use crate::operations::{self, Stop};
 use crate::report::{self, events, init_tracing, survey_summary, survey_table};
@@ -47,7 +47,7 @@ pub fn run(args: &CheckArgs, global: &Global, password: Option<String>) -> anyho
         roles.collect::<std::collections::BTreeSet<_>>().len()
     });
     match (global.json(), &inventory) {
-        (true, _) => problems::print(&format!(
+        (true, _) => output::print(&format!(
             "{}\n",
             json!({ "event": "checked", "ok": errors == 0, "hosts": hosts, "roles": used,
                     "errors": errors, "warnings": warnings })
@@ -55,7 +55,7 @@ pub fn run(args: &CheckArgs, global: &Global, password: Option<String>) -> anyho
         (false, Some(_)) => {
             let warned =
                 if warnings == 0 { String::new() } else { format!(", {}", count(warnings, "warning")) };
-            problems::print(&format!("{}, {}: ok{warned}\n", count(hosts, "host"), count(used, "role")))?;
+            output::print(&format!("{}, {}: ok{warned}\n", count(hosts, "host"), count(used, "role")))?;
         }
         (false, None) if found.iter().any(|problem| problem.place.is_some()) => {
             point_to([Section::Inventory], global);
@@ -92,19 +92,19 @@ fn connect(args: &CheckArgs, global: &Global, password: Option<String>) -> anyho
     if global.json() {
         problems::show_findings(&survey.findings, global)?;
         let errors = errors().count();
-        problems::print(&format!(
+        output::print(&format!(
             "{}\n",
             json!({ "event": "checked", "ok": errors == 0, "hosts": survey.hosts.len(), "errors": errors,
                     "warnings": survey.findings.len() - errors, "checks": survey.marks() })
         ))?;
     } else {
         let width = console::Term::stdout().size_checked().map_or(80, |(_, columns)| usize::from(columns));
-        problems::print(&survey_table(&survey, width, global.color_on_stdout()))?;
+        output::print(&survey_table(&survey, width, global.color_on_stdout()))?;
         if !survey.findings.is_empty() {
             eprintln!();
             problems::show_findings(&survey.findings, global)?;
         }
-        problems::print(&format!("{}\n", survey_summary(&survey, "ready")))?;
+        output::print(&format!("{}\n", survey_summary(&survey, "ready")))?;
     }
     Ok(exit.into())
 }

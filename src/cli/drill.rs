@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::exit::{Exit, UsageError};
 use super::session::Session;
-use super::{Global, Reach, load, problems, run};
+use super::{Global, Reach, load, output, run};
 use crate::lab;
 use crate::model::HostName;
 use crate::operations::{Drill, Drilled, Power, Victim};
@@ -60,9 +60,9 @@ pub fn run(args: &DrillArgs, global: &Global, password: Option<String>) -> anyho
     let outcome = session.change(&mut drill)?;
     let Some(drilled) = drill.drilled else { return Ok(Exit::of(&outcome)) };
     if global.json() {
-        problems::print(&format!("{}\n", json!({ "event": "drilled", "result": drilled })))?;
+        output::print(&format!("{}\n", json!({ "event": "drilled", "result": drilled })))?;
     } else {
-        problems::print(&table(&drilled))?;
+        output::print(&table(&drilled))?;
     }
     if drilled.lost.is_empty() {
         Ok(Exit::Done)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
-use super::{Global, problems};
+use super::{Global, output};
 use crate::model::{Check, Finding};
 use crate::operations::{EngineError, HostFailure, Outcome};
 use crate::releases::{BundleError, ReleaseError};
@@ -28,7 +28,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let asked = |heading: &str| args.sections.is_empty() || args.sections.iter().any(|name| name == heading);
     let asked = sections().filter(|(heading, _)| asked(heading));
     let texts: Vec<String> = asked.map(|(heading, text)| format!("{heading}\n\n{text}\n")).collect();
-    problems::print(&texts.join("\n"))?;
+    output::print(&texts.join("\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

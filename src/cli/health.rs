@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Exit, Global, OutputFormat, Reach, load, problems, run};
+use super::{Exit, Global, OutputFormat, Reach, load, output, problems, run};
 use crate::health::Health;
 use crate::model::Check;
 use crate::operations::{self, Stop};
@@ -39,7 +39,7 @@ pub fn run(args: &HealthArgs, global: &Global, password: Option<String>) -> anyh
     match (&looked, global.output) {
         (Err(error), OutputFormat::Nagios) => {
             let said = format!("{error:#}").replace('|', "/").replace('\n', " ");
-            problems::print(&format!("BOOTSTRAP UNKNOWN - {said}\n"))?;
+            output::print(&format!("BOOTSTRAP UNKNOWN - {said}\n"))?;
             Ok(NAGIOS_UNKNOWN.into())
         }
         _ => looked,
@@ -62,7 +62,7 @@ fn look(args: &HealthArgs, global: &Global, password: Option<String>) -> anyhow:
             if terminal.is_term() && global.output == OutputFormat::Text {
                 terminal.clear_screen()?;
                 let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S %Z");
-                problems::print(&format!(
+                output::print(&format!(
                     "{} at {now}, again every {}\n\n",
                     setup.wanted.cluster,
                     crate::report::human(pause)
@@ -81,12 +81,12 @@ fn show(health: &Health, setup: &run::Setup, global: &Global) -> anyhow::Result<
     let cluster = setup.wanted.cluster.as_str();
     let survey = &health.survey;
     match global.output {
-        OutputFormat::Nagios => problems::print(&nagios(health, cluster))?,
-        OutputFormat::Prometheus => problems::print(&prometheus(health, cluster))?,
+        OutputFormat::Nagios => output::print(&nagios(health, cluster))?,
+        OutputFormat::Prometheus => output::print(&prometheus(health, cluster))?,
         OutputFormat::Json => {
             problems::show_findings(&survey.findings, global)?;
             let errors = survey.errors().count();
-            problems::print(&format!(
+            output::print(&format!(
                 "{}\n",
                 json!({ "event": "health", "cluster": cluster, "ok": errors == 0, "hosts": survey.hosts.len(),
                         "errors": errors, "warnings": survey.findings.len() - errors,
@@ -96,12 +96,12 @@ fn show(health: &Health, setup: &run::Setup, global: &Global) -> anyhow::Result<
         OutputFormat::Text => {
             let width =
                 console::Term::stdout().size_checked().map_or(80, |(_, columns)| usize::from(columns));
-            problems::print(&health_text(health, width, global.color_on_stdout()))?;
+            output::print(&health_text(health, width, global.color_on_stdout()))?;
             if !survey.findings.is_empty() {
                 eprintln!();
                 problems::show_findings(&survey.findings, global)?;
             }
-            problems::print(&format!("{}\n", survey_summary(survey, "well")))?;
+            output::print(&format!("{}\n", survey_summary(survey, "well")))?;
         }
     }
     Ok(exit(health, global.output))

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::{Global, Reach, load, problems, run};
+use super::{Global, Reach, load, output, run};
 use crate::kubeconfig;
 use crate::operations::{self, Stop};
 use crate::report::{events, init_tracing};
@@ -47,7 +47,7 @@ pub fn run(args: &KubeconfigArgs, global: &Global, password: Option<String>) -> 
     };
     let cluster = setup.wanted.cluster.to_string();
     let Some(path) = &args.merge else {
-        problems::print(&kubeconfig::merge(None, &credentials, &cluster)?)?;
+        output::print(&kubeconfig::merge(None, &credentials, &cluster)?)?;
         return Ok(ExitCode::SUCCESS);
     };
     let existing = match fs::read_to_string(path) {

@@ -8,6 +8,7 @@ mod check;
 mod completions;
 mod down;
 mod drill;
+mod error;
 mod exit;
 mod explain;
 mod health;
@@ -18,6 +19,7 @@ mod lab;
 mod load;
 mod man;
 mod node;
+mod output;
 mod plan;
 mod problems;
 mod recover;
@@ -173,7 +175,7 @@ pub fn main() -> ExitCode {
         && !matches!(cli.command, Command::Health(_))
     {
         let error = exit::UsageError("only `bootstrap health` has an output for monitoring".to_owned());
-        return exit::report(&error.into(), global);
+        return error::report(&error.into(), global);
     }
     let result = match cli.command {
         Command::Init(args) => init::run(args, global),
@@ -198,7 +200,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
     };
-    result.unwrap_or_else(|error| exit::report(&error, global))
+    result.unwrap_or_else(|error| error::report(&error, global))
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

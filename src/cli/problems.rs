@@ -1,6 +1,6 @@
 //! How commands show what is wrong with files, and print what they found.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Global;
 use super::exit::Rejected;
 use super::explain::{Section, point_to};
+use super::output::print;
 use crate::model::{Diagnostic, Finding};
 use crate::operations::check_roles;
 use crate::report::{self};
@@ -70,12 +71,4 @@ pub fn role_set(global: &Global) -> anyhow::Result<RoleSet> {
         point_to([Section::Roles], global);
         Err(Rejected.into())
     })
-}
-
-/// Data on stdout. A reader that has seen enough (`| head`) is no error.
-pub fn print(text: &str) -> io::Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
 }

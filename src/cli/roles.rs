@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use super::{Global, problems};
+use super::{Global, output, problems};
 use crate::inventory::reader::{list, nearest};
 use crate::model::{Diagnostic, RoleName};
 use crate::roles::{Port, Renderer, Role, RoleSet, Variable, merge, shown};
@@ -35,7 +35,7 @@ pub fn run(args: RolesArgs, global: &Global) -> anyhow::Result<ExitCode> {
             if json { format!("{}\n", as_json(&role_set, role)) } else { describe(&role_set, role) }
         }
     };
-    problems::print(&text)?;
+    output::print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

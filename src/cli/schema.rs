@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Global, problems};
+use super::{Global, output, problems};
 use crate::roles;
 
 /// Print the JSON Schema of inventories, for editors.
@@ -15,6 +15,6 @@ pub struct SchemaArgs {}
 
 pub fn run(_: SchemaArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let role_set = problems::role_set(global)?;
-    problems::print(&format!("{:#}\n", roles::schema(&role_set)))?;
+    output::print(&format!("{:#}\n", roles::schema(&role_set)))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::exit::{Exit, UsageError};
 use super::session::Session;
-use super::{Global, Reach, load, problems, run};
+use super::{Global, Reach, load, output, run};
 use crate::operations::{self, Looked, Restore, Run, SnapshotSource, Stop, takes_streams};
 use crate::products::snapshot::{self, Content, Snapshot};
 use crate::report::{events, init_tracing};
@@ -131,12 +131,12 @@ async fn save_all(
     for source in &sources {
         let (file, label) = save_one(source, setup, folder).await?;
         if global.json() {
-            problems::print(&format!(
+            output::print(&format!(
                 "{}\n",
                 json!({ "event": "snapshot-saved", "file": file, "snapshot": label })
             ))?;
         } else {
-            problems::print(&format!("{}\n", describe(&file, &label)))?;
+            output::print(&format!("{}\n", describe(&file, &label)))?;
         }
     }
     Ok(())
@@ -267,7 +267,7 @@ fn restore(
     let session = Session { yes, ..Session::new("snapshot restore", inventory, &setup, global) };
     let exit = Exit::of(&session.change(&mut operation)?);
     if exit == Exit::Done {
-        problems::print(&format!("restored index {index}\n"))?;
+        output::print(&format!("restored index {index}\n"))?;
     }
     Ok(exit.into())
 }
@@ -302,7 +302,7 @@ fn list(inventory: &Path, to: Option<PathBuf>, global: &Global) -> anyhow::Resul
                 Some(error) => format!("{said}: {error}"),
             }
         };
-        problems::print(&format!("{line}\n"))?;
+        output::print(&format!("{line}\n"))?;
     }
     if files.is_empty() && !global.json() {
         eprintln!("No snapshot in {}; `bootstrap snapshot save` makes some.", folder.display());

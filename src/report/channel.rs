@@ -12,7 +12,7 @@ pub struct Events {
     closed: watch::Receiver<bool>,
 }
 
-/// Where events arrive: handed to [`render()`](super::render()).
+/// Where events arrive: handed to the task that prints.
 #[derive(Debug)]
 pub struct Receiver {
     /// Each with the moment it was sent: a slow terminal takes it later.

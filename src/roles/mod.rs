@@ -1,6 +1,7 @@
 //! `role.yaml` -> [`Role`]; with an inventory -> what each host should be.
 
 mod check;
+mod draft;
 mod folder;
 mod load;
 mod model;
@@ -15,7 +16,8 @@ mod values;
 mod variables;
 mod wanted;
 
-pub use check::{check, load_inventory, parse_inventory, shown};
+pub use check::{check, load_inventory, parse_inventory};
+pub use draft::shown;
 pub use model::{
     Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Require, Role, RoleSet, Rule, Variable,
     VariableType,

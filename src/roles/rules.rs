@@ -2,7 +2,7 @@
 //! no type can say, because it is about several values, or about several hosts.
 
 use super::Rule;
-use super::check::Check;
+use super::draft::Check;
 use super::nfs;
 use crate::model::Diagnostic;
 

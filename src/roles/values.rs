@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::check::{Check, shown};
+use super::draft::{Check, shown};
 use super::{Fault, Role, Variable, VariableType};
 use crate::inventory::node::{Entry, Kind, Located, Node};
 use crate::inventory::reader::{list, missing_colon, nearest};

@@ -1,21 +1,17 @@
 //! A connection to one host.
 
-use std::ops::ControlFlow;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use openssh::Session;
-use tokio::io::AsyncWriteExt;
+use openssh::{ForwardType, Session, Socket};
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard, OnceCell};
 
 use super::master::{self, Link};
-use super::session::{converse, last_line, refusal};
-use super::{BecomePassword, ConnectOptions, Error, Forward, Target, forward, sudo, upload};
+use super::{BecomePassword, ConnectOptions, Error, Target};
 use crate::inventory::SshSettings;
 use crate::model::HostName;
-use crate::script::{Parser, Record, Script};
 
 /// An open connection: sessions run one after another, so it works with `MaxSessions 1`.
 ///
@@ -43,7 +39,7 @@ pub struct Connection {
 impl Connection {
     /// Removes what runs that were killed have left on this machine.
     pub fn sweep(options: &ConnectOptions) {
-        master::sweep(master::base(options));
+        master::sweep(options.base());
     }
 
     /// Connects and authenticates: one handshake, no session yet; no handshake either where an earlier
@@ -75,71 +71,6 @@ impl Connection {
         &self.host
     }
 
-    /// Runs a script with root's rights as the settings' `become` says: one session. `on_record` hears
-    /// what it says as it says it. Without its end record there is no answer, only an error.
-    ///
-    /// A script that has run out of time is no longer heard, but nobody stops it on the host: it holds
-    /// its lock and, with `MaxSessions 1`, the only session until it ends.
-    pub async fn run(
-        &self,
-        script: &Script,
-        timeout: Duration,
-        mut on_record: impl FnMut(&Record),
-    ) -> Result<Vec<Record>, Error> {
-        let _turn = self.turn().await?;
-        let text = script.for_host();
-        let write = async |mut stdin: openssh::ChildStdin| {
-            // When the host stops reading, what it says or does not say tells why.
-            let _ = stdin.write_all(text.as_bytes()).await;
-            Ok(())
-        };
-        let mut parser = Parser::new(script.nonce());
-        let mut records = Vec::new();
-        let mut noise = String::new();
-        let read = |line: &[u8]| {
-            let line = String::from_utf8_lossy(line);
-            let Some(record) = parser.line(&line) else {
-                noise = line.into_owned();
-                return ControlFlow::Continue(());
-            };
-            on_record(&record);
-            let end = record == Record::Finished;
-            records.push(record);
-            if end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        let ended = match tokio::time::timeout(timeout, converse(self, sudo::SHELL, write, read)).await {
-            Ok(ended) => ended?,
-            Err(_) => {
-                return Err(Error::TimedOut { host: self.host.clone(), what: "the script", after: timeout });
-            }
-        };
-        if ended.complete {
-            return Ok(records);
-        }
-        if let (true, Some(error)) = (records.is_empty(), refusal(self, &ended)) {
-            return Err(error);
-        }
-        if ended.status.is_none() && !self.is_alive().await {
-            return Err(self.cut().await);
-        }
-        // A login shell that lets nobody in says so on stdout.
-        let last = last_line(if ended.stderr.is_empty() { &noise } else { &ended.stderr }).to_owned();
-        Err(Error::ScriptStopped { host: self.host.clone(), status: ended.status, last })
-    }
-
-    /// Puts a local file to `/var/lib/bootstrap/incoming/SHA256` on the host: one session. `on_bytes`
-    /// gets how much of it is there so far. A file that is there already is not sent again.
-    pub async fn upload(&self, file: &Path, sha256: &str, on_bytes: impl FnMut(u64)) -> Result<(), Error> {
-        let _turn = self.turn().await?;
-        upload::upload(self, file, sha256, on_bytes).await
-    }
-
-    /// A unix socket on this machine that leads to `port` on the host's loopback, without a session.
-    /// Whether sshd allows it is tried once per connection; whether anything listens is not.
-    pub async fn forward(&self, port: u16) -> Result<Forward, Error> {
-        forward::open(self, port).await
-    }
-
     /// Whether the connection outlives this command: what on the host goes with it does not go yet.
     pub fn is_kept(&self) -> bool {
         self.link().is_kept()
@@ -149,7 +80,7 @@ impl Connection {
     /// the next command.
     pub async fn close(self) -> Result<(), Error> {
         if self.is_kept() {
-            forward::cancel_all(&self).await;
+            self.forget_forwards().await;
         }
         let mut ended = self.first.close().await;
         if let Some(second) = self.second.into_inner() {
@@ -163,6 +94,17 @@ impl Connection {
                 what: "cannot close the connection",
                 source: source.into(),
             }),
+        }
+    }
+
+    /// Lets a connection that is kept forget the ports of this command.
+    async fn forget_forwards(&self) {
+        let forwards = std::mem::take(&mut *self.forwards.lock().unwrap_or_else(PoisonError::into_inner));
+        for (path, port) in forwards {
+            // A listener that stays is only a file descriptor of an ssh that ends before long.
+            let _ =
+                self.session().close_port_forward(ForwardType::Local, path.as_path(), loopback(port)).await;
+            let _ = fs::remove_file(path);
         }
     }
 
@@ -196,7 +138,7 @@ impl Connection {
     }
 
     /// Waits for the session before, and refuses to ask sudo again after a refusal.
-    async fn turn(&self) -> Result<MutexGuard<'_, ()>, Error> {
+    pub(super) async fn turn(&self) -> Result<MutexGuard<'_, ()>, Error> {
         let turn = self.one_at_a_time.lock().await;
         if self.password_refused.load(Ordering::Relaxed) {
             return Err(Error::SudoPasswordWrong { host: self.host.clone(), first: None });
@@ -233,4 +175,9 @@ impl Connection {
         forwards.push((path.clone(), port));
         path
     }
+}
+
+/// The address, not the name: `localhost` may lead to ::1 first, where the APIs do not listen.
+pub(super) fn loopback(port: u16) -> Socket<'static> {
+    Socket::TcpSocket { host: "127.0.0.1".into(), port }
 }

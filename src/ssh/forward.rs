@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 use std::time::Duration;
 
-use openssh::{ForwardType, Socket};
+use openssh::ForwardType;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::connection::loopback;
 use super::{Connection, Error, log, master};
 
 /// Nothing listens there (tcpmux): a port to learn from whether sshd forwards at all.
@@ -38,42 +38,28 @@ impl Drop for Forward {
     }
 }
 
-pub(super) async fn open(connection: &Connection, port: u16) -> Result<Forward, Error> {
-    let allowed = connection.forwarding.get_or_try_init(|| is_allowed(connection)).await?;
-    if !allowed {
-        return Err(Error::ForwardingForbidden {
-            host: connection.host.clone(),
-            at: connection.address.clone(),
-        });
+impl Connection {
+    /// A unix socket on this machine that leads to `port` on the host's loopback, without a session.
+    /// Whether sshd allows it is tried once per connection; whether anything listens is not.
+    pub async fn forward(&self, port: u16) -> Result<Forward, Error> {
+        let allowed = self.forwarding.get_or_try_init(|| is_allowed(self)).await?;
+        if !allowed {
+            return Err(Error::ForwardingForbidden { host: self.host.clone(), at: self.address.clone() });
+        }
+        listen(self, port).await
     }
-    listen(connection, port).await
 }
 
 async fn listen(connection: &Connection, port: u16) -> Result<Forward, Error> {
     let path = connection.new_forward(port);
-    match connection.session().request_port_forward(ForwardType::Local, path.as_path(), there(port)).await {
+    match connection.session().request_port_forward(ForwardType::Local, path.as_path(), loopback(port)).await
+    {
         Ok(()) => Ok(Forward { path }),
         Err(openssh::Error::Disconnected) => Err(connection.lost().await),
         Err(source) => {
             let host = connection.host.clone();
             Err(Error::Local { host, what: "ssh cannot forward a port", source: source.into() })
         }
-    }
-}
-
-/// The address, not the name: `localhost` may lead to ::1 first, where the APIs do not listen.
-fn there(port: u16) -> Socket<'static> {
-    Socket::TcpSocket { host: "127.0.0.1".into(), port }
-}
-
-/// Lets a connection that is kept forget the ports of this command.
-pub(super) async fn cancel_all(connection: &Connection) {
-    let forwards = std::mem::take(&mut *connection.forwards.lock().unwrap_or_else(PoisonError::into_inner));
-    for (path, port) in forwards {
-        let session = connection.session();
-        // A listener that stays is only a file descriptor of an ssh that ends before long.
-        let _ = session.close_port_forward(ForwardType::Local, path.as_path(), there(port)).await;
-        let _ = fs::remove_file(path);
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
-use super::{ConnectOptions, Target, master};
+use super::{ConnectOptions, Target};
 
 /// Where the connection to one target is kept.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub(super) async fn place(
 ) -> Option<Place> {
     let wished = target.settings.persist.map(|persist| persist.as_secs()).filter(|seconds| *seconds > 0)?;
     let host = &target.host;
-    let base = master::base(options).join(format!("bootstrap-ssh-{}", nix::unistd::geteuid()));
+    let base = options.base().join(format!("bootstrap-ssh-{}", nix::unistd::geteuid()));
     if let Err(reason) = make_private(&base) {
         tracing::warn!(%host, base = %base.display(), reason, "the connection is not kept");
         return None;

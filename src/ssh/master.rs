@@ -129,7 +129,7 @@ async fn launch(
     place: Option<&Place>,
 ) -> Result<(TempDir, UnixStream), Error> {
     let deadline = Instant::now() + options.deadline;
-    let dir = private_directory(target, place.map_or_else(|| base(options), |place| &place.base))?;
+    let dir = private_directory(target, place.map_or_else(|| options.base(), |place| &place.base))?;
     fs::write(dir.path().join("config"), config).map_err(local(target, "cannot write a file"))?;
     let life = place.map_or(LIFE_WITHOUT_US, |place| place.seconds);
     let mut pause = Duration::from_millis(200);
@@ -220,16 +220,6 @@ fn private_directory(target: &Target, base: &Path) -> Result<TempDir, Error> {
         .map_err(local(target, "cannot make a private directory"))
 }
 
-/// Where private directories go, with a path short enough for sockets in them: ssh needs 17 of a
-/// socket's 107 characters for itself. It starts jump hosts through a shell and gives them our file's
-/// path as it stands, so only plain characters do.
-pub(super) fn base(options: &ConnectOptions) -> &Path {
-    let wanted = options.control_dir.as_path();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    let fits = wanted.to_str().is_some_and(|path| path.len() <= 50 && path.chars().all(plain));
-    if fits && wanted.is_absolute() && wanted.is_dir() { wanted } else { Path::new("/tmp") }
-}
-
 /// Removes what programs that were killed, and connections that have ended, have left: directories of
 /// ours whose ssh is gone.
 pub(super) fn sweep(base: &Path) {
@@ -299,8 +289,8 @@ mod tests {
     fn a_directory_that_does_not_suit_sockets_is_not_used() {
         let at = |path: &str| ConnectOptions { control_dir: path.into(), ..ConnectOptions::default() };
         for path in ["/run/user/with space", "relative", "/nowhere", &format!("/{}", "x".repeat(80))] {
-            assert_eq!(base(&at(path)), Path::new("/tmp"), "{path}");
+            assert_eq!(at(path).base(), Path::new("/tmp"), "{path}");
         }
-        assert_eq!(base(&at("/usr")), Path::new("/usr"));
+        assert_eq!(at("/usr").base(), Path::new("/usr"));
     }
 }

@@ -1,6 +1,6 @@
 //! Where to connect, and how long to try.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::inventory::{Host, SshSettings};
@@ -33,6 +33,18 @@ pub struct ConnectOptions {
     pub control_dir: PathBuf,
     /// Read instead of `~/.ssh/config` and `/etc/ssh/ssh_config`, as `ssh -F` does; `none` reads neither.
     pub ssh_config: Option<PathBuf>,
+}
+
+impl ConnectOptions {
+    /// Where private directories go, with a path short enough for sockets in them: ssh needs 17 of a
+    /// socket's 107 characters for itself. It starts jump hosts through a shell and gives them our file's
+    /// path as it stands, so only plain characters do.
+    pub(super) fn base(&self) -> &Path {
+        let wanted = self.control_dir.as_path();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        let fits = wanted.to_str().is_some_and(|path| path.len() <= 50 && path.chars().all(plain));
+        if fits && wanted.is_absolute() && wanted.is_dir() { wanted } else { Path::new("/tmp") }
+    }
 }
 
 impl Default for ConnectOptions {

@@ -9,8 +9,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::sudo::{PROMPT, Program, READY, Trial, command};
+use super::sudo::{PROMPT, Program, READY, SHELL, Trial, command};
 use super::{BecomePassword, Connection, Error};
+use crate::script::{Parser, Record, Script};
 
 /// How long to wait for the end of what has already said its last word.
 const GRACE: Duration = Duration::from_secs(2);
@@ -37,6 +38,60 @@ pub(super) struct Ended {
 enum Sign {
     Prompt,
     Ready,
+}
+
+impl Connection {
+    /// Runs a script with root's rights as the settings' `become` says: one session. `on_record` hears
+    /// what it says as it says it. Without its end record there is no answer, only an error.
+    ///
+    /// A script that has run out of time is no longer heard, but nobody stops it on the host: it holds
+    /// its lock and, with `MaxSessions 1`, the only session until it ends.
+    pub async fn run(
+        &self,
+        script: &Script,
+        timeout: Duration,
+        mut on_record: impl FnMut(&Record),
+    ) -> Result<Vec<Record>, Error> {
+        let _turn = self.turn().await?;
+        let text = script.for_host();
+        let write = async |mut stdin: openssh::ChildStdin| {
+            // When the host stops reading, what it says or does not say tells why.
+            let _ = stdin.write_all(text.as_bytes()).await;
+            Ok(())
+        };
+        let mut parser = Parser::new(script.nonce());
+        let mut records = Vec::new();
+        let mut noise = String::new();
+        let read = |line: &[u8]| {
+            let line = String::from_utf8_lossy(line);
+            let Some(record) = parser.line(&line) else {
+                noise = line.into_owned();
+                return ControlFlow::Continue(());
+            };
+            on_record(&record);
+            let end = record == Record::Finished;
+            records.push(record);
+            if end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let ended = match tokio::time::timeout(timeout, converse(self, SHELL, write, read)).await {
+            Ok(ended) => ended?,
+            Err(_) => {
+                return Err(Error::TimedOut { host: self.host.clone(), what: "the script", after: timeout });
+            }
+        };
+        if ended.complete {
+            return Ok(records);
+        }
+        if let (true, Some(error)) = (records.is_empty(), refusal(self, &ended)) {
+            return Err(error);
+        }
+        if ended.status.is_none() && !self.is_alive().await {
+            return Err(self.cut().await);
+        }
+        // A login shell that lets nobody in says so on stdout.
+        let last = last_line(if ended.stderr.is_empty() { &noise } else { &ended.stderr }).to_owned();
+        Err(Error::ScriptStopped { host: self.host.clone(), status: ended.status, last })
+    }
 }
 
 /// Runs `program`: `feed` writes its input once it reads it, `on_line` gets its output line by line,

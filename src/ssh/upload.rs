@@ -28,7 +28,16 @@ pub(super) const PROGRAM: Program = Program(concat!(
 /// As much of the file as is in memory at once.
 const CHUNK: usize = 128 * 1024;
 
-pub(super) async fn upload(
+impl Connection {
+    /// Puts a local file to `/var/lib/bootstrap/incoming/SHA256` on the host: one session. `on_bytes`
+    /// gets how much of it is there so far. A file that is there already is not sent again.
+    pub async fn upload(&self, file: &Path, sha256: &str, on_bytes: impl FnMut(u64)) -> Result<(), Error> {
+        let _turn = self.turn().await?;
+        upload(self, file, sha256, on_bytes).await
+    }
+}
+
+async fn upload(
     connection: &Connection,
     file: &Path,
     sha256: &str,

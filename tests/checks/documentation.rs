@@ -258,6 +258,48 @@ fn no_imports_go_round() {
     }
 }
 
+/// The same of the files of each module: what they name by `super::`.
+#[test]
+fn no_imports_go_round_inside_of_a_module() {
+    let mut looked_at = 0;
+    for module in
+        fs::read_dir(at("src")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir())
+    {
+        let files: Vec<PathBuf> = fs::read_dir(&module).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
+        let names: BTreeSet<String> = files.iter().map(|path| name(path)).collect();
+        let mut left: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for file in files.iter().filter(|path| path.is_file() && name(path) != "mod") {
+            let text = fs::read_to_string(file).unwrap();
+            let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+            let code: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            let code = code.join("\n");
+            let mut imported = BTreeSet::new();
+            for rest in code.split("super::").skip(1) {
+                let list = match rest.strip_prefix('{') {
+                    Some(list) => list.split("};").next().unwrap(),
+                    None => rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap(),
+                };
+                let words = list.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+                imported.extend(words.filter(|word| names.contains(*word)).map(str::to_owned));
+            }
+            imported.remove(&name(file));
+            looked_at += imported.len();
+            left.insert(name(file), imported);
+        }
+        while !left.is_empty() {
+            let leaves: Vec<String> = left
+                .iter()
+                .filter(|(_, imported)| imported.iter().all(|name| !left.contains_key(name)))
+                .map(|(name, _)| name.clone())
+                .collect();
+            assert!(!leaves.is_empty(), "{}: {left:?}", module.display());
+            leaves.iter().for_each(|name| drop(left.remove(name)));
+        }
+    }
+    assert!(looked_at > 100, "{looked_at}");
+}
+
 /// Where a product is named outside its folder, and why.
 const NAMES: [(&str, &str); 20] = [
     ("cli/add_node.rs", "an example in a help text"),

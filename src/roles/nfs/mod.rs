@@ -15,7 +15,7 @@ use serde_json::Value;
 use self::client::Client;
 use self::options::{ExportOption, meaning};
 use super::VariableType;
-use super::check::Check;
+use super::draft::Check;
 use crate::inventory::node::{Kind, Node, Span};
 use crate::inventory::reader::{list, nearest};
 use crate::model::Diagnostic;
