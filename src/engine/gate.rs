@@ -188,12 +188,25 @@ pub(crate) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen, outcome: &m
         if expected.asked.is_empty() {
             continue;
         }
-        match wait(fleet, &members, &expected, run).await {
-            Ok(met) => outcome.notes.extend(members.gate.notes(&expected, &met.answers)),
-            Err(reason) => {
-                outcome.unhealthy = Some(reason);
-                return;
-            }
+        stands(fleet, &members, &expected, run, outcome).await;
+        if outcome.unhealthy.is_some() {
+            return;
+        }
+    }
+}
+
+/// Waits until the gate is met: what stands then, or why it does not, is in `outcome`.
+pub(crate) async fn stands(
+    fleet: &Fleet,
+    members: &Members<'_>,
+    expected: &Expected,
+    run: Run<'_>,
+    outcome: &mut Outcome,
+) {
+    match wait(fleet, members, expected, run).await {
+        Ok(met) => outcome.notes.extend(members.gate.notes(expected, &met.answers)),
+        Err(reason) => {
+            outcome.unhealthy.get_or_insert(reason);
         }
     }
 }

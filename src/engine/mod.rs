@@ -94,6 +94,15 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
+impl Outcome {
+    /// Tells of the hosts that were set aside as of those that failed.
+    pub(crate) fn set_aside(&mut self, failures: BTreeMap<HostName, HostFailure>) {
+        let failed = |failure: &HostFailure| HostOutcome::Failed { error: failure.to_string() };
+        self.hosts.extend(failures.iter().map(|(host, failure)| (host.clone(), failed(failure))));
+        self.failures = failures;
+    }
+}
+
 /// Hosts that answered, with the open connections to them.
 pub(crate) struct Fleet {
     pub connections: BTreeMap<HostName, Connection>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::looked::Looked;
 use crate::engine::{EngineError, HostFailure, Outcome, Run, lock};
-use crate::model::{HostName, HostOutcome};
+use crate::model::HostName;
 use crate::report::RunLog;
 
 /// Asks the operator for a yes; an error when there is none, or nobody who could be asked.
@@ -20,7 +20,7 @@ pub struct Door<'a> {
 }
 
 /// What an operation is about to do.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Decision {
     /// Hosts are changed: nobody else may be at work on them.
     pub changes_hosts: bool,
@@ -61,9 +61,6 @@ pub trait Operation {
 
     /// What is told of each host at the end; `failures` are those that were set aside.
     fn tell(&self, _run: Run<'_>, failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
-        for (host, failure) in &failures {
-            outcome.hosts.insert(host.clone(), HostOutcome::Failed { error: failure.to_string() });
-        }
         outcome.failures = failures;
     }
 }

@@ -6,8 +6,8 @@ use super::change::{Decision, Operation};
 use super::looked::Looked;
 use crate::engine::commands::{self, Failure, stage, step, stop};
 use crate::engine::members::members;
-use crate::engine::{EngineError, HostFailure, Outcome, Run};
-use crate::model::{Endpoint, HostName, NulInArgument, Stage};
+use crate::engine::{EngineError, Outcome, Run};
+use crate::model::{Endpoint, NulInArgument, Stage};
 use crate::roles::Wanted;
 
 /// What says on a host whose it is, and what was set up there.
@@ -40,10 +40,6 @@ impl Operation for Down {
         // A host that fails keeps no other one from going down.
         let _ = commands::run(&mut looked.fleet, stages, Failure::GoOn, run, outcome).await;
         Ok(())
-    }
-
-    fn tell(&self, _run: Run<'_>, failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
-        outcome.failures = failures;
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A writer puts a key every 50 ms through a server that is not killed. What was acknowledged is read back at the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -14,7 +14,7 @@ use super::looked::Looked;
 use crate::engine::api::Socket;
 use crate::engine::members::members;
 use crate::engine::observe::ClusterAnswers;
-use crate::engine::{EngineError, HostFailure, Outcome, Run, Stop, elapsed_ms, gate};
+use crate::engine::{EngineError, Outcome, Run, Stop, elapsed_ms, gate};
 use crate::model::{Arg, Call, Check, Finding, HostName, StepId};
 use crate::products::Drills;
 use crate::script::{Nonce, Observation, Script};
@@ -77,10 +77,6 @@ impl Operation for Drill<'_> {
     ) -> Result<(), EngineError> {
         self.drilled = Some(looked.drill(run, self).await?);
         Ok(())
-    }
-
-    fn tell(&self, _run: Run<'_>, failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
-        outcome.failures = failures;
     }
 }
 

@@ -12,9 +12,7 @@ use crate::engine::members::members;
 use crate::engine::observe::{ClusterAnswers, Observed};
 use crate::engine::wait::Waiting;
 use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
-use crate::model::{
-    Check, Endpoint, Event, Finding, HostName, HostOutcome, NulInArgument, Stage, Step, Verdict,
-};
+use crate::model::{Check, Endpoint, Event, Finding, HostName, NulInArgument, Stage, Step, Verdict};
 use crate::products::{Answers, Gate, Task, Told};
 use crate::raft::{Departure, departure, without};
 use crate::report::Events;
@@ -95,10 +93,7 @@ impl Operation for Leave<'_> {
     fn tell(&self, _run: Run<'_>, mut failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
         // That it does not answer is why it goes.
         failures.remove(self.host);
-        for (host, failure) in &failures {
-            outcome.hosts.insert(host.clone(), HostOutcome::Failed { error: failure.to_string() });
-        }
-        outcome.failures = failures;
+        outcome.set_aside(failures);
     }
 }
 

@@ -70,10 +70,7 @@ impl Looked {
         let gates = members(run.wanted);
         let Some(members) = gates.iter().find(|members| members.gate == gate) else { return };
         let expected = members.expected(&self.observed.seen.addresses, &asked, &missing);
-        match gate::wait(&self.fleet, members, &expected, run).await {
-            Ok(met) => outcome.notes.extend(gate.notes(&expected, &met.answers)),
-            Err(reason) => outcome.unhealthy = Some(reason),
-        }
+        gate::stands(&self.fleet, members, &expected, run, outcome).await;
     }
 
     /// Closes the connections: the hosts that were set aside.

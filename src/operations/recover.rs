@@ -28,13 +28,13 @@ pub struct Recover {
 impl Operation for Recover {
     async fn decide(&mut self, looked: &mut Looked, run: Run<'_>) -> Result<Option<Decision>, EngineError> {
         looked.await_election(run).await;
+        let gates = members(run.wanted);
         for cluster in &looked.observed.clusters {
             let (gate, product) = (cluster.gate, cluster.gate.product());
             let reads_peers = gate.raft().is_some_and(|raft| raft.reads_peers_json());
             if !reads_peers || self.product.as_deref().is_some_and(|wanted| wanted != product.name()) {
                 continue;
             }
-            let gates = members(run.wanted);
             let unit = gates.iter().find(|members| members.gate == gate).and_then(Members::unit);
             let (Some(unit), views) = (unit, gate.views(&cluster.answers)) else { continue };
             match recovery(product.name(), unit, &cluster.expected, &views) {
@@ -76,12 +76,7 @@ impl Operation for Recover {
             let asked: BTreeSet<HostName> = recovery.survivors.iter().cloned().collect();
             let mut expected = members.expected(&looked.observed.seen.addresses, &asked, &BTreeSet::new());
             expected.members.retain(|host, _| asked.contains(host));
-            match gate::wait(&looked.fleet, members, &expected, run).await {
-                Ok(met) => outcome.notes.extend(gate.notes(&expected, &met.answers)),
-                Err(reason) => {
-                    outcome.unhealthy.get_or_insert(reason);
-                }
-            }
+            gate::stands(&looked.fleet, members, &expected, run, outcome).await;
         }
     }
 

@@ -10,7 +10,7 @@ use super::looked::Looked;
 use super::snapshot::SnapshotSource;
 use crate::engine::commands::{self, Failure, is_empty, stage, step};
 use crate::engine::members::{Members, members};
-use crate::engine::{EngineError, HostFailure, Outcome, Run, Stop};
+use crate::engine::{EngineError, Outcome, Run, Stop};
 use crate::model::{Check, Finding, HostName, NulInArgument, Stage};
 use crate::products::{Command, Gate, Transfer, Watching};
 use crate::roles::{Wanted, WantedHost};
@@ -94,10 +94,6 @@ impl Operation for Restore<'_> {
                 looked.verify(run, gate, outcome).await;
             }
         }
-    }
-
-    fn tell(&self, _run: Run<'_>, failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
-        outcome.failures = failures;
     }
 }
 

@@ -24,7 +24,6 @@ pub async fn plan(run: Run<'_>) -> Result<(Plan, Outcome), EngineError> {
 }
 
 /// Every host comes to its wanted state, and the clusters stand.
-#[derive(Default)]
 pub struct Up<F> {
     /// Runs once there is something to change: it keeps the secrets that were made.
     before_changes: Option<F>,
@@ -101,14 +100,9 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
     }
 
     fn tell(&self, run: Run<'_>, failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
-        for host in &run.wanted.hosts {
-            let name = &host.host.name;
-            if let Some(failure) = failures.get(name) {
-                outcome.hosts.insert(name.clone(), HostOutcome::Failed { error: failure.to_string() });
-            } else if run.options.hosts.contains(name) {
-                outcome.hosts.entry(name.clone()).or_insert(HostOutcome::Unchanged);
-            }
+        outcome.set_aside(failures);
+        for name in &run.options.hosts {
+            outcome.hosts.entry(name.clone()).or_insert(HostOutcome::Unchanged);
         }
-        outcome.failures = failures;
     }
 }

@@ -7,7 +7,7 @@ use rust_embed::RustEmbed;
 
 use super::RoleSet;
 use super::folder::Folder;
-use super::parse::{cross_check, parse};
+use super::parse::{cross_check, parse, unknown_variables};
 use crate::model::{Diagnostic, diagnostic};
 
 /// The roles that come with the program.
@@ -107,7 +107,8 @@ fn from_folders(folders: impl IntoIterator<Item = Folder>) -> Result<RoleSet, Ve
             set.documents.insert(role.name.clone(), document);
             set.roles.insert(role.name.clone(), role);
         }
-        Ok(set)
+        let problems = unknown_variables(&set);
+        if problems.is_empty() { Ok(set) } else { Err(problems) }
     } else {
         Err(problems)
     }

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::folder::Folder;
 use super::{
-    Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Renderer, Require, Role, Rule, Variable,
-    VariableType,
+    Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Renderer, Require, Role, RoleSet, Rule,
+    Variable, VariableType,
 };
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
@@ -347,21 +347,15 @@ fn texts(node: &Node) -> Vec<Located<String>> {
     }
 }
 
-/// Variables that an endpoint names and that neither its role nor one that it includes has.
-fn unknown_variables(role: &Role, document: &Document, written: &[(Role, Document)]) -> Vec<Diagnostic> {
+/// Variables that endpoints name and that neither their role nor one that it includes has.
+pub fn unknown_variables(set: &RoleSet) -> Vec<Diagnostic> {
+    set.roles.values().flat_map(|role| unknown_variables_of(role, set)).collect()
+}
+
+fn unknown_variables_of(role: &Role, set: &RoleSet) -> Vec<Diagnostic> {
+    let Some(document) = set.documents.get(&role.name) else { return Vec::new() };
     let Some(node) = document.root.get("endpoint") else { return Vec::new() };
-    let mut known: Vec<&Role> = vec![role];
-    let mut at = 0;
-    while let Some(role) = known.get(at).copied() {
-        let included =
-            role.includes.iter().filter_map(|name| written.iter().find(|(role, _)| role.name == *name));
-        for (role, _) in included {
-            if !known.iter().any(|one| one.name == role.name) {
-                known.push(role);
-            }
-        }
-        at += 1;
-    }
+    let known = set.closure([&role.name]);
     let variables: Vec<&str> =
         known.iter().flat_map(|role| role.variables.keys()).map(String::as_str).collect();
     let defined: Vec<&str> = known.iter().flat_map(|role| role.define.keys()).map(String::as_str).collect();
@@ -660,7 +654,6 @@ pub fn cross_check(written: &[(Role, Document)], problems: &mut Vec<Diagnostic>)
                     .help("move what they share into a role of its own, included by both"),
             );
         }
-        problems.extend(unknown_variables(role, document, written));
         for (name, variable) in &role.variables {
             let span = document
                 .root
