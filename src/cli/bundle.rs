@@ -22,7 +22,7 @@ pub struct BundleArgs {
 
 #[derive(Debug, Subcommand)]
 enum BundleCommand {
-    /// Pack every release that an inventory fetches from a site, with digests, signatures and keys.
+    /// Pack everything that an inventory fetches from a site: releases, manifests, images, with digests, signatures and keys.
     #[command(
         after_help = "Example: bootstrap bundle create inventory.yaml cluster.bundle --arch amd64,arm64"
     )]
@@ -66,7 +66,7 @@ fn create(inventory: &Path, file: &Path, arch: &[String], global: &Global) -> an
     let wanted = Wanted::new(inventory, roles, &secrets.values)?;
     let resources = || wanted.hosts.iter().flat_map(|host| &host.roles).flat_map(|role| &role.resources);
     let downloads: BTreeSet<_> =
-        resources().flat_map(|resource| arch.iter().filter_map(|arch| resource.download_for(arch))).collect();
+        resources().flat_map(|resource| arch.iter().flat_map(|arch| resource.remote_files(arch))).collect();
     if downloads.is_empty() {
         anyhow::bail!(
             "{} fetches nothing from a site, so there is nothing to pack",

@@ -233,7 +233,7 @@ async fn assess(
         stands(&gates, &hosts, &addresses, &missing);
     findings.extend(versions);
     let text = serde_json::to_string(run.marker).expect("a marker is two strings");
-    let seen = Seen { hosts, cluster_states: states, addresses, marker: text, releases: BTreeMap::new() };
+    let seen = Seen { hosts, cluster_states: states, addresses, marker: text, downloads: BTreeMap::new() };
     // Without everyone's address, contents cannot be rendered, and no site need be asked for releases.
     let planned = match findings.is_empty() {
         true => planned(run, &gates, seen).await?,

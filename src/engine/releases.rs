@@ -1,4 +1,4 @@
-//! Releases on their way: verified before the plan, brought here before the first change, pushed before the steps
+//! Downloads on their way: verified before the plan, brought here before the first change, pushed before the steps
 //! that install them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::{EngineError, Fleet, HostFailure, Run, Stop, elapsed_ms};
 use crate::model::{Batch, Event, HostName, Step};
-use crate::plan::{Seen, downloads};
+use crate::plan::{Seen, lacking};
 use crate::releases;
 use crate::report::Events;
 use crate::resource::{Via, pushed_digest};
@@ -17,9 +17,9 @@ use crate::resource::{Via, pushed_digest};
 /// More often nobody can read.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Adds what can be known here of the releases that hosts lack. Where none lacks any, nothing is asked of any site.
+/// Adds what can be known here of the files that hosts lack. Where none lacks any, nothing is asked of any site.
 pub(crate) async fn verify(run: Run<'_>, seen: Seen) -> Result<Seen, EngineError> {
-    let lacking = downloads(run.wanted, &seen.hosts);
+    let lacking = lacking(run.wanted, &seen.hosts);
     if lacking.is_empty() {
         return Ok(seen);
     }
@@ -27,15 +27,15 @@ pub(crate) async fn verify(run: Run<'_>, seen: Seen) -> Result<Seen, EngineError
     for message in found.warnings {
         run.events.send(Event::Warning { host: None, message });
     }
-    Ok(Seen { releases: found.releases, ..seen })
+    Ok(Seen { downloads: found.files, ..seen })
 }
 
 /// Brings to this machine what it will push. When the operator asks to stop, what has come stays for the next run.
 pub(crate) async fn fetch(seen: &Seen, run: Run<'_>) -> Result<(), EngineError> {
-    for (download, verified) in seen.releases.iter().filter(|(download, _)| download.via == Via::Controller) {
+    for (file, verified) in seen.downloads.iter().filter(|(file, _)| file.via == Via::Controller) {
         let Some(digest) = &verified.digest else { continue };
-        let mut transfer = Transfer::new(None, download.archive(), run.events);
-        let fetching = releases::fetch(download, digest, &run.options.cache, |bytes, total| {
+        let mut transfer = Transfer::new(None, file.name.clone(), run.events);
+        let fetching = releases::fetch(file, digest, &run.options.cache, |bytes, total| {
             transfer.progress(bytes, total);
         });
         tokio::select! {
@@ -104,9 +104,9 @@ fn sources(run: Run<'_>, seen: &Seen) -> BTreeMap<String, Source> {
         let source = Source { path: run.options.artifacts.join(file), name: file.display().to_string() };
         Some((digest.to_owned(), source))
     });
-    let fetched = seen.releases.iter().filter_map(|(download, verified)| {
+    let fetched = seen.downloads.iter().filter_map(|(file, verified)| {
         let digest = verified.digest.clone()?;
-        let source = Source { path: run.options.cache.archive(&digest), name: download.archive() };
+        let source = Source { path: run.options.cache.archive(&digest), name: file.name.clone() };
         Some((digest, source))
     });
     fetched.chain(files).collect()

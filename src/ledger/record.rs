@@ -24,7 +24,9 @@ pub fn recorded(
     for call in change.calls {
         let path = || call.argument_of(call.function(), 0).unwrap_or_default().to_owned();
         match call.function() {
-            "file_write" | "path_owner" => calls.push(by_role(Thing::File(path()), call)),
+            "file_write" | "file_from_site" | "file_from_push" | "path_owner" => {
+                calls.push(by_role(Thing::File(path()), call))
+            }
             "directory_ensure" | "mount_point" => calls.push(by_role(Thing::Directory(path()), call)),
             "unit_converge" => calls.push(call),
             "exec_run" => {

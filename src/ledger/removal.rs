@@ -179,6 +179,7 @@ impl<'a> Entry<'a> {
                     "package" => "packages stay installed",
                     "user" => "users stay: files may be theirs",
                     "release" => "its programs stay",
+                    "download" => "what was downloaded stays",
                     "sysctl" => "the live value stays until the next boot",
                     "kernel-module" => "it stays loaded until the next boot",
                     _ => "it stays",

@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::resource::Resource;
+use crate::resource::{Download, Resource};
 
 /// One thing on a host that a role may change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +25,7 @@ pub fn things(resource: &Resource) -> Vec<Thing> {
         Resource::Exec(exec) => things.push(Thing::Exec(exec.name.clone())),
         Resource::Package(_)
         | Resource::User(_)
-        | Resource::Release(_)
+        | Resource::Download(Download::Release(_) | Download::Images(_))
         | Resource::Sysctl(_)
         | Resource::KernelModule(_) => things.push(Thing::Left(resource.id().0)),
         _ => {}

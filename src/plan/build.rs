@@ -8,7 +8,7 @@ use crate::ledger::{self, Removal};
 use crate::model::{
     Arg, Batch, Call, Change, ClusterState, Effect, HostName, Plan, RoleName, Stage, StageName, Step, StepId,
 };
-use crate::resource::{Download, Phase, Planned};
+use crate::resource::{Phase, Planned, RemoteFile, Verified};
 use crate::roles::{ClusterAddresses, Forms, Wanted, WantedError, WantedHost};
 use crate::script::Observation;
 
@@ -21,15 +21,8 @@ pub struct Seen {
     pub addresses: ClusterAddresses,
     /// The marker that each host should carry, as text.
     pub marker: String,
-    /// What was found out on this machine about the releases that hosts lack.
-    pub releases: BTreeMap<Download, Verified>,
-}
-
-/// What this machine knows of a release before a host installs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
-    /// The only archive that may be installed. None: nobody here could see the site, and its own word must do.
-    pub digest: Option<String>,
+    /// What was found out on this machine about the files from sites that hosts lack.
+    pub downloads: BTreeMap<RemoteFile, Verified>,
 }
 
 /// What one host said.
@@ -58,14 +51,14 @@ pub enum PlanError {
     Ledger { host: HostName, step: StepId, source: crate::resource::Error },
 }
 
-/// The releases that hosts lack and that come from a site.
-pub fn downloads(wanted: &Wanted, hosts: &BTreeMap<HostName, HostSeen>) -> BTreeSet<Download> {
+/// The files that hosts lack and that come from a site.
+pub fn lacking(wanted: &Wanted, hosts: &BTreeMap<HostName, HostSeen>) -> BTreeSet<RemoteFile> {
     let mut found = BTreeSet::new();
     for host in &wanted.hosts {
         let Some(state) = hosts.get(&host.host.name) else { continue };
         for resource in host.roles.iter().flat_map(|role| &role.resources) {
             let fields = state.observation.of(&resource.id().0);
-            found.extend(resource.download(&fields, &state.facts));
+            found.extend(resource.lacking(&fields, &state.facts));
         }
     }
     found
@@ -172,13 +165,7 @@ fn host_steps(
                 continue;
             }
             let said = state.observation.of(&id.0);
-            let resource = match resource.download(&said, &state.facts) {
-                Some(download) => {
-                    let verified = seen.releases.get(&download);
-                    resource.with_verified_digest(verified.and_then(|verified| verified.digest.clone()))
-                }
-                None => resource,
-            };
+            let resource = resource.with_verified(&seen.downloads, &state.facts);
             let failed = |source| PlanError::Resource {
                 host: name(),
                 role: role.name.clone(),

@@ -4,4 +4,4 @@ mod batch;
 mod build;
 
 pub use batch::{Share, hold_back};
-pub use build::{HostSeen, PlanError, Seen, Verified, downloads};
+pub use build::{HostSeen, PlanError, Seen, lacking};

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::cache::{archive_name, file_digest, hex, key_name, signature_of, sums_name};
 use super::{Cache, Findings, ReleaseError, fetch, verify};
-use crate::resource::{Download, Via};
+use crate::resource::{RemoteFile, Trust, Via};
 
 const MANIFEST: &str = "bundle.json";
 const FORMAT: &str = "bootstrap bundle 1";
@@ -55,25 +55,28 @@ pub enum BundleError {
 
 /// Fetches what the cache lacks, and packs all of it. `progress` is told of each archive before it is fetched.
 pub async fn create(
-    downloads: &BTreeSet<Download>,
+    files: &BTreeSet<RemoteFile>,
     cache: &Cache,
     folder: &Path,
     bundle: &Path,
-    mut progress: impl FnMut(&Download),
+    mut progress: impl FnMut(&RemoteFile),
 ) -> Result<(Vec<Content>, Vec<String>), BundleError> {
-    let downloads: BTreeSet<Download> =
-        downloads.iter().map(|download| Download { via: Via::Controller, ..download.clone() }).collect();
-    let Findings { releases, warnings } = verify(&downloads, cache, folder).await?;
+    let files: BTreeSet<RemoteFile> =
+        files.iter().map(|file| RemoteFile { via: Via::Controller, ..file.clone() }).collect();
+    let Findings { files, mut warnings } = verify(&files, cache, folder).await?;
     let mut names: BTreeMap<String, String> = BTreeMap::new();
-    for (download, verified) in &releases {
-        // With `via: controller` a digest is always known.
-        let Some(digest) = &verified.digest else { continue };
-        progress(download);
-        fetch(download, digest, cache, |_, _| ()).await?;
-        names.insert(archive_name(digest), download.to_string());
-        let sums = sums_name(download);
-        let what = format!("{} {}", download.product, download.version);
-        if let Some(key) = &download.key
+    for (file, verified) in &files {
+        let Some(digest) = &verified.digest else {
+            warnings.push(format!("{file} is not packed: the inventory has no sha256 for {}", file.url()));
+            continue;
+        };
+        progress(file);
+        fetch(file, digest, cache, |_, _| ()).await?;
+        names.insert(archive_name(digest), file.to_string());
+        let Trust::Sums(beside) = &file.trust else { continue };
+        let sums = sums_name(beside);
+        let what = &file.what;
+        if let Some(key) = &beside.key
             && signature_of(&cache.root().join(&sums)).exists()
         {
             let signature = signature_of(Path::new(&sums)).display().to_string();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::ReleaseError;
-use crate::resource::{Download, Fingerprint};
+use crate::resource::{Fingerprint, Sums};
 
 /// A folder of this program's own, `~/.cache/bootstrap`.
 #[derive(Clone, Debug)]
@@ -35,8 +35,8 @@ impl Cache {
         self.root.join(key_name(fingerprint))
     }
 
-    pub(super) fn sums(&self, download: &Download) -> PathBuf {
-        self.root.join(sums_name(download))
+    pub(super) fn sums(&self, sums: &Sums) -> PathBuf {
+        self.root.join(sums_name(sums))
     }
 
     /// The archive, if it is there and is what its name says; what is not goes.
@@ -98,10 +98,9 @@ pub(super) fn key_name(fingerprint: &Fingerprint) -> String {
 
 /// Sums are kept by site: without a signature each site speaks for itself alone. Where their names do not tell versions
 /// apart, they are kept by folder.
-pub(super) fn sums_name(download: &Download) -> String {
-    let site = download.path.as_ref().map_or_else(|| download.site.to_string(), |_| download.folder());
-    let site = hex(&Sha256::digest(site));
-    format!("sums/{}/{}", &site[..16], download.sums())
+pub(super) fn sums_name(sums: &Sums) -> String {
+    let scope = hex(&Sha256::digest(&sums.scope));
+    format!("sums/{}/{}", &scope[..16], sums.name)
 }
 
 pub(super) fn signature_of(sums: &Path) -> PathBuf {

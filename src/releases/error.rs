@@ -40,8 +40,8 @@ pub enum ReleaseError {
         "{url} broke off after {have} of {size} bytes; what came is kept, and the next run carries on from there"
     )]
     Broken { url: String, have: u64, size: String },
-    #[error("wrong checksum: {url} has sha256 {found}, but {sums} says {wanted}; it was thrown away")]
-    WrongDigest { url: String, found: String, sums: String, wanted: String },
+    #[error("wrong checksum: {url} has sha256 {found}, but {said_by} says {wanted}; it was thrown away")]
+    WrongDigest { url: String, found: String, said_by: String, wanted: String },
     #[error("cannot use the cache at {}", .path.display())]
     Cache { path: PathBuf, source: std::io::Error },
     #[error("no HTTP client: {0}")]

@@ -11,12 +11,12 @@ use super::cache::hashed;
 use super::verify::why;
 use super::{Cache, ReleaseError};
 use crate::http;
-use crate::resource::Download;
+use crate::resource::RemoteFile;
 
 /// Downloads an archive unless the cache has it, and carries on where an earlier try stopped. `progress` gets the
 /// bytes that are here and, where the site says so, how many there will be.
 pub async fn fetch(
-    download: &Download,
+    file: &RemoteFile,
     digest: &str,
     cache: &Cache,
     mut progress: impl FnMut(u64, Option<u64>),
@@ -33,7 +33,7 @@ pub async fn fetch(
     let partial = path.with_extension("partial");
     let failed = |source| cache.failed(&partial, source);
     fs::create_dir_all(path.parent().unwrap_or(cache.root())).await.map_err(failed)?;
-    let url = format!("{}/{}", download.folder(), download.archive());
+    let url = file.url();
     let resumed = transfer(&url, &partial, cache, &mut progress).await?;
     let mut found = hashed(&partial).await.map_err(failed)?;
     if found != digest && resumed {
@@ -44,8 +44,8 @@ pub async fn fetch(
     }
     if found != digest {
         fs::remove_file(&partial).await.map_err(failed)?;
-        let (sums, wanted) = (download.sums(), digest.to_owned());
-        return Err(ReleaseError::WrongDigest { url, found, sums, wanted });
+        let (said_by, wanted) = (file.said_by().to_owned(), digest.to_owned());
+        return Err(ReleaseError::WrongDigest { url, found, said_by, wanted });
     }
     fs::rename(&partial, &path).await.map_err(failed)?;
     Ok(path)

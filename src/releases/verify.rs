@@ -1,5 +1,6 @@
-//! What hosts lack -> the digest each archive must have, by the word of a pinned key.
+//! What hosts lack -> the digest each file must have, by the word of a pinned key.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::SystemTime;
@@ -8,24 +9,23 @@ use super::cache::signature_of;
 use super::openpgp::holds_key;
 use super::{Cache, ReleaseError, SignatureError, verify_detached};
 use crate::http;
-use crate::plan::Verified;
-use crate::resource::{Download, SigningKey, Via};
+use crate::resource::{RemoteFile, SigningKey, Sums, Trust, Verified, Via};
 
 /// Sums, signatures and keys are a few kilobytes.
 const SMALL: usize = 1 << 20;
 
-/// What is known of releases now, and what an operator should know of it.
+/// What is known of files now, and what an operator should know of it.
 #[derive(Debug, Default)]
 pub struct Findings {
-    pub releases: BTreeMap<Download, Verified>,
+    pub files: BTreeMap<RemoteFile, Verified>,
     pub warnings: Vec<String>,
 }
 
-/// Finds the digest of every archive: in the cache if that has all of it, else on its site.
+/// Finds the digest of every file: where the inventory does not have it, in the cache if that has all of it, else on its site.
 ///
 /// `folder` is what key files of the inventory are relative to.
 pub async fn verify(
-    downloads: &BTreeSet<Download>,
+    files: &BTreeSet<RemoteFile>,
     cache: &Cache,
     folder: &Path,
 ) -> Result<Findings, ReleaseError> {
@@ -33,29 +33,35 @@ pub async fn verify(
     let sites = Sites { client, cache, folder };
     let mut findings = Findings::default();
     // Archives of one release share one file of sums.
-    let mut known: BTreeMap<Download, Sums> = BTreeMap::new();
-    for download in downloads {
-        let release = Download { arch: String::new(), ..download.clone() };
-        if !known.contains_key(&release) {
-            known.insert(release.clone(), sites.sums(download).await?);
-        }
-        let sums = &known[&release];
-        if let Some(warning) = sums.warning(download)
-            && !findings.warnings.contains(&warning)
-        {
-            findings.warnings.push(warning);
-        }
-        let digest = match sums {
-            Sums::Unseen { .. } => None,
-            Sums::Signed(text) | Sums::Unsigned(text) => Some(listed(text, download)?),
+    let mut known: BTreeMap<(&str, &Sums, Via), Listing> = BTreeMap::new();
+    for file in files {
+        let digest = match &file.trust {
+            Trust::Digest(digest) => Some(digest.clone()),
+            Trust::Nobody => None,
+            Trust::Sums(sums) => {
+                let key = (file.folder.as_str(), sums, file.via);
+                let listing = match known.entry(key) {
+                    Entry::Occupied(entry) => entry.into_mut(),
+                    Entry::Vacant(entry) => entry.insert(sites.sums(file, sums).await?),
+                };
+                if let Some(warning) = listing.warning(file, sums)
+                    && !findings.warnings.contains(&warning)
+                {
+                    findings.warnings.push(warning);
+                }
+                match listing {
+                    Listing::Unseen { .. } => None,
+                    Listing::Signed(text) | Listing::Unsigned(text) => Some(listed(text, file)?),
+                }
+            }
         };
-        findings.releases.insert(download.clone(), Verified { digest });
+        findings.files.insert(file.clone(), Verified { digest });
     }
     Ok(findings)
 }
 
 /// What a release's file of digests says, and why it is believed.
-enum Sums {
+enum Listing {
     Signed(String),
     /// There is no signature, and none is demanded.
     Unsigned(String),
@@ -65,21 +71,21 @@ enum Sums {
     },
 }
 
-impl Sums {
-    fn warning(&self, download: &Download) -> Option<String> {
-        let Download { product, version, site, .. } = download;
+impl Listing {
+    fn warning(&self, file: &RemoteFile, sums: &Sums) -> Option<String> {
+        let RemoteFile { what, site, .. } = file;
         match self {
             Self::Signed(_) => None,
-            Self::Unsigned(_) if download.key.is_none() => Some(format!(
-                "{product} {version}: its role pins no signing key, so it is checked against the digest that {site} \
+            Self::Unsigned(_) if sums.key.is_none() => Some(format!(
+                "{what}: its role pins no signing key, so it is checked against the digest that {site} \
                  gives, and nothing else"
             )),
             Self::Unsigned(_) => Some(format!(
-                "{product} {version}: {site} has no signature for it, so it is checked against the digest that the same \
+                "{what}: {site} has no signature for it, so it is checked against the digest that the same \
                  site gives, and nothing else; `signature: required` would refuse it"
             )),
             Self::Unseen { reason } => Some(format!(
-                "{product} {version}: this machine cannot reach {site} ({reason}), so no signature is verified; each host \
+                "{what}: this machine cannot reach {site} ({reason}), so no signature is verified; each host \
                  checks the digest that the same site gives, and nothing else"
             )),
         }
@@ -87,18 +93,20 @@ impl Sums {
 }
 
 /// The digest of the archive in lines of `DIGEST  NAME`, or all that there is.
-fn listed(sums: &str, download: &Download) -> Result<String, ReleaseError> {
-    let archive = download.archive();
+fn listed(sums: &str, file: &RemoteFile) -> Result<String, ReleaseError> {
+    let archive = &file.name;
     let line = sums.lines().find_map(|line| {
         let (digest, name) = line.split_once(char::is_whitespace)?;
-        (name.trim_start().trim_start_matches('*') == archive).then_some(digest)
+        (name.trim_start().trim_start_matches('*') == *archive).then_some(digest)
     });
     let digest = line
         .or(Some(sums.trim()))
         .map(str::to_ascii_lowercase)
         .filter(|digest| digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()));
-    let sums = format!("{}/{}", download.folder(), download.sums());
-    digest.ok_or(ReleaseError::NotListed { sums, archive })
+    digest.ok_or_else(|| ReleaseError::NotListed {
+        sums: format!("{}/{}", file.folder, file.said_by()),
+        archive: archive.clone(),
+    })
 }
 
 struct Sites<'a> {
@@ -108,19 +116,19 @@ struct Sites<'a> {
 }
 
 impl Sites<'_> {
-    async fn sums(&self, download: &Download) -> Result<Sums, ReleaseError> {
-        let kept = self.kept(download).await;
-        if download.via == Via::Controller
-            && let Some(Sums::Signed(text) | Sums::Unsigned(text)) = &kept
-            && let Ok(digest) = listed(text, download)
+    async fn sums(&self, file: &RemoteFile, sums: &Sums) -> Result<Listing, ReleaseError> {
+        let kept = self.kept(sums).await;
+        if file.via == Via::Controller
+            && let Some(Listing::Signed(text) | Listing::Unsigned(text)) = &kept
+            && let Ok(digest) = listed(text, file)
             && self.cache.checked(&digest).await?.is_some()
         {
             return Ok(kept.unwrap_or_else(|| unreachable!("it was looked at just now")));
         }
-        match self.published(download).await {
+        match self.published(file, sums).await {
             Err(ReleaseError::Unreachable { url, reason }) => match kept {
-                Some(sums @ Sums::Signed(_)) => Ok(sums),
-                _ if download.via == Via::Host && !download.signed => Ok(Sums::Unseen { reason }),
+                Some(said @ Listing::Signed(_)) => Ok(said),
+                _ if file.via == Via::Host && !sums.signed => Ok(Listing::Unseen { reason }),
                 _ => Err(ReleaseError::Unreachable { url, reason }),
             },
             other => other,
@@ -128,42 +136,42 @@ impl Sites<'_> {
     }
 
     /// What an earlier run or a bundle left here, as far as it is worth anything today.
-    async fn kept(&self, download: &Download) -> Option<Sums> {
-        let path = self.cache.sums(download);
+    async fn kept(&self, sums: &Sums) -> Option<Listing> {
+        let path = self.cache.sums(sums);
         let text = String::from_utf8(std::fs::read(&path).ok()?).ok()?;
-        match (&download.key, std::fs::read(signature_of(&path))) {
+        match (&sums.key, std::fs::read(signature_of(&path))) {
             (Some(key), Ok(signature)) => {
                 let url = path.display().to_string();
                 self.believe(key, &text, &signature, &url).await.ok()?;
-                Some(Sums::Signed(text))
+                Some(Listing::Signed(text))
             }
-            _ if download.signed => None,
-            _ => Some(Sums::Unsigned(text)),
+            _ if sums.signed => None,
+            _ => Some(Listing::Unsigned(text)),
         }
     }
 
     /// What the site says now; kept for the next time.
-    async fn published(&self, download: &Download) -> Result<Sums, ReleaseError> {
-        let url = format!("{}/{}", download.folder(), download.sums());
-        let Some(sums) = self.small(&url).await? else {
+    async fn published(&self, file: &RemoteFile, sums: &Sums) -> Result<Listing, ReleaseError> {
+        let url = format!("{}/{}", file.folder, sums.name);
+        let Some(text) = self.small(&url).await? else {
             return Err(ReleaseError::Status { url, status: 404 });
         };
-        let text = String::from_utf8_lossy(&sums).into_owned();
-        let path = self.cache.sums(download);
-        let signature = match &download.key {
-            Some(key) => self.signature(key, &url, &text, download.signed).await?,
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let path = self.cache.sums(sums);
+        let signature = match &sums.key {
+            Some(key) => self.signature(key, &url, &text, sums.signed).await?,
             None => None,
         };
         self.cache.store(&path, text.as_bytes())?;
         match signature {
             Some(signature) => {
                 self.cache.store(&signature_of(&path), &signature)?;
-                Ok(Sums::Signed(text))
+                Ok(Listing::Signed(text))
             }
             None => {
                 // One of other sums would make these look forged.
                 let _ = std::fs::remove_file(signature_of(&path));
-                Ok(Sums::Unsigned(text))
+                Ok(Listing::Unsigned(text))
             }
         }
     }

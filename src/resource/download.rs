@@ -1,138 +1,121 @@
-//! What must be fetched from a site for a release, and by whose word it is believed.
+//! `download`: everything that comes from elsewhere than the role. What is the same for all: who downloads it, this machine or
+//! the host, and by whose word it is believed. What differs is what becomes of it.
 
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::collections::BTreeMap;
+use std::path::Path;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use super::{PartName, Url};
+use super::downloaded_file::{self, DownloadedFile};
+use super::images::{self, Images};
+use super::release::{self, Release};
+use super::remote::{RemoteFile, Verified};
+use super::{Error, HostPath, Phase};
+use crate::facts::Facts;
+use crate::model::{Call, Change, StepId};
+use crate::script::Fields;
 
-/// Who downloads a release.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+/// What is downloaded, by what it becomes.
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Via {
-    /// Each host for itself.
-    #[default]
-    Host,
-    /// The operator's machine, once; it pushes it to the hosts.
-    Controller,
+pub enum Download {
+    /// Programs of a product.
+    Release(Box<Release>),
+    /// A file, as it is: a manifest, a key.
+    File(DownloadedFile),
+    /// Images of containers.
+    Images(Images),
 }
 
-/// What to do when a mirror has no signature. The vendor's site always must have one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SignatureRule {
-    /// Install nothing.
-    Required,
-    /// Say so, and check the digest alone.
-    #[default]
-    IfPresent,
-}
-
-/// Names an OpenPGP key: 40 or 64 hex digits; blanks between them are of no meaning.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Fingerprint(String);
-
-impl Fingerprint {
-    /// In capitals, without blanks.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The part by which vendors name their files of signatures.
-    pub fn short_id(&self) -> &str {
-        // A fingerprint of version 4 ends with the id of its key.
-        &self.0[self.0.len() - 8..]
-    }
-}
-
-impl FromStr for Fingerprint {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let digits: String = text.chars().filter(|c| *c != ' ').collect::<String>().to_uppercase();
-        let right = [40, 64].contains(&digits.len()) && digits.chars().all(|c| c.is_ascii_hexdigit());
-        if right {
-            Ok(Self(digits))
-        } else {
-            Err(format!("`{text}` is no fingerprint of a key (40 hex digits; a short key id is not enough)"))
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Fingerprint {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-/// The key that a vendor signs with.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SigningKey {
-    pub fingerprint: Fingerprint,
-    pub url: Option<Url>,
-    /// Relative to the inventory.
-    pub file: Option<PathBuf>,
-}
-
-/// One archive of a site, laid out as `PRODUCT/VERSION/PRODUCT_VERSION_linux_ARCH.zip` unless it has a path of its own.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Download {
-    pub product: PartName,
-    pub version: PartName,
-    pub arch: String,
-    pub site: Url,
-    /// Below the site; its digest is beside it, in a file of the same name with `.sha256` after it unless `sums` names one.
-    pub path: Option<String>,
-    pub sums: Option<PartName>,
-    pub via: Via,
-    /// None: nothing signs it.
-    pub key: Option<SigningKey>,
-    /// Whether it must be signed, or is only looked at for a signature.
-    pub signed: bool,
+/// The digest of the file that must be on the host before this call runs, if it is such a call.
+pub fn pushed_digest(call: &Call) -> Option<&str> {
+    [release::PUSHED, downloaded_file::PUSHED, images::PUSHED]
+        .iter()
+        .find_map(|(function, at)| call.argument_of(function, *at))
 }
 
 impl Download {
-    pub fn folder(&self) -> String {
-        match self.split_path() {
-            Some(("", _)) => self.site.to_string(),
-            Some((folder, _)) => format!("{}/{folder}", self.site),
-            None => format!("{}/{}/{}", self.site, self.product, self.version),
+    pub(super) fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Release(release) => release.check(),
+            Self::File(_) => Ok(()),
+            Self::Images(images) => images.check(),
         }
     }
 
-    pub fn archive(&self) -> String {
-        match self.split_path() {
-            Some((_, name)) => name.to_owned(),
-            None => format!("{}_{}_linux_{}.zip", self.product, self.version, self.arch),
+    pub(super) fn id(&self) -> StepId {
+        match self {
+            Self::Release(release) => release.id(),
+            Self::File(file) => file.id(),
+            Self::Images(images) => images.id(),
         }
     }
 
-    /// The file that has its digest, in a line of its own or alone.
-    pub fn sums(&self) -> String {
-        match (self.split_path(), &self.sums) {
-            (Some(_), Some(sums)) => sums.to_string(),
-            (Some((_, name)), None) => format!("{name}.sha256"),
-            (None, _) => format!("{}_{}_SHA256SUMS", self.product, self.version),
+    pub(super) fn phase(&self) -> Phase {
+        match self {
+            Self::Release(_) | Self::File(_) => Phase::Prepare,
+            // The runtime must run.
+            Self::Images(_) => Phase::Activate,
         }
     }
 
-    fn split_path(&self) -> Option<(&str, &str)> {
-        let path = self.path.as_deref()?;
-        Some(path.rsplit_once('/').unwrap_or(("", path)))
+    pub(super) fn probe(&self) -> Result<Call, Error> {
+        match self {
+            Self::Release(release) => release.probe(),
+            Self::File(file) => file.probe(),
+            Self::Images(images) => images.probe(),
+        }
     }
-}
 
-impl fmt::Display for Download {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.product, self.version, self.arch)
+    /// The file that it becomes, if it becomes one.
+    pub(super) fn path(&self) -> Option<&HostPath> {
+        match self {
+            Self::File(file) => Some(&file.path),
+            Self::Release(_) | Self::Images(_) => None,
+        }
+    }
+
+    /// The file on this machine that must be pushed to the host first.
+    pub(super) fn artifact(&self) -> Option<&Path> {
+        match self {
+            Self::Release(release) => release.artifact(),
+            Self::File(_) | Self::Images(_) => None,
+        }
+    }
+
+    /// All files that come from sites, for hosts of this architecture.
+    pub fn remote_files(&self, arch: &str) -> Vec<RemoteFile> {
+        match self {
+            Self::Release(release) => release.remote(arch).into_iter().collect(),
+            Self::File(file) => vec![file.remote()],
+            Self::Images(images) => images.remote().collect(),
+        }
+    }
+
+    /// Those of them that the host which said this lacks.
+    pub(super) fn lacking(&self, seen: &Fields<'_>, facts: &Facts) -> Vec<RemoteFile> {
+        match self {
+            Self::Release(release) => release.lacking_file(seen, facts).into_iter().collect(),
+            Self::File(file) => file.lacking(seen).into_iter().collect(),
+            Self::Images(images) => images.lacking(seen).collect(),
+        }
+    }
+
+    /// The same, told what is known on this machine of files that are lacking: the sha256 in hex that each must have.
+    pub(super) fn with_verified(mut self, verified: &BTreeMap<RemoteFile, Verified>, arch: &str) -> Self {
+        if let Self::Release(release) = &mut self
+            && let Some(remote) = release.remote(arch)
+        {
+            release.verified_digest = verified.get(&remote).and_then(|verified| verified.digest.clone());
+        }
+        self
+    }
+
+    pub(super) fn decide(&self, seen: &Fields<'_>, facts: &Facts) -> Result<Option<Change>, Error> {
+        match self {
+            Self::Release(release) => release.decide(seen, facts),
+            Self::File(file) => file.decide(seen),
+            Self::Images(images) => images.decide(seen),
+        }
     }
 }

@@ -7,6 +7,8 @@ use crate::model::NulInArgument;
 pub enum Error {
     #[error("a resource is one kind and its fields, like `file: {{path: /etc/motd, …}}`")]
     Shape(#[source] serde_json::Error),
+    #[error("`release` is one of the things that are downloaded: write `- download: {{ release: … }}`")]
+    ReleaseKind,
     #[error("`{id}` holds a character that no shell can carry")]
     Nul {
         id: String,
@@ -65,6 +67,14 @@ pub enum Error {
     PlainRelease { url: String },
     #[error("`{id}` must have a signature, but no `signing_key` says whose")]
     NoSigningKey { id: String },
+    #[error(
+        "the archive of the image {image} cannot be at `{url}`: write `https://…`, `http://…`, or `file:///…` on the host"
+    )]
+    ImageUrl { image: String, url: String },
+    #[error("the archive of the image {image} is on the host, at {url}: leave out `via: controller`")]
+    ImageOnHost { image: String, url: String },
+    #[error("the image {image} needs a `sha256`: what this machine brings to hosts must be known to it")]
+    ImageDigest { image: String },
     #[error("the digest of `{id}` was not verified on this machine before the plan")]
     NoDigest { id: String },
     #[error("`{id}` names no program to run")]

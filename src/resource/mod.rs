@@ -6,9 +6,11 @@
 mod block_in_file;
 mod directory;
 mod download;
+mod downloaded_file;
 mod error;
 mod exec;
 mod file;
+mod images;
 mod json_merge;
 mod kernel_module;
 mod mode;
@@ -17,6 +19,7 @@ mod package;
 mod place;
 mod planned;
 mod release;
+mod remote;
 mod seen;
 mod sysctl;
 #[cfg(test)]
@@ -26,7 +29,7 @@ mod user;
 mod values;
 mod write;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -34,10 +37,12 @@ use serde::{Deserialize, Serialize};
 pub use block_in_file::BlockInFile;
 pub(crate) use block_in_file::without_blocks;
 pub use directory::Directory;
-pub use download::{Download, Fingerprint, SignatureRule, SigningKey, Via};
+pub use download::{Download, pushed_digest};
+pub use downloaded_file::DownloadedFile;
 pub use error::Error;
 pub use exec::{Delegated, Exec};
 pub use file::File;
+pub use images::{Image, Images};
 pub use json_merge::JsonMerge;
 pub use kernel_module::KernelModule;
 pub use mode::{FileMode, ModeError};
@@ -45,12 +50,15 @@ pub use mount::{Mount, unit_name};
 pub use package::Package;
 pub use place::{Holds, Place};
 pub use planned::Planned;
-pub use release::{Release, Source, pushed_digest};
+pub use release::{Release, Source};
+pub use remote::{Fingerprint, RemoteFile, SignatureRule, SigningKey, Sums, Trust, Verified, Via};
 pub(crate) use seen::{digest, encode};
 pub use sysctl::Sysctl;
 pub use unit::{Load, State, Unit};
 pub use user::User;
-pub use values::{AccountName, Content, HostPath, PackageName, PartName, SysctlKey, UnitName, Url};
+pub use values::{
+    AccountName, Content, HostPath, PackageName, PartName, Sha256Digest, SysctlKey, UnitName, Url,
+};
 pub(crate) use values::{optional_from_text, optional_words};
 pub(crate) use write::{can_be_shown, text_diff};
 
@@ -66,7 +74,7 @@ pub enum Resource {
     User(User),
     Directory(Directory),
     File(File),
-    Release(Release),
+    Download(Download),
     Unit(Unit),
     JsonMerge(JsonMerge),
     BlockInFile(BlockInFile),
@@ -92,7 +100,7 @@ macro_rules! each {
             Resource::User($kind) => $body,
             Resource::Directory($kind) => $body,
             Resource::File($kind) => $body,
-            Resource::Release($kind) => $body,
+            Resource::Download($kind) => $body,
             Resource::Unit($kind) => $body,
             Resource::JsonMerge($kind) => $body,
             Resource::BlockInFile($kind) => $body,
@@ -107,10 +115,14 @@ macro_rules! each {
 impl Resource {
     /// From a map with one key, the kind: `{file: {path: …}}`. Identity is rendered, content need not be.
     pub fn from_value(value: serde_json::Value) -> Result<Self, Error> {
+        // What roles were written with before downloads became one kind.
+        if value.get("release").is_some() {
+            return Err(Error::ReleaseKind);
+        }
         let resource: Self = serde_json::from_value(value).map_err(Error::Shape)?;
         match &resource {
             Self::Exec(exec) => exec.check()?,
-            Self::Release(release) => release.check()?,
+            Self::Download(download) => download.check()?,
             _ => {}
         }
         Ok(resource)
@@ -126,6 +138,7 @@ impl Resource {
             Self::Unit(_) | Self::Mount(_) => Phase::Activate,
             Self::JsonMerge(merge) => merge.phase,
             Self::Exec(exec) => exec.phase,
+            Self::Download(download) => download.phase(),
             _ => Phase::Prepare,
         }
     }
@@ -165,12 +178,13 @@ impl Resource {
         self
     }
 
-    /// The file that it writes, if it writes one from a text.
+    /// The file whose content it decides.
     pub fn path(&self) -> Option<&str> {
         match self {
             Self::File(file) => Some(file.path.as_str()),
             Self::JsonMerge(merge) => Some(merge.path.as_str()),
             Self::BlockInFile(block) => Some(block.path.as_str()),
+            Self::Download(download) => download.path().map(HostPath::as_str),
             _ => None,
         }
     }
@@ -219,7 +233,7 @@ impl Resource {
     /// The file on this machine that must be pushed to the host before it is applied.
     pub fn artifact(&self) -> Option<&Path> {
         match self {
-            Self::Release(release) => release.artifact(),
+            Self::Download(download) => download.artifact(),
             _ => None,
         }
     }
@@ -227,41 +241,43 @@ impl Resource {
     /// The sha256 of its artifact, in hex, once it is known.
     pub fn artifact_digest(&self) -> Option<&str> {
         match self {
-            Self::Release(release) => release.artifact_digest.as_deref(),
+            Self::Download(Download::Release(release)) => release.artifact_digest.as_deref(),
             _ => None,
         }
     }
 
     /// The same with the sha256 of its artifact, in hex; other kinds stay as they are.
     pub fn with_artifact_digest(mut self, sha256: String) -> Self {
-        if let Self::Release(release) = &mut self {
+        if let Self::Download(Download::Release(release)) = &mut self {
             release.artifact_digest = Some(sha256);
         }
         self
     }
 
-    /// What must be downloaded for it on hosts of this architecture, in the vendor's words.
-    pub fn download_for(&self, arch: &str) -> Option<Download> {
+    /// All that comes for it from sites, for hosts of this architecture in the vendor's words.
+    pub fn remote_files(&self, arch: &str) -> Vec<RemoteFile> {
         match self {
-            Self::Release(release) => release.download_for(arch),
-            _ => None,
+            Self::Download(download) => download.remote_files(arch),
+            _ => Vec::new(),
         }
     }
 
-    /// What must be downloaded for it, if the host that said this lacks it.
-    pub fn download(&self, seen: &Fields<'_>, facts: &Facts) -> Option<Download> {
+    /// Those of them that the host which said this lacks.
+    pub fn lacking(&self, seen: &Fields<'_>, facts: &Facts) -> Vec<RemoteFile> {
         match self {
-            Self::Release(release) => release.download(seen, facts),
-            _ => None,
+            Self::Download(download) => download.lacking(seen, facts),
+            _ => Vec::new(),
         }
     }
 
-    /// The same with the sha256, in hex, that its download must have; other kinds stay as they are.
-    pub fn with_verified_digest(mut self, sha256: Option<String>) -> Self {
-        if let Self::Release(release) = &mut self {
-            release.verified_digest = sha256;
+    /// The same, told the sha256 in hex that its download must have, where this machine knows it; others stay as they are.
+    pub fn with_verified(self, verified: &BTreeMap<RemoteFile, Verified>, facts: &Facts) -> Self {
+        match self {
+            Self::Download(download) => {
+                Self::Download(download.with_verified(verified, facts.release_arch()))
+            }
+            other => other,
         }
-        self
     }
 
     /// What it needs, from what its probe saw; `None` if it is as wanted. Content is rendered by now.
@@ -276,7 +292,7 @@ impl Resource {
             Self::User(user) => user.decide(seen),
             Self::Directory(directory) => directory.decide(seen),
             Self::File(file) => file.decide(seen),
-            Self::Release(release) => release.decide(seen, facts),
+            Self::Download(download) => download.decide(seen, facts),
             Self::Unit(unit) => unit.decide(seen, planned),
             Self::JsonMerge(merge) => merge.decide(seen),
             Self::BlockInFile(block) => block.decide(seen),
@@ -331,6 +347,12 @@ mod tests {
             let cause = error.source().expect("the cause").to_string();
             assert!(cause.contains(message), "{cause}");
         }
+    }
+
+    #[test]
+    fn what_was_a_kind_of_its_own_is_named() {
+        let error = Resource::from_value(json!({"release": {"product": "consul"}})).unwrap_err();
+        assert!(error.to_string().contains("`- download: { release: … }`"), "{error}");
     }
 
     #[test]

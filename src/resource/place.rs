@@ -1,6 +1,6 @@
 //! Where on a host a resource writes, and the room it may take there.
 
-use super::{Release, Resource, Source};
+use super::{Download, Release, Resource, Source};
 
 /// A folder that a resource writes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,9 @@ const MIB: u64 = 1024;
 /// An archive of some 60 MiB and the program of some 180 MiB unpacked from it, side by side until the
 /// archive is removed. The products' releases of this decade are not larger.
 const RELEASE: u64 = 300 * MIB;
-/// An archive of a release that is pushed, before it is unpacked.
+/// Where archives lie before they are unpacked.
+const INCOMING: &str = "/var/lib/bootstrap/incoming";
+/// One of them.
 const PUSHED: u64 = 100 * MIB;
 /// Installed files of the small packages that roles name, with what these need.
 const PACKAGES: u64 = 64 * MIB;
@@ -49,7 +51,9 @@ impl Resource {
             Self::File(file) => vec![files(file.path.folder())],
             Self::JsonMerge(merge) => vec![files(merge.path.folder())],
             Self::BlockInFile(block) => vec![files(block.path.folder())],
-            Self::Release(release) => release_places(release),
+            Self::Download(Download::Release(release)) => release_places(release),
+            Self::Download(Download::File(file)) => vec![files(file.path.folder())],
+            Self::Download(Download::Images(_)) => vec![place(INCOMING, PUSHED, 2, Holds::Files)],
             Self::Unit(_) | Self::Mount(_) => vec![files("/etc/systemd/system")],
             Self::Sysctl(_) => vec![files("/etc/sysctl.d")],
             Self::KernelModule(_) => vec![files("/etc/modules-load.d")],
@@ -64,7 +68,7 @@ fn release_places(release: &Release) -> Vec<Place> {
         _ => vec![place(release.install_dir.as_str(), RELEASE, 32, Holds::Programs)],
     };
     if matches!(release.source, Source::File(_)) {
-        places.push(place("/var/lib/bootstrap/incoming", PUSHED, 2, Holds::Files));
+        places.push(place(INCOMING, PUSHED, 2, Holds::Files));
     }
     places.push(place(release.bin_dir.as_str(), 4, 4, Holds::Links));
     places

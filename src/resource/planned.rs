@@ -29,7 +29,7 @@ impl Planned<'_> {
             ["restore ", "remove "].iter().find_map(|verb| id.strip_prefix(verb)).unwrap_or(id)
         }
         self.steps.iter().any(|id| match plain(&id.0).split_once(' ') {
-            Some(("file" | "json-merge", touched)) => below(touched),
+            Some(("file" | "json-merge" | "download", touched)) => below(touched),
             // `block-in-file /etc/hosts (MARKER)`
             Some(("block-in-file", rest)) => {
                 rest.rsplit_once(" (").is_some_and(|(touched, _)| below(touched))
@@ -52,6 +52,7 @@ mod tests {
             "json-merge /etc/d/x.json",
             "block-in-file /etc/hosts (us)",
             "release consul 1.2 /bin/consul",
+            "download /srv/network.yaml",
             "restore file /etc/resolv.conf",
             "remove file /etc/e/f",
             "unit a.service",
@@ -63,9 +64,16 @@ mod tests {
         assert!(planned.only_changes("/etc/d/x.json", &of(&["b", "a"])));
         assert!(!planned.only_changes("/etc/d/x.json", &of(&["b"])));
         assert!(!planned.only_changes("/etc/a", &of(&["a"])));
-        for path in
-            ["/etc/a b", "/etc/d/x.json", "/etc/d", "/etc/hosts", "/bin/consul", "/etc/resolv.conf", "/etc/e"]
-        {
+        for path in [
+            "/etc/a b",
+            "/etc/d/x.json",
+            "/etc/d",
+            "/etc/hosts",
+            "/bin/consul",
+            "/srv/network.yaml",
+            "/etc/resolv.conf",
+            "/etc/e",
+        ] {
             assert!(planned.touches_path(path), "{path}");
         }
         for path in ["/etc/a", "/etc/d/x", "consul", "a.service", "/etc/a b/c"] {

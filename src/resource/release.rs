@@ -1,10 +1,10 @@
-//! `release`: programs of a product, unpacked under a folder of their version, each with one link that moves.
+//! `download: { release: … }`: programs of a product, unpacked under a folder of their version, each with one link that moves.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::download::{Download, Fingerprint, SignatureRule, SigningKey, Via};
+use super::remote::{Fingerprint, RemoteFile, SignatureRule, SigningKey, Sums, Trust, Via};
 use super::{Error, HostPath, PartName, Url, call_of, seen};
 use crate::facts::Facts;
 use crate::model::{Call, Change, Effect, StepId};
@@ -58,13 +58,8 @@ pub struct Release {
     pub(super) verified_digest: Option<String>,
 }
 
-/// The prelude's function that installs what was pushed.
-const PUSHED: &str = "release_from_file";
-
-/// The digest of the file that must be on the host before this call runs, if it is such a call.
-pub fn pushed_digest(call: &Call) -> Option<&str> {
-    call.argument_of(PUSHED, 0)
-}
+/// The prelude's function that installs what was pushed, and which of its arguments is the digest.
+pub(super) const PUSHED: (&str, usize) = ("release_from_push", 0);
 
 /// Where a release comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -123,38 +118,51 @@ impl Release {
         format!("{}/{}/{}", self.install_dir, self.product, self.version)
     }
 
-    /// What must be downloaded for a host of this architecture, if it comes from a site.
-    pub(super) fn download_for(&self, arch: &str) -> Option<Download> {
+    /// Its archive for hosts of this architecture, if it comes from a site.
+    pub(super) fn remote(&self, arch: &str) -> Option<RemoteFile> {
         let (site, vendor) = match &self.source {
             Source::Release => (&self.url, true),
             Source::Mirror(url) => (url, false),
             Source::File(_) | Source::Package => return None,
+        };
+        let (product, version) = (&self.product, &self.version);
+        let (folder, name, sums, scope) = match &self.path {
+            Some(path) => {
+                let path = path.replace("{arch}", arch);
+                let (below, name) = path.rsplit_once('/').unwrap_or(("", &path));
+                let folder = if below.is_empty() { site.to_string() } else { format!("{site}/{below}") };
+                let sums = self.sums.as_ref().map_or_else(|| format!("{name}.sha256"), PartName::to_string);
+                (folder.clone(), name.to_owned(), sums, folder)
+            }
+            None => (
+                format!("{site}/{product}/{version}"),
+                format!("{product}_{version}_linux_{arch}.zip"),
+                format!("{product}_{version}_SHA256SUMS"),
+                site.to_string(),
+            ),
         };
         let key = self.signing_key.as_ref().map(|fingerprint| SigningKey {
             fingerprint: fingerprint.clone(),
             url: self.signing_key_url.clone(),
             file: self.signing_key_file.clone(),
         });
-        let (product, version) = (self.product.clone(), self.version.clone());
         let signed = key.is_some() && (vendor || self.signature == SignatureRule::Required);
-        Some(Download {
-            product,
-            version,
+        Some(RemoteFile {
+            what: format!("{product} {version}"),
             arch: arch.to_owned(),
-            site: site.clone(),
-            path: self.path.as_ref().map(|path| path.replace("{arch}", arch)),
-            sums: self.sums.clone(),
+            site: site.to_string(),
+            folder,
+            name,
             via: self.via,
-            key,
-            signed,
+            trust: Trust::Sums(Sums { name: sums, scope, key, signed }),
         })
     }
 
     /// The same, if the host that said this lacks it.
-    pub(super) fn download(&self, seen: &Fields<'_>, facts: &Facts) -> Option<Download> {
+    pub(super) fn lacking_file(&self, seen: &Fields<'_>, facts: &Facts) -> Option<RemoteFile> {
         // What cannot be understood is reported by `decide`.
         let lacking = self.lacking(&self.id(), seen).ok().flatten().is_some();
-        self.download_for(facts.release_arch()).filter(|_| lacking)
+        self.remote(facts.release_arch()).filter(|_| lacking)
     }
 
     /// The file on this machine that must be pushed to the host first.
@@ -243,23 +251,25 @@ impl Release {
         let binaries = self.binaries().map(PartName::to_string);
         let from_file = |digest: &str| {
             let start = [digest.to_owned(), self.directory()];
-            call_of(id, PUSHED, start.into_iter().chain(self.binaries().map(PartName::to_string)))
+            call_of(id, PUSHED.0, start.into_iter().chain(self.binaries().map(PartName::to_string)))
         };
         if let Some(digest) = self.wanted_archive()? {
             return from_file(digest);
         }
-        let Some(download) = self.download_for(facts.release_arch()) else {
+        let Some(remote) = self.remote(facts.release_arch()) else {
             return Err(Error::NoDigest { id: id.0.clone() });
         };
-        match (&self.verified_digest, download.via) {
+        let signed = matches!(&remote.trust, Trust::Sums(Sums { signed: true, .. }));
+        match (&self.verified_digest, remote.via) {
             (Some(digest), Via::Controller) => return from_file(digest),
             (None, Via::Controller) => return Err(Error::NoDigest { id: id.0.clone() }),
-            (None, Via::Host) if download.signed => return Err(Error::NoDigest { id: id.0.clone() }),
+            (None, Via::Host) if signed => return Err(Error::NoDigest { id: id.0.clone() }),
             (_, Via::Host) => {}
         }
         // Without a digest the host believes the sums of the site.
         let digest = self.verified_digest.clone().unwrap_or_default();
-        let start = [download.folder(), download.archive(), download.sums(), digest, self.directory()];
+        let sums = remote.said_by().to_owned();
+        let start = [remote.folder, remote.name, sums, digest, self.directory()];
         call_of(id, "release_from_site", start.into_iter().chain(binaries))
     }
 
@@ -301,14 +311,16 @@ impl Release {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::{Value, json};
 
     use super::super::testing::{Said, calls, decide_with, facts, owned, reason, reason_of, resource};
-    use super::super::{Error, Resource};
+    use super::super::{Error, Resource, Verified, pushed_digest};
     use crate::script::Fields;
 
     fn release(source: Value) -> Value {
-        json!({"release": {"product": "consul", "version": "1.21.4", "source": source}})
+        json!({"download": {"release": {"product": "consul", "version": "1.21.4", "source": source}}})
     }
 
     const INSTALLED: [Said<'static>; 4] = [
@@ -397,14 +409,14 @@ mod tests {
         let change = decide_with(&other, &INSTALLED, &facts("x86_64"), &[]).unwrap().unwrap();
         assert_eq!(
             change.calls[0].to_string(),
-            "release_from_file 'e2e2' '/opt/bootstrap/consul/1.21.4' 'consul'"
+            "release_from_push 'e2e2' '/opt/bootstrap/consul/1.21.4' 'consul'"
         );
     }
 
     #[test]
     fn a_site_of_another_layout_has_the_digest_beside_the_program() {
         let mut value = release(json!({"mirror": "http://10.0.0.1/k"}));
-        value["release"]["path"] = json!("release/v1.21.4/{arch}/consul");
+        value["download"]["release"]["path"] = json!("release/v1.21.4/{arch}/consul");
         let call = |value: &Value| {
             let change =
                 decide_with(&resource(value.clone()), &[("directory", "absent")], &facts("aarch64"), &[]);
@@ -413,10 +425,10 @@ mod tests {
         let rest = "'' '/opt/bootstrap/consul/1.21.4' 'consul'";
         let from = "release_from_site 'http://10.0.0.1/k/release/v1.21.4/arm64' 'consul'";
         assert_eq!(call(&value), format!("{from} 'consul.sha256' {rest}"));
-        value["release"]["sums"] = json!("SHA256SUMS");
+        value["download"]["release"]["sums"] = json!("SHA256SUMS");
         assert_eq!(call(&value), format!("{from} 'SHA256SUMS' {rest}"));
         for wrong in ["/a", "a/../b", "a//b", ""] {
-            value["release"]["path"] = json!(wrong);
+            value["download"]["release"]["path"] = json!(wrong);
             assert!(matches!(Resource::from_value(value.clone()), Err(Error::ReleasePath { .. })), "{wrong}");
         }
     }
@@ -427,7 +439,7 @@ mod tests {
     fn what_must_be_signed_is_installed_by_its_verified_digest_alone() {
         let with = |fields: Value| {
             let mut value = release(json!("release"));
-            value["release"].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            value["download"]["release"].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
             resource(value)
         };
         let decided = |resource: &Resource| {
@@ -438,12 +450,17 @@ mod tests {
         for resource in [&signed, &pushed] {
             assert!(matches!(decided(resource), Err(Error::NoDigest { .. })), "{resource:?}");
         }
-        let call = decided(&signed.with_verified_digest(Some("d1d1".into()))).unwrap();
+        let told = |resource: Resource| {
+            let file = resource.remote_files("amd64").remove(0);
+            let verified = BTreeMap::from([(file, Verified { digest: Some("d1d1".to_owned()) })]);
+            resource.with_verified(&verified, &facts("x86_64"))
+        };
+        let call = decided(&told(signed)).unwrap();
         assert!(call.to_string().contains("'consul_1.21.4_SHA256SUMS' 'd1d1' '/opt"), "{call}");
-        assert_eq!(super::pushed_digest(&call), None);
-        let call = decided(&pushed.with_verified_digest(Some("d1d1".into()))).unwrap();
-        assert_eq!(call.to_string(), "release_from_file 'd1d1' '/opt/bootstrap/consul/1.21.4' 'consul'");
-        assert_eq!(super::pushed_digest(&call), Some("d1d1"));
+        assert_eq!(pushed_digest(&call), None);
+        let call = decided(&told(pushed)).unwrap();
+        assert_eq!(call.to_string(), "release_from_push 'd1d1' '/opt/bootstrap/consul/1.21.4' 'consul'");
+        assert_eq!(pushed_digest(&call), Some("d1d1"));
     }
 
     #[test]
@@ -451,32 +468,32 @@ mod tests {
         let resource = resource(release(json!("release")));
         let said = |said: &[Said<'_>]| {
             let said = owned(said);
-            resource.download(&Fields::new(&said), &facts("aarch64"))
+            resource.lacking(&Fields::new(&said), &facts("aarch64")).pop()
         };
         assert_eq!(said(&INSTALLED), None);
         // The programs are there, and only the link has to move.
         assert_eq!(said(&INSTALLED[..3]), None);
         let download = said(&[("directory", "absent")]).unwrap();
-        assert_eq!(download.archive(), "consul_1.21.4_linux_arm64.zip");
-        assert_eq!(download.folder(), "https://releases.hashicorp.com/consul/1.21.4");
+        assert_eq!(download.name, "consul_1.21.4_linux_arm64.zip");
+        assert_eq!(download.folder, "https://releases.hashicorp.com/consul/1.21.4");
     }
 
     #[test]
     fn keys_are_named_by_whole_fingerprints() {
         for (key, right) in [(KEY, true), ("72D7468F", false), ("34365D9472D7468F", false), ("", false)] {
             let mut value = release(json!("release"));
-            value["release"]["signing_key"] = json!(key);
+            value["download"]["release"]["signing_key"] = json!(key);
             assert_eq!(Resource::from_value(value).is_ok(), right, "{key}");
         }
         let mut value = release(json!({"mirror": "http://10.0.0.1"}));
-        value["release"]["signature"] = json!("required");
+        value["download"]["release"]["signature"] = json!("required");
         assert!(matches!(Resource::from_value(value), Err(Error::NoSigningKey { .. })));
     }
 
     #[test]
     fn plain_http_is_only_for_mirrors() {
         let mut value = release(json!("release"));
-        value["release"]["url"] = json!("http://releases.example.org");
+        value["download"]["release"]["url"] = json!("http://releases.example.org");
         assert!(matches!(Resource::from_value(value), Err(Error::PlainRelease { .. })));
     }
 }

@@ -96,6 +96,13 @@ word!(
     }
 );
 
+word!(
+    /// A sha256, in hex.
+    Sha256Digest,
+    "sha256 (64 hex digits, in small letters, as `sha256sum` prints it)",
+    |text| text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+);
+
 fn starts_alike(text: &str, more: &str) -> bool {
     text.chars().next().is_some_and(|first| first.is_ascii_alphanumeric() || more.contains(first))
 }

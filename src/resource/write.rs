@@ -30,7 +30,7 @@ pub(super) struct SeenFile<'a> {
     /// Where a symbolic link leads that stands there.
     link: Option<&'a str>,
     /// As the host tells it from something else: sha256, `absent`, or `link TARGET`.
-    digest: String,
+    pub(super) digest: String,
 }
 
 /// The probe of a file. A secret one is never read back, only its digest.

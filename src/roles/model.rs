@@ -275,6 +275,10 @@ pub enum VariableType {
     Account,
     /// `"0755"`.
     Mode,
+    /// An `https://`, `http://` or `file:///` address of a file.
+    Url,
+    /// 64 hex digits.
+    Sha256,
     /// A list of the inner type.
     List(Box<VariableType>),
     /// Keys to values of any kind.

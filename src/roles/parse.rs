@@ -511,8 +511,8 @@ fn typed<'d>(reader: &mut Reader<'d>, entry: &'d Entry, what: &str, keys: &[&str
 }
 
 const TYPES: &[&str] = &[
-    "string", "bool", "integer", "port", "path", "address", "duration", "version", "choice", "source",
-    "account", "mode", "list", "map", "any",
+    "string", "bool", "integer", "port", "path", "address", "duration", "version", "choice", "source", "url",
+    "sha256", "account", "mode", "list", "map", "any",
 ];
 
 fn variable_type<'d>(
@@ -539,6 +539,8 @@ fn variable_type<'d>(
         "source" => VariableType::Source,
         "account" => VariableType::Account,
         "mode" => VariableType::Mode,
+        "url" => VariableType::Url,
+        "sha256" => VariableType::Sha256,
         "map" => fields.map_or(VariableType::Map, VariableType::Record),
         "choice" => match choices.filter(|words| !words.is_empty()) {
             Some(words) => VariableType::Choice(words),

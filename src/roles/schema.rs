@@ -88,6 +88,8 @@ fn of_type(r#type: &VariableType) -> Value {
         VariableType::List(inner) => json!({ "type": "array", "items": of_type(inner) }),
         VariableType::Account => json!({ "type": ["string", "integer"] }),
         VariableType::Mode => json!({ "type": "string", "pattern": "^[0-7]{4}$" }),
+        VariableType::Url => json!({ "type": "string", "pattern": "^(https?://|file:///)[!-~]+$" }),
+        VariableType::Sha256 => json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" }),
         VariableType::Map => json!({ "type": ["object", "null"] }),
         VariableType::Record(fields) => {
             let properties: Map<String, Value> =

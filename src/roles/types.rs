@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use super::{Variable, VariableType};
 use crate::inventory::node::{Document, Entry, Kind, Node, Span};
 use crate::inventory::reader::{any_of, duration, list, missing_colon, nearest};
-use crate::resource::{AccountName, FileMode};
+use crate::resource::{AccountName, FileMode, Sha256Digest};
 
 /// Where a value is not of its type, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ impl VariableType {
             Self::Choice(words) => any_of(words),
             Self::Source => "`release`, `package`, `{ mirror: URL }` or `{ file: PATH }`".to_owned(),
             Self::Account => "the name or number of an account".to_owned(),
+            Self::Url => "an address such as `https://example.org/file`".to_owned(),
+            Self::Sha256 => "a sha256 of 64 hex digits, as `sha256sum` prints it".to_owned(),
             Self::Mode => "a mode of four octal digits in quotes, such as \"0755\"".to_owned(),
             Self::List(inner) if **inner == Self::Any => "a list".to_owned(),
             Self::List(inner) => format!("a list whose items are each {}", inner.describe()),
@@ -64,6 +66,8 @@ impl VariableType {
             Self::Source => "source".to_owned(),
             Self::Account => "account".to_owned(),
             Self::Mode => "mode".to_owned(),
+            Self::Url => "url".to_owned(),
+            Self::Sha256 => "sha256".to_owned(),
             Self::List(inner) => format!("list of {}", inner.short()),
             Self::Map | Self::Record(_) => "map".to_owned(),
             Self::Any => "any".to_owned(),
@@ -165,6 +169,21 @@ impl VariableType {
                 return Some(fault(Some(format!("put quotes around it: \"{written:0>4}\""))));
             }
             (Self::Mode, Kind::Text(text)) => FileMode::try_from(text.clone()).is_ok(),
+            (Self::Url, Kind::Text(text)) => {
+                let rest =
+                    ["https://", "http://", "file:///"].iter().find_map(|scheme| text.strip_prefix(scheme));
+                rest.is_some_and(|rest| !rest.is_empty()) && text.chars().all(|c| c.is_ascii_graphic())
+            }
+            (Self::Sha256, Kind::Number(_)) if written.len() == 64 => {
+                return Some(fault(Some(format!("put quotes around it: \"{written}\""))));
+            }
+            (Self::Sha256, Kind::Text(text)) => {
+                let small = text.to_lowercase();
+                if small != *text && small.parse::<Sha256Digest>().is_ok() {
+                    return Some(fault(Some(format!("in small letters: {small}"))));
+                }
+                text.parse::<Sha256Digest>().is_ok()
+            }
             (Self::List(_), Kind::Text(text)) => {
                 return Some(fault(Some(format!("a list of one is written [{text}]"))));
             }
@@ -303,8 +322,11 @@ mod tests {
     use super::*;
     use crate::inventory::yaml;
 
+    const SUM: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+
     #[test]
     fn values_are_of_their_type_or_not() {
+        let capitals = SUM.to_uppercase();
         let choice = || VariableType::Choice(vec!["info".to_owned(), "warn".to_owned()]);
         let list = |inner| VariableType::List(Box::new(inner));
         for (r#type, right, wrong) in [
@@ -351,6 +373,12 @@ mod tests {
                 vec!["\"0755\"", "\"2775\""],
                 vec!["0755", "755", "\"755\"", "\"0855\"", "rwx"],
             ),
+            (
+                VariableType::Url,
+                vec!["https://example.org/a.yaml", "http://10.0.0.1:7780/a", "file:///srv/a.tar"],
+                vec!["example.org/a", "ftp://a", "https://", "file://srv/a", "\"https://a b\"", "[]", "1"],
+            ),
+            (VariableType::Sha256, vec![SUM], vec!["0123", "\"\"", &capitals, &SUM[1..], "sha256:0123"]),
             (VariableType::Map, vec!["{}", "{ a: [1] }"], vec!["[]", "a", "~"]),
             (VariableType::Any, vec!["a", "[]", "{}", "1", "true"], vec!["~"]),
         ] {

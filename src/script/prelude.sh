@@ -1102,19 +1102,7 @@ release_from_site() {
     wanted=$(release_sum "$site" "$archive" "$sums" "$directory.sums.partial")
   fi
   partial=$directory.archive.partial
-  resumed=no
-  [ ! -s "$partial" ] || resumed=yes
-  download "$site/$archive" "$partial"
-  found=$(digest "$partial")
-  if [ "$found" != "$wanted" ] && [ "$resumed" = yes ]; then
-    rm -f "$partial"
-    download "$site/$archive" "$partial"
-    found=$(digest "$partial")
-  fi
-  if [ "$found" != "$wanted" ]; then
-    rm -f "$partial"
-    fail "wrong checksum: $site/$archive has sha256 $found, but $sums says $wanted; nothing was installed"
-  fi
+  download_checked "$site/$archive" "$partial" "$wanted" "$sums"
   release_unpack "$partial" "$wanted" "$directory" "$@"
   rm -f "$partial"
 }
@@ -1134,14 +1122,11 @@ release_sum() {
 }
 
 # Step: DIGEST DIRECTORY BINARY...: unpacks a file that was pushed to this host.
-release_from_file() {
+release_from_push() {
   umask 022
   wanted=$1 directory=$2
   shift 2
-  pushed=$state_dir/incoming/$wanted
-  [ -f "$pushed" ] || fail "$pushed is missing: the file was not pushed to this host"
-  found=$(digest "$pushed")
-  [ "$found" = "$wanted" ] || fail "wrong checksum: $pushed has sha256 $found; nothing was installed"
+  pushed_file "$wanted"
   mkdir -p "${directory%/*}"
   release_unpack "$pushed" "$wanted" "$directory" "$@"
   rm -f "$pushed"
@@ -1198,6 +1183,114 @@ unzip_into() {
   else
     fail "cannot unpack a zip archive: install unzip, busybox or python3"
   fi
+}
+
+# ---- files and images from elsewhere ----
+
+# Step: PATH MODE OWNER GROUP SEEN DIGEST URL: writes a file that is at a site.
+file_from_site() {
+  mkdir -p "$state_dir/incoming"
+  download_checked "$7" "$state_dir/incoming/$6" "$6" 'the inventory'
+  file_from_push "$1" "$2" "$3" "$4" "$5" "$6"
+}
+
+# Step: PATH MODE OWNER GROUP SEEN DIGEST: writes a file that was pushed to this host.
+file_from_push() {
+  path=$1 wanted=$6
+  pushed_file "$wanted"
+  [ ! -L "$path" ] || fail "$path is a symbolic link"
+  stage "$path"
+  cp "$pushed" "$staged"
+  [ "$(digest "$staged")" = "$wanted" ] || fail "$path arrived damaged, or the disk is full"
+  chown "$3:$4" "$staged"
+  chmod "$2" "$staged"
+  unchanged "$path" "$5"
+  undo_record undo_file "$path" "$wanted"
+  mv -f "$staged" "$path"
+  rm -f "$pushed"
+}
+
+# Probe: NAMESPACE: the images that containerd has, if it runs.
+images_probe() {
+  if images=$(ctr --namespace "$1" images list --quiet 2>/dev/null); then
+    say runtime up
+    for image in $images; do say image "$image"; done
+  else
+    say runtime down
+  fi
+}
+
+# Whether containerd has an image: NAMESPACE IMAGE
+image_is_there() {
+  ctr --namespace "$1" images list --quiet | grep -qxF -e "$2"
+}
+
+# Step: NAMESPACE IMAGE DIGEST URL: imports an image whose archive is at a site, or on this host. Without a digest the archive
+# is believed.
+image_from_site() {
+  ! image_is_there "$1" "$2" || return 0
+  case $4 in
+    file://*)
+      archive=${4#file://}
+      [ -z "$3" ] || [ "$(digest "$archive")" = "$3" ] || fail "wrong checksum: $archive is not what the inventory says"
+      image_import "$1" "$2" "$archive"
+      return 0
+      ;;
+  esac
+  mkdir -p "$state_dir/incoming"
+  if [ -n "$3" ]; then
+    archive=$state_dir/incoming/$3
+    download_checked "$4" "$archive" "$3" 'the inventory'
+  else
+    # Nothing says what an older part was of.
+    archive=$state_dir/incoming/image
+    rm -f "$archive"
+    download "$4" "$archive"
+  fi
+  image_import "$1" "$2" "$archive"
+  rm -f "$archive"
+}
+
+# Step: NAMESPACE IMAGE DIGEST: imports an image whose archive was pushed to this host.
+image_from_push() {
+  if image_is_there "$1" "$2"; then
+    rm -f "$state_dir/incoming/$3"
+    return 0
+  fi
+  pushed_file "$3"
+  image_import "$1" "$2" "$pushed"
+  rm -f "$pushed"
+}
+
+# NAMESPACE IMAGE ARCHIVE
+image_import() {
+  ctr --namespace "$1" images import "$3" >/dev/null
+  image_is_there "$1" "$2" || fail "the archive holds no image $2"
+}
+
+# Sets $pushed to the file of this digest that was pushed to this host, checked.
+pushed_file() {
+  pushed=$state_dir/incoming/$1
+  [ -f "$pushed" ] || fail "$pushed is missing: the file was not pushed to this host"
+  found=$(digest "$pushed")
+  [ "$found" = "$1" ] || fail "wrong checksum: $pushed has sha256 $found; nothing was installed"
+}
+
+# Downloads URL to FILE, which is what it should be or is gone: URL FILE DIGEST WHO-SAYS
+download_checked() {
+  resumed=no
+  [ ! -s "$2" ] || resumed=yes
+  download "$1" "$2"
+  found=$(digest "$2")
+  if [ "$found" != "$3" ] && [ "$resumed" = yes ]; then
+    rm -f "$2"
+    download "$1" "$2"
+    found=$(digest "$2")
+  fi
+  [ "$found" = "$3" ] || {
+    rm -f "$2"
+    fail "wrong checksum: $1 has sha256 $found, but $4 says $3; nothing was installed"
+  }
 }
 
 # Downloads URL to FILE and goes on where an earlier try stopped; what came of a broken transfer stays for the next.

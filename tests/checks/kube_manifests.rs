@@ -508,7 +508,8 @@ fn resources_of<T>(version: &str, manifests: &[&str], pick: impl Fn(&Resource) -
 const PAGE: &str = "{ name: page, content: \"kind: ConfigMap\" }";
 const TOKEN: &str = "{ name: token, content: \"kind: Secret\" }";
 const HIDDEN: &str = "{ name: hidden, content: \"kind: ConfigMap\", secret: true }";
-const FETCHED: &str = "{ name: fetched, url: \"https://example.org/x.yaml\", sha256: \"0123\" }";
+const FETCHED: &str = "{ name: fetched, url: \"https://example.org/x.yaml\", \
+    sha256: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae }";
 
 #[test]
 fn nobody_else_reads_the_files_and_no_plan_shows_secrets() {
@@ -549,7 +550,7 @@ fn they_are_applied_in_their_order_and_again_when_their_text_changes() {
     assert_eq!(
         execs.iter().map(words).collect::<Vec<_>>(),
         [
-            of("0123 F/fetched.yaml"),
+            of("2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae F/fetched.yaml"),
             of("- F/consul.secret.yaml F/consul.yaml"),
             of("- F/metrics-server.yaml"),
             of("- F/page.yaml"),

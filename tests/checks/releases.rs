@@ -11,7 +11,7 @@ use bootstrap::releases::{
     BundleError, Cache, Findings, ReleaseError, SignatureError, create_bundle, fetch, file_digest,
     use_bundle, verify,
 };
-use bootstrap::resource::{Download, SigningKey, Via};
+use bootstrap::resource::{RemoteFile, SigningKey, Sums, Trust, Via};
 use sha2::{Digest as _, Sha256};
 
 const SUMS: &str = "/tool/1.2.3/tool_1.2.3_SHA256SUMS";
@@ -52,21 +52,22 @@ impl Site {
         Self { server, signer, archive, sums, folder: tempfile::tempdir().unwrap() }
     }
 
-    fn download(&self, via: Via) -> Download {
-        Download {
-            path: None,
-            sums: None,
-            product: "tool".parse().unwrap(),
-            version: "1.2.3".parse().unwrap(),
+    fn download(&self, via: Via) -> RemoteFile {
+        let (folder, name) = SUMS.rsplit_once('/').unwrap();
+        let site = self.server.url.clone();
+        let key = Some(SigningKey {
+            fingerprint: self.signer.fingerprint().parse().unwrap(),
+            url: Some(format!("{site}{KEY}").parse().unwrap()),
+            file: None,
+        });
+        RemoteFile {
+            what: "tool 1.2.3".to_owned(),
             arch: "amd64".to_owned(),
-            site: self.server.url.parse().unwrap(),
+            folder: format!("{site}{folder}"),
+            name: "tool_1.2.3_linux_amd64.zip".to_owned(),
             via,
-            key: Some(SigningKey {
-                fingerprint: self.signer.fingerprint().parse().unwrap(),
-                url: Some(format!("{}{KEY}", self.server.url).parse().unwrap()),
-                file: None,
-            }),
-            signed: true,
+            trust: Trust::Sums(Sums { name: name.to_owned(), scope: site.clone(), key, signed: true }),
+            site,
         }
     }
 
@@ -74,11 +75,11 @@ impl Site {
         Cache::new(self.folder.path().join("cache"))
     }
 
-    async fn verify(&self, download: &Download) -> Result<Findings, ReleaseError> {
+    async fn verify(&self, download: &RemoteFile) -> Result<Findings, ReleaseError> {
         verify(&BTreeSet::from([download.clone()]), &self.cache(), self.folder.path()).await
     }
 
-    async fn error(&self, download: &Download) -> ReleaseError {
+    async fn error(&self, download: &RemoteFile) -> ReleaseError {
         self.verify(download).await.map(drop).expect_err("it was believed")
     }
 
@@ -100,11 +101,32 @@ fn in_place(cache: &Cache) -> Vec<PathBuf> {
     files(cache.root()).into_iter().filter(|path| !partial(path) && !path.ends_with("lock")).collect()
 }
 
+fn sums_of(download: &mut RemoteFile) -> &mut Sums {
+    match &mut download.trust {
+        Trust::Sums(sums) => sums,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The same where a signature is only looked for, or must be there.
+fn signed(mut download: RemoteFile, signed: bool) -> RemoteFile {
+    sums_of(&mut download).signed = signed;
+    download
+}
+
+fn for_arch(mut download: RemoteFile, arch: &str) -> RemoteFile {
+    download.name = download.name.replace("amd64", arch);
+    RemoteFile { arch: arch.to_owned(), ..download }
+}
+
 /// A site that is not there.
-fn gone(mut download: Download) -> Download {
+fn gone(mut download: RemoteFile) -> RemoteFile {
     // Bound and closed again: nobody listens.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    download.site = format!("http://127.0.0.1:{port}").parse().unwrap();
+    let site = format!("http://127.0.0.1:{port}");
+    download.folder = download.folder.replace(&download.site, &site);
+    sums_of(&mut download).scope.clone_from(&site);
+    download.site = site;
     download
 }
 
@@ -114,7 +136,7 @@ async fn a_signed_release_is_believed_and_its_key_fetched_once() {
     let download = site.download(Via::Host);
     for (round, requests) in [(1, 3), (2, 2)] {
         let found = site.verify(&download).await.unwrap();
-        assert_eq!(found.releases[&download].digest, Some(digest(&site.archive)), "round {round}");
+        assert_eq!(found.files[&download].digest, Some(digest(&site.archive)), "round {round}");
         assert_eq!(found.warnings, [] as [&str; 0]);
         assert_eq!(site.requested().len(), requests, "round {round}");
     }
@@ -133,12 +155,12 @@ async fn what_is_wrongly_signed_is_refused() {
         ("no signature at all", site.sums.clone(), b"<html>".to_vec(), "cannot be read"),
     ];
     // A mirror that need not sign must not lie either.
-    for signed in [true, false] {
+    for required in [true, false] {
         for via in [Via::Host, Via::Controller] {
             for (what, sums, signature, message) in &cases {
                 site.server.serve(SUMS, Page::new(sums.clone()));
                 site.server.serve(&format!("{SUMS}.sig"), Page::new(signature.clone()));
-                let error = site.error(&Download { signed, ..site.download(via) }).await;
+                let error = site.error(&signed(site.download(via), required)).await;
                 let text = error.to_string();
                 assert!(text.contains(message) && text.contains(".sig is not believed"), "{what}: {text}");
             }
@@ -151,7 +173,7 @@ async fn an_expired_key_is_fetched_again_and_refused_while_it_is_expired() {
     let site = Site::new();
     let expired = Signer::living_days(10);
     let mut download = site.download(Via::Host);
-    download.key.as_mut().unwrap().fingerprint = expired.fingerprint().parse().unwrap();
+    sums_of(&mut download).key.as_mut().unwrap().fingerprint = expired.fingerprint().parse().unwrap();
     site.server.serve(&format!("{SUMS}.sig"), Page::new(expired.sign(site.sums.as_bytes())));
     site.server.serve(KEY, Page::new(expired.public()));
     let error = site.error(&download).await;
@@ -177,7 +199,7 @@ async fn a_key_that_is_not_the_pinned_one_is_refused_and_not_kept() {
 async fn the_key_may_be_a_file() {
     let site = Site::new();
     let mut download = site.download(Via::Host);
-    let key = download.key.as_mut().unwrap();
+    let key = sums_of(&mut download).key.as_mut().unwrap();
     (key.url, key.file) = (None, Some("vendor.asc".into()));
     let error = site.error(&download).await;
     assert!(error.to_string().contains("vendor.asc"), "{error}");
@@ -192,12 +214,12 @@ async fn without_a_signature_a_mirror_is_refused_or_warned_about() {
     site.server.serve(&format!("{SUMS}.sig"), Page { status: 404, ..Page::new("no\n") });
     let error = site.error(&site.download(Via::Host)).await;
     assert!(matches!(&error, ReleaseError::NoSignature { .. }), "{error}");
-    let lenient = Download { signed: false, ..site.download(Via::Host) };
+    let lenient = signed(site.download(Via::Host), false);
     let found = site.verify(&lenient).await.unwrap();
-    assert_eq!(found.releases[&lenient].digest, Some(digest(&site.archive)));
+    assert_eq!(found.files[&lenient].digest, Some(digest(&site.archive)));
     assert!(found.warnings[0].contains("has no signature"), "{:?}", found.warnings);
     // What was kept without a signature never counts as signed.
-    let lenient = Download { via: Via::Controller, ..lenient };
+    let lenient = RemoteFile { via: Via::Controller, ..lenient };
     site.verify(&lenient).await.unwrap();
     fetch(&lenient, &digest(&site.archive), &site.cache(), |_, _| ()).await.unwrap();
     let error = site.error(&site.download(Via::Controller)).await;
@@ -225,16 +247,16 @@ async fn a_site_out_of_reach_is_an_error_with_ways_out_or_left_to_the_hosts() {
             assert!(text.contains(word), "{word} is not in {text}");
         }
     }
-    let lenient = gone(Download { signed: false, ..site.download(Via::Host) });
+    let lenient = gone(signed(site.download(Via::Host), false));
     let found = site.verify(&lenient).await.unwrap();
-    assert_eq!(found.releases[&lenient].digest, None);
+    assert_eq!(found.files[&lenient].digest, None);
     assert!(found.warnings[0].contains("cannot reach"), "{:?}", found.warnings);
 }
 
 #[tokio::test]
 async fn an_architecture_that_was_not_released_is_named() {
     let site = Site::new();
-    let error = site.error(&Download { arch: "riscv64".to_owned(), ..site.download(Via::Host) }).await;
+    let error = site.error(&for_arch(site.download(Via::Host), "riscv64")).await;
     assert!(error.to_string().contains("lists no tool_1.2.3_linux_riscv64.zip"), "{error}");
 }
 
@@ -295,11 +317,42 @@ async fn another_archive_than_the_verified_one_is_thrown_away() {
 }
 
 #[tokio::test]
+async fn a_file_of_which_the_inventory_has_the_digest_is_believed_without_asking_its_site() {
+    let site = Site::new();
+    let manifest =
+        RemoteFile { trust: Trust::Digest(digest(&site.archive)), ..site.download(Via::Controller) };
+    let unknown = RemoteFile { trust: Trust::Nobody, what: "image".to_owned(), ..manifest.clone() };
+    assert_eq!(site.verify(&manifest).await.unwrap().files[&manifest].digest, Some(digest(&site.archive)));
+    assert_eq!(site.verify(&unknown).await.unwrap().files[&unknown].digest, None);
+    assert_eq!(site.requested(), [] as [&str; 0]);
+    // Both into a bundle: what nobody vouches for stays out, and that is said.
+    let bundle = site.folder.path().join("bundle");
+    let (contents, warnings) = create_bundle(
+        &[manifest.clone(), unknown].into(),
+        &site.cache(),
+        site.folder.path(),
+        &bundle,
+        |_| (),
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        contents.iter().map(|content| content.what.as_str()).collect::<Vec<_>>(),
+        ["tool 1.2.3 amd64"]
+    );
+    assert!(warnings.len() == 1 && warnings[0].contains("the inventory has no sha256"), "{warnings:?}");
+    // Where it is another than the inventory says, nothing of it is kept.
+    let wrong = digest(b"else");
+    let error = fetch(&manifest, &wrong, &site.cache(), |_, _| ()).await.unwrap_err().to_string();
+    assert!(error.contains("but the inventory says") && error.contains(&wrong), "{error}");
+}
+
+#[tokio::test]
 async fn the_cache_is_checked_on_every_use_and_needs_no_network() {
     let site = Site::new();
     let (download, cache) = (site.download(Via::Controller), site.cache());
     let found = site.verify(&download).await.unwrap();
-    let wanted = found.releases[&download].digest.clone().unwrap();
+    let wanted = found.files[&download].digest.clone().unwrap();
     let file = fetch(&download, &wanted, &cache, |_, _| ()).await.unwrap();
     site.requested();
     site.verify(&download).await.unwrap();
@@ -314,14 +367,13 @@ async fn the_cache_is_checked_on_every_use_and_needs_no_network() {
         files(&cache.root().join("sums")).into_iter().find(|path| path.ends_with(&SUMS[12..])).unwrap();
     fs::write(sums, site.sums.replace(&wanted, &digest(b"evil"))).unwrap();
     let found = site.verify(&download).await.unwrap();
-    assert_eq!(found.releases[&download].digest.as_deref(), Some(wanted.as_str()));
+    assert_eq!(found.files[&download].digest.as_deref(), Some(wanted.as_str()));
 }
 
 /// A bundle of both architectures.
 async fn bundled(site: &Site) -> PathBuf {
     let bundle = site.folder.path().join("cluster.bundle");
-    let downloads =
-        ["amd64", "arm64"].map(|arch| Download { arch: arch.to_owned(), ..site.download(Via::Host) });
+    let downloads = ["amd64", "arm64"].map(|arch| for_arch(site.download(Via::Host), arch));
     let (contents, warnings) =
         create_bundle(&downloads.into(), &site.cache(), site.folder.path(), &bundle, |_| ()).await.unwrap();
     assert_eq!(warnings, [] as [&str; 0]);
@@ -344,7 +396,7 @@ async fn a_bundle_does_without_the_site() {
     use_bundle(&bundle, &there).unwrap();
     let downloads = BTreeSet::from([download.clone()]);
     let found = verify(&downloads, &there, site.folder.path()).await.unwrap();
-    let wanted = found.releases[&download].digest.clone().unwrap();
+    let wanted = found.files[&download].digest.clone().unwrap();
     let file = fetch(&download, &wanted, &there, |_, _| panic!("it is here")).await.unwrap();
     assert_eq!(fs::read(file).unwrap(), site.archive);
     assert_eq!(site.requested(), [] as [&str; 0]);

@@ -30,13 +30,13 @@ fn resources(host: &Host) -> Vec<Value> {
             "command": ["touch", host.at("more")],
             "unless": ["test", "-e", host.at("more")],
         }}),
-        json!({"release": {
+        json!({"download": {"release": {
             "product": "tool",
             "version": "1.2.3",
             "source": {"file": "tool"},
             "install_dir": host.at("opt"),
             "bin_dir": host.at("bin"),
-        }}),
+        }}}),
     ]
 }
 

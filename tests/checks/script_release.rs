@@ -245,7 +245,7 @@ fn a_pushed_file_is_checked_and_unpacked() {
         ] {
             let host = Host::new();
             let directory = host.at("opt/tool/1.2.3");
-            let install = call("release_from_file", &[&digest(&content), &directory, "tool"]);
+            let install = call("release_from_push", &[&digest(&content), &directory, "tool"]);
             let pushed = format!("state/incoming/{}", digest(&content));
             let (status, output) = host.apply(shell, vec![install.clone()]);
             assert!(status == 1 && output.contains("was not pushed"), "{shell:?}: {output}");
@@ -262,6 +262,45 @@ fn a_pushed_file_is_checked_and_unpacked() {
 }
 
 #[test]
+fn a_file_comes_whole_and_as_the_inventory_says_or_not_at_all() {
+    each(|shell, host, what| {
+        let server = Server::start();
+        let manifest = "kind: List\n".repeat(4_000).into_bytes();
+        let wanted = digest(&manifest);
+        let path = host.at("network.yaml");
+        let url = format!("{}/network.yaml", server.url);
+        let (user, group) = crate::shells::account();
+        let (user, group) = (user.as_str(), group.as_str());
+        let fetch = |seen: &str| call("file_from_site", &[&path, "0640", user, group, seen, &wanted, &url]);
+        server.serve("/network.yaml", Page::new(b"kind: Owned\n".to_vec()));
+        let (status, output) = host.apply(shell, vec![fetch("absent")]);
+        assert!(status == 1 && output.contains("wrong checksum"), "{what}: {output}");
+        for part in [wanted.as_str(), "but the inventory says", url.as_str()] {
+            assert!(output.contains(part), "{what}: {part} in {output}");
+        }
+        assert!(!std::path::Path::new(&path).exists(), "{what}");
+        server.serve("/network.yaml", Page::new(manifest.clone()));
+        let (status, output) = host.apply(shell, vec![fetch("absent")]);
+        assert_eq!(status, 0, "{what}: {output}");
+        assert_eq!(std::fs::read(&path).unwrap(), manifest, "{what}");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o7777, 0o640, "{what}");
+        assert_eq!(host.names("state/incoming"), [] as [&str; 0], "{what}");
+        // What an operator wrote there since it was looked at is not lost.
+        host.write("network.yaml", b"mine");
+        let (status, output) = host.apply(shell, vec![fetch(&wanted)]);
+        assert!(status == 1 && output.contains("plan again"), "{what}: {output}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine", "{what}");
+        // The same, brought by this machine.
+        host.write(&format!("state/incoming/{wanted}"), &manifest);
+        let push = call("file_from_push", &[&path, "0640", user, group, &digest(b"mine"), &wanted]);
+        let (status, output) = host.apply(shell, vec![push]);
+        assert_eq!(status, 0, "{what}: {output}");
+        assert_eq!(std::fs::read(&path).unwrap(), manifest, "{what}");
+    });
+}
+
+#[test]
 fn what_is_no_release_is_refused() {
     for shell in shells::shells() {
         for (content, message) in [
@@ -270,7 +309,7 @@ fn what_is_no_release_is_refused() {
         ] {
             let host = Host::new();
             host.write(&format!("state/incoming/{}", digest(&content)), &content);
-            let install = call("release_from_file", &[&digest(&content), &host.at("opt/tool/1.2.3"), "tool"]);
+            let install = call("release_from_push", &[&digest(&content), &host.at("opt/tool/1.2.3"), "tool"]);
             let (status, output) = host.apply(shell, vec![install]);
             assert!(status == 1 && output.contains(message), "{shell:?}: {output}");
             assert!(!std::path::Path::new(&host.at("opt/tool/1.2.3")).exists(), "{shell:?}");
@@ -287,7 +326,7 @@ fn a_zip_archive_is_unpacked_by_what_the_host_has() {
         }
         let host = Host::new().without(missing);
         host.write(&format!("state/incoming/{}", digest(&content)), &content);
-        let install = call("release_from_file", &[&digest(&content), &host.at("opt/tool/1.2.3"), "tool"]);
+        let install = call("release_from_push", &[&digest(&content), &host.at("opt/tool/1.2.3"), "tool"]);
         let (status, output) = host.apply(&["dash"], vec![install]);
         assert_eq!(status, 0, "{unpacker}: {output}");
         assert_installed(&host, &content, unpacker);

@@ -2,8 +2,10 @@
 //! mirror.
 
 use crate::support;
+use bootstrap::releases::file_digest;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -186,6 +188,11 @@ fn lab() -> Lab {
     let ours =
         format!("{ours}\n    manifests:\n      {shared}\n      - name: page\n        content: |\n{page}");
     fs::write(lab.inventory(), ours).unwrap();
+    // One image is brought by this machine, the others by the hosts.
+    let archive = "lab.example_busybox_1.tar";
+    let images = Path::new("/var/cache/bootstrap-lab/mirror/kubernetes/images");
+    let sha256 = file_digest(&images.join(archive)).unwrap();
+    lab.edit(&format!("{archive}\""), &format!("{archive}\", sha256: {sha256}, via: controller"));
     lab.edit("\nvars:\n", "\n  manifests:\n    hosts: [node-1]\n    roles: [kube-manifests]\nvars:\n");
     lab
 }
