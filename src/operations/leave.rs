@@ -12,7 +12,7 @@ use crate::engine::members::members;
 use crate::engine::observe::{ClusterAnswers, Observed};
 use crate::engine::wait::Waiting;
 use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
-use crate::model::{Check, Endpoint, Event, Finding, HostName, NulInArgument, Stage, Step, Verdict};
+use crate::model::{Check, Event, Finding, HostName, NulInArgument, Stage, Step, Verdict};
 use crate::products::{Answers, Gate, Task, Told};
 use crate::raft::{Departure, departure, without};
 use crate::report::Events;
@@ -175,18 +175,22 @@ fn stages(
             all.iter().filter(|other| other.gate.product().name() == cluster.gate.product().name());
         let tellers =
             [cluster].into_iter().chain(of_product).filter(|cluster| cluster.gate.leaving().can_tell());
+        // By the part that it has itself: a server knows where its own agent listens, and not where a client would.
         let helper = tellers
-            .flat_map(|cluster| &cluster.answers)
-            .find(|(name, answer)| *name != host && answer.is_ok() && fleet.connections.contains_key(*name));
-        let helper =
-            helper.and_then(|(name, _)| wanted.hosts.iter().find(|wanted| wanted.host.name == *name));
-        if let Some(helper) = helper {
+            .flat_map(|teller| teller.answers.iter().map(|(name, answer)| (teller.gate, name, answer)))
+            .filter(|(_, name, answer)| {
+                *name != host && answer.is_ok() && fleet.connections.contains_key(*name)
+            })
+            .find_map(|(gate, name, _)| {
+                let helper = wanted.hosts.iter().find(|wanted| wanted.host.name == *name)?;
+                Some((helper, helper.endpoint(gate.name())?))
+            });
+        if let Some((helper, endpoint)) = helper {
             let leaving = cluster.gate.leaving();
             let tasks = steps(helper, leaving.before(host, answers))?;
             first.entry(helper.host.name.clone()).or_default().extend(tasks);
-            let Some(api) = helper.endpoint(cluster.gate.name()).map(Endpoint::url) else { continue };
             let (peer, answer) = (departure.peer.as_ref(), cluster.answers.get(host));
-            let tasks = steps(helper, leaving.told(&Told { api: &api, host, peer, answer }))?;
+            let tasks = steps(helper, leaving.told(&Told { api: &endpoint.url(), host, peer, answer }))?;
             told.entry(helper.host.name.clone()).or_default().extend(tasks);
         }
     }

@@ -200,6 +200,13 @@ fn lab_hosts_leave_and_a_dead_one_is_replaced() {
     assert_eq!(lab.asks("node-4", unit), "inactive\ndisabled\n");
     lab.run("up", &[]).exits(0).says("Nothing to do");
 
+    // A client that is dead says nothing of itself: a server is told.
+    lab.run("add-node", &["node-4", "--address", &lab.address("node-4"), "--role", "consul-client"]).exits(0);
+    lab.lab(&["kill", "node-4"]);
+    lab.run("remove-node", &["node-4"]).exits(0).says("forget");
+    let seen = members();
+    assert!(seen.lines().any(|line| line.starts_with("node-4") && line.contains("left")), "{seen}");
+
     let before = inventory();
     lab.run("replace-node", &["node-2"]).exits(1).says("it answers: only a dead host is replaced");
     assert_eq!(inventory(), before);
