@@ -8,6 +8,7 @@ use rust_embed::RustEmbed;
 use super::RoleSet;
 use super::folder::Folder;
 use super::parse::{cross_check, parse, unknown_variables};
+use crate::inventory::yaml;
 use crate::model::{Diagnostic, diagnostic};
 
 /// The roles that come with the program.
@@ -21,22 +22,32 @@ impl RoleSet {
         Self::load(None)
     }
 
-    /// The embedded roles, with those of `dir` added or in place of their namesakes.
+    /// The embedded roles, with those of `dir` added or in place of their namesakes; so with the files of `lib`.
     pub fn load(dir: Option<&Path>) -> Result<Self, Vec<Diagnostic>> {
         let mut folders = embedded();
+        let mut library = folders.remove(LIBRARY).map(|folder| folder.files).unwrap_or_default();
         if let Some(dir) = dir {
             for folder in read_dir(dir).map_err(|problem| vec![*problem])? {
-                folders.insert(folder.name.clone(), folder);
+                match folder.name.as_str() {
+                    LIBRARY => library.extend(folder.files),
+                    _ => drop(folders.insert(folder.name.clone(), folder)),
+                }
             }
         }
-        from_folders(folders.into_values())
+        from_folders(folders.into_values(), library)
     }
 
     /// Only the roles of `dir`.
     pub fn from_dir(dir: &Path) -> Result<Self, Vec<Diagnostic>> {
-        from_folders(read_dir(dir).map_err(|problem| vec![*problem])?)
+        let mut folders = read_dir(dir).map_err(|problem| vec![*problem])?;
+        let library =
+            folders.extract_if(.., |folder| folder.name == LIBRARY).flat_map(|folder| folder.files).collect();
+        from_folders(folders, library)
     }
 }
+
+/// The folder beside the roles whose files their templates include.
+const LIBRARY: &str = "lib";
 
 fn embedded() -> BTreeMap<String, Folder> {
     let mut folders = BTreeMap::new();
@@ -87,11 +98,21 @@ fn read_dir(dir: &Path) -> Result<Vec<Folder>, Box<Diagnostic>> {
     Ok(folders)
 }
 
-fn from_folders(folders: impl IntoIterator<Item = Folder>) -> Result<RoleSet, Vec<Diagnostic>> {
+fn from_folders(
+    folders: impl IntoIterator<Item = Folder>,
+    library: BTreeMap<String, Vec<u8>>,
+) -> Result<RoleSet, Vec<Diagnostic>> {
     let mut problems = Vec::new();
     let mut written = Vec::new();
+    let mut texts = BTreeMap::new();
+    for (name, bytes) in library {
+        match yaml::text(bytes, &Path::new("roles").join(LIBRARY).join(&name)) {
+            Ok(text) => drop(texts.insert(name, text)),
+            Err(problem) => problems.push(*problem),
+        }
+    }
     for folder in folders {
-        match parse(&folder, &mut problems) {
+        match parse(&folder, &texts, &mut problems) {
             Some(role) => written.push(role),
             // What names a role that is wrong itself would only be noise.
             None => continue,

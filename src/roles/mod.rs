@@ -3,6 +3,7 @@
 mod check;
 mod draft;
 mod folder;
+mod library;
 mod load;
 mod model;
 mod nfs;

@@ -1,9 +1,12 @@
 //! The files of one role -> [`Role`]; what roles say of each other.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::folder::Folder;
+use super::library::with_included;
 use super::{
     Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Renderer, Require, Role, RoleSet, Rule,
     Variable, VariableType,
@@ -47,7 +50,11 @@ const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "at", "program", 
 const REFUSAL_KEYS: &[&str] = &["when", "reason", "remedy"];
 
 /// Reads one role; `None` if nothing can be made of its folder. What is wrong goes to `problems`.
-pub fn parse(folder: &Folder, problems: &mut Vec<Diagnostic>) -> Option<(Role, Document)> {
+pub fn parse(
+    folder: &Folder,
+    library: &BTreeMap<String, String>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<(Role, Document)> {
     let file = folder.path.join("role.yaml");
     let mut fail = |problem: Diagnostic| {
         problems.push(problem);
@@ -74,7 +81,8 @@ pub fn parse(folder: &Folder, problems: &mut Vec<Diagnostic>) -> Option<(Role, D
     let mut templates = IndexMap::new();
     for (path, bytes) in &folder.files {
         let Some(template) = path.strip_prefix("templates/") else { continue };
-        match yaml::text(bytes.clone(), &folder.path.join(path)) {
+        let file = folder.path.join(path);
+        match yaml::text(bytes.clone(), &file).and_then(|text| with_included(text, library, &file)) {
             Ok(text) => drop(templates.insert(template.to_owned(), text)),
             Err(problem) => problems.push(*problem),
         }
