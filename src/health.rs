@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::{
-    Check, ClusterState, Complaint, ComplaintKind, Effect, Expected, Finding, HostName, Plan, Review, Step,
+    Check, ClusterState, Effect, Expected, Finding, HostName, Plan, Problem, ProblemKind, Review, Step,
 };
 use crate::preflight::Survey;
 use crate::products::{Answers, Gate, Member};
-use crate::raft::{Standing, majority, tolerance};
+use crate::raft::{RaftState, majority, tolerance};
 use crate::roles::WantedHost;
 
 /// How well everything is at one moment.
@@ -43,7 +43,7 @@ pub struct MemberHealth {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     #[serde(flatten)]
-    pub standing: Option<Standing>,
+    pub standing: Option<RaftState>,
 }
 
 /// What the members of one gate said.
@@ -74,7 +74,7 @@ pub fn of_cluster(cluster: &ClusterView<'_>, hosts: &[WantedHost]) -> (ClusterHe
     // Without quorum every server has much to complain about, and all of it comes from that.
     let mut findings = match &lost {
         Some(reason) => vec![no_quorum(*gate, reason)],
-        None => complaints(*gate, &review, hosts),
+        None => problems(*gate, &review, hosts),
     };
     findings.extend(versions(*gate, &members, hosts));
     findings.extend(gossip(cluster));
@@ -91,7 +91,7 @@ pub fn of_cluster(cluster: &ClusterView<'_>, hosts: &[WantedHost]) -> (ClusterHe
     let cluster = ClusterHealth {
         name: gate.name(),
         stands: review.stands(),
-        detail: match (lost, review.complaints.first()) {
+        detail: match (lost, review.problems.first()) {
             (Some(reason), _) => reason,
             (None, Some(first)) if !review.stands() => first.to_string(),
             (None, _) => format!("{}{}", review.detail, rolling(&review, expected)),
@@ -122,32 +122,32 @@ fn no_quorum(gate: Gate, reason: &str) -> Finding {
 fn rolling(review: &Review, expected: &Expected) -> String {
     let all = expected.asked.len();
     match expected.versions.values().max() {
-        Some(wanted) if !review.complaints.is_empty() => {
-            format!("; rolling: {} of {all} at {wanted}", all - review.complaints.len())
+        Some(wanted) if !review.problems.is_empty() => {
+            format!("; rolling: {} of {all} at {wanted}", all - review.problems.len())
         }
         _ => String::new(),
     }
 }
 
-/// The same complaint of several members is one finding.
-fn complaints(gate: Gate, review: &Review, hosts: &[WantedHost]) -> Vec<Finding> {
+/// The same problem of several members is one finding.
+fn problems(gate: Gate, review: &Review, hosts: &[WantedHost]) -> Vec<Finding> {
     let unit =
         hosts.iter().find_map(|host| Some(host.endpoint(gate.name())?.unit.as_str())).unwrap_or_default();
-    let mut found: Vec<(&Complaint, Finding)> = Vec::new();
+    let mut found: Vec<(&Problem, Finding)> = Vec::new();
     // Versions have a warning of their own.
-    for complaint in review.complaints.iter().filter(|complaint| complaint.kind != ComplaintKind::Behind) {
-        match found.iter_mut().find(|(known, _)| known.reason == complaint.reason) {
+    for problem in review.problems.iter().filter(|problem| problem.kind != ProblemKind::Behind) {
+        match found.iter_mut().find(|(known, _)| known.reason == problem.reason) {
             Some((_, finding)) => {
-                finding.hosts.extend(complaint.about.clone());
+                finding.hosts.extend(problem.about.clone());
                 finding.hosts.sort();
                 finding.hosts.dedup();
             }
             None => {
-                let reason = format!("{}: {}", gate.name(), complaint.reason);
-                let hosts = complaint.about.iter().cloned().collect();
+                let reason = format!("{}: {}", gate.name(), problem.reason);
+                let hosts = problem.about.iter().cloned().collect();
                 found.push((
-                    complaint,
-                    Finding::error(Check::Agent, hosts, reason, remedy(gate, unit, complaint)),
+                    problem,
+                    Finding::error(Check::Agent, hosts, reason, remedy(gate, unit, problem)),
                 ));
             }
         }
@@ -155,14 +155,14 @@ fn complaints(gate: Gate, review: &Review, hosts: &[WantedHost]) -> Vec<Finding>
     found.into_iter().map(|(_, finding)| finding).collect()
 }
 
-fn remedy(gate: Gate, unit: &str, complaint: &Complaint) -> String {
-    match (complaint.kind, gate.raft()) {
-        (ComplaintKind::Silent, _) => {
+fn remedy(gate: Gate, unit: &str, problem: &Problem) -> String {
+    match (problem.kind, gate.raft()) {
+        (ProblemKind::Silent, _) => {
             format!(
                 "`systemctl status {unit}`, `journalctl -u {unit} -e` on it; `bootstrap up` starts what is stopped"
             )
         }
-        (ComplaintKind::Split, Some(raft)) => format!(
+        (ProblemKind::Split, Some(raft)) => format!(
             "split brain: stop clients from writing, restart nothing; `{}` on each server tells which side has the majority",
             raft.stale_command()
         ),
@@ -285,21 +285,21 @@ mod tests {
             missing: 0,
             versions: hosts.iter().map(|host| (host.clone(), "1.34.4".to_owned())).collect(),
         };
-        let behind = |host: &HostName| Complaint {
+        let behind = |host: &HostName| Problem {
             host: Some(host.clone()),
             about: Some(host.clone()),
-            kind: ComplaintKind::Behind,
+            kind: ProblemKind::Behind,
             reason: "its kubelet is v1.34.3, wanted v1.34.4".to_owned(),
         };
         let review = Review {
             detail: "3 of 3 voters".to_owned(),
-            complaints: hosts.iter().skip(2).map(behind).collect(),
+            problems: hosts.iter().skip(2).map(behind).collect(),
         };
         assert_eq!(rolling(&review, &expected), "; rolling: 2 of 5 at 1.34.4");
         assert!(review.stands());
-        assert_eq!(complaints(crate::products::kubernetes::CONTROL_PLANES, &review, &[]), Vec::new());
+        assert_eq!(problems(crate::products::kubernetes::CONTROL_PLANES, &review, &[]), Vec::new());
         // All of them are there, or nobody was told which version it has to be.
-        assert_eq!(rolling(&Review { complaints: Vec::new(), ..review.clone() }, &expected), "");
+        assert_eq!(rolling(&Review { problems: Vec::new(), ..review.clone() }, &expected), "");
         assert_eq!(rolling(&review, &Expected { versions: BTreeMap::new(), ..expected }), "");
     }
 }

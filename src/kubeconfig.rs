@@ -55,11 +55,29 @@ fn put(fields: &mut Map<String, Value>, list: &str, entry: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use indoc::indoc;
 
-    const ADMIN: &str = "apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: Q0E=\n    server: https://10.0.0.9:6443\n  \
-        name: kubernetes\ncontexts:\n- context:\n    cluster: kubernetes\n    user: kubernetes-admin\n  \
-        name: kubernetes-admin@kubernetes\ncurrent-context: kubernetes-admin@kubernetes\nkind: Config\npreferences: {}\nusers:\n\
-        - name: kubernetes-admin\n  user:\n    client-certificate-data: Q0VSVA==\n    client-key-data: S0VZ\n";
+    const ADMIN: &str = indoc! {"
+        apiVersion: v1
+        clusters:
+        - cluster:
+            certificate-authority-data: Q0E=
+            server: https://10.0.0.9:6443
+          name: kubernetes
+        contexts:
+        - context:
+            cluster: kubernetes
+            user: kubernetes-admin
+          name: kubernetes-admin@kubernetes
+        current-context: kubernetes-admin@kubernetes
+        kind: Config
+        preferences: {}
+        users:
+        - name: kubernetes-admin
+          user:
+            client-certificate-data: Q0VSVA==
+            client-key-data: S0VZ
+    "};
 
     #[test]
     fn a_new_file_has_the_cluster_under_its_name() {

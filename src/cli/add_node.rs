@@ -8,7 +8,7 @@ use clap::Args;
 use super::exit::{Exit, Rejected};
 use super::load;
 use super::up::{self, UpArgs};
-use super::{Global, Reach, node, problems, run};
+use super::{ConnectionArgs, Global, node, problems, run};
 use crate::inventory::edit::{self, EditError, NewHost};
 use crate::inventory::yaml;
 use crate::model::{Diagnostic, HostName, RoleName};
@@ -32,7 +32,7 @@ pub struct AddNodeArgs {
     #[arg(long = "role", id = "role", value_name = "ROLES", value_delimiter = ',', value_parser = |text: &str| RoleName::parse(text))]
     roles: Vec<RoleName>,
     #[command(flatten)]
-    reach: Reach,
+    reach: ConnectionArgs,
 }
 
 pub fn run(args: AddNodeArgs, global: &Global, password: Option<String>) -> anyhow::Result<Exit> {

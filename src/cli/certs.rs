@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::up::{self, UpArgs};
-use super::{Global, Reach, load, run};
+use super::{ConnectionArgs, Global, load, run};
 use crate::inventory::Host;
 use crate::model::StepId;
 
@@ -37,7 +37,7 @@ that expire within `kube.renew_days`. This renews them now, and changes nothing 
         #[arg(long, value_name = "DAYS", default_value_t = 364)]
         within: u32,
         #[command(flatten)]
-        reach: Reach,
+        reach: ConnectionArgs,
     },
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::explain::{Section, point_to};
-use super::{Exit, Global, Reach, load, output, problems, run};
+use super::{ConnectionArgs, Exit, Global, load, output, problems, run};
 use crate::model::{Check, Diagnostic};
 use crate::operations::{self, Stop};
 use crate::report::{self, events, init_tracing, survey_summary, survey_table};
@@ -24,7 +24,7 @@ pub struct CheckArgs {
     #[arg(long)]
     connect: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: ConnectionArgs,
 }
 
 pub fn run(args: &CheckArgs, global: &Global, password: Option<String>) -> anyhow::Result<ExitCode> {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::session::Session;
-use super::{Global, Reach, load, run};
+use super::{ConnectionArgs, Global, load, run};
 use crate::operations::Down;
 
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub struct DownArgs {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: ConnectionArgs,
 }
 
 pub fn run(args: &DownArgs, global: &Global, password: Option<String>) -> anyhow::Result<Exit> {

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::exit::{Exit, UsageError};
 use super::session::Session;
-use super::{Global, Reach, load, output, run};
+use super::{ConnectionArgs, Global, load, output, run};
 use crate::lab;
 use crate::model::HostName;
-use crate::operations::{Drill, Drilled, Power, Victim};
+use crate::operations::{Drill, DrillReport, Power, Victim};
 
 #[derive(Debug, Args)]
 #[command(
@@ -35,7 +35,7 @@ pub struct DrillArgs {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: ConnectionArgs,
 }
 
 pub fn run(args: &DrillArgs, global: &Global, password: Option<String>) -> anyhow::Result<Exit> {
@@ -71,7 +71,7 @@ pub fn run(args: &DrillArgs, global: &Global, password: Option<String>) -> anyho
     }
 }
 
-fn table(drilled: &Drilled) -> String {
+fn table(drilled: &DrillReport) -> String {
     let seconds = |ms: u64| format!("{}.{:02} s", ms / 1000, ms % 1000 / 10);
     let led = if drilled.led { ", the leader" } else { ", a follower" };
     let election = drilled.election_ms.map_or("none was needed".to_owned(), seconds);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Exit, Global, OutputFormat, Reach, load, output, problems, run};
+use super::{ConnectionArgs, Exit, Global, OutputFormat, load, output, problems, run};
 use crate::health::Health;
 use crate::model::Check;
 use crate::operations::{self, Stop};
@@ -26,7 +26,7 @@ pub struct HealthArgs {
     #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "5s", value_parser = super::parse_duration)]
     watch: Option<Duration>,
     #[command(flatten)]
-    reach: Reach,
+    reach: ConnectionArgs,
 }
 
 /// Nagios' states.
@@ -35,14 +35,14 @@ const NAGIOS_CRITICAL: u8 = 2;
 const NAGIOS_UNKNOWN: u8 = 3;
 
 pub fn run(args: &HealthArgs, global: &Global, password: Option<String>) -> anyhow::Result<ExitCode> {
-    let looked = look(args, global, password);
-    match (&looked, global.output) {
+    let observed_hosts = look(args, global, password);
+    match (&observed_hosts, global.output) {
         (Err(error), OutputFormat::Nagios) => {
             let said = format!("{error:#}").replace('|', "/").replace('\n', " ");
             output::print(&format!("BOOTSTRAP UNKNOWN - {said}\n"))?;
             Ok(NAGIOS_UNKNOWN.into())
         }
-        _ => looked,
+        _ => observed_hosts,
     }
 }
 

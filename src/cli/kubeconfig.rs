@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::{Global, Reach, load, output, run};
+use super::{ConnectionArgs, Global, load, output, run};
 use crate::kubeconfig;
 use crate::operations::{self, Stop};
 use crate::report::{events, init_tracing};
@@ -26,7 +26,7 @@ pub struct KubeconfigArgs {
     #[arg(long, value_name = "FILE")]
     merge: Option<PathBuf>,
     #[command(flatten)]
-    reach: Reach,
+    reach: ConnectionArgs,
 }
 
 pub fn run(args: &KubeconfigArgs, global: &Global, password: Option<String>) -> anyhow::Result<ExitCode> {
@@ -37,9 +37,9 @@ pub fn run(args: &KubeconfigArgs, global: &Global, password: Option<String>) -> 
     let runtime = tokio::runtime::Runtime::new()?;
     let found = runtime.block_on(async {
         let ((events, _), stop) = (events(), Stop::default());
-        let looked = operations::look(setup.run(&events, &stop)).await?;
-        let found = looked.credentials(&setup.options).await;
-        looked.close().await;
+        let observed_hosts = operations::look(setup.run(&events, &stop)).await?;
+        let found = observed_hosts.credentials(&setup.options).await;
+        observed_hosts.close().await;
         found
     })?;
     let Some((host, credentials)) = found else {

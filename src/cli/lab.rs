@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use clap::{Args, Subcommand};
 
-use super::{Global, Reach};
+use super::{ConnectionArgs, Global};
 use crate::lab::{self, Fault, MAX_HOSTS, Purpose, Status, Suite, UpOptions};
 
 /// Bare hosts on this machine, to try a cluster on: containers with their own systemd and sshd.
@@ -192,7 +192,7 @@ fn up(args: UpArgs, global: &Global) -> anyhow::Result<ExitCode> {
         )),
     }
     if args.converge {
-        let args = super::up::UpArgs::of(report.inventory, Reach::default());
+        let args = super::up::UpArgs::of(report.inventory, ConnectionArgs::default());
         return super::up::run(&args, global, report.settings.sudo_password).map(ExitCode::from);
     }
     let ask = if report.settings.sudo_password.is_some() { " --ask-become-pass" } else { "" };

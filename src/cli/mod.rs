@@ -93,7 +93,7 @@ pub enum ColorChoice {
 const PARALLEL: u16 = 100;
 const TIMEOUT: &str = "2m";
 
-impl Default for Reach {
+impl Default for ConnectionArgs {
     fn default() -> Self {
         let timeout = parse_duration(TIMEOUT).expect("the default is a duration");
         Self { limit: Vec::new(), parallel: PARALLEL, timeout, ask_become_pass: false }
@@ -102,7 +102,7 @@ impl Default for Reach {
 
 /// Options of the commands that connect to hosts.
 #[derive(Clone, Debug, Args)]
-pub struct Reach {
+pub struct ConnectionArgs {
     /// Only these hosts: names, ranges or globs, separated by commas.
     #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
     pub limit: Vec<String>,

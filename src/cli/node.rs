@@ -10,7 +10,7 @@ use clap::Args;
 use super::exit::{Exit, Rejected, UsageError};
 use super::session::Session;
 use super::up::{self, UpArgs};
-use super::{Global, Reach, load, problems, run};
+use super::{ConnectionArgs, Global, load, problems, run};
 use crate::inventory::edit::{self, EditError, NewHost};
 use crate::inventory::yaml;
 use crate::model::{Diagnostic, HostName};
@@ -31,7 +31,7 @@ pub struct RemoveNodeArgs {
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ pub struct ReplaceNodeArgs {
     #[arg(long, value_name = "ADDRESS")]
     address: Option<String>,
     #[command(flatten)]
-    reach: Reach,
+    reach: ConnectionArgs,
 }
 
 pub fn remove(args: RemoveNodeArgs, global: &Global, password: Option<String>) -> anyhow::Result<Exit> {
@@ -97,7 +97,7 @@ fn leave(
     command: &'static str,
     change: &Change<'_>,
     leaving: &Leaving<'_>,
-    reach: Reach,
+    reach: ConnectionArgs,
     global: &Global,
     password: Option<String>,
 ) -> anyhow::Result<Exit> {

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::explain::{Section, point_to};
-use super::{Global, Reach, load, run};
+use super::{ConnectionArgs, Global, load, run};
 use crate::model::Event;
 use crate::operations::{self, Stop};
 use crate::report::{Output, PlanTextOptions, RenderOptions, events, plan_text, render};
@@ -24,7 +24,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "FILE.html")]
     timings: Option<PathBuf>,
     #[command(flatten)]
-    reach: Reach,
+    reach: ConnectionArgs,
 }
 
 pub fn run(args: &PlanArgs, global: &Global, password: Option<String>) -> anyhow::Result<Exit> {

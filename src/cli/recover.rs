@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::exit::{Exit, UsageError};
 use super::session::Session;
-use super::{Global, Reach, load, run};
+use super::{ConnectionArgs, Global, load, run};
 use crate::model::HostName;
 use crate::operations::Recover;
 
@@ -25,7 +25,7 @@ pub struct RecoverArgs {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    reach: Reach,
+    reach: ConnectionArgs,
 }
 
 pub fn run(args: &RecoverArgs, global: &Global, password: Option<String>) -> anyhow::Result<Exit> {

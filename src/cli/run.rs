@@ -10,14 +10,14 @@ use jiff::Timestamp;
 
 use super::exit::UsageError;
 use super::load::Loaded;
-use super::{Global, OutputFormat, Reach};
+use super::{ConnectionArgs, Global, OutputFormat};
 use crate::inventory::{Inventory, range};
 use crate::model::HostName;
 use crate::operations::{EngineError, Options, Run, Stop, check_gates};
-use crate::plan::Share;
+use crate::plan::BatchSize;
 use crate::preflight::Marker;
 use crate::releases::{Cache, file_digest};
-use crate::report::{Closing, Events, Timings};
+use crate::report::{Events, RunResult, Timings};
 use crate::roles::{Wanted, variables_to_generate};
 use crate::script::LockHolder;
 use crate::secrets::Secrets;
@@ -43,7 +43,11 @@ pub struct Setup {
 }
 
 impl Setup {
-    pub fn new(loaded: &Loaded, reach: &Reach, password: Option<BecomePassword>) -> anyhow::Result<Self> {
+    pub fn new(
+        loaded: &Loaded,
+        reach: &ConnectionArgs,
+        password: Option<BecomePassword>,
+    ) -> anyhow::Result<Self> {
         let Loaded { inventory, roles } = loaded;
         let folder = folder(inventory);
         let secrets = Secrets::load(&folder, &variables_to_generate(inventory, roles))?;
@@ -60,7 +64,7 @@ impl Setup {
             given_up: BTreeSet::new(),
             only: None,
             parallel: usize::from(reach.parallel),
-            share: Share::default(),
+            share: BatchSize::default(),
             timeout: reach.timeout,
             connect_timeout: CONNECT.min(reach.timeout),
             script_timeout: SCRIPT,
@@ -145,7 +149,7 @@ pub fn timings(file: Option<&Path>) -> anyhow::Result<Option<Timings>> {
 
 /// Writes the page of `--timings`. What the run came to matters more than its page: trouble is told,
 /// and the exit status stays.
-pub fn write_timings(file: Option<&Path>, closing: &Closing) {
+pub fn write_timings(file: Option<&Path>, closing: &RunResult) {
     let (Some(file), Some(timings)) = (file, &closing.timings) else { return };
     if let Err(error) = timings.write(file) {
         eprintln!("warning: cannot write the timings to {}: {error}", file.display());
@@ -153,7 +157,10 @@ pub fn write_timings(file: Option<&Path>, closing: &Closing) {
 }
 
 /// The password for sudo, asked for once or taken from the environment.
-pub fn become_password(reach: &Reach, environment: Option<String>) -> anyhow::Result<Option<BecomePassword>> {
+pub fn become_password(
+    reach: &ConnectionArgs,
+    environment: Option<String>,
+) -> anyhow::Result<Option<BecomePassword>> {
     let text = match environment {
         Some(text) => text,
         None if reach.ask_become_pass => rpassword::prompt_password("sudo password on the hosts: ")

@@ -13,8 +13,8 @@ use serde_json::json;
 
 use super::exit::{Exit, UsageError};
 use super::session::Session;
-use super::{Global, Reach, load, output, run};
-use crate::operations::{self, Looked, Restore, Run, SnapshotSource, Stop, takes_streams};
+use super::{ConnectionArgs, Global, load, output, run};
+use crate::operations::{self, ObservedHosts, Restore, Run, SnapshotSource, Stop, takes_streams};
 use crate::products::snapshot::{self, Content, Snapshot};
 use crate::report::{events, init_tracing};
 
@@ -39,7 +39,7 @@ their owner alone (0600)."
         #[arg(long, value_name = "FOLDER")]
         to: Option<PathBuf>,
         #[command(flatten)]
-        reach: Reach,
+        reach: ConnectionArgs,
     },
     /// Put back the state of one product: all that was written since is lost.
     #[command(
@@ -57,7 +57,7 @@ their owner alone (0600)."
         #[arg(long)]
         foreign: bool,
         #[command(flatten)]
-        reach: Reach,
+        reach: ConnectionArgs,
     },
     /// List what was saved, and whether it is whole.
     #[command(after_help = "Example: bootstrap snapshot list inventory.yaml")]
@@ -97,7 +97,7 @@ pub fn run(args: SnapshotArgs, global: &Global, password: Option<String>) -> any
 fn save(
     inventory: &Path,
     to: Option<PathBuf>,
-    reach: &Reach,
+    reach: &ConnectionArgs,
     global: &Global,
     password: Option<String>,
 ) -> anyhow::Result<ExitCode> {
@@ -109,22 +109,22 @@ fn save(
     runtime.block_on(async {
         let ((events, _), stop) = (events(), Stop::default());
         let run = setup.run(&events, &stop);
-        let looked = operations::look(run).await?;
-        let result = save_all(&looked, run, &setup, &folder, global).await;
-        looked.close().await;
+        let observed_hosts = operations::look(run).await?;
+        let result = save_all(&observed_hosts, run, &setup, &folder, global).await;
+        observed_hosts.close().await;
         result
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn save_all(
-    looked: &Looked,
+    observed_hosts: &ObservedHosts,
     run: Run<'_>,
     setup: &run::Setup,
     folder: &Path,
     global: &Global,
 ) -> anyhow::Result<()> {
-    let sources = looked.snapshot_sources(run).await?;
+    let sources = observed_hosts.snapshot_sources(run).await?;
     if sources.is_empty() {
         bail!("the inventory has no raft cluster to save");
     }
@@ -220,7 +220,7 @@ fn restore(
     file: &Path,
     yes: bool,
     foreign: bool,
-    reach: &Reach,
+    reach: &ConnectionArgs,
     global: &Global,
     password: Option<String>,
 ) -> anyhow::Result<ExitCode> {
@@ -312,7 +312,7 @@ fn list(inventory: &Path, to: Option<PathBuf>, global: &Global) -> anyhow::Resul
 
 fn setup(
     inventory: &Path,
-    reach: &Reach,
+    reach: &ConnectionArgs,
     global: &Global,
     password: Option<String>,
 ) -> anyhow::Result<run::Setup> {

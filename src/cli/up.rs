@@ -7,10 +7,10 @@ use clap::Args;
 use super::exit::Exit;
 use super::history::History;
 use super::session::Session;
-use super::{Global, Reach, load, problems, run};
+use super::{ConnectionArgs, Global, load, problems, run};
 use crate::inventory::yaml;
 use crate::operations::{EngineError, Up};
-use crate::plan::Share;
+use crate::plan::BatchSize;
 
 #[derive(Debug, Args)]
 #[command(
@@ -25,18 +25,18 @@ pub struct UpArgs {
     pub timings: Option<PathBuf>,
     /// Interrupt so many clients at once: a number, or a part of them. Servers always go one at a time.
     #[arg(long, value_name = "N|N%", default_value = "10%")]
-    pub batch: Share,
+    pub batch: BatchSize,
     /// Go back to the inventory that the last run before this one brought the hosts to. The file itself stays.
     #[arg(long)]
     pub rollback: bool,
     #[command(flatten)]
-    pub reach: Reach,
+    pub reach: ConnectionArgs,
 }
 
 impl UpArgs {
     /// Another command's: all as usual.
-    pub fn of(inventory: PathBuf, reach: Reach) -> Self {
-        Self { inventory, timings: None, batch: Share::default(), rollback: false, reach }
+    pub fn of(inventory: PathBuf, reach: ConnectionArgs) -> Self {
+        Self { inventory, timings: None, batch: BatchSize::default(), rollback: false, reach }
     }
 }
 

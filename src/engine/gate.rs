@@ -25,7 +25,7 @@ const HAND_OVER: Duration = Duration::from_secs(15);
 const JOURNAL_LINES: &str = "20";
 
 /// What a gate that was met said.
-pub(crate) struct Met {
+pub(crate) struct GateAnswer {
     pub answers: Answers,
 }
 
@@ -39,7 +39,7 @@ pub(crate) async fn wait(
     members: &Members<'_>,
     expected: &Expected,
     run: Run<'_>,
-) -> Result<Met, String> {
+) -> Result<GateAnswer, String> {
     let gate = members.gate;
     let waiting = Waiting::new(gate.name().to_owned(), run.options.timeout, run.events, run.stop);
     let judge = |answers: &Answers| gate.judge(expected, answers);
@@ -47,7 +47,7 @@ pub(crate) async fn wait(
     match verdict {
         Verdict::Met { detail } => {
             waiting.met(detail);
-            Ok(Met { answers })
+            Ok(GateAnswer { answers })
         }
         Verdict::NotYet { reason } => {
             let silent = answers.iter().find(|(_, answer)| answer.is_err()).map(|(host, _)| host);
@@ -67,7 +67,7 @@ pub(crate) async fn hand_over(
     fleet: &Fleet,
     members: &Members<'_>,
     expected: &Expected,
-    met: &Met,
+    met: &GateAnswer,
     batch: &Batch,
     events: &Events,
 ) -> bool {

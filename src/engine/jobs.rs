@@ -15,7 +15,7 @@ use crate::inventory::{Body, Job};
 use crate::model::{Action, Event, HostName, JobPlan, StageName};
 use crate::plan::Seen;
 use crate::products::nomad;
-use crate::products::nomad::jobs::{Progress, Status, Trouble, job_plan, later};
+use crate::products::nomad::jobs::{Progress, Status, TaskProblem, job_plan, later};
 use crate::roles::Wanted;
 
 /// How long one request may take: the scheduler plans before it answers.
@@ -236,7 +236,7 @@ impl Nomad {
     }
 
     /// The newest of these tasks that has written a log, with the log's last lines; otherwise why there is none.
-    async fn last_words(&self, troubled: &[Trouble]) -> Result<String, String> {
+    async fn last_words(&self, troubled: &[TaskProblem]) -> Result<String, String> {
         let mut why = "it has written no log".to_owned();
         for trouble in troubled {
             for kind in ["stderr", "stdout"] {
@@ -259,7 +259,7 @@ impl Nomad {
     }
 
     /// The end of what a task has written.
-    async fn log(&self, trouble: &Trouble, kind: &str) -> Result<String, String> {
+    async fn log(&self, trouble: &TaskProblem, kind: &str) -> Result<String, String> {
         let mut address = url(&["client", "fs", "logs", &trouble.allocation], None);
         address
             .query_pairs_mut()

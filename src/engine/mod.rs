@@ -30,7 +30,7 @@ pub use members::{check_gates, check_roles};
 pub use stop::Stop;
 
 use crate::model::{Event, HostName, HostOutcome, StepId};
-use crate::plan::Share;
+use crate::plan::BatchSize;
 use crate::preflight::Marker;
 use crate::releases::Cache;
 use crate::report::Events;
@@ -50,7 +50,7 @@ pub struct Options {
     /// Hosts worked on at once.
     pub parallel: usize,
     /// How many hosts that are no voters are interrupted at once.
-    pub share: Share,
+    pub share: BatchSize,
     /// For each gate.
     pub timeout: Duration,
     /// For connecting to a host, all attempts together.

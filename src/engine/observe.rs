@@ -229,7 +229,7 @@ async fn assess(
     let (addresses, mut findings) =
         preflight::addresses(run.wanted.hosts.iter().map(|wanted| &wanted.host), &facts);
     let missing = fleet.failures.keys().cloned().collect();
-    let Stands { clusters, states, findings: versions, unhealthy, notes } =
+    let ExistingClusters { clusters, states, findings: versions, unhealthy, notes } =
         stands(&gates, &hosts, &addresses, &missing);
     findings.extend(versions);
     let text = serde_json::to_string(run.marker).expect("a marker is two strings");
@@ -268,7 +268,7 @@ fn answers(members: &Members<'_>, hosts: &BTreeMap<HostName, HostSeen>) -> Answe
 
 /// What stands already.
 #[derive(Default)]
-struct Stands {
+struct ExistingClusters {
     /// Those that this run asks.
     clusters: Vec<ClusterAnswers>,
     /// Of every gate of the inventory, by its name.
@@ -286,9 +286,9 @@ fn stands(
     hosts: &BTreeMap<HostName, HostSeen>,
     addresses: &ClusterAddresses,
     missing: &BTreeSet<HostName>,
-) -> Stands {
+) -> ExistingClusters {
     let asked: BTreeSet<HostName> = hosts.keys().cloned().collect();
-    let mut stands = Stands::default();
+    let mut stands = ExistingClusters::default();
     for members in gates {
         let gate = members.gate;
         let expected = members.expected(addresses, &asked, missing);

@@ -9,12 +9,12 @@ use super::{Fleet, Run, observe};
 use crate::model::StepId;
 use crate::plan::Seen;
 use crate::preflight::Subject;
-use crate::preflight::peers::{Tried, Visits};
+use crate::preflight::peers::{PortProbes, ProbeResult};
 use crate::script::{Nonce, Observation, Script};
 
 const PROBE: &str = "preflight peers";
 
-pub(crate) async fn try_ports(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Tried {
+pub(crate) async fn try_ports(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> ProbeResult {
     let gates = members(run.wanted);
     let subjects: Vec<Subject<'_>> = run
         .wanted
@@ -23,7 +23,7 @@ pub(crate) async fn try_ports(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Tried
         .filter_map(|wanted| Some((wanted, seen.hosts.get(&wanted.host.name)?)))
         .map(|(wanted, seen)| observe::subject(&gates, wanted, seen, None))
         .collect();
-    let visits = Visits::new(&subjects, &seen.addresses);
+    let visits = PortProbes::new(&subjects, &seen.addresses);
     let token = Nonce::random();
     let calls = visits.calls(token.as_str());
     // Not `parallel` at a time: they wait for one another.

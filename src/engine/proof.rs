@@ -8,7 +8,7 @@ use super::wait::Waiting;
 use super::{Fleet, Options, Run};
 use crate::model::{HostName, StepId};
 use crate::plan::Seen;
-use crate::roles::{Proof, Proven, Wanted};
+use crate::roles::{Proof, UseResult, Wanted};
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::Connection;
 
@@ -26,8 +26,8 @@ impl Asked<'_> {
 
     fn all_wrong(&self, said: &Observation) -> impl Iterator<Item = String> {
         self.proofs.iter().filter_map(|(id, proof)| match proof.judge(&said.of(&id.0)) {
-            Proven::Wrong(reason) => Some(reason),
-            Proven::Right | Proven::NotAsked => None,
+            UseResult::Wrong(reason) => Some(reason),
+            UseResult::Right | UseResult::NotAsked => None,
         })
     }
 }
@@ -101,7 +101,7 @@ pub(crate) async fn all_wrong(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Vec<(
 pub(crate) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Result<(), String> {
     let take = |host: &HostName, id: &StepId, proof: &Proof| {
         let before = seen.hosts.get(host).map(|seen| proof.judge(&seen.observation.of(&id.0)));
-        let skip = proof.as_before && !matches!(before, Some(Proven::Right));
+        let skip = proof.as_before && !matches!(before, Some(UseResult::Right));
         fleet.connections.contains_key(host) && !skip
     };
     for (role, hosts) in asked(run.wanted, take) {

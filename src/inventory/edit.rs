@@ -426,6 +426,7 @@ fn same_but(draft: &Draft, edited: &str, file: &Path, name: &HostName, place: &s
 #[cfg(test)]
 mod tests {
     use super::*;
+    use indoc::indoc;
 
     const INVENTORY: &str = "\
 # Ours.
@@ -485,8 +486,11 @@ groups:
 
     #[test]
     fn a_glob_that_covers_it_stays_alone() {
-        let text =
-            "cluster: a\nhosts: { n-1: {}, n-2: {} }\ngroups: { s: { hosts: [\"n-*\"], roles: [r] } }\n";
+        let text = indoc! {r#"
+                cluster: a
+                hosts: { n-1: {}, n-2: {} }
+                groups: { s: { hosts: ["n-*"], roles: [r] } }
+            "#};
         assert_eq!(
             added(text, "n-3", Some("10.0.0.3"), &["r"]).unwrap(),
             text.replace("n-2: {} }", "n-2: {}, n-3: { address: 10.0.0.3 } }")

@@ -151,13 +151,16 @@ pub fn resolver() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use indoc::indoc;
 
     #[test]
     fn takes_the_machines_debian_mirror() {
-        let targets = "https://vendor.example/linux/debian/ nodistro main\n\
-            http://mirror.example/debian-security/ bookworm-security main\n\
-            http://mirror.example/debian/ bookworm-updates main\n\
-            http://mirror.example/debian/ bookworm main\n";
+        let targets = indoc! {"
+            https://vendor.example/linux/debian/ nodistro main
+            http://mirror.example/debian-security/ bookworm-security main
+            http://mirror.example/debian/ bookworm-updates main
+            http://mirror.example/debian/ bookworm main
+        "};
         let sources = Sources::parse(targets, "", &[]);
         assert_eq!(sources.list("trixie"), "deb http://mirror.example/debian trixie main\n");
     }
@@ -192,8 +195,13 @@ mod tests {
 
     #[test]
     fn passes_on_what_is_needed_to_reach_the_mirror() {
-        let config = "Acquire \"\";\nAcquire::Check-Date \"false\";\nAcquire::http \"\";\n\
-            Acquire::http::Proxy \"http://10.0.0.5:3128\";\nAcquire::GzipIndexes \"true\";\n";
+        let config = indoc! {r#"
+            Acquire "";
+            Acquire::Check-Date "false";
+            Acquire::http "";
+            Acquire::http::Proxy "http://10.0.0.5:3128";
+            Acquire::GzipIndexes "true";
+        "#};
         let environment =
             [("http_proxy", "http://other:1".to_owned()), ("https_proxy", "http://other:2".to_owned())];
         let sources = Sources::parse("", config, &environment);

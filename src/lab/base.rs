@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::apt::{self, Sources};
 use super::command::{command, file_tail, run};
 use super::layout::{CACHE, cache, state};
-use super::{Error, Say, mounts, process};
+use super::{Error, OnProgress, mounts, process};
 
 /// Raised when what is below changes, so that older roots are made anew.
 const RECIPE: &str = "2";
@@ -65,7 +65,7 @@ pub fn packages(suite: Suite) -> PathBuf {
 pub const ARCHIVES: &str = "var/cache/apt/archives";
 
 /// Makes sure that the root of `suite` is there.
-pub fn ensure(suite: Suite, sources: &Sources, say: Say) -> Result<(), Error> {
+pub fn ensure(suite: Suite, sources: &Sources, say: OnProgress) -> Result<(), Error> {
     let folder = packages(suite).join(ARCHIVES);
     fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
     let stamp = cache(&format!("{}.recipe", suite.name()));

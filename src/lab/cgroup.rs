@@ -149,10 +149,16 @@ fn parent_of(current: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use indoc::indoc;
 
     #[test]
     fn finds_version_1_hierarchies_and_the_unified_one() {
-        let cgroup = "9:name=systemd:/\n4:memory:/process/a1\n2:cpu,cpuacct:/\n0::/\n";
+        let cgroup = indoc! {"
+            9:name=systemd:/
+            4:memory:/process/a1
+            2:cpu,cpuacct:/
+            0::/
+        "};
         let mountinfo = "\
 24 1 0:21 / /proc rw - proc proc rw\n\
 30 25 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755\n\

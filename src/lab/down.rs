@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::layout::{CACHE, LabHost, MAX_HOSTS, STATE};
 use super::record::{Lock, Record};
-use super::{Error, Say, base, cgroup, host, mirror, mounts, network, parallel, process, require_root};
+use super::{
+    Error, OnProgress, base, cgroup, host, mirror, mounts, network, parallel, process, require_root,
+};
 
 /// What `lab down` found.
 #[derive(Clone, Debug)]
@@ -16,7 +18,7 @@ pub struct DownReport {
 }
 
 /// Takes the lab away; with `purge` the caches too.
-pub fn down(purge: bool, say: Say) -> Result<DownReport, Error> {
+pub fn down(purge: bool, say: OnProgress) -> Result<DownReport, Error> {
     require_root()?;
     let _lock = Lock::take()?;
     let report = clear(say)?;
@@ -29,7 +31,7 @@ pub fn down(purge: bool, say: Say) -> Result<DownReport, Error> {
 
 /// Takes the lab away, for who holds the lock. Goes by what is there, not by the record: that may
 /// be missing, or older than the crash.
-pub fn clear(say: Say) -> Result<DownReport, Error> {
+pub fn clear(say: OnProgress) -> Result<DownReport, Error> {
     let record = Record::load().unwrap_or_else(|error| {
         say(&format!("{error}; going by what is there"));
         None

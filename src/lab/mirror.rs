@@ -15,7 +15,7 @@ use super::apt::Sources;
 use super::command::{file_tail, run};
 use super::layout::{CONTROLLER, MIRROR_PORT, cache, mirror_folder, state};
 use super::process::{self, wait_until};
-use super::{Error, Say, mounts};
+use super::{Error, OnProgress, mounts};
 
 /// What Debian's package `consul` of [`CONSUL_SUITE`] holds.
 const CONSUL_VERSION: Version = Version::new(1, 8, 7);
@@ -65,7 +65,7 @@ pub fn check_consul(version: &Version) -> Result<(), Error> {
 }
 
 /// Puts Debian's Consul into the mirror where it is asked for and not there.
-pub fn fill(version: &Version, sources: &Sources, say: Say) -> Result<(), Error> {
+pub fn fill(version: &Version, sources: &Sources, say: OnProgress) -> Result<(), Error> {
     let (archive, sums) = consul_files(version);
     if *version != CONSUL_VERSION || archive.exists() && sums.exists() {
         return Ok(());

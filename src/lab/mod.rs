@@ -47,7 +47,7 @@ pub use status::{HostStatus, Status, status};
 pub use up::{UpOptions, UpReport, up};
 
 /// Where a long-running command tells what it is at.
-pub type Say<'a> = &'a (dyn Fn(&str) + Sync);
+pub type OnProgress<'a> = &'a (dyn Fn(&str) + Sync);
 
 /// The lab is root's own.
 fn require_root() -> Result<(), Error> {

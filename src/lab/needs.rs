@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::command::{SEARCH_PATH, run, succeeds};
-use super::{Error, Say};
+use super::{Error, OnProgress};
 
 /// A program (or file) and the Debian package that has it.
 const NEEDS: [(&str, &str); 11] = [
@@ -22,7 +22,7 @@ const NEEDS: [(&str, &str); 11] = [
 ];
 
 /// Installs what is missing where that is possible, else names it.
-pub fn ensure(say: Say) -> Result<(), Error> {
+pub fn ensure(say: OnProgress) -> Result<(), Error> {
     let missing: Vec<_> = NEEDS.into_iter().filter(|(program, _)| !is_there(program)).collect();
     if missing.is_empty() {
         return Ok(());

@@ -12,7 +12,7 @@ use super::layout::{CACHE, LabHost, STATE, mirror_folder, mirror_url, state};
 use super::parallel::{each, join};
 use super::record::{Lock, Purpose, Record, Settings};
 use super::{
-    Error, Say, Suite, base, down, firewall, host, inventory, kubernetes, mirror, needs, network,
+    Error, OnProgress, Suite, base, down, firewall, host, inventory, kubernetes, mirror, needs, network,
     require_root,
 };
 
@@ -45,7 +45,7 @@ pub struct UpReport {
 }
 
 /// Makes sure that the lab's hosts run and can be reached.
-pub fn up(options: &UpOptions, say: Say) -> Result<UpReport, Error> {
+pub fn up(options: &UpOptions, say: OnProgress) -> Result<UpReport, Error> {
     require_root()?;
     if let Some(text) = options.user.as_ref().filter(|user| !is_user_name(user)) {
         return Err(Error::UserName { text: text.clone() });
@@ -102,7 +102,7 @@ pub fn up(options: &UpOptions, say: Say) -> Result<UpReport, Error> {
 }
 
 /// Prepares and starts all hosts, and waits for them. Those that were off.
-fn boot(record: &Record, sources: &Sources, say: Say) -> Result<Vec<LabHost>, Error> {
+fn boot(record: &Record, sources: &Sources, say: OnProgress) -> Result<Vec<LabHost>, Error> {
     let hosts = record.all_hosts();
     let settings = &record.settings;
     each(&hosts, |host| host::prepare(host, settings, sources))?;

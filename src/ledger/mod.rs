@@ -12,7 +12,7 @@ mod thing;
 
 pub use record::{recorded, units};
 pub use removal::{Removal, removal, stage_name};
-pub use thing::{Thing, things};
+pub use thing::{LedgerItem, things};
 
 use crate::model::{Arg, Call, StepId};
 use crate::resource::Resource;

@@ -1,6 +1,6 @@
 //! The calls of a removable role -> the same, each thing written down before it is changed.
 
-use super::Thing;
+use super::LedgerItem;
 use crate::model::{Arg, Call, Change, RoleName};
 use crate::resource::{Error, Load, Resource, Unit};
 use crate::script::Fields;
@@ -15,7 +15,7 @@ pub fn recorded(
     seen: &Fields<'_>,
     change: Change,
 ) -> Result<Change, Error> {
-    let by_role = |thing: Thing, call: Call| {
+    let by_role = |thing: LedgerItem, call: Call| {
         let secret = if resource.secret() { "yes" } else { "no" };
         call.made_by("removable", [thing.entry().as_str(), role.as_str(), secret].map(Arg::lossy))
     };
@@ -25,24 +25,26 @@ pub fn recorded(
         let path = || call.argument_of(call.function(), 0).unwrap_or_default().to_owned();
         match call.function() {
             "file_write" | "file_from_site" | "file_from_push" | "path_owner" => {
-                calls.push(by_role(Thing::File(path()), call))
+                calls.push(by_role(LedgerItem::File(path()), call))
             }
-            "directory_ensure" | "mount_point" => calls.push(by_role(Thing::Directory(path()), call)),
+            "directory_ensure" | "mount_point" => calls.push(by_role(LedgerItem::Directory(path()), call)),
             "unit_converge" => calls.push(call),
             "exec_run" => {
                 if let Resource::Exec(exec) = resource
                     && let Some(undo) = &exec.undo
                 {
                     let words = std::iter::once(&exec.name).chain(undo);
-                    calls
-                        .push(by_role(Thing::Exec(exec.name.clone()), record(resource, "undo_exec", words)?));
+                    calls.push(by_role(
+                        LedgerItem::Exec(exec.name.clone()),
+                        record(resource, "undo_exec", words)?,
+                    ));
                 }
                 calls.push(call);
             }
             _ => {
                 if !left {
                     let id = resource.id().0;
-                    calls.push(by_role(Thing::Left(id.clone()), record(resource, "undo_left", [&id])?));
+                    calls.push(by_role(LedgerItem::Left(id.clone()), record(resource, "undo_left", [&id])?));
                 }
                 left = true;
                 calls.push(call);
@@ -69,7 +71,7 @@ fn unit(role: &RoleName, resource: &Resource, seen: &Fields<'_>) -> Result<Optio
         .chain(unit.watched())
         .chain(load_words(&unit))
         .collect();
-    let entry = Thing::Unit(unit.name.to_string()).entry();
+    let entry = LedgerItem::Unit(unit.name.to_string()).entry();
     let call = record(resource, "undo_unit", &words)?;
     Ok(Some(call.made_by("removable", [entry.as_str(), role.as_str(), "no"].map(Arg::lossy))))
 }
@@ -100,9 +102,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::resource::testing::{Said, facts, owned};
+    use crate::resource::testing::{SeenValue, facts, owned};
 
-    fn calls(resource: Value, said: &[Said<'_>]) -> Vec<String> {
+    fn calls(resource: Value, said: &[SeenValue<'_>]) -> Vec<String> {
         let resource = Resource::from_value(resource).unwrap();
         let said = owned(said);
         let seen = Fields::new(&said);
@@ -119,9 +121,9 @@ mod tests {
 
     #[test]
     fn each_change_is_written_down_before_it_is_made() {
-        let entry = |thing: Thing| thing.entry();
+        let entry = |thing: LedgerItem| thing.entry();
         let directory = calls(json!({"directory": {"path": "/d"}}), &[("type", "absent")]);
-        let at = entry(Thing::Directory("/d".into()));
+        let at = entry(LedgerItem::Directory("/d".into()));
         assert_eq!(
             directory,
             [format!("removable '{at}' 'dns' 'no' 'directory_ensure' '/d' '0755' 'root' 'root'")]
@@ -130,7 +132,7 @@ mod tests {
             json!({"file": {"path": "/k", "content": "hunter2", "secret": true, "replace_symlink": true}}),
             &[("type", "link"), ("target", "../x")],
         );
-        let at = entry(Thing::File("/k".into()));
+        let at = entry(LedgerItem::File("/k".into()));
         assert_eq!(
             key,
             [format!(
@@ -138,7 +140,7 @@ mod tests {
             )]
         );
         let exec = json!({"exec": {"name": "x", "command": ["a"], "creates": "/x", "undo": ["b", "c d"]}});
-        let at = entry(Thing::Exec("x".into()));
+        let at = entry(LedgerItem::Exec("x".into()));
         assert_eq!(
             calls(exec, &[("satisfied", "no")]),
             [
@@ -148,7 +150,7 @@ mod tests {
         );
         let package =
             calls(json!({"package": {"names": ["dnsmasq"]}}), &[("manager", "apt"), ("missing", "dnsmasq")]);
-        let at = entry(Thing::Left("package dnsmasq".into()));
+        let at = entry(LedgerItem::Left("package dnsmasq".into()));
         assert_eq!(
             package,
             [
@@ -168,7 +170,7 @@ mod tests {
             ("NeedDaemonReload", "no"),
         ];
         let unit = json!({"unit": {"name": "a.service", "restart_on": ["/a"], "reload_on": ["/b"]}});
-        let at = Thing::Unit("a.service".into()).entry();
+        let at = LedgerItem::Unit("a.service".into()).entry();
         assert_eq!(
             calls(unit, &said),
             [

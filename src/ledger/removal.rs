@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::thing::plain_end;
-use super::{PROBE, Thing};
+use super::{LedgerItem, PROBE};
 use crate::model::{Arg, Call, Change, Effect, RoleName, Step, StepId};
 use crate::resource::{
     Error, Load, Planned, Resource, State, Unit, can_be_shown, digest, encode, text_diff, without_blocks,
@@ -25,7 +25,7 @@ pub struct Removal {
 /// In this order: what serves goes on with the files of before, a unit is stopped while systemd knows
 /// it, and one that ran before starts with everything back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Turn {
+enum RemovalOrder {
     File,
     Stop,
     UnitFile,
@@ -53,14 +53,14 @@ pub fn removal(host: &WantedHost, observation: &Observation) -> Result<Removal, 
         .collect::<Result<_, _>>()?;
     entries.retain(|entry| match &entry.thing {
         // The list of packages of a role that is still there has just become another.
-        Thing::Left(_) => !present.contains(&entry.role),
-        Thing::Directory(path) => !wanted.iter().any(|resource| is_below(resource, path)),
+        LedgerItem::Left(_) => !present.contains(&entry.role),
+        LedgerItem::Directory(path) => !wanted.iter().any(|resource| is_below(resource, path)),
         _ => true,
     });
     let mut planned = BTreeSet::new();
-    let mut steps: Vec<(Turn, &str, Step)> = Vec::new();
+    let mut steps: Vec<(RemovalOrder, &str, Step)> = Vec::new();
     // Units last: what they watch is planned by then.
-    entries.sort_by_key(|entry| matches!(entry.thing, Thing::Unit(_)));
+    entries.sort_by_key(|entry| matches!(entry.thing, LedgerItem::Unit(_)));
     for entry in &entries {
         let (turn, id, change) = entry.put_back(&planned).map_err(|error| (entry.id("restore"), error))?;
         planned.insert(id.clone());
@@ -69,7 +69,7 @@ pub fn removal(host: &WantedHost, observation: &Observation) -> Result<Removal, 
     steps.sort_by(|(turn, at, _), (other_turn, other, _)| {
         turn.cmp(other_turn).then_with(|| match turn {
             // Folders are empty when what was in them is gone.
-            Turn::Directory => other.cmp(at),
+            RemovalOrder::Directory => other.cmp(at),
             _ => at.cmp(other),
         })
     });
@@ -88,7 +88,7 @@ fn is_below(resource: &Resource, folder: &str) -> bool {
 struct Entry<'a> {
     name: &'a str,
     role: RoleName,
-    thing: Thing,
+    thing: LedgerItem,
     said: Fields<'a>,
 }
 
@@ -101,7 +101,7 @@ impl<'a> Entry<'a> {
         Ok(Self {
             name,
             role: RoleName::parse(role.to_owned()).map_err(|_| unknown("role", role))?,
-            thing: Thing::parse(kind, at).ok_or_else(|| unknown("kind", kind))?,
+            thing: LedgerItem::parse(kind, at).ok_or_else(|| unknown("kind", kind))?,
             said,
         })
     }
@@ -110,7 +110,7 @@ impl<'a> Entry<'a> {
         let (kind, at) = (self.thing.kind(), self.thing.at());
         match self.thing {
             // It has its kind in its name.
-            Thing::Left(_) => StepId(format!("{verb} {at}")),
+            LedgerItem::Left(_) => StepId(format!("{verb} {at}")),
             _ => StepId(format!("{verb} {kind} {at}")),
         }
     }
@@ -148,7 +148,7 @@ impl<'a> Entry<'a> {
         })
     }
 
-    fn put_back(&self, planned: &BTreeSet<StepId>) -> Result<(Turn, StepId, Change), Error> {
+    fn put_back(&self, planned: &BTreeSet<StepId>) -> Result<(RemovalOrder, StepId, Change), Error> {
         let quiet =
             |reason: String, calls: Vec<Call>| Change { reason, effect: Effect::Quiet, diff: None, calls };
         let role = &self.role;
@@ -156,25 +156,25 @@ impl<'a> Entry<'a> {
             return self.unseen(message.trim());
         }
         Ok(match &self.thing {
-            Thing::File(path) => {
+            LedgerItem::File(path) => {
                 let (id, mut change) = self.file(path)?;
                 let of_systemd = path.starts_with("/etc/systemd/system/");
                 if of_systemd {
                     change.calls.push(Call::new("units_reload", []));
                 }
-                (if of_systemd { Turn::UnitFile } else { Turn::File }, id, change)
+                (if of_systemd { RemovalOrder::UnitFile } else { RemovalOrder::File }, id, change)
             }
-            Thing::Directory(path) => {
+            LedgerItem::Directory(path) => {
                 let (id, change) = self.directory(path)?;
-                (Turn::Directory, id, change)
+                (RemovalOrder::Directory, id, change)
             }
-            Thing::Unit(name) => self.unit(name, planned)?,
-            Thing::Exec(_) => {
+            LedgerItem::Unit(name) => self.unit(name, planned)?,
+            LedgerItem::Exec(_) => {
                 let words: Vec<Arg> = self.said.all("word").map(Arg::lossy).collect();
                 let calls = vec![Call::new("exec_run", words), self.forget()];
-                (Turn::Exec, self.id("undo"), quiet(format!("role {role} ran it"), calls))
+                (RemovalOrder::Exec, self.id("undo"), quiet(format!("role {role} ran it"), calls))
             }
-            Thing::Left(id) => {
+            LedgerItem::Left(id) => {
                 let what = match id.split(' ').next().unwrap_or_default() {
                     "package" => "packages stay installed",
                     "user" => "users stay: files may be theirs",
@@ -184,27 +184,27 @@ impl<'a> Entry<'a> {
                     "kernel-module" => "it stays loaded until the next boot",
                     _ => "it stays",
                 };
-                (Turn::Left, self.id("leave"), quiet(what.to_owned(), vec![self.forget()]))
+                (RemovalOrder::Left, self.id("leave"), quiet(what.to_owned(), vec![self.forget()]))
             }
         })
     }
 
     /// What cannot be looked at is not what the role made: a folder may be a file by now.
-    fn unseen(&self, message: &str) -> Result<(Turn, StepId, Change), Error> {
+    fn unseen(&self, message: &str) -> Result<(RemovalOrder, StepId, Change), Error> {
         let call = match &self.thing {
-            Thing::File(path) => self.call("file_left", [self.copy(path)]),
-            Thing::Directory(_) => self.forget(),
+            LedgerItem::File(path) => self.call("file_left", [self.copy(path)]),
+            LedgerItem::Directory(_) => self.forget(),
             _ => return Err(Error::Probe { id: self.id("restore").0, message: message.to_owned() }),
         };
         let kept = match &self.thing {
-            Thing::File(path) if self.said.text("before") == Some("file") => {
+            LedgerItem::File(path) if self.said.text("before") == Some("file") => {
                 format!("; what it was before is kept in {LEFT}/{}", self.copy(path))
             }
             _ => String::new(),
         };
         let reason = format!("{message}{kept}");
         Ok((
-            Turn::File,
+            RemovalOrder::File,
             self.id("leave"),
             Change { reason, effect: Effect::Quiet, diff: None, calls: vec![call] },
         ))
@@ -339,7 +339,7 @@ impl<'a> Entry<'a> {
         Ok((self.id(verb), Change { reason, effect: Effect::Quiet, diff: None, calls: vec![call] }))
     }
 
-    fn unit(&self, name: &str, planned: &BTreeSet<StepId>) -> Result<(Turn, StepId, Change), Error> {
+    fn unit(&self, name: &str, planned: &BTreeSet<StepId>) -> Result<(RemovalOrder, StepId, Change), Error> {
         let role = &self.role;
         let id = self.id("restore");
         let enabled = !["", "disabled"].contains(&self.word("enabled")?);
@@ -352,7 +352,7 @@ impl<'a> Entry<'a> {
                 diff: None,
                 calls: vec![self.forget()],
             };
-            return Ok((Turn::Stop, self.id("leave"), change));
+            return Ok((RemovalOrder::Stop, self.id("leave"), change));
         }
         let unknown = |text| Error::Unknown { id: id.0.clone(), key: "restart", text };
         let load = match self.said.all("carries").collect::<Vec<_>>().as_slice() {
@@ -385,7 +385,7 @@ impl<'a> Entry<'a> {
         let state = if running { "started" } else { "stopped" };
         let words = [unit.name.to_string(), enabled.to_string(), state.to_owned()];
         let calls = vec![self.call("unit_back", words.into_iter().chain(unit.watched()))];
-        let turn = if running { Turn::Run } else { Turn::Stop };
+        let turn = if running { RemovalOrder::Run } else { RemovalOrder::Stop };
         Ok((turn, id, Change { reason, effect, diff: None, calls }))
     }
 }
@@ -411,13 +411,13 @@ pub fn stage_name<'r>(removals: impl IntoIterator<Item = &'r Removal>) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resource::testing::{Said, owned};
+    use crate::resource::testing::{SeenValue, owned};
 
-    const FILE: [Said<'static>; 5] =
+    const FILE: [SeenValue<'static>; 5] =
         [("role", "dns"), ("kind", "file"), ("at", "/etc/x"), ("before", "file"), ("access", "4640 7 8")];
 
     /// What is planned for one entry: its step's id and reason, and the calls.
-    fn put_back(usual: &[Said<'static>], more: &[Said<'_>], planned: &[&str]) -> Vec<String> {
+    fn put_back(usual: &[SeenValue<'static>], more: &[SeenValue<'_>], planned: &[&str]) -> Vec<String> {
         let said = owned(&[usual, more].concat());
         let entry = Entry::parse("e", Fields::new(&said)).unwrap();
         let planned = planned.iter().map(|id| StepId((*id).to_owned())).collect();

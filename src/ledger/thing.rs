@@ -6,7 +6,7 @@ use crate::resource::{Download, Resource};
 
 /// One thing on a host that a role may change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Thing {
+pub enum LedgerItem {
     File(String),
     Directory(String),
     Unit(String),
@@ -17,23 +17,23 @@ pub enum Thing {
 }
 
 /// Everything that a resource may change.
-pub fn things(resource: &Resource) -> Vec<Thing> {
-    let mut things: Vec<Thing> = resource.file().into_iter().map(Thing::File).collect();
-    things.extend(resource.folder().map(|path| Thing::Directory(path.to_owned())));
-    things.extend(resource.unit().map(|unit| Thing::Unit(unit.name.to_string())));
+pub fn things(resource: &Resource) -> Vec<LedgerItem> {
+    let mut things: Vec<LedgerItem> = resource.file().into_iter().map(LedgerItem::File).collect();
+    things.extend(resource.folder().map(|path| LedgerItem::Directory(path.to_owned())));
+    things.extend(resource.unit().map(|unit| LedgerItem::Unit(unit.name.to_string())));
     match resource {
-        Resource::Exec(exec) => things.push(Thing::Exec(exec.name.clone())),
+        Resource::Exec(exec) => things.push(LedgerItem::Exec(exec.name.clone())),
         Resource::Package(_)
         | Resource::User(_)
         | Resource::Download(Download::Release(_) | Download::Images(_))
         | Resource::Sysctl(_)
-        | Resource::KernelModule(_) => things.push(Thing::Left(resource.id().0)),
+        | Resource::KernelModule(_) => things.push(LedgerItem::Left(resource.id().0)),
         _ => {}
     }
     things
 }
 
-impl Thing {
+impl LedgerItem {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::File(_) => "file",
@@ -90,33 +90,33 @@ mod tests {
 
     #[test]
     fn entries_are_plain_words_and_differ() {
-        let entry = |thing: Thing| thing.entry();
-        assert_eq!(entry(Thing::File("/etc/motd".into())), "file-motd-d438b948e2");
-        assert!(entry(Thing::File("/etc/it's $(a) ü".into())).starts_with("file-it_s___a___-"));
-        assert!(entry(Thing::Exec("x".repeat(500))).len() < 100);
-        assert_ne!(entry(Thing::File("/a/x".into())), entry(Thing::File("/b/x".into())));
-        assert_ne!(entry(Thing::File("/a/x".into())), entry(Thing::Directory("/a/x".into())));
+        let entry = |thing: LedgerItem| thing.entry();
+        assert_eq!(entry(LedgerItem::File("/etc/motd".into())), "file-motd-d438b948e2");
+        assert!(entry(LedgerItem::File("/etc/it's $(a) ü".into())).starts_with("file-it_s___a___-"));
+        assert!(entry(LedgerItem::Exec("x".repeat(500))).len() < 100);
+        assert_ne!(entry(LedgerItem::File("/a/x".into())), entry(LedgerItem::File("/b/x".into())));
+        assert_ne!(entry(LedgerItem::File("/a/x".into())), entry(LedgerItem::Directory("/a/x".into())));
     }
 
     #[test]
     fn what_resources_change() {
         for (resource, wanted) in [
-            (json!({"file": {"path": "/f", "content": ""}}), vec![Thing::File("/f".into())]),
-            (json!({"directory": {"path": "/d"}}), vec![Thing::Directory("/d".into())]),
+            (json!({"file": {"path": "/f", "content": ""}}), vec![LedgerItem::File("/f".into())]),
+            (json!({"directory": {"path": "/d"}}), vec![LedgerItem::Directory("/d".into())]),
             (
                 json!({"mount": {"what": "a:/b", "where": "/m", "type": "nfs"}}),
                 vec![
-                    Thing::File("/etc/systemd/system/m.mount".into()),
-                    Thing::Directory("/m".into()),
-                    Thing::Unit("m.mount".into()),
+                    LedgerItem::File("/etc/systemd/system/m.mount".into()),
+                    LedgerItem::Directory("/m".into()),
+                    LedgerItem::Unit("m.mount".into()),
                 ],
             ),
-            (json!({"package": {"names": ["a", "b"]}}), vec![Thing::Left("package a b".into())]),
+            (json!({"package": {"names": ["a", "b"]}}), vec![LedgerItem::Left("package a b".into())]),
             (
                 json!({"sysctl": {"key": "vm.swappiness", "value": 1}}),
                 vec![
-                    Thing::File("/etc/sysctl.d/90-bootstrap-vm.swappiness.conf".into()),
-                    Thing::Left("sysctl vm.swappiness".into()),
+                    LedgerItem::File("/etc/sysctl.d/90-bootstrap-vm.swappiness.conf".into()),
+                    LedgerItem::Left("sysctl vm.swappiness".into()),
                 ],
             ),
         ] {

@@ -19,4 +19,4 @@ pub use finding::{Check, Finding};
 pub use job::{Action, JobPlan, Submission};
 pub use name::{ClusterName, GroupName, HostName, NameError, RoleName};
 pub use plan::{Batch, Change, ClusterState, Delegation, Effect, Plan, Stage, StageName, Step, StepId};
-pub use verdict::{Complaint, ComplaintKind, Expected, Review, Verdict};
+pub use verdict::{Expected, Problem, ProblemKind, Review, Verdict};

@@ -31,23 +31,23 @@ pub struct Review {
     /// What stands, such as `3 of 3 voters, leader node-2`; empty where nothing can be said to.
     pub detail: String,
     /// The gravest first.
-    pub complaints: Vec<Complaint>,
+    pub problems: Vec<Problem>,
 }
 
 /// One thing that keeps a gate from being met.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Complaint {
+pub struct Problem {
     /// Who says it; `None` when all of them have to be asked to know it.
     pub host: Option<HostName>,
     /// Whom it is about, mostly the same.
     pub about: Option<HostName>,
-    pub kind: ComplaintKind,
+    pub kind: ProblemKind,
     pub reason: String,
 }
 
 /// What sort of trouble it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ComplaintKind {
+pub enum ProblemKind {
     /// The agent says nothing at all.
     Silent,
     /// Servers follow different leaders, or have different peers.
@@ -57,24 +57,24 @@ pub enum ComplaintKind {
     Other,
 }
 
-impl Complaint {
+impl Problem {
     /// What a member says, or is said of it.
     pub fn of(host: &HostName, reason: String) -> Self {
-        Self { host: Some(host.clone()), about: Some(host.clone()), kind: ComplaintKind::Other, reason }
+        Self { host: Some(host.clone()), about: Some(host.clone()), kind: ProblemKind::Other, reason }
     }
 
     /// It runs another version than it is to.
     pub fn behind(host: &HostName, reason: String) -> Self {
-        Self { kind: ComplaintKind::Behind, ..Self::of(host, reason) }
+        Self { kind: ProblemKind::Behind, ..Self::of(host, reason) }
     }
 
     /// It does not answer.
     pub fn silent(host: &HostName, reason: String) -> Self {
-        Self { kind: ComplaintKind::Silent, ..Self::of(host, reason) }
+        Self { kind: ProblemKind::Silent, ..Self::of(host, reason) }
     }
 }
 
-impl std::fmt::Display for Complaint {
+impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.host {
             Some(host) => write!(f, "{host}: {}", self.reason),
@@ -86,12 +86,12 @@ impl std::fmt::Display for Complaint {
 impl Review {
     /// Whether all that is wrong is versions that are yet to change.
     pub fn stands(&self) -> bool {
-        self.complaints.iter().all(|complaint| complaint.kind == ComplaintKind::Behind)
+        self.problems.iter().all(|problem| problem.kind == ProblemKind::Behind)
     }
 
     /// All of it in one: met, or the gravest reason why not.
     pub fn verdict(self) -> Verdict {
-        match self.complaints.first() {
+        match self.problems.first() {
             None => Verdict::Met { detail: self.detail },
             Some(first) if self.detail.is_empty() => Verdict::NotYet { reason: first.to_string() },
             Some(first) => Verdict::NotYet { reason: format!("{}; {first}", self.detail) },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::looked::Looked;
+use super::observed_hosts::ObservedHosts;
 use crate::engine::{EngineError, HostFailure, Outcome, Run, lock};
 use crate::model::HostName;
 use crate::report::RunLog;
@@ -35,15 +35,19 @@ pub trait Operation {
     ///
     /// # Errors
     /// All of it.
-    fn fits(&self, looked: &mut Looked, _run: Run<'_>) -> Result<(), EngineError> {
-        looked.refuse_foreign()
+    fn fits(&self, observed_hosts: &mut ObservedHosts, _run: Run<'_>) -> Result<(), EngineError> {
+        observed_hosts.refuse_foreign()
     }
 
     /// What it is to do, by what the members themselves say; `None`: there is nothing to do.
     ///
     /// # Errors
     /// Why it must not be done: what would be lost, and how the operator can go on.
-    async fn decide(&mut self, looked: &mut Looked, run: Run<'_>) -> Result<Option<Decision>, EngineError>;
+    async fn decide(
+        &mut self,
+        observed_hosts: &mut ObservedHosts,
+        run: Run<'_>,
+    ) -> Result<Option<Decision>, EngineError>;
 
     /// Does it. What stopped it on the way is in `outcome`.
     ///
@@ -51,13 +55,13 @@ pub trait Operation {
     /// It could not begin.
     async fn change(
         &mut self,
-        looked: &mut Looked,
+        observed_hosts: &mut ObservedHosts,
         run: Run<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), EngineError>;
 
     /// Sees that what was done holds. Only asked where nothing stopped it.
-    async fn prove(&mut self, _looked: &mut Looked, _run: Run<'_>, _outcome: &mut Outcome) {}
+    async fn prove(&mut self, _looked: &mut ObservedHosts, _run: Run<'_>, _outcome: &mut Outcome) {}
 
     /// What is told of each host at the end; `failures` are those that were set aside.
     fn tell(&self, _run: Run<'_>, failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
@@ -73,37 +77,38 @@ pub trait Operation {
 pub async fn change(door: Door<'_>, operation: &mut impl Operation) -> Result<Outcome, EngineError> {
     let run = door.run;
     tracing::debug!(log = %door.log.path().display(), "it is written down there");
-    let mut looked = Looked::at(run).await?;
-    let result = pass(&mut looked, door, operation).await;
-    let failures = looked.close().await;
+    let mut observed_hosts = ObservedHosts::at(run).await?;
+    let result = pass(&mut observed_hosts, door, operation).await;
+    let failures = observed_hosts.close().await;
     let mut outcome = result?;
     operation.tell(run, failures, &mut outcome);
     Ok(outcome)
 }
 
 async fn pass(
-    looked: &mut Looked,
+    observed_hosts: &mut ObservedHosts,
     door: Door<'_>,
     operation: &mut impl Operation,
 ) -> Result<Outcome, EngineError> {
     let run = door.run;
-    operation.fits(looked, run)?;
+    operation.fits(observed_hosts, run)?;
     let mut outcome = Outcome::default();
-    let Some(decision) = operation.decide(looked, run).await? else {
-        outcome.notes.append(&mut looked.observed.notes);
+    let Some(decision) = operation.decide(observed_hosts, run).await? else {
+        outcome.notes.append(&mut observed_hosts.observed.notes);
         return Ok(outcome);
     };
     if decision.changes_hosts {
-        lock::refuse_others(&looked.fleet, &looked.observed.seen, run.options).await?;
+        lock::refuse_others(&observed_hosts.fleet, &observed_hosts.observed.seen, run.options).await?;
     }
     if let Some(question) = decision.question {
         (door.ask)(&question)?;
     }
-    operation.change(looked, run, &mut outcome).await?;
+    operation.change(observed_hosts, run, &mut outcome).await?;
     // What was held back cannot stand, and says so itself.
-    let locked = looked.fleet.failures.values().any(|failure| matches!(failure, HostFailure::Locked { .. }));
+    let locked =
+        observed_hosts.fleet.failures.values().any(|failure| matches!(failure, HostFailure::Locked { .. }));
     if !outcome.stopped && !locked && outcome.unhealthy.is_none() && outcome.held_back.is_empty() {
-        operation.prove(looked, run, &mut outcome).await;
+        operation.prove(observed_hosts, run, &mut outcome).await;
     }
     Ok(outcome)
 }

@@ -1,10 +1,10 @@
 //! What a member of a cluster keeps for whoever governs it.
 
-use super::looked::Looked;
+use super::observed_hosts::ObservedHosts;
 use crate::engine::{EngineError, Options, file};
 use crate::model::{Check, Finding, HostName};
 
-impl Looked {
+impl ObservedHosts {
     /// The credentials of the first member that has them, with its name; `None` if the inventory has no such cluster.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::change::{Decision, Operation};
-use super::looked::Looked;
+use super::observed_hosts::ObservedHosts;
 use crate::engine::commands::{self, Failure, stage, step, stop};
 use crate::engine::members::members;
 use crate::engine::{EngineError, Outcome, Run};
@@ -20,7 +20,11 @@ pub struct Down {
 }
 
 impl Operation for Down {
-    async fn decide(&mut self, _looked: &mut Looked, run: Run<'_>) -> Result<Option<Decision>, EngineError> {
+    async fn decide(
+        &mut self,
+        _looked: &mut ObservedHosts,
+        run: Run<'_>,
+    ) -> Result<Option<Decision>, EngineError> {
         let data = match self.purge {
             true => ", and all their data is removed; `bootstrap snapshot save` keeps some of it",
             false => "",
@@ -32,13 +36,13 @@ impl Operation for Down {
 
     async fn change(
         &mut self,
-        looked: &mut Looked,
+        observed_hosts: &mut ObservedHosts,
         run: Run<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), EngineError> {
         let stages = stages(run.wanted, self.purge).unwrap_or_default();
         // A host that fails keeps no other one from going down.
-        let _ = commands::run(&mut looked.fleet, stages, Failure::GoOn, run, outcome).await;
+        let _ = commands::run(&mut observed_hosts.fleet, stages, Failure::GoOn, run, outcome).await;
         Ok(())
     }
 }

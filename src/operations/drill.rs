@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::change::{Decision, Operation};
-use super::looked::Looked;
+use super::observed_hosts::ObservedHosts;
 use crate::engine::api::Socket;
 use crate::engine::members::members;
 use crate::engine::observe::ClusterAnswers;
@@ -47,7 +47,7 @@ pub struct Drill<'a> {
     /// Without it the agent is killed.
     pub power: Option<Power<'a>>,
     /// What came of it.
-    pub drilled: Option<Drilled>,
+    pub drilled: Option<DrillReport>,
 }
 
 impl<'a> Drill<'a> {
@@ -57,9 +57,13 @@ impl<'a> Drill<'a> {
 }
 
 impl Operation for Drill<'_> {
-    async fn decide(&mut self, looked: &mut Looked, run: Run<'_>) -> Result<Option<Decision>, EngineError> {
-        looked.await_election(run).await;
-        looked.may_die(self)?;
+    async fn decide(
+        &mut self,
+        observed_hosts: &mut ObservedHosts,
+        run: Run<'_>,
+    ) -> Result<Option<Decision>, EngineError> {
+        observed_hosts.await_election(run).await;
+        observed_hosts.may_die(self)?;
         let who = match &self.victim {
             Victim::Leader => "the leader".to_owned(),
             Victim::Host(host) => host.to_string(),
@@ -71,18 +75,18 @@ impl Operation for Drill<'_> {
 
     async fn change(
         &mut self,
-        looked: &mut Looked,
+        observed_hosts: &mut ObservedHosts,
         run: Run<'_>,
         _outcome: &mut Outcome,
     ) -> Result<(), EngineError> {
-        self.drilled = Some(looked.drill(run, self).await?);
+        self.drilled = Some(observed_hosts.drill(run, self).await?);
         Ok(())
     }
 }
 
 /// What was measured.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Drilled {
+pub struct DrillReport {
     pub victim: String,
     pub led: bool,
     /// Until a server that lives saw another leader; `None` where the victim did not lead.
@@ -103,12 +107,12 @@ struct Write {
     acknowledged: Option<Duration>,
 }
 
-impl Looked {
+impl ObservedHosts {
     /// Kills, measures, and brings back.
     ///
     /// # Errors
     /// The cluster does not stand, or could not bear it; the victim is none of its servers.
-    async fn drill(&self, run: Run<'_>, drill: &Drill<'_>) -> Result<Drilled, EngineError> {
+    async fn drill(&self, run: Run<'_>, drill: &Drill<'_>) -> Result<DrillReport, EngineError> {
         let (cluster, drills, victim) = self.may_die(drill)?;
         let led = self.leader_of(cluster).as_ref() == Some(&victim);
         let observer = cluster.expected.asked.iter().find(|host| **host != victim);
@@ -174,7 +178,7 @@ impl Looked {
             None => Ok(Vec::new()),
         };
         let remedy = "read the keys below `bootstrap-drill/` by hand";
-        Ok(Drilled {
+        Ok(DrillReport {
             victim: victim.to_string(),
             led,
             election_ms,

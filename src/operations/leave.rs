@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::{Decision, Operation};
-use super::looked::Looked;
+use super::observed_hosts::ObservedHosts;
 use crate::engine::commands::{self, Failure, is_empty, stage, step};
 use crate::engine::members::members;
 use crate::engine::observe::{ClusterAnswers, Observed};
 use crate::engine::wait::Waiting;
 use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
 use crate::model::{Check, Event, Finding, HostName, NulInArgument, Stage, Step, Verdict};
-use crate::products::{Answers, Gate, Task, Told};
+use crate::products::{Answers, DepartureNotice, Gate, Task};
 use crate::raft::{Departure, departure, without};
 use crate::report::Events;
 use crate::roles::{Wanted, WantedHost};
@@ -35,10 +35,14 @@ impl<'a> Leave<'a> {
 }
 
 impl Operation for Leave<'_> {
-    async fn decide(&mut self, looked: &mut Looked, run: Run<'_>) -> Result<Option<Decision>, EngineError> {
+    async fn decide(
+        &mut self,
+        observed_hosts: &mut ObservedHosts,
+        run: Run<'_>,
+    ) -> Result<Option<Decision>, EngineError> {
         let host = self.host;
-        looked.await_election(run).await;
-        if self.must_be_dead && looked.fleet.connections.contains_key(host) {
+        observed_hosts.await_election(run).await;
+        if self.must_be_dead && observed_hosts.fleet.connections.contains_key(host) {
             let remedy = format!(
                 "`bootstrap remove-node` takes a living host out; `bootstrap lab kill` or its power makes {host} a dead one"
             );
@@ -50,36 +54,46 @@ impl Operation for Leave<'_> {
             );
             return Err(EngineError::Unfit(vec![finding]));
         }
-        self.departures = departures(self, &looked.observed, run.events)?;
+        self.departures = departures(self, &observed_hosts.observed, run.events)?;
         Ok(Some(Decision { changes_hosts: true, question: None }))
     }
 
     async fn change(
         &mut self,
-        looked: &mut Looked,
+        observed_hosts: &mut ObservedHosts,
         run: Run<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), EngineError> {
-        let stages =
-            stages(&looked.fleet, run.wanted, self.host, &self.departures, &looked.observed.clusters)
-                .map_err(|_| nul(self.host))?;
-        if let Err(stage) = commands::run(&mut looked.fleet, stages, Failure::Ends, run, outcome).await {
+        let stages = stages(
+            &observed_hosts.fleet,
+            run.wanted,
+            self.host,
+            &self.departures,
+            &observed_hosts.observed.clusters,
+        )
+        .map_err(|_| nul(self.host))?;
+        if let Err(stage) =
+            commands::run(&mut observed_hosts.fleet, stages, Failure::Ends, run, outcome).await
+        {
             outcome.held_back.push(format!("what comes after stage {stage}"));
         }
         Ok(())
     }
 
-    async fn prove(&mut self, looked: &mut Looked, run: Run<'_>, outcome: &mut Outcome) {
+    async fn prove(&mut self, observed_hosts: &mut ObservedHosts, run: Run<'_>, outcome: &mut Outcome) {
         for members in members(run.wanted).iter().filter(|members| members.gate.has_raft()) {
             let gate = members.gate;
             if !self.departures.iter().any(|(departs, _)| *departs == gate) {
                 continue;
             }
-            let asked = looked.fleet.connections.keys().filter(|name| *name != self.host).cloned().collect();
-            let expected = members.expected(&looked.observed.seen.addresses, &asked, &BTreeSet::new());
+            let asked =
+                observed_hosts.fleet.connections.keys().filter(|name| *name != self.host).cloned().collect();
+            let expected =
+                members.expected(&observed_hosts.observed.seen.addresses, &asked, &BTreeSet::new());
             let waiting = Waiting::new(gate.name().to_owned(), run.options.timeout, run.events, run.stop);
             let judge = |answers: &Answers| without(&expected, &gate.views(answers), self.host);
-            let (_, verdict, waiting) = gate::poll(&looked.fleet, members, &expected, waiting, judge).await;
+            let (_, verdict, waiting) =
+                gate::poll(&observed_hosts.fleet, members, &expected, waiting, judge).await;
             match verdict {
                 Verdict::Met { detail } => waiting.met(detail),
                 Verdict::NotYet { reason } => {
@@ -190,7 +204,8 @@ fn stages(
             let tasks = steps(helper, leaving.before(host, answers))?;
             first.entry(helper.host.name.clone()).or_default().extend(tasks);
             let (peer, answer) = (departure.peer.as_ref(), cluster.answers.get(host));
-            let tasks = steps(helper, leaving.told(&Told { api: &endpoint.url(), host, peer, answer }))?;
+            let tasks =
+                steps(helper, leaving.told(&DepartureNotice { api: &endpoint.url(), host, peer, answer }))?;
             told.entry(helper.host.name.clone()).or_default().extend(tasks);
         }
     }

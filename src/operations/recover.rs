@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::{Decision, Operation};
-use super::looked::Looked;
+use super::observed_hosts::ObservedHosts;
 use crate::engine::commands::{self, Failure, stage, step};
 use crate::engine::members::{Members, members};
 use crate::engine::{EngineError, HostFailure, Outcome, Run, Stop, gate};
@@ -26,10 +26,14 @@ pub struct Recover {
 }
 
 impl Operation for Recover {
-    async fn decide(&mut self, looked: &mut Looked, run: Run<'_>) -> Result<Option<Decision>, EngineError> {
-        looked.await_election(run).await;
+    async fn decide(
+        &mut self,
+        observed_hosts: &mut ObservedHosts,
+        run: Run<'_>,
+    ) -> Result<Option<Decision>, EngineError> {
+        observed_hosts.await_election(run).await;
         let gates = members(run.wanted);
-        for cluster in &looked.observed.clusters {
+        for cluster in &observed_hosts.observed.clusters {
             let (gate, product) = (cluster.gate, cluster.gate.product());
             let reads_peers = gate.raft().is_some_and(|raft| raft.reads_peers_json());
             if !reads_peers || self.product.as_deref().is_some_and(|wanted| wanted != product.name()) {
@@ -52,7 +56,7 @@ impl Operation for Recover {
 
     async fn change(
         &mut self,
-        looked: &mut Looked,
+        observed_hosts: &mut ObservedHosts,
         run: Run<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), EngineError> {
@@ -60,7 +64,7 @@ impl Operation for Recover {
         let all = Run { stop: &Stop::default(), ..run };
         for (gate, recovery) in &self.recoveries {
             let stages = stages(run.wanted, *gate, recovery).unwrap_or_default();
-            let ended = commands::run(&mut looked.fleet, stages, Failure::Ends, all, outcome).await;
+            let ended = commands::run(&mut observed_hosts.fleet, stages, Failure::Ends, all, outcome).await;
             if let Err(stage) = ended {
                 let reason = format!("{}: a survivor failed in stage {stage}", gate.name());
                 outcome.unhealthy.get_or_insert(reason);
@@ -69,14 +73,15 @@ impl Operation for Recover {
         Ok(())
     }
 
-    async fn prove(&mut self, looked: &mut Looked, run: Run<'_>, outcome: &mut Outcome) {
+    async fn prove(&mut self, observed_hosts: &mut ObservedHosts, run: Run<'_>, outcome: &mut Outcome) {
         let gates = members(run.wanted);
         for (gate, recovery) in &self.recoveries {
             let Some(members) = gates.iter().find(|members| members.gate == *gate) else { continue };
             let asked: BTreeSet<HostName> = recovery.survivors.iter().cloned().collect();
-            let mut expected = members.expected(&looked.observed.seen.addresses, &asked, &BTreeSet::new());
+            let mut expected =
+                members.expected(&observed_hosts.observed.seen.addresses, &asked, &BTreeSet::new());
             expected.members.retain(|host, _| asked.contains(host));
-            gate::stands(&looked.fleet, members, &expected, run, outcome).await;
+            gate::stands(&observed_hosts.fleet, members, &expected, run, outcome).await;
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::change::{Decision, Operation};
-use super::looked::Looked;
+use super::observed_hosts::ObservedHosts;
 use super::snapshot::SnapshotSource;
 use crate::engine::commands::{self, Failure, is_empty, stage, step};
 use crate::engine::members::{Members, members};
@@ -43,8 +43,12 @@ impl<'a> Restore<'a> {
     }
 
     /// The only cluster of the inventory that the snapshot can be of.
-    async fn source(&self, looked: &Looked, run: Run<'_>) -> Result<SnapshotSource, EngineError> {
-        let sources = looked.snapshot_sources(run).await?;
+    async fn source(
+        &self,
+        observed_hosts: &ObservedHosts,
+        run: Run<'_>,
+    ) -> Result<SnapshotSource, EngineError> {
+        let sources = observed_hosts.snapshot_sources(run).await?;
         let fits = |source: &SnapshotSource| {
             self.product.as_deref().is_none_or(|product| source.gate.product().name() == product)
         };
@@ -60,23 +64,27 @@ impl<'a> Restore<'a> {
 }
 
 impl Operation for Restore<'_> {
-    async fn decide(&mut self, looked: &mut Looked, run: Run<'_>) -> Result<Option<Decision>, EngineError> {
-        looked.await_election(run).await;
+    async fn decide(
+        &mut self,
+        observed_hosts: &mut ObservedHosts,
+        run: Run<'_>,
+    ) -> Result<Option<Decision>, EngineError> {
+        observed_hosts.await_election(run).await;
         match self.members {
-            Some(gate) => refuse_missing(gate, looked, run)?,
-            None => self.source = Some(self.source(looked, run).await?),
+            Some(gate) => refuse_missing(gate, observed_hosts, run)?,
+            None => self.source = Some(self.source(observed_hosts, run).await?),
         }
         Ok(Some(Decision { changes_hosts: true, question: Some(self.question.clone()) }))
     }
 
     async fn change(
         &mut self,
-        looked: &mut Looked,
+        observed_hosts: &mut ObservedHosts,
         run: Run<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), EngineError> {
         if let Some(gate) = self.members {
-            return restore_members(gate, self.file, &self.bytes, looked, run, outcome).await;
+            return restore_members(gate, self.file, &self.bytes, observed_hosts, run, outcome).await;
         }
         let Some(source) = &self.source else { return Ok(()) };
         let restored = source.restore(std::mem::take(&mut self.bytes)).await;
@@ -85,13 +93,13 @@ impl Operation for Restore<'_> {
         })
     }
 
-    async fn prove(&mut self, looked: &mut Looked, run: Run<'_>, outcome: &mut Outcome) {
+    async fn prove(&mut self, observed_hosts: &mut ObservedHosts, run: Run<'_>, outcome: &mut Outcome) {
         let Some(gate) = self.members.or(self.source.as_ref().map(|source| source.gate)) else { return };
         let serves = |part: &Gate| part.watches(gate.name()).is_some_and(|watching| watching.pause.is_some());
         let serving = parts(run.wanted).filter(|part| *part != gate && serves(part));
         for gate in std::iter::once(gate).chain(serving) {
             if outcome.unhealthy.is_none() {
-                looked.verify(run, gate, outcome).await;
+                observed_hosts.verify(run, gate, outcome).await;
             }
         }
     }
@@ -112,12 +120,12 @@ pub fn takes_streams(wanted: &Wanted) -> Option<Gate> {
 }
 
 /// Its members, and with what they do each part that keeps its state with them.
-struct Concerned<'a> {
+struct Affected<'a> {
     members: Vec<&'a WantedHost>,
     watching: Vec<(Watching, Vec<&'a WantedHost>)>,
 }
 
-impl<'a> Concerned<'a> {
+impl<'a> Affected<'a> {
     fn by(gate: Gate, wanted: &'a Wanted) -> Self {
         let gates = members(wanted);
         let watches =
@@ -131,10 +139,10 @@ impl<'a> Concerned<'a> {
 
 /// # Errors
 /// A member, or whoever serves its state to others, is out of reach.
-fn refuse_missing(gate: Gate, looked: &Looked, run: Run<'_>) -> Result<(), EngineError> {
-    let concerned = Concerned::by(gate, run.wanted);
+fn refuse_missing(gate: Gate, observed_hosts: &ObservedHosts, run: Run<'_>) -> Result<(), EngineError> {
+    let concerned = Affected::by(gate, run.wanted);
     let serving = concerned.watching.iter().filter(|(watching, _)| watching.pause.is_some());
-    let is_missing = |host: &&&WantedHost| !looked.fleet.connections.contains_key(&host.host.name);
+    let is_missing = |host: &&&WantedHost| !observed_hosts.fleet.connections.contains_key(&host.host.name);
     let hosts = concerned.members.iter().chain(serving.flat_map(|(_, hosts)| hosts));
     let missing: BTreeSet<HostName> = hosts.filter(is_missing).map(|host| host.host.name.clone()).collect();
     if missing.is_empty() {
@@ -157,14 +165,14 @@ async fn restore_members(
     gate: Gate,
     file: &Path,
     bytes: &[u8],
-    looked: &mut Looked,
+    observed_hosts: &mut ObservedHosts,
     run: Run<'_>,
     outcome: &mut Outcome,
 ) -> Result<(), EngineError> {
     let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    let concerned = Concerned::by(gate, run.wanted);
+    let concerned = Affected::by(gate, run.wanted);
     for host in &concerned.members {
-        let connection = &looked.fleet.connections[&host.host.name];
+        let connection = &observed_hosts.fleet.connections[&host.host.name];
         connection.upload(file, &sha256, |_| ()).await.map_err(|error| {
             EngineError::Unfit(vec![Finding::error(
                 Check::Ssh,
@@ -177,14 +185,16 @@ async fn restore_members(
     // Half of it is worse than all of it: once it has begun to stop, it is not stopped on the way.
     let all = Run { stop: &Stop::default(), ..run };
     // Of those that only watch, the ones that answer; the others look when they are back.
-    let answer = |host: &&WantedHost| looked.fleet.connections.contains_key(&host.host.name);
+    let answer = |host: &&WantedHost| observed_hosts.fleet.connections.contains_key(&host.host.name);
     let watching: Vec<(Watching, Vec<&WantedHost>)> = concerned
         .watching
         .into_iter()
         .map(|(watching, hosts)| (watching, hosts.into_iter().filter(answer).collect()))
         .collect();
     for stages in stages(gate, &concerned.members, &watching, &sha256).unwrap_or_default() {
-        if let Err(stage) = commands::run(&mut looked.fleet, stages, Failure::Ends, all, outcome).await {
+        if let Err(stage) =
+            commands::run(&mut observed_hosts.fleet, stages, Failure::Ends, all, outcome).await
+        {
             outcome.unhealthy = Some(format!("a host failed in stage {stage}"));
             break;
         }

@@ -11,7 +11,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::looked::Looked;
+use super::observed_hosts::ObservedHosts;
 use crate::engine::api::{Socket, Tls};
 use crate::engine::observe::ClusterAnswers;
 use crate::engine::{EngineError, Options, Run, file};
@@ -39,7 +39,7 @@ pub struct SnapshotSource {
     transfer: Transfer,
 }
 
-impl Looked {
+impl ObservedHosts {
     /// Every raft cluster of the inventory.
     ///
     /// # Errors

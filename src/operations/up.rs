@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::change::{Decision, Operation};
-use super::looked::Looked;
+use super::observed_hosts::ObservedHosts;
 use crate::engine::{EngineError, HostFailure, Outcome, Run, apply, gate, jobs, lock, proof, releases};
 use crate::model::{Event, HostName, HostOutcome, Plan};
 use crate::roles::Wanted;
@@ -13,11 +13,11 @@ use crate::roles::Wanted;
 /// # Errors
 /// What stands in the way of it.
 pub async fn plan(run: Run<'_>) -> Result<(Plan, Outcome), EngineError> {
-    let mut looked = Looked::at(run).await?;
-    let jobs = jobs::plan(&looked.fleet, run, &looked.observed.seen).await;
-    let fits = looked.refuse_unfit(run.events);
-    let plan = std::mem::replace(&mut looked.observed.plan, Ok(Plan::default()));
-    let failures = looked.close().await;
+    let mut observed_hosts = ObservedHosts::at(run).await?;
+    let jobs = jobs::plan(&observed_hosts.fleet, run, &observed_hosts.observed.seen).await;
+    let fits = observed_hosts.refuse_unfit(run.events);
+    let plan = std::mem::replace(&mut observed_hosts.observed.plan, Ok(Plan::default()));
+    let failures = observed_hosts.close().await;
     fits?;
     let plan = Plan { jobs: jobs?.plans, ..plan.map_err(EngineError::Plan)? };
     Ok((plan, Outcome { failures, ..Outcome::default() }))
@@ -44,15 +44,19 @@ fn with_facts<'a>(run: Run<'a>, wanted: Option<&'a Wanted>) -> Run<'a> {
 }
 
 impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
-    fn fits(&self, looked: &mut Looked, run: Run<'_>) -> Result<(), EngineError> {
-        looked.refuse_unfit(run.events)
+    fn fits(&self, observed_hosts: &mut ObservedHosts, run: Run<'_>) -> Result<(), EngineError> {
+        observed_hosts.refuse_unfit(run.events)
     }
 
-    async fn decide(&mut self, looked: &mut Looked, run: Run<'_>) -> Result<Option<Decision>, EngineError> {
-        let observed = &mut looked.observed;
+    async fn decide(
+        &mut self,
+        observed_hosts: &mut ObservedHosts,
+        run: Run<'_>,
+    ) -> Result<Option<Decision>, EngineError> {
+        let observed = &mut observed_hosts.observed;
         self.wanted = observed.wanted.take();
         let run = with_facts(run, self.wanted.as_ref());
-        let jobs = jobs::plan(&looked.fleet, run, &observed.seen).await?;
+        let jobs = jobs::plan(&observed_hosts.fleet, run, &observed.seen).await?;
         let plan = std::mem::replace(&mut observed.plan, Ok(Plan::default())).map_err(EngineError::Plan)?;
         self.plan = Plan { jobs: jobs.plans, ..plan };
         run.events.send(Event::PlanReady { plan: self.plan.clone() });
@@ -68,7 +72,7 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
 
     async fn change(
         &mut self,
-        looked: &mut Looked,
+        observed_hosts: &mut ObservedHosts,
         run: Run<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), EngineError> {
@@ -76,7 +80,7 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
             return Ok(());
         }
         let run = with_facts(run, self.wanted.as_ref());
-        let (fleet, seen) = (&mut looked.fleet, &looked.observed.seen);
+        let (fleet, seen) = (&mut observed_hosts.fleet, &observed_hosts.observed.seen);
         releases::fetch(seen, run).await?;
         if let Some(before_changes) = self.before_changes.take() {
             before_changes()?;
@@ -86,9 +90,9 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
         Ok(())
     }
 
-    async fn prove(&mut self, looked: &mut Looked, run: Run<'_>, outcome: &mut Outcome) {
+    async fn prove(&mut self, observed_hosts: &mut ObservedHosts, run: Run<'_>, outcome: &mut Outcome) {
         let run = with_facts(run, self.wanted.as_ref());
-        let (fleet, seen) = (&looked.fleet, &looked.observed.seen);
+        let (fleet, seen) = (&observed_hosts.fleet, &observed_hosts.observed.seen);
         gate::verify(fleet, run, seen, outcome).await;
         if outcome.unhealthy.is_none() {
             outcome.unhealthy = proof::verify(fleet, run, seen).await.err();

@@ -6,20 +6,20 @@ use crate::model::{Batch, ClusterState, Effect, HostName, Stage, Step};
 
 /// How many of the members that are not voters may be interrupted at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
+pub enum BatchSize {
     /// At least 1.
     Hosts(usize),
     /// Of those that are interrupted at all, rounded up.
     Percent(u8),
 }
 
-impl Default for Share {
+impl Default for BatchSize {
     fn default() -> Self {
         Self::Percent(10)
     }
 }
 
-impl Share {
+impl BatchSize {
     fn of(self, hosts: usize) -> usize {
         match self {
             Self::Hosts(number) => number.max(1),
@@ -28,7 +28,7 @@ impl Share {
     }
 }
 
-impl std::str::FromStr for Share {
+impl std::str::FromStr for BatchSize {
     type Err = String;
 
     /// `3`, or `25%`.
@@ -54,7 +54,7 @@ impl std::str::FromStr for Share {
 pub(super) fn batches(
     quorum: bool,
     cluster_state: &ClusterState,
-    share: Share,
+    share: BatchSize,
     steps: BTreeMap<HostName, Vec<Step>>,
 ) -> Vec<Batch> {
     if quorum && cluster_state.members.is_empty() {
@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn voters_of_a_new_cluster_start_together() {
-        let batches = batches(true, &ClusterState::default(), Share::default(), steps(&[Effect::Start; 3]));
+        let batches =
+            batches(true, &ClusterState::default(), BatchSize::default(), steps(&[Effect::Start; 3]));
         assert_eq!(names(&batches), ["node-1+node-2+node-3"]);
     }
 
@@ -178,21 +179,22 @@ mod tests {
 
     #[test]
     fn a_living_cluster_goes_one_voter_at_a_time_and_the_leader_last() {
-        let batches = batches(true, &living(&[1, 2, 3], 1), Share::default(), steps(&[Effect::Restart; 3]));
+        let batches =
+            batches(true, &living(&[1, 2, 3], 1), BatchSize::default(), steps(&[Effect::Restart; 3]));
         assert_eq!(names(&batches), ["node-2", "node-3", "node-1"]);
     }
 
     #[test]
     fn a_stopped_member_starts_before_new_ones_join_and_before_restarts() {
         let effects = [Effect::Restart, Effect::Start, Effect::Restart, Effect::Start, Effect::Start];
-        let batches = batches(true, &living(&[1, 2, 3], 3), Share::default(), steps(&effects));
+        let batches = batches(true, &living(&[1, 2, 3], 3), BatchSize::default(), steps(&effects));
         assert_eq!(names(&batches), ["node-2", "node-4", "node-5", "node-1", "node-3"]);
     }
 
     #[test]
     fn clients_are_interrupted_a_tenth_at_a_time() {
         let batches =
-            batches(false, &ClusterState::default(), Share::default(), steps(&[Effect::Restart; 20]));
+            batches(false, &ClusterState::default(), BatchSize::default(), steps(&[Effect::Restart; 20]));
         assert_eq!(batches.len(), 10);
         assert!(batches.iter().all(|batch| batch.steps.len() == 2));
     }
@@ -201,7 +203,7 @@ mod tests {
     fn where_others_stop_too_one_host_follows_another() {
         let mut effects = vec![Effect::Restart; 10];
         effects.extend([Effect::Stop, Effect::Stop, Effect::Reload]);
-        let batches = names(&batches(false, &ClusterState::default(), Share::default(), steps(&effects)));
+        let batches = names(&batches(false, &ClusterState::default(), BatchSize::default(), steps(&effects)));
         assert_eq!(batches[0], "node-13");
         assert_eq!(batches.len(), 1 + 10 + 2);
         assert_eq!(batches[11..], ["node-11", "node-12"]);
@@ -242,7 +244,7 @@ mod tests {
         assert_eq!(sizes("1%"), [1; 8]);
         assert_eq!(sizes("100"), [8]);
         for wrong in ["0", "0%", "101%", "-1", "all", ""] {
-            assert!(wrong.parse::<Share>().is_err(), "{wrong}");
+            assert!(wrong.parse::<BatchSize>().is_err(), "{wrong}");
         }
     }
 }

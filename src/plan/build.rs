@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::batch::{Share, batches, one_by_one};
+use super::batch::{BatchSize, batches, one_by_one};
 use crate::facts::{ClockOffset, Facts};
 use crate::ledger::{self, Removal};
 use crate::model::{
@@ -69,7 +69,7 @@ impl Plan {
     ///
     /// # Errors
     /// All that is wrong on all hosts, not only the first.
-    pub fn new(wanted: &Wanted, seen: &Seen, share: Share) -> Result<Self, Vec<PlanError>> {
+    pub fn new(wanted: &Wanted, seen: &Seen, share: BatchSize) -> Result<Self, Vec<PlanError>> {
         let mut removals = BTreeMap::new();
         let mut prepare = BTreeMap::new();
         let mut activate: BTreeMap<RoleName, BTreeMap<HostName, Vec<Step>>> = BTreeMap::new();

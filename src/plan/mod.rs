@@ -3,5 +3,5 @@
 mod batch;
 mod build;
 
-pub use batch::{Share, hold_back};
+pub use batch::{BatchSize, hold_back};
 pub use build::{HostSeen, PlanError, Seen, lacking};

@@ -65,14 +65,21 @@ fn is_answered(
 mod tests {
     use super::*;
     use crate::roles::Protocol;
+    use indoc::formatdoc;
 
     /// What is found for three servers with Docker, on the first one, which somebody else serves at these addresses.
     fn found(variables: &str, listening: &[&str]) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("inventory.yaml");
-        let text = format!(
-            "cluster: dc1\nhosts:\n  n[1-3]: {{ address: \"10.0.0.1[1-3]\" }}\ngroups:\n  \
-             servers: {{ hosts: [n1, n2, n3], roles: [consul-server, docker] }}\nvars: {{ {variables} }}\n"
+        let text = formatdoc!(
+            r#"
+                cluster: dc1
+                hosts:
+                  n[1-3]: {{ address: "10.0.0.1[1-3]" }}
+                groups:
+                  servers: {{ hosts: [n1, n2, n3], roles: [consul-server, docker] }}
+                vars: {{ {variables} }}
+            "#
         );
         std::fs::write(&path, text).unwrap();
         let roles = crate::roles::RoleSet::embedded().unwrap();

@@ -104,6 +104,7 @@ fn identity(subject: &Subject<'_>, ours: &Marker) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use indoc::formatdoc;
     use std::collections::BTreeMap;
 
     use super::*;
@@ -112,10 +113,18 @@ mod tests {
     fn cluster(extra: &str) -> crate::roles::Wanted {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("inventory.yaml");
-        let text = format!(
-            "cluster: dc1\nhosts:\n  n[1-4]: {{ address: \"10.0.0.1[1-4]\" }}\ngroups:\n  \
-             servers: {{ hosts: [n1, n2, n3], roles: [consul-server] }}\n  \
-             clients: {{ hosts: [n4], roles: [consul-client] }}\nvars:\n  consul:\n    version: 1.21.4\n{extra}"
+        let text = formatdoc!(
+            r#"
+                cluster: dc1
+                hosts:
+                  n[1-4]: {{ address: "10.0.0.1[1-4]" }}
+                groups:
+                  servers: {{ hosts: [n1, n2, n3], roles: [consul-server] }}
+                  clients: {{ hosts: [n4], roles: [consul-client] }}
+                vars:
+                  consul:
+                    version: 1.21.4
+                {extra}"#
         );
         std::fs::write(&path, text).unwrap();
         let roles = crate::roles::RoleSet::embedded().unwrap();
@@ -177,7 +186,7 @@ mod tests {
         let addresses: ClusterAddresses = addresses
             .map(|(wanted, last)| (wanted.host.name.clone(), std::net::IpAddr::from([10, 0, 0, last])))
             .collect();
-        let calls = peers::Visits::new(&subjects, &addresses).calls("t0");
+        let calls = peers::PortProbes::new(&subjects, &addresses).calls("t0");
         let words = |host: usize| {
             let text = calls[&wanted.hosts[host].host.name].to_string();
             let words = text.rsplit_once("'t0' ").unwrap().1.trim_matches('\'').to_owned();

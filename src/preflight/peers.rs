@@ -26,7 +26,7 @@ const PYTHON: &str = include_str!("../script/peers/peers.py");
 
 /// One port of one host that another one needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Visit {
+struct PortProbe {
     from: HostName,
     to: HostName,
     address: IpAddr,
@@ -38,19 +38,19 @@ struct Visit {
 
 /// Who tries what.
 #[derive(Debug, Default)]
-pub struct Visits {
-    visits: Vec<Visit>,
+pub struct PortProbes {
+    visits: Vec<PortProbe>,
 }
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub struct Tried {
+pub struct ProbeResult {
     pub findings: Vec<Finding>,
     /// Hosts that were part of it, visiting or visited.
     pub hosts: BTreeSet<HostName>,
 }
 
-impl Visits {
+impl PortProbes {
     /// Every port that a host's roles listen on for others, from each of those others.
     pub fn new(subjects: &[Subject<'_>], addresses: &ClusterAddresses) -> Self {
         let mut visits = BTreeSet::new();
@@ -71,7 +71,7 @@ impl Visits {
                 for visitor in visitors {
                     visits.extend(port.protocols.iter().filter_map(|protocol| {
                         let used = sockets.iter().any(|socket| uses(socket, address, port.number, *protocol));
-                        (!used || *protocol == Protocol::Tcp).then(|| Visit {
+                        (!used || *protocol == Protocol::Tcp).then(|| PortProbe {
                             from: visitor.wanted.host.name.clone(),
                             to: host.clone(),
                             address,
@@ -92,7 +92,7 @@ impl Visits {
         // Visits first and in order: their numbers come back.
         for visit in &self.visits {
             let verb = if visit.used { "connect" } else { "echo" };
-            let Visit { protocol, address, port, .. } = visit;
+            let PortProbe { protocol, address, port, .. } = visit;
             words.entry(&visit.from).or_default().push(format!("{verb} {protocol} {address} {port}"));
         }
         let mut listening: BTreeMap<(&HostName, Protocol, IpAddr, u16), usize> = BTreeMap::new();
@@ -113,9 +113,9 @@ impl Visits {
     }
 
     /// `said` has what each host's call said, or why it said nothing.
-    pub fn judge(&self, said: &BTreeMap<HostName, Result<Fields<'_>, String>>) -> Tried {
+    pub fn judge(&self, said: &BTreeMap<HostName, Result<Fields<'_>, String>>) -> ProbeResult {
         let mut findings = Vec::new();
-        let mut failed: Vec<(&Visit, String)> = Vec::new();
+        let mut failed: Vec<(&PortProbe, String)> = Vec::new();
         let mut hosts: BTreeSet<HostName> = BTreeSet::new();
         // One that could not listen cannot be visited, and one that did not visit tells nothing.
         let mut unable: BTreeSet<&HostName> = BTreeSet::new();
@@ -128,7 +128,7 @@ impl Visits {
         for (host, said) in said {
             let Ok(fields) = said else { continue };
             let mut outcomes = outcomes(fields.text("results").unwrap_or_default());
-            let own: Vec<&Visit> = self.visits.iter().filter(|visit| visit.from == *host).collect();
+            let own: Vec<&PortProbe> = self.visits.iter().filter(|visit| visit.from == *host).collect();
             for (index, visit) in own.iter().enumerate() {
                 let Some(reason) = outcomes.remove(&index) else { continue };
                 if unable.contains(&visit.to) {
@@ -142,7 +142,7 @@ impl Visits {
         }
         findings.extend(closed(failed));
         hosts.extend(unable.into_iter().cloned());
-        Tried { findings, hosts }
+        ProbeResult { findings, hosts }
     }
 }
 
@@ -187,7 +187,7 @@ type Closed = BTreeSet<(u16, Protocol)>;
 
 /// Says it once for each host that has the same ports closed to, or from, several others: the host with
 /// the most of them first.
-fn closed(failed: Vec<(&Visit, String)>) -> Vec<Finding> {
+fn closed(failed: Vec<(&PortProbe, String)>) -> Vec<Finding> {
     let mut pairs: BTreeMap<(&HostName, &HostName), (Closed, String, IpAddr)> = BTreeMap::new();
     for (visit, reason) in failed {
         let entry = pairs.entry((&visit.from, &visit.to));
@@ -250,18 +250,25 @@ mod tests {
     }
 
     /// All hosts need two ports of all others; n3 has one of them in use.
-    fn visits(count: usize) -> Visits {
+    fn visits(count: usize) -> PortProbes {
         let mut visits = BTreeSet::new();
         for (from, to) in (1..=count).flat_map(|from| (1..=count).map(move |to| (from, to))) {
             for (port, protocol) in [(8300, Protocol::Tcp), (8301, Protocol::Udp)] {
                 if from != to {
                     let address = IpAddr::from([10, 0, 0, u8::try_from(to).unwrap()]);
                     let used = to == 3 && protocol == Protocol::Tcp;
-                    visits.insert(Visit { from: host(from), to: host(to), address, port, protocol, used });
+                    visits.insert(PortProbe {
+                        from: host(from),
+                        to: host(to),
+                        address,
+                        port,
+                        protocol,
+                        used,
+                    });
                 }
             }
         }
-        Visits { visits: visits.into_iter().collect() }
+        PortProbes { visits: visits.into_iter().collect() }
     }
 
     #[test]
@@ -287,11 +294,11 @@ mod tests {
         let values: BTreeMap<HostName, Vec<(String, Vec<u8>)>> = (1..=count)
             .map(|from| {
                 let own = visits.visits.iter().filter(|visit| visit.from == host(from));
-                let line = |(index, visit): (usize, &Visit)| match fails(from, number(&visit.to), visit.port)
-                {
-                    true => format!("failed {index} no answer\n"),
-                    false => format!("reached {index}\n"),
-                };
+                let line =
+                    |(index, visit): (usize, &PortProbe)| match fails(from, number(&visit.to), visit.port) {
+                        true => format!("failed {index} no answer\n"),
+                        false => format!("reached {index}\n"),
+                    };
                 let results = own.enumerate().map(line).collect::<String>().into_bytes();
                 let value = match missing.contains(&from) {
                     true => ("missing".to_owned(), b"yes".to_vec()),

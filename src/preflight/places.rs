@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Subject;
 use crate::model::{Arg, Call, Check, Finding, HostName, StepId};
-use crate::resource::{Holds, Place};
+use crate::resource::{Contents, Place};
 use crate::roles::WantedHost;
 use crate::script::Observation;
 
@@ -74,7 +74,7 @@ pub(super) fn judge(subject: &Subject<'_>) -> Vec<Finding> {
     if needed.is_empty() {
         return Vec::new();
     }
-    needed.push(Place { folder: STATE.to_owned(), kib: 64, inodes: 8, holds: Holds::Files });
+    needed.push(Place { folder: STATE.to_owned(), kib: 64, inodes: 8, holds: Contents::Files });
     let seen = seen(&folders(subject.wanted), subject.observation);
     let mounts = mounts(subject.observation.of(PROBE).text("mounts").unwrap_or_default());
     let host = subject.name();
@@ -177,7 +177,7 @@ fn unfit(
 ) -> Vec<Finding> {
     let mut read_only: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut locked: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let mut no_programs: BTreeMap<(Holds, &str), BTreeSet<&str>> = BTreeMap::new();
+    let mut no_programs: BTreeMap<(Contents, &str), BTreeSet<&str>> = BTreeMap::new();
     for place in needed {
         let Some(folder) = seen.get(&place.folder) else { continue };
         let mount = mount_of(mounts, &folder.path);
@@ -186,7 +186,7 @@ fn unfit(
         } else if !folder.writable {
             locked.entry(&folder.path).or_default().insert(&place.folder);
         }
-        if let Some(mount) = mount.filter(|mount| mount.has("noexec") && place.holds != Holds::Files) {
+        if let Some(mount) = mount.filter(|mount| mount.has("noexec") && place.holds != Contents::Files) {
             no_programs.entry((place.holds, &mount.point)).or_default().insert(&place.folder);
         }
     }
@@ -214,14 +214,14 @@ fn unfit(
     for ((holds, point), folders) in no_programs {
         let remedy = format!("`mount -o remount,exec {point}`, and take `noexec` out of /etc/fstab");
         findings.push(match holds {
-            Holds::Programs => Finding::error(
+            Contents::Programs => Finding::error(
                 Check::Paths,
                 hosts(),
                 format!("programs in {} cannot run: the mount at {point} is noexec", list(&folders)),
                 remedy,
             ),
             // What a link leads to decides whether it runs.
-            Holds::Links | Holds::Files => Finding::warning(
+            Contents::Links | Contents::Files => Finding::warning(
                 Check::Paths,
                 hosts(),
                 format!(
@@ -277,7 +277,7 @@ mod tests {
     const MOUNTS: &str = "/ rw,relatime\n/usr/local rw,relatime\n/usr/local/bin ro,noexec\n/usr/local/bin rw,noexec\n\
         /srv/a\\040b ro,nosuid\n/opt rw,nosuid,noexec\n/boot ro\n";
 
-    fn place(folder: &str, kib: u64, inodes: u64, holds: Holds) -> Place {
+    fn place(folder: &str, kib: u64, inodes: u64, holds: Contents) -> Place {
         Place { folder: folder.into(), kib, inodes, holds }
     }
 
@@ -325,25 +325,29 @@ mod tests {
         ]);
         let host = HostName::parse("n1").unwrap();
         for (folder, holds, found) in [
-            ("/etc", Holds::Programs, vec![]),
-            ("/opt", Holds::Files, vec![]),
+            ("/etc", Contents::Programs, vec![]),
+            ("/opt", Contents::Files, vec![]),
             (
                 "/opt",
-                Holds::Programs,
+                Contents::Programs,
                 vec!["Error: programs in /opt cannot run: the mount at /opt is noexec"],
             ),
             (
                 "/usr/local/bin",
-                Holds::Links,
+                Contents::Links,
                 vec![
                     "Warning: the mount at /usr/local/bin is noexec: links to programs work in /usr/local/bin, \
                      programs do not",
                 ],
             ),
-            ("/boot", Holds::Files, vec!["Error: /boot cannot be written: the mount at /boot is read-only"]),
+            (
+                "/boot",
+                Contents::Files,
+                vec!["Error: /boot cannot be written: the mount at /boot is read-only"],
+            ),
             (
                 "/etc/locked",
-                Holds::Files,
+                Contents::Files,
                 vec!["Error: /etc/locked cannot be written: root may not write to /etc/locked"],
             ),
         ] {
@@ -362,13 +366,16 @@ mod tests {
             folder("/c", true, "3 25600 4096 0 0"),
         ]);
         for (needed, found) in [
-            (vec![place("/a", 60 << 10, 1, Holds::Files), place("/c", 60 << 10, 1, Holds::Files)], vec![]),
             (
-                vec![place("/a", 60 << 10, 1, Holds::Files), place("/b", 60 << 10, 1, Holds::Files)],
+                vec![place("/a", 60 << 10, 1, Contents::Files), place("/c", 60 << 10, 1, Contents::Files)],
+                vec![],
+            ),
+            (
+                vec![place("/a", 60 << 10, 1, Contents::Files), place("/b", 60 << 10, 1, Contents::Files)],
                 vec!["Error: 100 MiB free, 120 MiB needed for what goes to /a, /b"],
             ),
             (
-                vec![place("/a", 1, 51, Holds::Files), place("/c", 1, 51, Holds::Files)],
+                vec![place("/a", 1, 51, Contents::Files), place("/c", 1, 51, Contents::Files)],
                 vec!["Error: 50 inodes free, 51 needed for what goes to /a"],
             ),
         ] {

@@ -22,7 +22,7 @@ pub struct Member {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Said {
+enum GossipAnswer {
     Consul(Vec<Written>),
     Nomad {
         #[serde(rename = "Members")]
@@ -50,8 +50,8 @@ pub fn members(answer: &Answer) -> Result<Vec<Member>, String> {
     let answer = answer.as_ref().map_err(Clone::clone)?;
     let response: &Response = answer.get(PATH).ok_or("its gossip was not asked")?;
     let members = match response.json()? {
-        Said::Consul(members) => members,
-        Said::Nomad { members } => members.unwrap_or_default(),
+        GossipAnswer::Consul(members) => members,
+        GossipAnswer::Nomad { members } => members.unwrap_or_default(),
     };
     let member = |written: Written| Member {
         name: written.name,

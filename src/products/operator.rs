@@ -10,8 +10,8 @@ use semver::Version;
 use serde::Deserialize;
 
 use super::{Answer, Answers, Responses, views};
-use crate::model::{ClusterState, Complaint, Expected, HostName, Review};
-use crate::raft::{self, Agreement, Peer, Standing};
+use crate::model::{ClusterState, Expected, HostName, Problem, Review};
+use crate::raft::{self, Agreement, Peer, RaftState};
 
 /// `stale`: each server answers from its own state instead of passing the question to the leader.
 pub(super) const CONFIGURATION: &str = "/v1/operator/raft/configuration?stale";
@@ -74,23 +74,23 @@ pub(super) fn review(
     answers: &Answers,
     special: impl Fn(&HostName, &Responses) -> Result<(), String>,
 ) -> Review {
-    let Agreement { detail, mut complaints, told } = raft::agreement(expected, &views(answers, peers));
+    let Agreement { detail, mut problems, told } = raft::agreement(expected, &views(answers, peers));
     // Every server relays autopilot's question to the leader; asking all of them shows that each can.
     for host in &told {
         let Ok(answer) = &answers[host] else { continue };
-        complaints.extend(match autopilot_is_content(expected, answer) {
-            Ok(()) => special(host, answer).err().map(|reason| Complaint::of(host, reason)),
+        problems.extend(match autopilot_is_content(expected, answer) {
+            Ok(()) => special(host, answer).err().map(|reason| Problem::of(host, reason)),
             Err((about, reason)) => {
-                let complaint = Complaint::of(host, reason);
-                Some(Complaint { about: about.cloned().or(complaint.about), ..complaint })
+                let problem = Problem::of(host, reason);
+                Some(Problem { about: about.cloned().or(problem.about), ..problem })
             }
         });
     }
-    // With a complaint it is the complaint that counts.
-    Review { detail: if complaints.is_empty() { detail } else { String::new() }, complaints }
+    // With a problem it is the problem that counts.
+    Review { detail: if problems.is_empty() { detail } else { String::new() }, problems }
 }
 
-impl From<&Stats> for Standing {
+impl From<&Stats> for RaftState {
     fn from(stats: &Stats) -> Self {
         Self { state: stats.state.to_lowercase(), last_contact: stats.last_contact.clone() }
     }

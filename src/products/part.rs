@@ -6,7 +6,7 @@ use std::ops::Deref;
 use super::snapshot::Snapshot;
 use super::{Answer, Answers, Question, Questions, TlsFiles, views};
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Review, Verdict};
-use crate::raft::{self, Peer, Standing, Views};
+use crate::raft::{self, Peer, RaftState, Views};
 
 /// What all parts of a product have in common.
 pub trait Product: Sync {
@@ -141,7 +141,7 @@ pub trait Raft: Sync {
     fn peers(&self, answer: &Answer) -> Result<Vec<Peer>, String>;
 
     /// A server's own place in raft, of products that tell it.
-    fn standing(&self, _answer: &Answer) -> Option<Standing> {
+    fn standing(&self, _answer: &Answer) -> Option<RaftState> {
         None
     }
 
@@ -262,7 +262,7 @@ impl Task {
 pub(super) const DRAIN_DEADLINE: &str = "10m";
 
 /// What is known when the others are told that a member has left.
-pub struct Told<'a> {
+pub struct DepartureNotice<'a> {
     /// The API of the member that is told, on its own loopback.
     pub api: &'a str,
     /// Who leaves.
@@ -273,7 +273,7 @@ pub struct Told<'a> {
     pub answer: Option<&'a Answer>,
 }
 
-impl Told<'_> {
+impl DepartureNotice<'_> {
     /// Whether it was there to say itself that it goes.
     pub fn said_itself(&self) -> bool {
         self.answer.is_some_and(Result::is_ok)
@@ -298,7 +298,7 @@ pub trait Leaving: Sync {
     }
 
     /// What another member is told, where the host did not say it itself.
-    fn told(&self, _told: &Told<'_>) -> Vec<Task> {
+    fn told(&self, _told: &DepartureNotice<'_>) -> Vec<Task> {
         Vec::new()
     }
 

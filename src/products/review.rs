@@ -1,7 +1,7 @@
 //! Members that stand each for itself.
 
 use super::{Answers, Responses};
-use crate::model::{Complaint, ComplaintKind, Expected, HostName, Review};
+use crate::model::{Expected, HostName, Problem, ProblemKind, Review};
 
 impl Review {
     /// Every asked member by itself, and how many of them have nothing against them.
@@ -12,25 +12,25 @@ impl Review {
         judge: impl Fn(&HostName, &Responses) -> Result<(), String>,
     ) -> Self {
         Self::of_each(expected, answers, what, |host, said| {
-            judge(host, said).err().map(|reason| Complaint::of(host, reason))
+            judge(host, said).err().map(|reason| Problem::of(host, reason))
         })
     }
 
-    /// The same, where one complaint may be graver than another: of an answer `judge` says what is wrong with it and how.
+    /// The same, where one problem may be graver than another: of an answer `judge` says what is wrong with it and how.
     pub(super) fn of_each(
         expected: &Expected,
         answers: &Answers,
         what: &str,
-        judge: impl Fn(&HostName, &Responses) -> Option<Complaint>,
+        judge: impl Fn(&HostName, &Responses) -> Option<Problem>,
     ) -> Self {
-        let complaint = |host: &HostName| match answers.get(host) {
-            None => Some(Complaint::silent(host, "was not asked".to_owned())),
-            Some(Err(reason)) => Some(Complaint::silent(host, reason.clone())),
+        let problem = |host: &HostName| match answers.get(host) {
+            None => Some(Problem::silent(host, "was not asked".to_owned())),
+            Some(Err(reason)) => Some(Problem::silent(host, reason.clone())),
             Some(Ok(said)) => judge(host, said),
         };
-        let complaints: Vec<Complaint> = expected.asked.iter().filter_map(complaint).collect();
-        let ill = complaints.iter().filter(|complaint| complaint.kind != ComplaintKind::Behind).count();
+        let problems: Vec<Problem> = expected.asked.iter().filter_map(problem).collect();
+        let ill = problems.iter().filter(|problem| problem.kind != ProblemKind::Behind).count();
         let (met, all) = (expected.asked.len() - ill, expected.asked.len());
-        Self { detail: format!("{met} of {all} {what}"), complaints }
+        Self { detail: format!("{met} of {all} {what}"), problems }
     }
 }

@@ -11,4 +11,4 @@ mod view;
 pub use leave::{Departure, Refusal, departure, without};
 pub use quorum::{Peer, agree, majority, tolerance};
 pub use recovery::{Recovery, recovery};
-pub use view::{Agreement, Standing, View, Views, agreement, cluster_state, notes};
+pub use view::{Agreement, RaftState, View, Views, agreement, cluster_state, notes};

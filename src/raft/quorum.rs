@@ -28,13 +28,13 @@ pub struct Peer {
 
 /// Why the servers' views are not one, or not the expected one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Discord {
+pub struct Disagreement {
     pub reason: String,
     /// They follow different leaders, or have different peers: two clusters, or on their way to be.
     pub split: bool,
 }
 
-impl From<String> for Discord {
+impl From<String> for Disagreement {
     fn from(reason: String) -> Self {
         Self { reason, split: false }
     }
@@ -46,18 +46,18 @@ impl From<String> for Discord {
 pub fn agree(
     expected: &BTreeMap<HostName, IpAddr>,
     views: &BTreeMap<HostName, Vec<Peer>>,
-) -> Result<Vec<Peer>, Discord> {
+) -> Result<Vec<Peer>, Disagreement> {
     let Some((first_host, first)) = views.iter().next() else {
         return Err("no server answers".to_owned().into());
     };
     for (host, view) in views {
         if leaders(view).len() > 1 {
             let reason = format!("{host} sees {} leaders", leaders(view).len());
-            return Err(Discord { reason, split: true });
+            return Err(Disagreement { reason, split: true });
         }
         if identities(view) != identities(first) {
             let (one, other) = (addresses(first), addresses(view));
-            return Err(Discord {
+            return Err(Disagreement {
                 reason: format!("{first_host} and {host} see different peers: {one} and {other}"),
                 // One that has no peers yet is only late.
                 split: !first.is_empty() && !view.is_empty(),
@@ -66,7 +66,7 @@ pub fn agree(
         if leaders(view) != leaders(first) {
             let name = |view| leaders(view).first().map_or("no leader".to_owned(), ToString::to_string);
             let (one, other) = (name(first), name(view));
-            return Err(Discord {
+            return Err(Disagreement {
                 reason: format!("{first_host} and {host} disagree on the leader: {one} and {other}"),
                 // One that follows nobody is only cut off.
                 split: !leaders(first).is_empty() && !leaders(view).is_empty(),

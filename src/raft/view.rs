@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::quorum::{self, Peer};
-use crate::model::{ClusterState, Complaint, ComplaintKind, Expected, HostName};
+use crate::model::{ClusterState, Expected, HostName, Problem, ProblemKind};
 
 /// What one server says of its peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub type Views = BTreeMap<HostName, View>;
 
 /// One server's own part in raft.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Standing {
+pub struct RaftState {
     /// `leader`, `follower` or `candidate`.
     pub state: String,
     /// Since it last heard from the leader, in the product's words; `never`, or `0` on the leader.
@@ -54,20 +54,20 @@ pub struct Standing {
 pub struct Agreement {
     /// `3 of 3 voters, leader node-2`; empty where they do not agree.
     pub detail: String,
-    pub complaints: Vec<Complaint>,
+    pub problems: Vec<Problem>,
     /// The servers that tell their peers.
     pub told: Vec<HostName>,
 }
 
 /// Compares what every server that was asked sees with what is expected.
 pub fn agreement(expected: &Expected, views: &Views) -> Agreement {
-    let mut complaints = Vec::new();
+    let mut problems = Vec::new();
     let mut told = BTreeMap::new();
     for host in &expected.asked {
         match views.get(host) {
-            None => complaints.push(Complaint::silent(host, "was not asked".to_owned())),
-            Some(View::Silent(reason)) => complaints.push(Complaint::silent(host, reason.clone())),
-            Some(View::Unclear(reason)) => complaints.push(Complaint::of(host, reason.clone())),
+            None => problems.push(Problem::silent(host, "was not asked".to_owned())),
+            Some(View::Silent(reason)) => problems.push(Problem::silent(host, reason.clone())),
+            Some(View::Unclear(reason)) => problems.push(Problem::of(host, reason.clone())),
             Some(View::Peers(peers)) => drop(told.insert(host.clone(), peers.clone())),
         }
     }
@@ -83,12 +83,12 @@ pub fn agreement(expected: &Expected, views: &Views) -> Agreement {
             format!("{voters} of {} voters{answering}, leader {leader}", expected.members.len())
         }
         Err(discord) => {
-            let kind = if discord.split { ComplaintKind::Split } else { ComplaintKind::Other };
-            complaints.push(Complaint { host: None, about: None, kind, reason: discord.reason });
+            let kind = if discord.split { ProblemKind::Split } else { ProblemKind::Other };
+            problems.push(Problem { host: None, about: None, kind, reason: discord.reason });
             String::new()
         }
     };
-    Agreement { detail, complaints, told: told.into_keys().collect() }
+    Agreement { detail, problems, told: told.into_keys().collect() }
 }
 
 /// What stands, by the word of a server that has a leader; `tolerance` is how many may fail, by the word of that server

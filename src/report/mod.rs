@@ -25,7 +25,7 @@ pub use health_text::{health_text, nagios, prometheus};
 pub use log::RunLog;
 pub use plan_text::{PlanTextOptions, plan_text};
 pub use problem::problem;
-pub use render::{Closing, Output, RenderOptions, render};
+pub use render::{Output, RenderOptions, RunResult, render};
 pub use survey_text::{finding, survey_summary, survey_table, wrapped};
 pub use text::human;
 pub use timings::Timings;

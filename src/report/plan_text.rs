@@ -128,13 +128,13 @@ fn is_new(step: &Step) -> bool {
 }
 
 /// A new file that is nearly the same as on another host: which, and the lines that are not.
-struct Likeness {
+struct SimilarFile {
     host: String,
     lines: Vec<String>,
 }
 
 /// None when the files have too little in common, or this one lacks lines of the other.
-fn likeness(model: &Step, host: &str, step: &Step) -> Option<Likeness> {
+fn likeness(model: &Step, host: &str, step: &Step) -> Option<SimilarFile> {
     let (old, new) = (model.change.diff.as_deref()?, step.change.diff.as_deref()?);
     let diff = TextDiff::from_lines(old, new);
     let changed = |tag| diff.iter_all_changes().filter(move |change| change.tag() == tag);
@@ -144,12 +144,12 @@ fn likeness(model: &Step, host: &str, step: &Step) -> Option<Likeness> {
     let near = changed(ChangeTag::Delete).count() <= lines.len()
         && lines.len() <= common / 2
         && lines.len() < NEW_FILE_LINES;
-    near.then(|| Likeness { host: host.to_owned(), lines })
+    near.then(|| SimilarFile { host: host.to_owned(), lines })
 }
 
 fn step_lines(
     step: &Step,
-    likeness: Option<Likeness>,
+    likeness: Option<SimilarFile>,
     indent: &str,
     paint: Paint,
     verbose: bool,

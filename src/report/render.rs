@@ -50,7 +50,7 @@ pub struct RenderOptions {
     /// Plain also says when hosts are connected and when steps begin.
     pub verbose: bool,
     pub log: Option<RunLog>,
-    /// Hears every event, and comes back in [`Closing`].
+    /// Hears every event, and comes back in [`RunResult`].
     pub timings: Option<Timings>,
     /// Where JSON goes.
     pub stdout: Box<dyn Write + Send>,
@@ -75,7 +75,7 @@ impl fmt::Debug for RenderOptions {
 
 /// What the run came to, as its last event told.
 #[derive(Clone, Debug, Default)]
-pub struct Closing {
+pub struct RunResult {
     /// Empty when the engine ended without `RunFinished`.
     pub outcome: BTreeMap<HostName, HostOutcome>,
     /// The gates whose deadline passed.
@@ -91,7 +91,7 @@ pub struct Closing {
 ///
 /// Writes block, so run it as a task of a multi-threaded runtime. A closed stream is no error: the rest
 /// of the run goes to the log only, and the engine can see it by `Events::output_closed`.
-pub async fn render(mut receiver: Receiver, options: RenderOptions) -> Closing {
+pub async fn render(mut receiver: Receiver, options: RenderOptions) -> RunResult {
     let started = Instant::now();
     let mut resized = window_changes(options.output);
     let mut report = Report::new(options, receiver.closed.clone());
@@ -233,7 +233,7 @@ impl Report {
         }
     }
 
-    fn close(mut self) -> Closing {
+    fn close(mut self) -> RunResult {
         if let Renderer::Bars(bars) = &self.renderer {
             // A terminal that has gone away needs no clearing.
             let _ = bars.clear();
@@ -244,7 +244,7 @@ impl Report {
             self.note(written);
         }
         let failed = self.progress.gates.into_iter().filter(|gate| gate.failure.is_some());
-        Closing {
+        RunResult {
             outcome: self.progress.finished.map(|finished| finished.outcome).unwrap_or_default(),
             failed_gates: failed.map(|gate| gate.name).collect(),
             log: self.log_path,

@@ -120,6 +120,7 @@ pub fn survey_summary(survey: &Survey, good: &str) -> String {
 mod tests {
     use super::*;
     use crate::model::Check;
+    use indoc::indoc;
 
     fn host(name: &str) -> HostName {
         HostName::parse(name).unwrap()
@@ -160,7 +161,12 @@ mod tests {
         assert_eq!(wrapped(text, 80), text);
         assert_eq!(
             wrapped(text, 30),
-            "error: n1: port 8301/tcp is\n       taken by `perl`\n help: stop it, or give the\n       role other ports\n"
+            indoc! {"
+                error: n1: port 8301/tcp is
+                       taken by `perl`
+                 help: stop it, or give the
+                       role other ports
+            "}
         );
         // What has no place to break stays whole.
         assert_eq!(wrapped("a /quite/long/path\n\nb\n", 8), "a /quite/long/path\n\nb\n");

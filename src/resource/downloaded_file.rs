@@ -83,7 +83,7 @@ impl DownloadedFile {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::testing::{Said, calls, decide, owned, reason, resource};
+    use super::super::testing::{SeenValue, calls, decide, owned, reason, resource};
     use super::super::{Resource, pushed_digest};
     use crate::script::Fields;
 
@@ -95,7 +95,7 @@ mod tests {
         }}})
     }
 
-    fn seen(digest: &str) -> [Said<'_>; 3] {
+    fn seen(digest: &str) -> [SeenValue<'_>; 3] {
         [("type", "file"), ("stat", "600 0 0 root root 3"), ("sha256", digest)]
     }
 
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(calls(manifest("controller"), &absent), [format!("file_from_push {place} '{SUM}'")]);
         let change = decide(manifest("controller"), &absent).unwrap().unwrap();
         assert_eq!(pushed_digest(&change.calls[0]), Some(SUM));
-        let lacking = |said: &[Said<'_>]| {
+        let lacking = |said: &[SeenValue<'_>]| {
             let said = owned(said);
             resource(manifest("host")).lacking(&Fields::new(&said), &super::super::testing::facts("x86_64"))
         };

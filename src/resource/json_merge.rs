@@ -211,13 +211,19 @@ impl PresentAccess {
 
 #[cfg(test)]
 mod tests {
+    use indoc::indoc;
     use serde_json::json;
 
     use super::super::Phase;
     use super::super::testing::{calls, reason};
 
-    const OLD: &str =
-        "{\n    \"log-level\": \"warn\",\n    \"dns\": [\"9.9.9.9\"],\n    \"a\": {\"b\": 1, \"c\": 2}\n}\n";
+    const OLD: &str = indoc! {r#"
+            {
+                "log-level": "warn",
+                "dns": ["9.9.9.9"],
+                "a": {"b": 1, "c": 2}
+            }
+        "#};
 
     fn merge(content: &str) -> serde_json::Value {
         json!({"json-merge": {"path": "/etc/docker/daemon.json", "content": content}})
@@ -238,8 +244,19 @@ mod tests {
         };
         assert_eq!(
             merged.merged(OLD).unwrap().unwrap(),
-            "{\n    \"log-level\": \"warn\",\n    \"dns\": [\"10.0.0.1\"],\n    \"a\": {\n        \"c\": 2,\n        \
-             \"d\": {\n            \"e\": 3\n        }\n    },\n    \"new\": true\n}\n"
+            indoc! {r#"
+                {
+                    "log-level": "warn",
+                    "dns": ["10.0.0.1"],
+                    "a": {
+                        "c": 2,
+                        "d": {
+                            "e": 3
+                        }
+                    },
+                    "new": true
+                }
+            "#}
         );
     }
 
@@ -264,12 +281,30 @@ mod tests {
         for (content, text, wanted) in [
             (r#"{"a": 2}"#, r#"{"b":[1,  2],"a":1}"#, r#"{"b":[1,  2],"a":2}"#),
             (r#"{"n": [1]}"#, "{\r\n\t\"b\": {\r\n\t}\r\n}", "{\r\n\t\"b\": {\r\n\t},\r\n\t\"n\": [1]\r\n}"),
-            (r#"{"a": null}"#, "{\n  \"a\": 1,\n  \"b\": 1.50\n}\n\n", "{\n  \"b\": 1.50\n}\n\n"),
+            (
+                r#"{"a": null}"#,
+                indoc! {r#"
+                {
+                  "a": 1,
+                  "b": 1.50
+                }
+
+            "#},
+                indoc! {r#"
+                {
+                  "b": 1.50
+                }
+
+            "#},
+            ),
             (r#"{"n": 1}"#, "{}", "{\n  \"n\": 1\n}"),
             (
                 r#"{"o": {"x": "\u00fc\n"}}"#,
                 r#"{"o": 1, "big": 123456789012345678901234567890}"#,
-                "{\"o\": {\n    \"x\": \"ü\\n\"\n  }, \"big\": 123456789012345678901234567890}",
+                indoc! {r#"
+                    {"o": {
+                        "x": "ü\n"
+                      }, "big": 123456789012345678901234567890}"#},
             ),
             // Twice the same: only a key that is to be changed matters.
             (
@@ -277,7 +312,16 @@ mod tests {
                 r#"{"a": 1, "a": 2}"#,
                 "error: /x names a key twice, so nothing is merged into it; mend it on the host first",
             ),
-            (r#"{"n": 3}"#, r#"{"a": 1, "a": 2}"#, "{\n  \"a\": 1,\n  \"a\": 2,\n  \"n\": 3\n}"),
+            (
+                r#"{"n": 3}"#,
+                r#"{"a": 1, "a": 2}"#,
+                indoc! {r#"
+                {
+                  "a": 1,
+                  "a": 2,
+                  "n": 3
+                }"#},
+            ),
         ] {
             assert_eq!(merged(content, text), wanted, "{content} into {text}");
         }

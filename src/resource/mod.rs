@@ -48,7 +48,7 @@ pub use kernel_module::KernelModule;
 pub use mode::{FileMode, ModeError};
 pub use mount::{Mount, unit_name};
 pub use package::Package;
-pub use place::{Holds, Place};
+pub use place::{Contents, Place};
 pub use planned::Planned;
 pub use release::{Release, Source};
 pub use remote::{Fingerprint, RemoteFile, SignatureRule, SigningKey, Sums, Trust, Verified, Via};

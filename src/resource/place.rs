@@ -10,12 +10,12 @@ pub struct Place {
     /// Room it takes at most, while it is written and after.
     pub kib: u64,
     pub inodes: u64,
-    pub holds: Holds,
+    pub holds: Contents,
 }
 
 /// What is put into a folder: it decides what its mount must allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Holds {
+pub enum Contents {
     Files,
     /// Links to programs that are elsewhere.
     Links,
@@ -43,17 +43,17 @@ const PACKAGED_PRODUCT: u64 = 200 * MIB;
 impl Resource {
     /// Every folder that it writes to when it has to be changed. Of what an `exec` does nothing is known.
     pub fn places(&self) -> Vec<Place> {
-        let files = |folder: &str| place(folder, FILE, 4, Holds::Files);
+        let files = |folder: &str| place(folder, FILE, 4, Contents::Files);
         match self {
             Self::Package(_) => packages(PACKAGES),
             Self::User(_) => vec![files("/etc")],
-            Self::Directory(directory) => vec![place(directory.path.as_str(), 4, 1, Holds::Files)],
+            Self::Directory(directory) => vec![place(directory.path.as_str(), 4, 1, Contents::Files)],
             Self::File(file) => vec![files(file.path.folder())],
             Self::JsonMerge(merge) => vec![files(merge.path.folder())],
             Self::BlockInFile(block) => vec![files(block.path.folder())],
             Self::Download(Download::Release(release)) => release_places(release),
             Self::Download(Download::File(file)) => vec![files(file.path.folder())],
-            Self::Download(Download::Images(_)) => vec![place(INCOMING, PUSHED, 2, Holds::Files)],
+            Self::Download(Download::Images(_)) => vec![place(INCOMING, PUSHED, 2, Contents::Files)],
             Self::Unit(_) | Self::Mount(_) => vec![files("/etc/systemd/system")],
             Self::Sysctl(_) => vec![files("/etc/sysctl.d")],
             Self::KernelModule(_) => vec![files("/etc/modules-load.d")],
@@ -65,22 +65,22 @@ impl Resource {
 fn release_places(release: &Release) -> Vec<Place> {
     let mut places = match release.source {
         Source::Package => packages(PACKAGED_PRODUCT),
-        _ => vec![place(release.install_dir.as_str(), RELEASE, 32, Holds::Programs)],
+        _ => vec![place(release.install_dir.as_str(), RELEASE, 32, Contents::Programs)],
     };
     if matches!(release.source, Source::File(_)) {
-        places.push(place(INCOMING, PUSHED, 2, Holds::Files));
+        places.push(place(INCOMING, PUSHED, 2, Contents::Files));
     }
-    places.push(place(release.bin_dir.as_str(), 4, 4, Holds::Links));
+    places.push(place(release.bin_dir.as_str(), 4, 4, Contents::Links));
     places
 }
 
 fn packages(installed: u64) -> Vec<Place> {
     vec![
-        place("/usr", installed, 2000, Holds::Programs),
-        place("/var/cache", PACKAGE_CACHE, 200, Holds::Files),
+        place("/usr", installed, 2000, Contents::Programs),
+        place("/var/cache", PACKAGE_CACHE, 200, Contents::Files),
     ]
 }
 
-fn place(folder: &str, kib: u64, inodes: u64, holds: Holds) -> Place {
+fn place(folder: &str, kib: u64, inodes: u64, holds: Contents) -> Place {
     Place { folder: folder.to_owned(), kib, inodes, holds }
 }

@@ -315,7 +315,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::super::testing::{Said, calls, decide_with, facts, owned, reason, reason_of, resource};
+    use super::super::testing::{SeenValue, calls, decide_with, facts, owned, reason, reason_of, resource};
     use super::super::{Error, Resource, Verified, pushed_digest};
     use crate::script::Fields;
 
@@ -323,7 +323,7 @@ mod tests {
         json!({"download": {"release": {"product": "consul", "version": "1.21.4", "source": source}}})
     }
 
-    const INSTALLED: [Said<'static>; 4] = [
+    const INSTALLED: [SeenValue<'static>; 4] = [
         ("directory", "present"),
         ("archive", "d1d1"),
         ("binary", "consul"),
@@ -466,7 +466,7 @@ mod tests {
     #[test]
     fn a_download_is_named_only_where_it_is_lacking() {
         let resource = resource(release(json!("release")));
-        let said = |said: &[Said<'_>]| {
+        let said = |said: &[SeenValue<'_>]| {
             let said = owned(said);
             resource.lacking(&Fields::new(&said), &facts("aarch64")).pop()
         };

@@ -10,7 +10,7 @@ use crate::model::{Change, StepId};
 use crate::script::Fields;
 
 /// A value and its key.
-pub(crate) type Said<'a> = (&'a str, &'a str);
+pub(crate) type SeenValue<'a> = (&'a str, &'a str);
 
 pub(crate) fn facts(arch: &str) -> Facts {
     let said = [
@@ -31,7 +31,7 @@ pub(crate) fn facts(arch: &str) -> Facts {
     Facts::parse(&Fields::new(&owned(&said))).unwrap()
 }
 
-pub(crate) fn owned(said: &[Said<'_>]) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn owned(said: &[SeenValue<'_>]) -> Vec<(String, Vec<u8>)> {
     said.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect()
 }
 
@@ -42,7 +42,7 @@ pub(super) fn resource(json: Value) -> Resource {
 /// What is decided about a resource, from what its probe said and what is planned already.
 pub(super) fn decide_with(
     resource: &Resource,
-    said: &[Said<'_>],
+    said: &[SeenValue<'_>],
     facts: &Facts,
     planned: &[&str],
 ) -> Result<Option<Change>, Error> {
@@ -52,19 +52,19 @@ pub(super) fn decide_with(
 
 pub(super) fn decide_planned(
     resource: &Resource,
-    said: &[Said<'_>],
+    said: &[SeenValue<'_>],
     facts: &Facts,
     planned: &Planned<'_>,
 ) -> Result<Option<Change>, Error> {
     resource.decide(&Fields::new(&owned(said)), facts, planned)
 }
 
-pub(super) fn decide(json: Value, said: &[Said<'_>]) -> Result<Option<Change>, Error> {
+pub(super) fn decide(json: Value, said: &[SeenValue<'_>]) -> Result<Option<Change>, Error> {
     decide_with(&resource(json), said, &facts("x86_64"), &[])
 }
 
 /// The reason, or `-` for a resource that is as wanted, or the error in full.
-pub(super) fn reason(json: Value, said: &[Said<'_>]) -> String {
+pub(super) fn reason(json: Value, said: &[SeenValue<'_>]) -> String {
     reason_of(decide(json, said))
 }
 
@@ -77,7 +77,7 @@ pub(super) fn reason_of(decided: Result<Option<Change>, Error>) -> String {
 }
 
 /// The calls, one a line.
-pub(super) fn calls(json: Value, said: &[Said<'_>]) -> Vec<String> {
+pub(super) fn calls(json: Value, said: &[SeenValue<'_>]) -> Vec<String> {
     let change = decide(json, said).unwrap().expect("a change");
     change.calls.iter().map(ToString::to_string).collect()
 }

@@ -284,10 +284,10 @@ mod tests {
     use serde_json::json;
 
     use super::super::Planned;
-    use super::super::testing::{Said, calls, decide_planned, decide_with, facts, reason_of, resource};
+    use super::super::testing::{SeenValue, calls, decide_planned, decide_with, facts, reason_of, resource};
     use crate::model::{Effect, StepId};
 
-    const RUNNING: [Said<'static>; 9] = [
+    const RUNNING: [SeenValue<'static>; 9] = [
         ("LoadState", "loaded"),
         ("ActiveState", "active"),
         ("SubState", "running"),
@@ -302,7 +302,7 @@ mod tests {
     const OPTIONAL: [&str; 2] = ["load", "fresh"];
 
     /// A running unit that is as wanted, but for these values.
-    fn but(changes: &[Said<'static>]) -> Vec<Said<'static>> {
+    fn but(changes: &[SeenValue<'static>]) -> Vec<SeenValue<'static>> {
         let value = |key| changes.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
         let more = changes.iter().filter(|(key, _)| OPTIONAL.contains(key)).copied();
         RUNNING.iter().map(|(key, usual)| (*key, value(*key).unwrap_or(usual))).chain(more).collect()
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn some_keys_of_a_file_need_no_restart() {
-        let planned = |keys: &[&str], changes: &[Said<'static>]| {
+        let planned = |keys: &[&str], changes: &[SeenValue<'static>]| {
             let steps = BTreeSet::from([StepId("json-merge /etc/d.json".to_owned())]);
             let keys = keys.iter().map(|key| (*key).to_owned()).collect();
             let planned =
@@ -407,7 +407,7 @@ mod tests {
 
     #[test]
     fn what_somebody_else_started_since_the_last_change_is_left_running() {
-        let decided = |changes: &[Said<'static>]| {
+        let decided = |changes: &[SeenValue<'static>]| {
             reason_of(decide_with(&resource(docker()), &but(changes), &facts("x86_64"), &[]))
         };
         assert_eq!(
@@ -443,7 +443,7 @@ mod tests {
     #[test]
     fn a_unit_may_be_wanted_stopped() {
         let unit = json!({"unit": {"name": "a.service", "enabled": false, "state": "stopped"}});
-        let decided = |said: &[Said<'static>]| {
+        let decided = |said: &[SeenValue<'static>]| {
             reason_of(decide_with(&resource(unit.clone()), said, &facts("x86_64"), &[]))
         };
         assert_eq!(decided(&RUNNING), "enabled, running");

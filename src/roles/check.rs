@@ -76,7 +76,7 @@ fn unmet(inventory: &Inventory, draft: &Draft, roles: &RoleSet) -> Vec<Diagnosti
         Err(error) => return vec![Diagnostic::error(format!("{error}: {}", chain(&error)))],
     };
     let check = Check::new(draft, roles);
-    let mut problems: Vec<(&super::Unmet<'_>, Vec<usize>)> = Vec::new();
+    let mut problems: Vec<(&super::UnmetRequirement<'_>, Vec<usize>)> = Vec::new();
     for one in &found {
         let Some(host) = draft.hosts.iter().position(|host| host.name.value == *one.host) else { continue };
         match problems.iter_mut().find(|(known, _)| known.require == one.require) {
@@ -84,7 +84,7 @@ fn unmet(inventory: &Inventory, draft: &Draft, roles: &RoleSet) -> Vec<Diagnosti
             None => problems.push((one, vec![host])),
         }
     }
-    let tell = |(one, hosts): (&super::Unmet<'_>, Vec<usize>)| {
+    let tell = |(one, hosts): (&super::UnmetRequirement<'_>, Vec<usize>)| {
         let message = format!("role `{}` on {}: {}", one.role, check.these(&hosts), one.require.message);
         let problem = match check.having(one.role.as_str()).into_iter().find(|(host, _)| *host == hosts[0]) {
             Some((_, span)) => draft.document.error(span, message).label("not possible here"),

@@ -23,12 +23,12 @@ pub use model::{
     Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Require, Role, RoleSet, Rule, Variable,
     VariableType,
 };
-pub use proof::{Asked, Lookup, Proof, Proven, RecordType};
+pub use proof::{Asked, Lookup, Proof, RecordType, UseResult};
 pub use render::{RenderError, Renderer, merge};
 pub use schema::schema;
 pub use types::Fault;
 pub use variables::variables;
 pub use wanted::{
-    ClusterAddresses, Condition, Refused, Unmet, Wanted, WantedAsk, WantedError, WantedFilesystem,
+    ClusterAddresses, Condition, Refused, UnmetRequirement, Wanted, WantedAsk, WantedError, WantedFilesystem,
     WantedHost, WantedPort, WantedProof, WantedRole, declared_address, unmet, variables_to_generate,
 };

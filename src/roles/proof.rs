@@ -103,7 +103,7 @@ impl RecordType {
 
 /// How a use turned out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Proven {
+pub enum UseResult {
     Right,
     /// In the operator's words.
     Wrong(String),
@@ -133,28 +133,28 @@ impl Proof {
     }
 
     /// What the probe's answer means.
-    pub fn judge(&self, seen: &Fields<'_>) -> Proven {
+    pub fn judge(&self, seen: &Fields<'_>) -> UseResult {
         if seen.is_empty() {
-            return Proven::NotAsked;
+            return UseResult::NotAsked;
         }
         let trouble = seen.text("trouble").or(seen.text("error")).map(str::trim).unwrap_or_default();
         let why = if trouble.is_empty() { String::new() } else { format!(": {trouble}") };
         match &self.asked {
             Asked::Command(command) if !seen.has("right") => {
                 let name = command.first().map(String::as_str).unwrap_or_default();
-                Proven::Wrong(format!("{} is not so, says `{name}`{why}", self.name))
+                UseResult::Wrong(format!("{} is not so, says `{name}`{why}", self.name))
             }
-            Asked::Command(_) => Proven::Right,
+            Asked::Command(_) => UseResult::Right,
             Asked::Lookup(lookup) => lookup.judge(&seen.all("answer").collect::<Vec<_>>(), &why),
         }
     }
 }
 
 impl Lookup {
-    fn judge(&self, answers: &[&str], why: &str) -> Proven {
+    fn judge(&self, answers: &[&str], why: &str) -> UseResult {
         let Self { name, record, answer, .. } = self;
         if answers.is_empty() {
-            return Proven::Wrong(match record {
+            return UseResult::Wrong(match record {
                 RecordType::A => format!("`{name}` has no address here{why}"),
                 RecordType::Srv => format!("`{name}` has no service record here{why}"),
             });
@@ -163,9 +163,9 @@ impl Lookup {
         match answer.as_deref().filter(|wanted| !is_it(wanted)) {
             Some(wanted) => {
                 let noun = if *record == RecordType::Srv { "port " } else { "" };
-                Proven::Wrong(format!("`{name}` is {} here, not {noun}{wanted}", answers.join(", ")))
+                UseResult::Wrong(format!("`{name}` is {} here, not {noun}{wanted}", answers.join(", ")))
             }
-            None => Proven::Right,
+            None => UseResult::Right,
         }
     }
 }
@@ -184,9 +184,9 @@ mod tests {
         let said: Vec<_> =
             said.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect();
         match proof.judge(&Fields::new(&said)) {
-            Proven::Right => "right".to_owned(),
-            Proven::NotAsked => "not asked".to_owned(),
-            Proven::Wrong(reason) => reason,
+            UseResult::Right => "right".to_owned(),
+            UseResult::NotAsked => "not asked".to_owned(),
+            UseResult::Wrong(reason) => reason,
         }
     }
 

@@ -309,6 +309,7 @@ fn at(place: &str, error: &JinjaError) -> RenderError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use indoc::indoc;
 
     fn scope() -> Map<String, Value> {
         let Value::Object(scope) = json!({
@@ -357,7 +358,13 @@ mod tests {
         assert_eq!(text("{{ (hosts | with_role('y'))[0].name }}\n"), "b\n");
         assert_eq!(
             text("{{ {'ports': {'dns': 2}} | merge(consul.extra) | json }}"),
-            "{\n  \"ports\": {\n    \"dns\": 2,\n    \"http\": 1\n  }\n}"
+            indoc! {r#"
+                {
+                  "ports": {
+                    "dns": 2,
+                    "http": 1
+                  }
+                }"#}
         );
         assert_eq!(text("{{ 'new' if version_at_least(consul.version, '1.9.0') else 'old' }}"), "old");
         assert_eq!(text("{{ (['127.0.0.1'] + ['10.0.0.1']) | unique | join(' ') }}"), "127.0.0.1 10.0.0.1");

@@ -10,7 +10,7 @@ use crate::inventory::{self};
 use crate::model::{Diagnostic, RoleName};
 
 /// What the check of the variables collects.
-struct Found<'p> {
+struct VariableCheck<'p> {
     problems: &'p mut Vec<Diagnostic>,
     misnamed: HashSet<String>,
     complete: bool,
@@ -20,7 +20,7 @@ impl<'c> Check<'c> {
     /// What is set at each level: known, of its type, and read by some host it applies to. Returns
     /// the namespaces with unknown names in them: what they seem to lack may be one of those.
     pub fn variables(&self, complete: bool, problems: &mut Vec<Diagnostic>) -> HashSet<String> {
-        let mut found = Found { problems, misnamed: HashSet::new(), complete };
+        let mut found = VariableCheck { problems, misnamed: HashSet::new(), complete };
         let everywhere: Vec<usize> = (0..self.draft.hosts.len()).collect();
         if let Some(vars) = &self.draft.vars {
             self.level(vars, &everywhere, "the cluster", &mut found);
@@ -45,7 +45,7 @@ impl<'c> Check<'c> {
         found.misnamed
     }
 
-    fn level(&self, vars: &Node, hosts: &[usize], who: &str, found: &mut Found<'_>) {
+    fn level(&self, vars: &Node, hosts: &[usize], who: &str, found: &mut VariableCheck<'_>) {
         for entry in vars.entries() {
             let namespace = &entry.key.value;
             let owners: Vec<&Role> = self
@@ -118,7 +118,7 @@ impl<'c> Check<'c> {
     }
 
     /// Follows the names of the variables down the maps as written.
-    fn known(&self, entry: &Entry, dotted: &str, found: &mut Found<'_>) {
+    fn known(&self, entry: &Entry, dotted: &str, found: &mut VariableCheck<'_>) {
         let plain = !entry.key.value.contains('.');
         if let Some((_, variable)) = self.declared(dotted).filter(|_| plain) {
             found.problems.extend(self.wrong_value(&entry.value, dotted, variable));

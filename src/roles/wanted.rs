@@ -381,7 +381,7 @@ pub fn variables_to_generate(inventory: &Inventory, roles: &RoleSet) -> BTreeMap
 
 /// A condition of a role that does not hold on a host. It sees that host alone, also in `hosts`; of the others it sees which
 /// roles there are at all, as `cluster_roles`.
-pub struct Unmet<'a> {
+pub struct UnmetRequirement<'a> {
     pub host: &'a HostName,
     /// The role as the inventory writes it; the condition may be one of a role that it includes.
     pub role: &'a RoleName,
@@ -389,9 +389,12 @@ pub struct Unmet<'a> {
 }
 
 /// Every condition that does not hold, host by host.
-pub fn unmet<'a>(inventory: &'a Inventory, roles: &'a RoleSet) -> Result<Vec<Unmet<'a>>, WantedError> {
+pub fn unmet<'a>(
+    inventory: &'a Inventory,
+    roles: &'a RoleSet,
+) -> Result<Vec<UnmetRequirement<'a>>, WantedError> {
     let renderer = Renderer::default();
-    let mut found: Vec<Unmet> = Vec::new();
+    let mut found: Vec<UnmetRequirement> = Vec::new();
     let cluster_roles: BTreeSet<&RoleName> = inventory.hosts.iter().flat_map(|host| &host.roles).collect();
     let cluster_roles: Value = cluster_roles.iter().map(|role| role.as_str()).collect();
     for host in &inventory.hosts {
@@ -412,7 +415,7 @@ pub fn unmet<'a>(inventory: &'a Inventory, roles: &'a RoleSet) -> Result<Vec<Unm
                     // Two roles may include the one that says so.
                     let told = found.iter().any(|known| *known.host == host.name && known.require == require);
                     if !holds && !told {
-                        found.push(Unmet { host: &host.name, role, require });
+                        found.push(UnmetRequirement { host: &host.name, role, require });
                     }
                 }
             }
@@ -454,7 +457,7 @@ fn wanted_role(
     let (mut defined, mut define) = (Map::new(), Vec::new());
     let (mut proofs, mut refusals) = (Vec::new(), Vec::new());
     let mut late = late_names();
-    let (mut made, mut ports, mut parts) = (Made::default(), Vec::new(), Vec::new());
+    let (mut made, mut ports, mut parts) = (RoleResources::default(), Vec::new(), Vec::new());
     let (mut filesystems, mut endpoint) = (Vec::new(), None);
     let render = |source| WantedError::Render { host: host.name.clone(), source };
     let mut asks = Vec::new();
@@ -577,7 +580,7 @@ fn condition(
 
 /// The resources of one role on one host, as they are made.
 #[derive(Default)]
-struct Made {
+struct RoleResources {
     resources: Vec<Resource>,
     items: BTreeMap<StepId, Value>,
     conditions: BTreeMap<StepId, Condition>,
@@ -585,7 +588,7 @@ struct Made {
     origins: BTreeMap<StepId, (String, Value)>,
 }
 
-impl Made {
+impl RoleResources {
     /// Adds what a resource as written becomes: nothing, one, or with `for_each` any number.
     fn add(
         &mut self,
@@ -818,25 +821,40 @@ fn is_true(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use indoc::{formatdoc, indoc};
     use std::path::Path;
 
     use super::super::{folder::Folder, parse::parse};
     use super::*;
     use crate::inventory;
 
-    const INVENTORY: &str = "cluster: c\nhosts:\n  a: { address: 10.0.0.1, roles: [r] }\n";
+    const INVENTORY: &str = indoc! {"
+        cluster: c
+        hosts:
+          a: { address: 10.0.0.1, roles: [r] }
+    "};
 
     /// What host `a` should be by a role with these resources.
     fn wanted(resources: &str) -> Result<Wanted, WantedError> {
-        let role = format!(
-            "doc: d\nvariables:\n  n.exports:\n    type: list\n    of: map\n    doc: d\n    default:\n      \
-             - {{ path: /x, create: true, owner: www }}\n      - {{ path: /y, create: false, owner: www }}\n      \
-             - {{ path: /z, create: true, owner: root }}\nresources:\n{resources}"
+        let role = formatdoc!(
+            "
+                doc: d
+                variables:
+                  n.exports:
+                    type: list
+                    of: map
+                    doc: d
+                    default:
+                      - {{ path: /x, create: true, owner: www }}
+                      - {{ path: /y, create: false, owner: www }}
+                      - {{ path: /z, create: true, owner: root }}
+                resources:
+                {resources}"
         );
         let files = BTreeMap::from([("role.yaml".to_owned(), role.into_bytes())]);
         let folder = Folder { name: "r".to_owned(), path: "r".into(), files };
         let mut problems = Vec::new();
-        let (role, _) = parse(&folder, &mut problems).unwrap();
+        let (role, _) = parse(&folder, &BTreeMap::new(), &mut problems).unwrap();
         assert!(problems.is_empty(), "{problems:?}");
         let roles =
             RoleSet { roles: [(role.name.clone(), role)].into_iter().collect(), ..RoleSet::default() };
@@ -888,16 +906,28 @@ mod tests {
 
     #[test]
     fn what_facts_decide_is_asked_first_and_decided_later() {
-        let wanted = wanted(
-            "  - directory: { path: /always }\n  - directory: { path: /amd }\n    when: facts.arch == 'x86_64'\n  \
-             - directory: { path: /arm }\n    when: is_arm\n  \
-             - directory: { path: \"/each{{ item.path }}\" }\n    for_each: n.exports\n    when: item.create and not is_arm\n\
-             define:\n  arch: \"{{ facts.arch }}\"\n  is_arm: \"{{ arch == 'aarch64' }}\"\n\
-             ports:\n  - { port: 1, from: host, when: is_arm, doc: d }\n  - { port: 2, from: host, when: not is_arm, doc: d }\n\
-             verify:\n  - { name: \"n\", lookup: { name: x, type: A, answer: \"{{ arch }}\" } }\n  \
-             - { name: o, command: [y], when: is_arm }\n\
-             refuse:\n  - { when: is_arm, reason: r, remedy: s }\n  - { when: arch, reason: \"is {{ arch }}\", remedy: s }\n",
-        )
+        let wanted = wanted(indoc! {r#"
+                  - directory: { path: /always }
+                  - directory: { path: /amd }
+                    when: facts.arch == 'x86_64'
+                  - directory: { path: /arm }
+                    when: is_arm
+                  - directory: { path: "/each{{ item.path }}" }
+                    for_each: n.exports
+                    when: item.create and not is_arm
+                define:
+                  arch: "{{ facts.arch }}"
+                  is_arm: "{{ arch == 'aarch64' }}"
+                ports:
+                  - { port: 1, from: host, when: is_arm, doc: d }
+                  - { port: 2, from: host, when: not is_arm, doc: d }
+                verify:
+                  - { name: "n", lookup: { name: x, type: A, answer: "{{ arch }}" } }
+                  - { name: o, command: [y], when: is_arm }
+                refuse:
+                  - { when: is_arm, reason: r, remedy: s }
+                  - { when: arch, reason: "is {{ arch }}", remedy: s }
+            "#})
         .unwrap();
         let asked = ["/always", "/amd", "/arm", "/each/x", "/each/y", "/each/z"];
         assert_eq!(ids(&wanted), asked.map(|path| format!("directory {path}")));

@@ -169,6 +169,7 @@ mod tests {
     use super::*;
     use crate::inventory::SshSettings;
     use crate::model::HostName;
+    use indoc::indoc;
 
     /// The error for a log whose debug lines have lost their prefix here, for the sake of this table.
     fn explained(log: &str) -> String {
@@ -199,8 +200,11 @@ mod tests {
                 "cannot be reached: the name `web` does not resolve: Name or service not known",
             ),
             (
-                "D Connecting to web [10.0.0.1] port 22.\nkex_exchange_identification: read: Connection reset by peer\n\
-                 Connection reset by 10.0.0.1 port 22\n",
+                indoc! {"
+                    D Connecting to web [10.0.0.1] port 22.
+                    kex_exchange_identification: read: Connection reset by peer
+                    Connection reset by 10.0.0.1 port 22
+                "},
                 "cannot be reached: web:22 closes the connection before it says anything",
             ),
             (
@@ -234,9 +238,14 @@ mod tests {
                 "10.0.0.1:22 does not let `ada` in (too many keys were offered); no key was offered",
             ),
             (
-                "D Authenticating to bastion:22 as 'ada'\nD channel_connect_stdio_fwd: 10.0.0.1:22\nchannel 0: open failed: connect \
-                 failed: Connection refused\nstdio forwarding failed\nkex_exchange_identification: Connection closed by remote \
-                 host\nConnection closed by UNKNOWN port 65535\n",
+                indoc! {"
+                    D Authenticating to bastion:22 as 'ada'
+                    D channel_connect_stdio_fwd: 10.0.0.1:22
+                    channel 0: open failed: connect failed: Connection refused
+                    stdio forwarding failed
+                    kex_exchange_identification: Connection closed by remote host
+                    Connection closed by UNKNOWN port 65535
+                "},
                 "cannot be reached: 10.0.0.1:22 refuses the connection",
             ),
             (

@@ -25,7 +25,7 @@ const SUDO_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a remote command ended.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct CommandResult {
     /// Absent when the link broke or a signal ended the command.
     pub status: Option<i32>,
     /// The last lines it wrote to stderr.
@@ -101,7 +101,7 @@ pub(super) async fn converse(
     program: Program,
     feed: impl AsyncFnOnce(ChildStdin) -> Result<(), Error>,
     on_line: impl FnMut(&[u8]) -> ControlFlow<()>,
-) -> Result<Ended, Error> {
+) -> Result<CommandResult, Error> {
     let (command, asks) = command(&connection.settings, program, connection.password.is_some());
     let mut child = spawn(connection, &command).await?;
     // All three were asked for as pipes.
@@ -156,7 +156,7 @@ pub(super) async fn converse(
         Ok(Err(_)) | Err(_) => None,
     };
     let stderr = last_lines(&tail.lock().unwrap_or_else(PoisonError::into_inner));
-    Ok(Ended { status, stderr, complete })
+    Ok(CommandResult { status, stderr, complete })
 }
 
 /// Opens a session. Where nobody knows whether the host still answers, a connection that opens none
@@ -310,7 +310,7 @@ fn said_wrong(stderr: &str) -> bool {
 }
 
 /// Why a program that printed nothing of its own ended: mostly sudo, which speaks English here.
-pub(super) fn refusal(connection: &Connection, ended: &Ended) -> Option<Error> {
+pub(super) fn refusal(connection: &Connection, ended: &CommandResult) -> Option<Error> {
     let host = connection.host.clone();
     let said = |texts: &[&str]| texts.iter().any(|text| ended.stderr.contains(text));
     let reason = || last_line(&ended.stderr).trim_start_matches("sudo: ").to_owned();

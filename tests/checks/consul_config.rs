@@ -2,6 +2,7 @@
 //! the product documents for that version.
 
 use crate::rendered;
+use indoc::formatdoc;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::rendered::{shown, snapshots};
@@ -36,12 +37,19 @@ const DOCUMENTED: [(&str, &str, Option<&str>); 22] = [
 const SINCE_1_9: [&str; 1] = ["ui_config"];
 
 fn inventory(version: &str, extra: &str) -> String {
-    format!(
-        "cluster: dc1\n\
-         hosts:\n  node-[1-3]: {{ address: \"10.0.0.1[1-3]\" }}\n  web-1: {{ address: 10.0.0.21 }}\n\
-         groups:\n  servers: {{ hosts: [node-1, node-2, node-3], roles: [consul-server] }}\n  \
-         clients: {{ hosts: [web-1], roles: [consul-client] }}\n\
-         vars:\n  consul:\n    version: {version}\n{extra}"
+    formatdoc!(
+        r#"
+            cluster: dc1
+            hosts:
+              node-[1-3]: {{ address: "10.0.0.1[1-3]" }}
+              web-1: {{ address: 10.0.0.21 }}
+            groups:
+              servers: {{ hosts: [node-1, node-2, node-3], roles: [consul-server] }}
+              clients: {{ hosts: [web-1], roles: [consul-client] }}
+            vars:
+              consul:
+                version: {version}
+            {extra}"#
     )
 }
 

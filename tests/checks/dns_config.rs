@@ -1,6 +1,7 @@
 //! What role `dns` wants on each kind of host, as snapshots, and what it refuses.
 
 use crate::rendered;
+use indoc::formatdoc;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -41,10 +42,19 @@ fn resolvconf() -> Resolver {
 
 /// Three servers and a host without an agent, settled for what one of them says.
 fn settled(host: &str, facts: &Facts, variables: &str) -> (Wanted, ClusterAddresses) {
-    let text = format!(
-        "cluster: dc1\nhosts:\n  node-[1-3]: {{ address: \"10.0.0.1[1-3]\" }}\n  app-1: {{ address: 10.0.0.21 }}\n\
-         groups:\n  servers: {{ hosts: [\"node-*\"], roles: [consul-server, dns] }}\n  \
-         apps: {{ hosts: [app-1], roles: [dns] }}\nvars:\n  consul:\n    version: 1.21.4\n{variables}"
+    let text = formatdoc!(
+        r#"
+            cluster: dc1
+            hosts:
+              node-[1-3]: {{ address: "10.0.0.1[1-3]" }}
+              app-1: {{ address: 10.0.0.21 }}
+            groups:
+              servers: {{ hosts: ["node-*"], roles: [consul-server, dns] }}
+              apps: {{ hosts: [app-1], roles: [dns] }}
+            vars:
+              consul:
+                version: 1.21.4
+            {variables}"#
     );
     let wanted = rendered::wanted(&text);
     let addresses = rendered::addresses(&wanted);

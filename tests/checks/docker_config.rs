@@ -3,13 +3,18 @@
 use crate::rendered;
 use bootstrap::facts::{Facts, PackageManager};
 use bootstrap::roles::ClusterAddresses;
+use indoc::formatdoc;
 use serde_json::{Value, json};
 
 /// What it wants in the file, for a host with these roles beside it and these variables.
 fn daemon(roles: &str, variables: &str) -> Value {
-    let text = format!(
-        "cluster: dc1\nhosts:\n  node-1: {{ address: node-1.example.org, cluster_interface: eth0, roles: [{roles}docker] }}\n\
-         vars: {{ {variables} }}\n"
+    let text = formatdoc!(
+        "
+            cluster: dc1
+            hosts:
+              node-1: {{ address: node-1.example.org, cluster_interface: eth0, roles: [{roles}docker] }}
+            vars: {{ {variables} }}
+        "
     );
     let wanted = rendered::wanted(&text);
     let host = &wanted.hosts[0];

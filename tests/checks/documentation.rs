@@ -1,5 +1,6 @@
 //! What documents and help texts say is there: links, paths, commands with their options, modules.
 
+use indoc::indoc;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -432,7 +433,16 @@ fn errors_point_to_the_page_and_the_page_is_in_the_program() {
     // Nobody is asked: there is no such name.
     let folder = tempfile::tempdir().unwrap();
     let inventory = folder.path().join("inventory.yaml");
-    fs::write(&inventory, "cluster: c1\nhosts:\n  a: { address: a.invalid, roles: [consul-client] }\n  b: { address: b.invalid, roles: [consul-server] }\n").unwrap();
+    fs::write(
+        &inventory,
+        indoc! {"
+        cluster: c1
+        hosts:
+          a: { address: a.invalid, roles: [consul-client] }
+          b: { address: b.invalid, roles: [consul-server] }
+    "},
+    )
+    .unwrap();
     let inventory = inventory.to_str().unwrap();
     for command in ["plan", "check --connect"] {
         let words: Vec<&str> = command.split(' ').chain([inventory]).collect();

@@ -4,16 +4,24 @@ use crate::rendered;
 use crate::rendered::{refused, shell_faults, shown, snapshots};
 use bootstrap::model::HostName;
 use bootstrap::resource::Resource;
+use indoc::{formatdoc, indoc};
 
 /// `external` and `etcd` are the values of `kube.external_etcd` and of `vars.etcd`.
 fn inventory(external: bool, etcd: &str) -> String {
-    format!(
-        "cluster: k1\n\
-         hosts:\n  etcd-[1-2]: {{ address: \"10.0.0.3[1-2]\" }}\n  etcd-3: {{ address: \"fd00::33\" }}\n  \
-         node-[1-2]: {{ address: \"10.0.0.1[1-2]\" }}\n\
-         groups:\n  etcd: {{ hosts: [\"etcd-*\"], roles: [etcd] }}\n  \
-         control-planes: {{ hosts: [\"node-*\"], roles: [container-runtime, kube-control-plane] }}\n\
-         vars:\n  etcd: {etcd}\n  kube: {{ version: 1.34.1, cni: bridge, external_etcd: {external}, endpoint: {{ address: 10.0.0.9 }} }}\n"
+    formatdoc!(
+        r#"
+            cluster: k1
+            hosts:
+              etcd-[1-2]: {{ address: "10.0.0.3[1-2]" }}
+              etcd-3: {{ address: "fd00::33" }}
+              node-[1-2]: {{ address: "10.0.0.1[1-2]" }}
+            groups:
+              etcd: {{ hosts: ["etcd-*"], roles: [etcd] }}
+              control-planes: {{ hosts: ["node-*"], roles: [container-runtime, kube-control-plane] }}
+            vars:
+              etcd: {etcd}
+              kube: {{ version: 1.34.1, cni: bridge, external_etcd: {external}, endpoint: {{ address: 10.0.0.9 }} }}
+        "#
     )
 }
 
@@ -72,8 +80,11 @@ fn gates_follow_from_where_etcd_is() {
         gates
     };
     assert_eq!(gates(&inventory(true, "{}")), ["etcd-members", "kube-api-servers"]);
-    let inside = "cluster: k1\nhosts: { n: { address: 10.0.0.1, roles: [container-runtime, kube-control-plane] } }\n\
-                  vars: { kube: { cni: bridge, endpoint: { address: 10.0.0.1 } } }\n";
+    let inside = indoc! {"
+        cluster: k1
+        hosts: { n: { address: 10.0.0.1, roles: [container-runtime, kube-control-plane] } }
+        vars: { kube: { cni: bridge, endpoint: { address: 10.0.0.1 } } }
+    "};
     assert_eq!(gates(inside), ["kube-control-planes"]);
 }
 

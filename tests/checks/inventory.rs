@@ -1,6 +1,7 @@
 //! Inventories in, inventories or messages out. Every mistake an operator can make is a file in
 //! tests/cases/inventory with the message it gets beside it.
 
+use indoc::indoc;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -102,7 +103,12 @@ fn roles_of_a_folder_replace_the_embedded_ones() {
     std::fs::write(role.join("templates/motd"), "{{ cluster }}\n").unwrap();
     std::fs::write(
         role.join("role.yaml"),
-        "doc: Mine.\nresources:\n  - file: { path: /etc/motd, template: motd, mode: \"0644\" }\n    when: x\n",
+        indoc! {r#"
+            doc: Mine.
+            resources:
+              - file: { path: /etc/motd, template: motd, mode: "0644" }
+                when: x
+        "#},
     )
     .unwrap();
     let roles = RoleSet::load(Some(folder.path())).unwrap_or_else(|problems| panic!("{}", text(&problems)));
@@ -208,7 +214,12 @@ proptest::proptest! {
 
 #[test]
 fn large_inventories_are_fast() {
-    let mut yaml = "cluster: c1\nhosts:\n  node-[1-3]: { address: \"10.9.0.[1-3]\" }\n".to_owned();
+    let mut yaml = indoc! {r#"
+        cluster: c1
+        hosts:
+          node-[1-3]: { address: "10.9.0.[1-3]" }
+    "#}
+    .to_owned();
     for rack in 0..20 {
         yaml += &format!("  rack{rack}-[1-100]: {{ address: \"10.{rack}.1.[1-100]\" }}\n");
     }

@@ -1,6 +1,7 @@
 //! What the Kubernetes roles render for each kubeadm API, as snapshots, and what differs between them.
 
 use crate::rendered;
+use indoc::{formatdoc, indoc};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::rendered::{refused, shell_faults, shown, snapshots};
@@ -10,13 +11,21 @@ use serde_json::{Value, json};
 
 /// `extra` are more lines of `vars.kube`.
 fn inventory(version: &str, extra: &str) -> String {
-    format!(
-        "cluster: k1\n\
-         hosts:\n  node-[1-3]: {{ address: \"10.0.0.1[1-3]\" }}\n  web-1: {{ address: 10.0.0.21 }}\n\
-         groups:\n  control-planes: {{ hosts: [node-1, node-2, node-3], roles: [container-runtime, kube-control-plane] }}\n  \
-         workers: {{ hosts: [web-1], roles: [container-runtime, kube-worker] }}\n\
-         vars:\n  kube:\n    version: {version}\n    endpoint: {{ address: api.example.org, port: 8443 }}\n    \
-         network: {{ url: \"https://example.org/flannel.yaml\", sha256: \"{}\" }}\n{extra}",
+    formatdoc!(
+        r#"
+            cluster: k1
+            hosts:
+              node-[1-3]: {{ address: "10.0.0.1[1-3]" }}
+              web-1: {{ address: 10.0.0.21 }}
+            groups:
+              control-planes: {{ hosts: [node-1, node-2, node-3], roles: [container-runtime, kube-control-plane] }}
+              workers: {{ hosts: [web-1], roles: [container-runtime, kube-worker] }}
+            vars:
+              kube:
+                version: {version}
+                endpoint: {{ address: api.example.org, port: 8443 }}
+                network: {{ url: "https://example.org/flannel.yaml", sha256: "{}" }}
+            {extra}"#,
         "0".repeat(64)
     )
 }
@@ -293,9 +302,15 @@ fn the_first_makes_the_cluster_only_where_there_is_none() {
 
 #[test]
 fn the_load_balancer_leads_to_every_control_plane_and_its_address_has_one_holder() {
-    let inventory = "cluster: k1\nhosts:\n  node-[1-3]: { address: \"10.0.0.1[1-3]\" }\ngroups:\n  \
-        all: { hosts: [node-1, node-2, node-3], roles: [container-runtime, kube-endpoint, kube-control-plane] }\n\
-        vars:\n  kube: { cni: bridge, endpoint: { address: 10.0.0.9, port: 8443, vip: true } }\n";
+    let inventory = indoc! {r#"
+        cluster: k1
+        hosts:
+          node-[1-3]: { address: "10.0.0.1[1-3]" }
+        groups:
+          all: { hosts: [node-1, node-2, node-3], roles: [container-runtime, kube-endpoint, kube-control-plane] }
+        vars:
+          kube: { cni: bridge, endpoint: { address: 10.0.0.9, port: 8443, vip: true } }
+    "#};
     let of = |host: &str| {
         let mut files = rendered::files(inventory, host);
         files.retain(|path, _| path.contains("haproxy") || path.contains("keepalived"));
@@ -315,9 +330,14 @@ fn the_load_balancer_leads_to_every_control_plane_and_its_address_has_one_holder
 #[test]
 fn what_cannot_become_a_cluster_is_told_before_any_host_is_asked() {
     let with = |roles: &str, kube: &str| {
-        refused(&format!(
-            "cluster: k1\nhosts:\n  node-[1-3]: {{ address: \"10.0.0.1[1-3]\", roles: {roles} }}\n\
-             vars:\n  kube: {{ {kube} }}\n"
+        refused(&formatdoc!(
+            r#"
+                cluster: k1
+                hosts:
+                  node-[1-3]: {{ address: "10.0.0.1[1-3]", roles: {roles} }}
+                vars:
+                  kube: {{ {kube} }}
+            "#
         ))
     };
     let both = "[container-runtime, kube-control-plane]";
@@ -390,10 +410,16 @@ fn hosts_on_which_no_kubelet_starts_are_refused() {
 #[test]
 fn an_address_that_moves_must_be_of_the_hosts_network() {
     let reasons = |address: &str| -> Vec<String> {
-        let text = format!(
-            "cluster: k1\nhosts:\n  node-[1-3]: {{ address: \"10.0.0.1[1-3]\" }}\ngroups:\n  all: {{ hosts: [\"node-*\"], \
-             roles: [container-runtime, kube-endpoint, kube-control-plane] }}\nvars:\n  \
-             kube: {{ cni: bridge, endpoint: {{ address: {address}, port: 8443, vip: true }} }}\n"
+        let text = formatdoc!(
+            r#"
+                cluster: k1
+                hosts:
+                  node-[1-3]: {{ address: "10.0.0.1[1-3]" }}
+                groups:
+                  all: {{ hosts: ["node-*"], roles: [container-runtime, kube-endpoint, kube-control-plane] }}
+                vars:
+                  kube: {{ cni: bridge, endpoint: {{ address: {address}, port: 8443, vip: true }} }}
+            "#
         );
         let wanted = rendered::wanted(&text);
         let addresses = rendered::addresses(&wanted);

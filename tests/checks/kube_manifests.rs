@@ -2,6 +2,7 @@
 //! each reference followed. No cluster has run them here.
 
 use crate::rendered;
+use indoc::{formatdoc, indoc};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -21,12 +22,22 @@ const KEY: &str = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=";
 /// Three control planes, of which the first applies these manifests.
 fn inventory(version: &str, manifests: &[&str]) -> String {
     let items: String = manifests.iter().map(|item| format!("      - {item}\n")).collect();
-    format!(
-        "cluster: k1\nhosts:\n  node-[1-3]: {{ address: \"10.0.0.1[1-3]\" }}\ngroups:\n  \
-         control-planes: {{ hosts: [\"node-*\"], roles: [container-runtime, kube-control-plane] }}\n  \
-         manifests: {{ hosts: [node-1], roles: [kube-manifests] }}\n\
-         vars:\n  kube:\n    version: {version}\n    cni: bridge\n    endpoint: {{ address: 10.0.0.9 }}\n    \
-         consul_gossip_key: \"{KEY}\"\n    manifests:\n{items}"
+    formatdoc!(
+        r#"
+            cluster: k1
+            hosts:
+              node-[1-3]: {{ address: "10.0.0.1[1-3]" }}
+            groups:
+              control-planes: {{ hosts: ["node-*"], roles: [container-runtime, kube-control-plane] }}
+              manifests: {{ hosts: [node-1], roles: [kube-manifests] }}
+            vars:
+              kube:
+                version: {version}
+                cni: bridge
+                endpoint: {{ address: 10.0.0.9 }}
+                consul_gossip_key: "{KEY}"
+                manifests:
+            {items}"#
     )
 }
 
@@ -661,8 +672,12 @@ fn the_readmes_example_is_one() {
             .unwrap_or_else(|| panic!("no block with {with}"))
     };
     let manifests = block("ready: nfs-volume");
-    let inventory = format!(
-        "cluster: k1\nhosts:\n  node-[1-3]: {{ address: \"10.0.0.1[1-3]\", roles: [container-runtime, kube-control-plane, consul-server] }}\n{}",
+    let inventory = formatdoc!(
+        r#"
+            cluster: k1
+            hosts:
+              node-[1-3]: {{ address: "10.0.0.1[1-3]", roles: [container-runtime, kube-control-plane, consul-server] }}
+            {}"#,
         manifests.replace("  kube:\n", "  kube:\n    cni: bridge\n    endpoint: { address: 10.0.0.9 }\n")
     );
     let files = rendered::files(&inventory, "node-1");
@@ -677,10 +692,16 @@ fn the_readmes_example_is_one() {
 
 /// The script that tells CoreDNS of Consul, if there is one on this host. `more` are variables.
 fn consul_names(roles: &str, host: &str, more: &str) -> Option<String> {
-    let inventory = format!(
-        "cluster: k1\nhosts:\n  node-[1-3]: {{ address: \"10.0.0.1[1-3]\", roles: [container-runtime, kube-control-plane] }}\n  \
-         db-[1-3]: {{ address: \"10.0.0.2[1-3]\" }}\ngroups:\n{roles}\
-         vars:\n  kube: {{ cni: bridge, endpoint: {{ address: 10.0.0.9 }} }}\n{more}"
+    let inventory = formatdoc!(
+        r#"
+            cluster: k1
+            hosts:
+              node-[1-3]: {{ address: "10.0.0.1[1-3]", roles: [container-runtime, kube-control-plane] }}
+              db-[1-3]: {{ address: "10.0.0.2[1-3]" }}
+            groups:
+            {roles}vars:
+              kube: {{ cni: bridge, endpoint: {{ address: 10.0.0.9 }} }}
+            {more}"#
     );
     rendered::files(&inventory, host).remove("/etc/kubernetes/bootstrap/consul-names")
 }
@@ -792,14 +813,31 @@ fn the_corefile_gets_a_block_and_keeps_all_else() {
         assert_eq!(missing, i32::from(writes > 0), "`check` says whether there is something to do");
         (fs::read_to_string(at("Corefile")).unwrap(), writes)
     };
-    let block = "consul:53 {\n    errors\n    cache 30\n    forward . 10.0.0.11:8600 10.0.0.12:8600 10.0.0.13:8600\n}\n";
+    let block = indoc! {"
+        consul:53 {
+            errors
+            cache 30
+            forward . 10.0.0.11:8600 10.0.0.12:8600 10.0.0.13:8600
+        }
+    "};
     assert_eq!(applied(COREFILE), (format!("{COREFILE}{block}"), 1));
     assert_eq!(applied(COREFILE.trim_end()), (format!("{COREFILE}{block}"), 1));
 
     // An older block of ours is replaced where it is; what stands around it is somebody's.
-    let around = "# by hand: consul:53 {\nexample.org:53 { # not consul\n    forward . 192.0.2.53\n}\n";
-    let older =
-        "consul:53 {\n    errors\n    forward . 10.9.9.9:8600 {\n       max_concurrent 10\n    }\n}\n";
+    let around = indoc! {"
+        # by hand: consul:53 {
+        example.org:53 { # not consul
+            forward . 192.0.2.53
+        }
+    "};
+    let older = indoc! {"
+            consul:53 {
+                errors
+                forward . 10.9.9.9:8600 {
+                   max_concurrent 10
+                }
+            }
+        "};
     let between = format!("{around}{older}{COREFILE}");
     assert_eq!(applied(&between), (format!("{around}{block}{COREFILE}"), 1));
     let twice = format!("{older}{COREFILE}{older}");

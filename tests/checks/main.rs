@@ -21,6 +21,7 @@ mod installing;
 mod inventory;
 mod kube_config;
 mod kube_manifests;
+mod messages;
 mod nomad_config;
 mod prelude;
 mod products;

@@ -1,6 +1,7 @@
 //! What the Nomad roles render for each line of versions, as snapshots, and what differs between them.
 
 use crate::rendered;
+use indoc::{formatdoc, indoc};
 use std::collections::BTreeMap;
 
 use crate::rendered::{refused, shown, snapshots};
@@ -8,13 +9,20 @@ use serde_json::Value;
 
 /// `extra` are more lines of `vars.nomad`; web-1 is a client without Docker.
 fn inventory(version: &str, extra: &str) -> String {
-    format!(
-        "cluster: dc1\n\
-         hosts:\n  node-[1-3]: {{ address: \"10.0.0.1[1-3]\" }}\n  web-1: {{ address: 10.0.0.21 }}\n\
-         groups:\n  servers: {{ hosts: [node-1, node-2, node-3], roles: [consul-server, nomad-server] }}\n  \
-         both: {{ hosts: [node-1], roles: [nomad-client] }}\n  \
-         clients: {{ hosts: [web-1], roles: [consul-client, nomad-client] }}\n\
-         vars:\n  nomad:\n    version: {version}\n{extra}"
+    formatdoc!(
+        r#"
+            cluster: dc1
+            hosts:
+              node-[1-3]: {{ address: "10.0.0.1[1-3]" }}
+              web-1: {{ address: 10.0.0.21 }}
+            groups:
+              servers: {{ hosts: [node-1, node-2, node-3], roles: [consul-server, nomad-server] }}
+              both: {{ hosts: [node-1], roles: [nomad-client] }}
+              clients: {{ hosts: [web-1], roles: [consul-client, nomad-client] }}
+            vars:
+              nomad:
+                version: {version}
+            {extra}"#
     )
 }
 
@@ -86,19 +94,29 @@ fn the_api_is_opened_as_each_version_can() {
 
 #[test]
 fn nomad_without_a_way_to_its_servers_or_to_docker() {
-    let text = refused(
-        "cluster: dc1\nhosts:\n  node-[1-3]: { address: \"10.0.0.1[1-3]\", roles: [nomad-server] }\n  \
-         web-1:\n    address: 10.0.0.21\n    roles: [nomad-client]\n    vars: { nomad: { retry_join: [10.0.0.11], drivers: [docker] } }\n  \
-         web-2: { address: 10.0.0.22, roles: [nomad-client], vars: { nomad: { consul: false } } }\n",
-    );
+    let text = refused(indoc! {r#"
+            cluster: dc1
+            hosts:
+              node-[1-3]: { address: "10.0.0.1[1-3]", roles: [nomad-server] }
+              web-1:
+                address: 10.0.0.21
+                roles: [nomad-client]
+                vars: { nomad: { retry_join: [10.0.0.11], drivers: [docker] } }
+              web-2: { address: 10.0.0.22, roles: [nomad-client], vars: { nomad: { consul: false } } }
+        "#});
     snapshots("nomad").bind(|| insta::assert_snapshot!("refused", text));
 }
 
 #[test]
 fn jobs_that_cannot_be_read() {
-    let text = refused(
-        "cluster: dc1\nhosts:\n  node-[1-3]: { address: \"10.0.0.1[1-3]\", roles: [consul-server] }\njobs:\n  \
-         - file: jobs/not-there.nomad.hcl\n  - { ready: fabbio }\n  - { ready: demo-http, variables: { cuont: 2, text: fine } }\n",
-    );
+    let text = refused(indoc! {r#"
+            cluster: dc1
+            hosts:
+              node-[1-3]: { address: "10.0.0.1[1-3]", roles: [consul-server] }
+            jobs:
+              - file: jobs/not-there.nomad.hcl
+              - { ready: fabbio }
+              - { ready: demo-http, variables: { cuont: 2, text: fine } }
+        "#});
     snapshots("nomad").bind(|| insta::assert_snapshot!("refused-jobs", text));
 }

@@ -7,7 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
 use bootstrap::model::{Event, HostOutcome, Plan};
-use bootstrap::report::{Closing, Output, PlanTextOptions, RenderOptions, RunLog, events, plan_text, render};
+use bootstrap::report::{
+    Output, PlanTextOptions, RenderOptions, RunLog, RunResult, events, plan_text, render,
+};
 
 /// A stream whose text can be read afterwards.
 #[derive(Clone, Default)]
@@ -51,7 +53,7 @@ impl Write for Closed {
 struct Shown {
     stdout: String,
     stderr: String,
-    closing: Closing,
+    closing: RunResult,
 }
 
 async fn show(run: runs::Run, options: RenderOptions) -> Shown {

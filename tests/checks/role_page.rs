@@ -1,5 +1,6 @@
 //! The example of docs/writing-a-role.md, as a reader would type it.
 
+use indoc::formatdoc;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -201,7 +202,14 @@ fn the_types_that_it_lists_are_types() {
     assert!(lines.len() > 12, "{words:?}");
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir_all(folder.path().join("roles/all")).unwrap();
-    let role = format!("doc: All types.\nvariables:\n{}resources: []\n", lines.concat());
+    let role = formatdoc!(
+        "
+        doc: All types.
+        variables:
+        {}resources: []
+    ",
+        lines.concat()
+    );
     fs::write(folder.path().join("roles/all/role.yaml"), role).unwrap();
     let (status, said) = bootstrap(folder.path(), &["roles", "all", "--roles", "roles"]);
     assert_eq!(status, 0, "{said}");

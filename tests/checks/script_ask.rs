@@ -2,6 +2,7 @@
 
 use crate::shells::server::{Page, Server};
 use crate::shells::{Host, call, have, shells};
+use indoc::indoc;
 
 const CLIENTS: [&str; 4] = ["curl", "wget", "python3", "perl"];
 
@@ -18,7 +19,12 @@ fn each(test: impl Fn(&'static [&'static str], &Host, &str)) {
 #[test]
 fn an_answer_is_its_status_and_body() {
     let server = Server::start();
-    let body = "{\"Healthy\": true,\n\n \"Name\": \"ü '$(x)' %s\"}\n\n";
+    let body = indoc! {r#"
+        {"Healthy": true,
+
+         "Name": "ü '$(x)' %s"}
+
+    "#};
     server.serve("/v1/health?stale", Page::new(body));
     server.serve("/v1/bad", Page { status: 429, ..Page::new(body) });
     server.serve("/v1/empty", Page::new(""));

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::thread;
 
 use crate::shells::{Host, call, have, shells};
-use bootstrap::roles::{Proof, Proven};
+use bootstrap::roles::{Proof, UseResult};
 use serde_json::json;
 
 #[test]
@@ -134,17 +134,17 @@ fn a_use_is_asked_and_judged() {
             let seen = host.ask(shell, proof.probe(is_set_up).unwrap());
             proof.judge(&seen.of("probe"))
         };
-        assert_eq!(judged(&localhost, false), Proven::NotAsked, "{shell:?}");
-        assert_eq!(judged(&localhost, true), Proven::Right, "{shell:?}");
+        assert_eq!(judged(&localhost, false), UseResult::NotAsked, "{shell:?}");
+        assert_eq!(judged(&localhost, true), UseResult::Right, "{shell:?}");
         host.write("marker", "");
-        assert_eq!(judged(&localhost, false), Proven::Right, "{shell:?}");
+        assert_eq!(judged(&localhost, false), UseResult::Right, "{shell:?}");
         let none = proof(json!({"name": "n", "lookup": {"name": "no-such.invalid", "type": "A"}}));
         let reason = "`no-such.invalid` has no address here".to_owned();
-        assert_eq!(judged(&none, true), Proven::Wrong(reason), "{shell:?}");
+        assert_eq!(judged(&none, true), UseResult::Wrong(reason), "{shell:?}");
         let good = proof(json!({"name": "n", "command": ["test", "-e", marker]}));
-        assert_eq!(judged(&good, false), Proven::Right, "{shell:?}");
+        assert_eq!(judged(&good, false), UseResult::Right, "{shell:?}");
         let bad = proof(json!({"name": "it is there", "command": ["ls", "/no/such"]}));
-        let Proven::Wrong(reason) = judged(&bad, false) else { panic!("{shell:?}") };
+        let UseResult::Wrong(reason) = judged(&bad, false) else { panic!("{shell:?}") };
         assert!(reason.starts_with("it is there is not so, says `ls`: "), "{shell:?}: {reason}");
         assert!(reason.contains("/no/such"), "{shell:?}: {reason}");
     }

@@ -2,6 +2,7 @@
 //! script to its last step. systemd itself is left out, as in `script_unit`.
 
 use crate::shells;
+use indoc::{formatdoc, indoc};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
@@ -82,7 +83,13 @@ impl Site {
         let inventory = self.roles.path().join("inventory.yaml");
         std::fs::write(
             &inventory,
-            format!("cluster: c\nhosts:\n  a: {{ address: 10.0.0.1, roles: [{roles}] }}\n"),
+            formatdoc!(
+                "
+                cluster: c
+                hosts:
+                  a: {{ address: 10.0.0.1, roles: [{roles}] }}
+            "
+            ),
         )
         .unwrap();
         let set = RoleSet::from_dir(&self.roles.path().join("roles")).unwrap();
@@ -98,7 +105,7 @@ impl Site {
         let host = HostSeen { facts, observation, marker: Some("m".to_owned()), clock };
         let hosts = BTreeMap::from([(inventory.hosts[0].name.clone(), host)]);
         let seen = Seen { hosts, marker: "m".to_owned(), ..Seen::default() };
-        Plan::new(&wanted, &seen, bootstrap::plan::Share::default())
+        Plan::new(&wanted, &seen, bootstrap::plan::BatchSize::default())
             .unwrap_or_else(|errors| panic!("{:?}: {errors:?}", self.shell))
     }
 
@@ -323,8 +330,12 @@ fn up_but_cut(site: &Site, roles: &str, at: &str) {
 
 #[test]
 fn cut_in_the_middle_of_a_change_the_next_runs_are_still_right() {
-    const ONE: &str = "doc: One file.\nremovable: true\nresources:\n  \
-        - file: { path: \"@/etc/f\", content: TEXT, @owner }\n";
+    const ONE: &str = indoc! {r#"
+        doc: One file.
+        removable: true
+        resources:
+          - file: { path: "@/etc/f", content: TEXT, @owner }
+    "#};
     for shell in shells() {
         let site = Site::new(shell);
         site.role("one", &ONE.replace("TEXT", "first"));
@@ -420,15 +431,31 @@ fn a_file_that_somebody_changed_is_left_and_its_original_kept() {
 
 #[test]
 fn what_another_role_wants_too_stays_and_what_no_role_wants_goes() {
-    const ONE: &str = "doc: x\nremovable: true\nresources:\n  - directory: { path: \"@/d\", @owner }\n  \
-        - block-in-file: { path: \"@/etc/hosts\", marker: one, content: one }\n  \
-        - unit: { name: a.service }\n";
-    const TWO: &str = "doc: x\nremovable: true\nresources:\n  - directory: { path: \"@/d/e\", @owner }\n  \
-        - block-in-file: { path: \"@/etc/hosts\", marker: two, content: two }\n  \
-        - unit: { name: a.service }\n";
-    const MANY: &str = "doc: x\nremovable: true\nvariables:\n  \
-        many.names: { type: list, default: [NAMES], doc: x }\nresources:\n  \
-        - file: { path: \"@/etc/{{ item }}\", content: \"{{ item }}\", @owner }\n    for_each: many.names\n";
+    const ONE: &str = indoc! {r#"
+        doc: x
+        removable: true
+        resources:
+          - directory: { path: "@/d", @owner }
+          - block-in-file: { path: "@/etc/hosts", marker: one, content: one }
+          - unit: { name: a.service }
+    "#};
+    const TWO: &str = indoc! {r#"
+        doc: x
+        removable: true
+        resources:
+          - directory: { path: "@/d/e", @owner }
+          - block-in-file: { path: "@/etc/hosts", marker: two, content: two }
+          - unit: { name: a.service }
+    "#};
+    const MANY: &str = indoc! {r#"
+        doc: x
+        removable: true
+        variables:
+          many.names: { type: list, default: [NAMES], doc: x }
+        resources:
+          - file: { path: "@/etc/{{ item }}", content: "{{ item }}", @owner }
+            for_each: many.names
+    "#};
     for shell in shells() {
         let site = Site::new(shell);
         site.role("one", ONE);
@@ -467,7 +494,12 @@ fn what_cannot_be_looked_at_any_more_is_left() {
         let site = Site::new(shell);
         site.role(
             "one",
-            "doc: x\nremovable: true\nresources:\n  - file: { path: \"@/d/f\", content: x, @owner }\n",
+            indoc! {r#"
+                doc: x
+                removable: true
+                resources:
+                  - file: { path: "@/d/f", content: x, @owner }
+            "#},
         );
         site.host.write("d/f", "theirs");
         site.up("one");

@@ -1,6 +1,7 @@
 //! Names of Consul on real hosts of each kind: a plain resolv.conf, resolvconf, systemd-resolved. The name server for all
 //! other names is the test's own, at the lab's own address.
 
+use indoc::formatdoc;
 use std::net::{ToSocketAddrs, UdpSocket};
 use std::sync::Once;
 use std::thread;
@@ -109,7 +110,13 @@ fn hosts_of_each_kind(options: &[&str]) -> Lab {
     // Hosts without an agent ask the servers.
     lab.edit(
         "datacenter: dc1\n",
-        &format!("datacenter: dc1\n    client_addr: [0.0.0.0]\n  dns: {{ outside_name: {OUTSIDE} }}\n"),
+        &formatdoc!(
+            "
+            datacenter: dc1
+                client_addr: [0.0.0.0]
+              dns: {{ outside_name: {OUTSIDE} }}
+        "
+        ),
     );
     lab
 }
@@ -267,9 +274,14 @@ fn lab_consul_itself_on_port_53() {
     lab.ssh(PLAIN, &format!("echo nameserver {SERVER} >/etc/resolv.conf")).exits(0);
     lab.edit("roles: [consul-server]", "roles: [consul-server, dns]");
     let address = lab.address(PLAIN);
-    let settings = format!(
-        "datacenter: dc1\n    dns_port: 53\n    recursors: [{SERVER}]\n    client_addr: [{address}]\n  \
-         dns: {{ outside_name: {OUTSIDE} }}\n"
+    let settings = formatdoc!(
+        "
+            datacenter: dc1
+                dns_port: 53
+                recursors: [{SERVER}]
+                client_addr: [{address}]
+              dns: {{ outside_name: {OUTSIDE} }}
+        "
     );
     lab.edit("datacenter: dc1\n", &settings);
     lab.run("up", &[]).exits(0).says("dns in use");

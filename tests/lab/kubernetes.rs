@@ -3,6 +3,7 @@
 
 use crate::support;
 use bootstrap::releases::file_digest;
+use indoc::{formatdoc, indoc};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -185,8 +186,15 @@ fn lab() -> Lab {
     let page: String = PAGE.lines().map(|line| format!("          {line}\n")).collect();
     let shared =
         "- { name: shared, ready: nfs-volume, with: { server: 10.77.0.1, path: /srv/shared, size: 1Gi } }";
-    let ours =
-        format!("{ours}\n    manifests:\n      {shared}\n      - name: page\n        content: |\n{page}");
+    let ours = formatdoc!(
+        "
+            {ours}
+                manifests:
+                  {shared}
+                  - name: page
+                    content: |
+            {page}"
+    );
     fs::write(lab.inventory(), ours).unwrap();
     // One image is brought by this machine, the others by the hosts.
     let archive = "lab.example_busybox_1.tar";
@@ -699,48 +707,49 @@ volumeBindingMode: WaitForFirstConsumer
 ";
 
 /// Burns a little of the CPU for each question.
-const BURNER: &str = "apiVersion: apps/v1
-kind: Deployment
-metadata: { name: burner }
-spec:
-  selector: { matchLabels: { app: burner } }
-  template:
-    metadata: { labels: { app: burner } }
+const BURNER: &str = indoc! {r#"
+    apiVersion: apps/v1
+    kind: Deployment
+    metadata: { name: burner }
     spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-        - name: burner
-          image: lab.example/busybox:1
-          imagePullPolicy: Never
-          command:
-            - busybox
-            - sh
-            - -c
-            - |
-              mkdir -p /tmp/www/cgi-bin
-              printf '#!/usr/bin/busybox sh\\ni=0\\nwhile [ $i -lt 30000 ]; do i=$((i+1)); done\\nprintf \"\\\\n\"\\n' >/tmp/www/cgi-bin/burn
-              busybox chmod 755 /tmp/www/cgi-bin/burn
-              exec busybox httpd -f -p 80 -h /tmp/www
-          resources: { requests: { cpu: 50m } }
----
-apiVersion: v1
-kind: Service
-metadata: { name: burner }
-spec:
-  type: NodePort
-  selector: { app: burner }
-  ports: [ { port: 80, nodePort: 30081, protocol: TCP } ]
----
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata: { name: burner }
-spec:
-  scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: burner }
-  minReplicas: 1
-  maxReplicas: 3
-  metrics: [ { type: Resource, resource: { name: cpu, target: { type: Utilization, averageUtilization: 60 } } } ]
-  behavior: { scaleDown: { stabilizationWindowSeconds: 0 } }
-";
+      selector: { matchLabels: { app: burner } }
+      template:
+        metadata: { labels: { app: burner } }
+        spec:
+          terminationGracePeriodSeconds: 1
+          containers:
+            - name: burner
+              image: lab.example/busybox:1
+              imagePullPolicy: Never
+              command:
+                - busybox
+                - sh
+                - -c
+                - |
+                  mkdir -p /tmp/www/cgi-bin
+                  printf '#!/usr/bin/busybox sh\ni=0\nwhile [ $i -lt 30000 ]; do i=$((i+1)); done\nprintf "\\n"\n' >/tmp/www/cgi-bin/burn
+                  busybox chmod 755 /tmp/www/cgi-bin/burn
+                  exec busybox httpd -f -p 80 -h /tmp/www
+              resources: { requests: { cpu: 50m } }
+    ---
+    apiVersion: v1
+    kind: Service
+    metadata: { name: burner }
+    spec:
+      type: NodePort
+      selector: { app: burner }
+      ports: [ { port: 80, nodePort: 30081, protocol: TCP } ]
+    ---
+    apiVersion: autoscaling/v2
+    kind: HorizontalPodAutoscaler
+    metadata: { name: burner }
+    spec:
+      scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: burner }
+      minReplicas: 1
+      maxReplicas: 3
+      metrics: [ { type: Resource, resource: { name: cpu, target: { type: Utilization, averageUtilization: 60 } } } ]
+      behavior: { scaleDown: { stabilizationWindowSeconds: 0 } }
+"#};
 
 /// Runs: CoreDNS: pods resolve services and Consul's names
 /// Runs: metrics-server: `kubectl top`, and an autoscaler that scales under load and back
@@ -753,11 +762,19 @@ fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
     lab.edit("[node-4, node-5]", "[node-4]");
     let volumes = CONTROL_PLANES.iter().fold(VOLUMES.to_owned(), |text, node| {
         lab.asks(node, "mkdir -p /data/consul");
-        format!(
-            "{text}---\napiVersion: v1\nkind: PersistentVolume\nmetadata: {{ name: consul-{node} }}\nspec:\n  \
-             capacity: {{ storage: 1Gi }}\n  accessModes: [ReadWriteOnce]\n  storageClassName: local\n  \
-             local: {{ path: /data/consul }}\n  nodeAffinity: {{ required: {{ nodeSelectorTerms: [ {{ matchExpressions: \
-             [ {{ key: kubernetes.io/hostname, operator: In, values: [{node}] }} ] }} ] }} }}\n"
+        formatdoc!(
+            "
+                {text}---
+                apiVersion: v1
+                kind: PersistentVolume
+                metadata: {{ name: consul-{node} }}
+                spec:
+                  capacity: {{ storage: 1Gi }}
+                  accessModes: [ReadWriteOnce]
+                  storageClassName: local
+                  local: {{ path: /data/consul }}
+                  nodeAffinity: {{ required: {{ nodeSelectorTerms: [ {{ matchExpressions: [ {{ key: kubernetes.io/hostname, operator: In, values: [{node}] }} ] }} ] }} }}
+            "
         )
     });
     let indented = |text: &str| text.lines().map(|line| format!("          {line}\n")).collect::<String>();
@@ -777,7 +794,11 @@ fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
         "[container-runtime, kube-control-plane, consul-server]",
     );
     lab.edit("cni: bridge", "cni: bridge\n    taints: []");
-    let consul = "consul:\n    version: 1.14.11\n    source: { mirror: \"http://10.77.0.1:7780\" }\n    dns_addr: [0.0.0.0]";
+    let consul = indoc! {r#"
+        consul:
+            version: 1.14.11
+            source: { mirror: "http://10.77.0.1:7780" }
+            dns_addr: [0.0.0.0]"#};
     lab.edit(
         "\nvars:\n",
         &format!("\n  manifests:\n    hosts: [node-1]\n    roles: [kube-manifests]\nvars:\n  {consul}\n"),

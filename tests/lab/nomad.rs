@@ -1,6 +1,7 @@
 //! Nomad on Consul on real hosts: servers, clients, jobs, and their faults. Needs root, and a real Nomad in the lab's
 //! mirror, for no package registry has one: without it every test says that it is skipped.
 
+use indoc::indoc;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -124,8 +125,11 @@ job "contained" {
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_nomad_bare_hosts_to_jobs_that_answer() {
-    let jobs = "jobs:\n  - { ready: demo-http, variables: { driver: raw_exec, count: 2, text: \"it's $HOME ${x}\" } }\n  \
-                - { ready: demo-tcp, variables: { driver: raw_exec } }\n";
+    let jobs = indoc! {r#"
+        jobs:
+          - { ready: demo-http, variables: { driver: raw_exec, count: 2, text: "it's $HOME ${x}" } }
+          - { ready: demo-tcp, variables: { driver: raw_exec } }
+    "#};
     let Some(lab) = lab("lab_nomad_bare_hosts_to_jobs_that_answer", "3", jobs) else { return };
     // The whole platform; Consul answers the forwarders on the hosts and the containers.
     lab.edit(

@@ -1,6 +1,7 @@
 //! Real hosts for tests: the project's own lab, driven by the project's own program.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use indoc::indoc;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -49,7 +50,15 @@ impl Ran {
     /// Fails the test with everything that was printed unless the status is the expected one.
     #[track_caller]
     pub fn exits(self, status: i32) -> Self {
-        assert_eq!(self.status, status, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.status, status,
+            indoc! {"
+            stdout:
+            {}
+            stderr:
+            {}"},
+            self.stdout, self.stderr
+        );
         self
     }
 

@@ -5,11 +5,11 @@
 use serde::Deserialize;
 
 use super::{
-    Agent, Answer, Answers, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft, Responses,
-    Snapshots, Task, Told, Transfer, gossip, operator, those,
+    Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft,
+    Responses, Snapshots, Task, Transfer, gossip, operator, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Review};
-use crate::raft::{Peer, Standing};
+use crate::raft::{Peer, RaftState};
 
 /// Every server sees the same, expected raft peers and one leader.
 pub const SERVERS: Gate = Gate::new(&Servers);
@@ -76,7 +76,7 @@ fn own_raft(answer: &Responses) -> Result<Option<operator::Stats>, String> {
     Ok(agent(answer)?.stats.and_then(|stats| stats.raft))
 }
 
-fn standing(answer: &Answer) -> Option<Standing> {
+fn standing(answer: &Answer) -> Option<RaftState> {
     let stats = own_raft(answer.as_ref().ok()?).ok()??;
     Some((&stats).into())
 }
@@ -195,7 +195,7 @@ impl Raft for Servers {
         operator::peers(answer)
     }
 
-    fn standing(&self, answer: &Answer) -> Option<Standing> {
+    fn standing(&self, answer: &Answer) -> Option<RaftState> {
         standing(answer)
     }
 
@@ -266,7 +266,7 @@ impl Leaving for LeavingAgent {
     }
 
     /// Gossip spreads what the host itself has said.
-    fn told(&self, told: &Told<'_>) -> Vec<Task> {
+    fn told(&self, told: &DepartureNotice<'_>) -> Vec<Task> {
         if told.said_itself() {
             return Vec::new();
         }

@@ -10,10 +10,10 @@ use serde::Deserialize;
 
 use super::snapshot::Snapshot;
 use super::{
-    Agent, Answer, Answers, Gate, Leaving, Part, Product, Questions, Raft, Responses, Snapshots, Task,
-    TlsFiles, TlsQuestion, Told, Transfer, answered, views,
+    Agent, Answer, Answers, DepartureNotice, Gate, Leaving, Part, Product, Questions, Raft, Responses,
+    Snapshots, Task, TlsFiles, TlsQuestion, Transfer, answered, views,
 };
-use crate::model::{ClusterState, Complaint, Endpoint, Expected, Review};
+use crate::model::{ClusterState, Endpoint, Expected, Problem, Review};
 use crate::raft::{self, Agreement, Peer, majority};
 
 /// Every member of etcd on a host of its own is healthy and sees the same, expected members, one of which leads.
@@ -157,12 +157,12 @@ pub(super) fn cluster_state(expected: &Expected, answers: &Answers) -> ClusterSt
 
 /// The members of hosts of their own.
 fn review(expected: &Expected, answers: &Answers) -> Review {
-    let Agreement { detail, mut complaints, told } = raft::agreement(expected, &views(answers, peers));
+    let Agreement { detail, mut problems, told } = raft::agreement(expected, &views(answers, peers));
     for host in &told {
         let Ok(said) = &answers[host] else { continue };
-        complaints.extend(healthy(said).err().map(|reason| Complaint::of(host, reason)));
+        problems.extend(healthy(said).err().map(|reason| Problem::of(host, reason)));
     }
-    Review { detail: if complaints.is_empty() { detail } else { String::new() }, complaints }
+    Review { detail: if problems.is_empty() { detail } else { String::new() }, problems }
 }
 
 fn version(answer: &Answer) -> Option<String> {
@@ -270,7 +270,7 @@ impl Leaving for Members {
         vec![Task::run("forget etcd", reason, &[MEMBER, "forget"])]
     }
 
-    fn told(&self, told: &Told<'_>) -> Vec<Task> {
+    fn told(&self, told: &DepartureNotice<'_>) -> Vec<Task> {
         let remove = |(id, _): &(String, String)| {
             let id_on_host = format!("remove member {} from etcd", told.host);
             Task::remove(id_on_host, "its quorum is that of the others", &words(&removal(ALONE, id)))

@@ -13,10 +13,10 @@ use serde_json::Value;
 use super::part::DRAIN_DEADLINE;
 use super::snapshot::Snapshot;
 use super::{
-    Agent, Answer, Answers, Command, Gate, Leaving, Part, Product, Questions, Raft, Responses, Snapshots,
-    Task, TlsFiles, TlsQuestion, Told, Transfer, Watching, answered, etcd, those, views,
+    Agent, Answer, Answers, Command, DepartureNotice, Gate, Leaving, Part, Product, Questions, Raft,
+    Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer, Watching, answered, etcd, those, views,
 };
-use crate::model::{ClusterState, Complaint, Endpoint, Expected, HostName, Review};
+use crate::model::{ClusterState, Endpoint, Expected, HostName, Problem, Review};
 use crate::raft::{self, Peer};
 
 /// Every API server is ready, etcd has the same, expected members on all of them, every control plane's node is Ready at the
@@ -217,13 +217,13 @@ fn api_state(answers: &Answers) -> ClusterState {
 
 fn review_control_planes(expected: &Expected, answers: &Answers) -> Review {
     let views = views(answers, etcd::peers);
-    let raft::Agreement { detail, mut complaints, .. } = raft::agreement(expected, &views);
+    let raft::Agreement { detail, mut problems, .. } = raft::agreement(expected, &views);
     for (host, said) in
         expected.asked.iter().filter_map(|host| Some((host, answers.get(host)?.as_ref().ok()?)))
     {
-        complaints.extend(complaint(expected, host, said, etcd::healthy));
+        problems.extend(problem(expected, host, said, etcd::healthy));
     }
-    let review = Review { detail, complaints };
+    let review = Review { detail, problems };
     let detail = if review.stands() { review.detail } else { String::new() };
     Review { detail, ..review }
 }
@@ -231,31 +231,31 @@ fn review_control_planes(expected: &Expected, answers: &Answers) -> Review {
 /// Control planes whose etcd is elsewhere.
 fn review_api_servers(expected: &Expected, answers: &Answers) -> Review {
     Review::of_each(expected, answers, "control planes ready", |host, said| {
-        complaint(expected, host, said, |_| Ok(()))
+        problem(expected, host, said, |_| Ok(()))
     })
 }
 
 /// What keeps a control plane from being one; `state` says whether its API server has where to keep what it is told.
-fn complaint(
+fn problem(
     expected: &Expected,
     host: &HostName,
     said: &Responses,
     state: impl Fn(&Responses) -> Result<(), String>,
-) -> Option<Complaint> {
+) -> Option<Problem> {
     if let Err(reason) = ready(said) {
         let silent = said.get(READY).is_some_and(|response| response.status == 0);
-        let complaint = if silent { Complaint::silent } else { Complaint::of };
-        return Some(complaint(host, reason));
+        let problem = if silent { Problem::silent } else { Problem::of };
+        return Some(problem(host, reason));
     }
     let version = expected.versions.get(host);
     let own = state(said).and_then(|()| listed(said, host, expected));
     let own = own.and_then(|()| static_pods(said, host)).and_then(|()| dns(said));
     let own = own.and_then(|()| answered(said, ENDPOINT, "the endpoint").map(drop));
     if let Err(reason) = own {
-        return Some(Complaint::of(host, reason));
+        return Some(Problem::of(host, reason));
     }
     let versions = kubelet_version(said, host, version).and_then(|()| api_version(said, version));
-    versions.err().map(|reason| Complaint::behind(host, reason))
+    versions.err().map(|reason| Problem::behind(host, reason))
 }
 
 /// The checks that fail, where the API server is not ready.
@@ -401,13 +401,13 @@ fn review_workers(expected: &Expected, answers: &Answers) -> Review {
     Review::of_each(expected, answers, "workers ready", |host, said| {
         let node = match node(said) {
             Ok(node) => node,
-            Err(reason) => return Some(Complaint::of(host, reason)),
+            Err(reason) => return Some(Problem::of(host, reason)),
         };
         if let Err(reason) = ready(host, &node) {
-            return Some(Complaint::of(host, reason));
+            return Some(Problem::of(host, reason));
         }
         let version = runs(&node.status.node_info.kubelet_version, expected.versions.get(host));
-        version.err().map(|reason| Complaint::behind(host, reason))
+        version.err().map(|reason| Problem::behind(host, reason))
     })
 }
 
@@ -699,7 +699,7 @@ impl Leaving for LeavingNode {
         vec![Task::run(id, "what kubeadm made of it goes", &["kubeadm", "reset", "--force"])]
     }
 
-    fn told(&self, told: &Told<'_>) -> Vec<Task> {
+    fn told(&self, told: &DepartureNotice<'_>) -> Vec<Task> {
         let host = told.host;
         let remove = |(id, _): &(String, String)| {
             let words = etcd::removal(etcd::BESIDE_API_SERVER, id);

@@ -10,11 +10,11 @@ use serde_json::Value;
 
 use super::part::DRAIN_DEADLINE;
 use super::{
-    Agent, Answer, Answers, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft, Responses,
-    Snapshots, Task, Told, Transfer, consul, gossip, operator, those,
+    Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft,
+    Responses, Snapshots, Task, Transfer, consul, gossip, operator, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Review};
-use crate::raft::{Peer, Standing};
+use crate::raft::{Peer, RaftState};
 
 /// Every server sees the same, expected raft peers and one leader; and where Nomad registers in Consul, its service passes.
 pub const SERVERS: Gate = Gate::new(&Servers);
@@ -106,7 +106,7 @@ fn agent(answer: &Responses) -> Result<AgentSelf, String> {
     answer.get(SELF).ok_or("the agent was not asked about itself")?.json()
 }
 
-fn standing(answer: &Answer) -> Option<Standing> {
+fn standing(answer: &Answer) -> Option<RaftState> {
     let stats = agent(answer.as_ref().ok()?).ok()?.stats.raft?;
     Some((&stats).into())
 }
@@ -248,7 +248,7 @@ impl Raft for Servers {
         operator::peers(answer)
     }
 
-    fn standing(&self, answer: &Answer) -> Option<Standing> {
+    fn standing(&self, answer: &Answer) -> Option<RaftState> {
         standing(answer)
     }
 
@@ -283,7 +283,7 @@ impl Snapshots for Servers {
 
 impl Leaving for Servers {
     /// Servers do not leave by themselves.
-    fn told(&self, told: &Told<'_>) -> Vec<Task> {
+    fn told(&self, told: &DepartureNotice<'_>) -> Vec<Task> {
         let Some((id, name)) = told.peer else { return Vec::new() };
         let (host, address) = (told.host, format!("-address={}", told.api));
         let words = ["nomad", "operator", "raft", "remove-peer", &address, &format!("-peer-id={id}")];
@@ -331,7 +331,7 @@ impl Leaving for Clients {
 
     /// A drained node would stay out of the scheduler's sight when it comes back: it is to come back as a new one. One that
     /// is down is forgotten by itself. Nomad's program has no word for it.
-    fn told(&self, told: &Told<'_>) -> Vec<Task> {
+    fn told(&self, told: &DepartureNotice<'_>) -> Vec<Task> {
         let Some(node) = told.answer.and_then(node_id) else { return Vec::new() };
         let url = format!("{}/v1/node/{node}/purge", told.api);
         let id = format!("forget node {} in nomad", told.host);

@@ -6,7 +6,7 @@ use crate::inventory::reader::{any_of, nearest};
 
 /// What follows an option's name.
 #[derive(Clone, Copy)]
-enum Takes {
+enum OptionValue {
     Nothing,
     Number,
     OneOf(&'static [&'static str]),
@@ -30,10 +30,10 @@ enum Ganesha {
 }
 
 /// One option: its name, what it is about and what it sets that to, what it takes.
-struct Known(&'static str, &'static str, &'static str, Takes, Ganesha);
+struct Known(&'static str, &'static str, &'static str, OptionValue, Ganesha);
 
 use Ganesha::{Always, Has, Lacks};
-use Takes::{FileSystem, MaybePath, Nothing, Number, OneOf, SomeOf, Text};
+use OptionValue::{FileSystem, MaybePath, Nothing, Number, OneOf, SomeOf, Text};
 
 /// The options that exports(5) documents, up to nfs-utils 2.8.
 const KNOWN: [Known; 36] = [
@@ -155,7 +155,7 @@ impl<'t> ExportOption<'t> {
     }
 }
 
-impl Takes {
+impl OptionValue {
     fn fits(self, value: Option<&str>) -> bool {
         match (self, value) {
             (Nothing | MaybePath, None) => true,

@@ -1,5 +1,6 @@
 //! What the roles say of inventories, and the files they make, as snapshots.
 
+use indoc::{formatdoc, indoc};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -13,11 +14,17 @@ use crate::roles::{Asked, ClusterAddresses, RoleSet, Wanted, load_inventory};
 /// An inventory of a server `files`, a client `web` and one that is both, with these variables of `nfs`.
 fn inventory(nfs: &str) -> String {
     let nfs: String = nfs.lines().map(|line| format!("    {line}\n")).collect();
-    format!(
-        "cluster: c\nhosts:\n  files: {{ address: 10.0.0.10, roles: [nfs-server] }}\n  \
-         web: {{ address: 10.0.0.21, roles: [nfs-client] }}\n  \
-         both: {{ address: 10.0.0.30, roles: [nfs-server, nfs-client] }}\n  idle: {{ address: 10.0.0.40 }}\n\
-         vars:\n  nfs:\n{nfs}"
+    formatdoc!(
+        "
+            cluster: c
+            hosts:
+              files: {{ address: 10.0.0.10, roles: [nfs-server] }}
+              web: {{ address: 10.0.0.21, roles: [nfs-client] }}
+              both: {{ address: 10.0.0.30, roles: [nfs-server, nfs-client] }}
+              idle: {{ address: 10.0.0.40 }}
+            vars:
+              nfs:
+            {nfs}"
     )
 }
 
@@ -83,7 +90,13 @@ fn the_kernel_serves_and_mounts() {
 
 #[test]
 fn ganesha_serves_and_libnfs_reads() {
-    let nfs = format!("implementation: ganesha\nclient: libnfs\ngrace_seconds: 0\n{SHARED}");
+    let nfs = formatdoc!(
+        "
+        implementation: ganesha
+        client: libnfs
+        grace_seconds: 0
+        {SHARED}"
+    );
     snapshots().bind(|| insta::assert_snapshot!("ganesha", wanted(&nfs)));
 }
 
@@ -93,43 +106,99 @@ fn every_mistake_has_its_message() {
         ("relative-path", "exports: [{ path: data, clients: [10.0.0.0/24] }]\nmounts: []\n"),
         (
             "unusable-paths",
-            "exports:\n  - { path: /, clients: [10.0.0.0/24] }\n  - { path: /data/, clients: [10.0.0.0/24] }\n  - { path: \"/my data\", clients: [10.0.0.0/24] }\nmounts: []\n",
+            indoc! {r#"
+                exports:
+                  - { path: /, clients: [10.0.0.0/24] }
+                  - { path: /data/, clients: [10.0.0.0/24] }
+                  - { path: "/my data", clients: [10.0.0.0/24] }
+                mounts: []
+            "#},
         ),
         (
             "clients",
-            "exports:\n  - { path: /a, clients: [10.0.0.0/33, 10.0.0.5/24, 10.0.0, \"*\", 0.0.0.0/0] }\n  - { path: /b, clients: [] }\nmounts: []\n",
+            indoc! {r#"
+                exports:
+                  - { path: /a, clients: [10.0.0.0/33, 10.0.0.5/24, 10.0.0, "*", 0.0.0.0/0] }
+                  - { path: /b, clients: [] }
+                mounts: []
+            "#},
         ),
         (
             "everyone-if-meant",
-            "allow_everyone: true\nexports: [{ path: /a, clients: [\"*\"] }]\nmounts: []\n",
+            indoc! {r#"
+                allow_everyone: true
+                exports: [{ path: /a, clients: ["*"] }]
+                mounts: []
+            "#},
         ),
         (
             "options",
-            "exports:\n  - { path: /a, clients: [10.0.0.0/8], options: [rw, no_rootsquash, ro, \"sync,wdelay\", anonuid=www] }\nmounts: []\n",
+            indoc! {r#"
+                exports:
+                  - { path: /a, clients: [10.0.0.0/8], options: [rw, no_rootsquash, ro, "sync,wdelay", anonuid=www] }
+                mounts: []
+            "#},
         ),
         (
             "ganesha-lacks",
-            "implementation: ganesha\nexports:\n  - { path: /a, clients: [10.0.0.0/255.0.0.0], options: [rw, async] }\nmounts: []\n",
+            indoc! {"
+                implementation: ganesha
+                exports:
+                  - { path: /a, clients: [10.0.0.0/255.0.0.0], options: [rw, async] }
+                mounts: []
+            "},
         ),
         (
             "ganesha-numbers",
-            "implementation: ganesha\nexports:\n  - { path: /a, clients: [10.0.0.0/8], id: 7 }\n  - { path: /b, clients: [10.0.0.0/8], id: 7 }\nmounts: []\n",
+            indoc! {"
+                implementation: ganesha
+                exports:
+                  - { path: /a, clients: [10.0.0.0/8], id: 7 }
+                  - { path: /b, clients: [10.0.0.0/8], id: 7 }
+                mounts: []
+            "},
         ),
         (
             "inside-another",
-            "exports:\n  - { path: /data, clients: [10.0.0.0/8], options: [ro] }\n  - { path: /data/app1, clients: [10.0.0.0/8], options: [rw, no_root_squash] }\n  - { path: /data/app1/same, clients: [10.0.0.0/8], options: [no_root_squash, sync, rw] }\n  - { path: /database, clients: [10.0.0.0/8] }\nmounts: []\n",
+            indoc! {"
+                exports:
+                  - { path: /data, clients: [10.0.0.0/8], options: [ro] }
+                  - { path: /data/app1, clients: [10.0.0.0/8], options: [rw, no_root_squash] }
+                  - { path: /data/app1/same, clients: [10.0.0.0/8], options: [no_root_squash, sync, rw] }
+                  - { path: /database, clients: [10.0.0.0/8] }
+                mounts: []
+            "},
         ),
         (
             "twice",
-            "exports:\n  - { path: /a, clients: [10.0.0.0/8] }\n  - { path: /a, clients: [10.0.0.0/8] }\nmounts: []\n",
+            indoc! {"
+                exports:
+                  - { path: /a, clients: [10.0.0.0/8] }
+                  - { path: /a, clients: [10.0.0.0/8] }
+                mounts: []
+            "},
         ),
         (
             "fields",
-            "exports:\n  - { pth: /a, clients: 10.0.0.0/8, owner: \"a b\", mode: 755 }\n  - { path: /b }\nmounts: []\n",
+            indoc! {r#"
+                exports:
+                  - { pth: /a, clients: 10.0.0.0/8, owner: "a b", mode: 755 }
+                  - { path: /b }
+                mounts: []
+            "#},
         ),
         (
             "mounts",
-            "exports: [{ path: /data/app1, clients: [10.0.0.0/24] }]\nmounts:\n  - { server: files, export: /data/ap1, path: /a }\n  - { server: fles, export: /data/app1, path: /b }\n  - { server: idle, export: /data/app1, path: /c }\n  - { server: files, export: /data/app1/below, path: /d }\n  - { server: files, export: /data/app1, path: /d }\n  - { server: files, export: /data/app1, path: /e, options: [\"ro,soft\"] }\n",
+            indoc! {r#"
+                exports: [{ path: /data/app1, clients: [10.0.0.0/24] }]
+                mounts:
+                  - { server: files, export: /data/ap1, path: /a }
+                  - { server: fles, export: /data/app1, path: /b }
+                  - { server: idle, export: /data/app1, path: /c }
+                  - { server: files, export: /data/app1/below, path: /d }
+                  - { server: files, export: /data/app1, path: /d }
+                  - { server: files, export: /data/app1, path: /e, options: ["ro,soft"] }
+            "#},
         ),
         (
             "not-let-in",
@@ -137,7 +206,12 @@ fn every_mistake_has_its_message() {
         ),
         (
             "numbers",
-            "implementation: ganesha\ngrace_seconds: 600\nexports: [{ path: /a, clients: [10.0.0.0/24], id: 0 }]\nmounts: []\n",
+            indoc! {"
+                implementation: ganesha
+                grace_seconds: 600
+                exports: [{ path: /a, clients: [10.0.0.0/24], id: 0 }]
+                mounts: []
+            "},
         ),
         (
             "over-its-own",
@@ -145,7 +219,14 @@ fn every_mistake_has_its_message() {
         ),
         (
             "users",
-            "users:\n  - { name: www, uid: 2020 }\n  - { name: web, uid: 2020 }\n  - { name: www, uid: 2021 }\nexports: []\nmounts: []\n",
+            indoc! {"
+                users:
+                  - { name: www, uid: 2020 }
+                  - { name: web, uid: 2020 }
+                  - { name: www, uid: 2021 }
+                exports: []
+                mounts: []
+            "},
         ),
         ("nothing-set", "users: []\n"),
     ];
@@ -203,9 +284,12 @@ fn what_a_host_has_from_itself_needs_no_nfs() {
 
 #[test]
 fn what_does_not_work_is_told() {
-    let nfs = "exports: [{ path: /data/app1, clients: [10.0.0.0/24] }, { path: /data/app, clients: [10.0.0.0/24] }]\n\
-               mounts:\n  - { server: files, export: /data/app1/images, path: /srv/images }\n  \
-               - { server: nas.example.org, export: /vol/1, path: /srv/nas }\n";
+    let nfs = indoc! {"
+        exports: [{ path: /data/app1, clients: [10.0.0.0/24] }, { path: /data/app, clients: [10.0.0.0/24] }]
+        mounts:
+          - { server: files, export: /data/app1/images, path: /srv/images }
+          - { server: nas.example.org, export: /vol/1, path: /srv/nas }
+    "};
     let list = |paths: &str| format!("printf '%s 10.0.0.0/24\\n' {paths}");
     let all = list("/data/app1 /data/app /vol/1");
     for (host, client, showmount, others, wanted) in [

@@ -10,7 +10,7 @@ use crate::inventory::Job;
 use crate::model::{Action, JobPlan, Submission};
 
 pub use answers::{Allocation, Deployment, Evaluation, Planned, Registered, Submitted, failures};
-pub use progress::{Progress, Status, Trouble};
+pub use progress::{Progress, Status, TaskProblem};
 
 /// A job that is planned when Nomad stands.
 pub fn later(job: &Job) -> JobPlan {

@@ -128,7 +128,7 @@ impl Status {
     }
 
     /// Tasks that failed or start over and over, the newest allocation first.
-    pub fn troubled(&self) -> Vec<Trouble> {
+    pub fn troubled(&self) -> Vec<TaskProblem> {
         let mut allocations: Vec<&Allocation> = self.allocations.iter().collect();
         allocations.sort_by_key(|allocation| std::cmp::Reverse(allocation.create_index));
         allocations
@@ -137,7 +137,7 @@ impl Status {
             .flat_map(|allocation| {
                 let tasks = allocation.task_states.iter().flatten();
                 let bad = tasks.filter(|(_, task)| task.failed || task.restarts > 0);
-                bad.map(|(name, task)| Trouble {
+                bad.map(|(name, task)| TaskProblem {
                     allocation: allocation.id.clone(),
                     task: name.clone(),
                     reason: format!("task `{name}` on {}: {}", allocation.node_name, why(task)),
@@ -149,7 +149,7 @@ impl Status {
 
 /// A task that is not well.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct TaskProblem {
     pub allocation: String,
     pub task: String,
     pub reason: String,

@@ -10,7 +10,7 @@ use crate::products::Gate;
 use crate::report::Events;
 
 /// Hosts as they were found, with the open connections to them.
-pub struct Looked {
+pub struct ObservedHosts {
     pub(crate) fleet: Fleet,
     pub(crate) observed: Observed,
 }
@@ -19,17 +19,17 @@ pub struct Looked {
 ///
 /// # Errors
 /// As for a plan, and a host that belongs to somebody else.
-pub async fn look(run: Run<'_>) -> Result<Looked, EngineError> {
-    let mut looked = Looked::at(run).await?;
-    if let Err(error) = looked.refuse_foreign() {
-        looked.close().await;
+pub async fn look(run: Run<'_>) -> Result<ObservedHosts, EngineError> {
+    let mut observed_hosts = ObservedHosts::at(run).await?;
+    if let Err(error) = observed_hosts.refuse_foreign() {
+        observed_hosts.close().await;
         return Err(error);
     }
-    looked.await_election(run).await;
-    Ok(looked)
+    observed_hosts.await_election(run).await;
+    Ok(observed_hosts)
 }
 
-impl Looked {
+impl ObservedHosts {
     /// # Errors
     /// As for a plan.
     pub(super) async fn at(run: Run<'_>) -> Result<Self, EngineError> {
