@@ -124,7 +124,12 @@ async fn run_stage(
         if expected.asked.is_empty() {
             return false;
         }
-        if let Err(reason) = gate::wait(fleet, members, &expected, run).await {
+        let forms = stage.quorum && cluster_state.members.is_empty() && index + 1 < stage.batches.len();
+        let met = match forms {
+            true => gate::wait_for_admission(fleet, members, &expected, run).await,
+            false => gate::wait(fleet, members, &expected, run).await,
+        };
+        if let Err(reason) = met {
             outcome.unhealthy = Some(reason);
             return false;
         }

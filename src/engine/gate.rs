@@ -40,9 +40,28 @@ pub(crate) async fn wait(
     expected: &Expected,
     run: Run<'_>,
 ) -> Result<GateAnswer, String> {
+    wait_until(fleet, members, expected, run, |answers| members.gate.judge(expected, answers)).await
+}
+
+/// The same for a cluster that is just being made: until the next member can join it.
+pub(crate) async fn wait_for_admission(
+    fleet: &Fleet,
+    members: &Members<'_>,
+    expected: &Expected,
+    run: Run<'_>,
+) -> Result<GateAnswer, String> {
+    wait_until(fleet, members, expected, run, |answers| members.gate.admits(expected, answers)).await
+}
+
+async fn wait_until(
+    fleet: &Fleet,
+    members: &Members<'_>,
+    expected: &Expected,
+    run: Run<'_>,
+    judge: impl Fn(&Answers) -> Verdict,
+) -> Result<GateAnswer, String> {
     let gate = members.gate;
     let waiting = Waiting::new(gate.name().to_owned(), run.options.timeout, run.events, run.stop);
-    let judge = |answers: &Answers| gate.judge(expected, answers);
     let (answers, verdict, waiting) = poll(fleet, members, expected, waiting, judge).await;
     match verdict {
         Verdict::Met { detail } => {

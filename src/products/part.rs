@@ -85,6 +85,12 @@ pub trait Part: Sync {
     /// Everything that is not as expected, the gravest first.
     fn review(&self, expected: &Expected, answers: &Answers) -> Review;
 
+    /// What keeps the next member from joining a cluster that is just being made, one member after the other, where that is less
+    /// than all that is expected of it in the end.
+    fn admission(&self, expected: &Expected, answers: &Answers) -> Review {
+        self.review(expected, answers)
+    }
+
     /// What stands now, read from the members' answers.
     fn cluster_state(&self, expected: &Expected, answers: &Answers) -> ClusterState;
 
@@ -320,6 +326,11 @@ impl Gate {
     /// Whether all is as expected, or the gravest reason why not.
     pub fn judge(self, expected: &Expected, answers: &Answers) -> Verdict {
         self.review(expected, answers).verdict()
+    }
+
+    /// Whether the next member can join a cluster that is just being made.
+    pub fn admits(self, expected: &Expected, answers: &Answers) -> Verdict {
+        self.0.admission(expected, answers).verdict()
     }
 
     /// Whether its members keep raft data.

@@ -1145,7 +1145,8 @@ release_unpack() {
     1f8b*) tar -xzf "$file" -C "$fresh" ;;
     7f454c46 | 2321*)
       [ "$#" -eq 1 ] || fail "the release is one bare program, but $# are wanted: $*"
-      cp "$file" "$fresh/$1"
+      # A large program need not be copied where that can be had.
+      ln "$file" "$fresh/$1" 2>/dev/null || cp "$file" "$fresh/$1"
       ;;
     *) fail "the release is neither a zip or tar.gz archive nor a program" ;;
   esac

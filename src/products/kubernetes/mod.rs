@@ -216,12 +216,21 @@ fn api_state(answers: &Answers) -> ClusterState {
 }
 
 fn review_control_planes(expected: &Expected, answers: &Answers) -> Review {
+    review_voters(expected, answers, |host, said| problem(expected, host, said, etcd::healthy))
+}
+
+/// Whether etcd has all its members, and each control plane nothing that `problem` finds.
+fn review_voters(
+    expected: &Expected,
+    answers: &Answers,
+    problem: impl Fn(&HostName, &Responses) -> Option<Problem>,
+) -> Review {
     let views = views(answers, etcd::peers);
     let raft::Agreement { detail, mut problems, .. } = raft::agreement(expected, &views);
     for (host, said) in
         expected.asked.iter().filter_map(|host| Some((host, answers.get(host)?.as_ref().ok()?)))
     {
-        problems.extend(problem(expected, host, said, etcd::healthy));
+        problems.extend(problem(host, said));
     }
     let review = Review { detail, problems };
     let detail = if review.stands() { review.detail } else { String::new() };
@@ -233,6 +242,13 @@ fn review_api_servers(expected: &Expected, answers: &Answers) -> Review {
     Review::of_each(expected, answers, "control planes ready", |host, said| {
         problem(expected, host, said, |_| Ok(()))
     })
+}
+
+/// What keeps a control plane from serving those that join: what its node, its other programs and CoreDNS are still about to
+/// become, they become meanwhile.
+fn not_serving(host: &HostName, said: &Responses) -> Option<Problem> {
+    let serves = ready(said).and_then(|()| answered(said, ENDPOINT, "the endpoint").map(drop));
+    serves.err().map(|reason| Problem::of(host, reason))
 }
 
 /// What keeps a control plane from being one; `state` says whether its API server has where to keep what it is told.
@@ -510,6 +526,13 @@ impl Part for ControlPlanes {
         review_control_planes(expected, answers)
     }
 
+    fn admission(&self, expected: &Expected, answers: &Answers) -> Review {
+        review_voters(expected, answers, |host, said| {
+            let etcd = etcd::healthy(said).err().map(|reason| Problem::of(host, reason));
+            etcd.or_else(|| not_serving(host, said))
+        })
+    }
+
     fn cluster_state(&self, expected: &Expected, answers: &Answers) -> ClusterState {
         etcd::cluster_state(expected, answers)
     }
@@ -599,6 +622,10 @@ impl Part for ApiServers {
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
         review_api_servers(expected, answers)
+    }
+
+    fn admission(&self, expected: &Expected, answers: &Answers) -> Review {
+        Review::of_each(expected, answers, "control planes ready", not_serving)
     }
 
     fn cluster_state(&self, _: &Expected, answers: &Answers) -> ClusterState {
@@ -913,6 +940,27 @@ mod tests {
             .collect();
         let judged = CONTROL_PLANES.judge(&expected(), &answers);
         assert_eq!(judged, Verdict::NotYet { reason: "2 of 3 voters".to_owned() });
+    }
+
+    #[test]
+    fn the_next_joins_what_serves_and_need_not_be_all_that_it_will_be() {
+        let admits = |path: &'static str, other: Response| {
+            let mut answers: Answers = (1..=3).map(|n| (host(n), Ok(said(ALL)))).collect();
+            answers.get_mut(&host(1)).unwrap().as_mut().unwrap().insert(path, other);
+            matches!(CONTROL_PLANES.admits(&expected(), &answers), Verdict::Met { .. })
+        };
+        let not_ready = || said(["NotReady", "Ready", "Ready"]).remove(NODES).unwrap();
+        for (path, other, right) in [
+            (DNS, response(200, &coredns("0/2")), true),
+            (NODES, not_ready(), true),
+            (PODS, response(200, &table(&["Name", "Status"], &[])), true),
+            (READY, response(500, &json!("[-]etcd failed: reason withheld\n")), false),
+            (ENDPOINT, response(0, &json!("curl: (28) timed out")), false),
+            (etcd::HEALTH, response(503, &json!({"health": "false"})), false),
+            (etcd::LIST, response(200, &json!({"members": [member(1), member(2)]})), false),
+        ] {
+            assert_eq!(admits(path, other), right, "{path}");
+        }
     }
 
     #[test]
