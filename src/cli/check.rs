@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::explain::{Section, point_to};
-use super::{ConnectionArgs, Exit, Global, load, output, problems, run};
+use super::{ConnectionArgs, Exit, Global, output, problems, run};
 use crate::model::{Check, Diagnostic};
 use crate::operations::{self, Stop};
 use crate::report::{self, events, init_tracing, survey_summary, survey_table};
@@ -75,9 +75,7 @@ pub fn run(args: &CheckArgs, global: &Global, password: Option<String>) -> anyho
 
 /// The hosts as they are: a table on stdout, then each finding, then how many there are.
 fn connect(args: &CheckArgs, global: &Global, password: Option<String>) -> anyhow::Result<ExitCode> {
-    let loaded = load::load(&args.inventory, global)?;
-    let password = run::become_password(&args.reach, password)?;
-    let setup = run::Setup::new(&loaded, &args.reach, password)?;
+    let setup = run::Setup::load(&args.inventory, &args.reach, global, password)?;
     init_tracing(global.verbose, global.color_on_stderr(), None);
     let runtime = tokio::runtime::Runtime::new()?;
     // Every failure ends up in the table.

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::session::Session;
-use super::{ConnectionArgs, Global, load, run};
+use super::{ConnectionArgs, Global, run};
 use crate::operations::Down;
 
 #[derive(Debug, Args)]
@@ -28,9 +28,7 @@ pub struct DownArgs {
 }
 
 pub fn run(args: &DownArgs, global: &Global, password: Option<String>) -> anyhow::Result<Exit> {
-    let loaded = load::load(&args.inventory, global)?;
-    let password = run::become_password(&args.reach, password)?;
-    let setup = run::Setup::new(&loaded, &args.reach, password)?;
+    let setup = run::Setup::load(&args.inventory, &args.reach, global, password)?;
     let session = Session { yes: args.yes, ..Session::new("down", &args.inventory, &setup, global) };
     Ok(Exit::of(&session.change(&mut Down { purge: args.purge })?))
 }

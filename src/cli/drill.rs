@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::exit::{Exit, UsageError};
 use super::session::Session;
-use super::{ConnectionArgs, Global, load, output, run};
+use super::{ConnectionArgs, Global, output, run};
 use crate::lab;
 use crate::model::HostName;
 use crate::operations::{Drill, DrillReport, Power, Victim};
@@ -39,9 +39,7 @@ pub struct DrillArgs {
 }
 
 pub fn run(args: &DrillArgs, global: &Global, password: Option<String>) -> anyhow::Result<Exit> {
-    let loaded = load::load(&args.inventory, global)?;
-    let password = run::become_password(&args.reach, password)?;
-    let setup = run::Setup::new(&loaded, &args.reach, password)?;
+    let setup = run::Setup::load(&args.inventory, &args.reach, global, password)?;
     let victim = match (&args.name, args.what.as_str()) {
         (Some(name), "host") => Victim::Host(name.clone()),
         (None, "leader") => Victim::Leader,

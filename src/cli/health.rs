@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{ConnectionArgs, Exit, Global, OutputFormat, load, output, problems, run};
+use super::{ConnectionArgs, Exit, Global, OutputFormat, output, problems, run};
 use crate::health::Health;
 use crate::model::Check;
 use crate::operations::{self, Stop};
@@ -47,9 +47,7 @@ pub fn run(args: &HealthArgs, global: &Global, password: Option<String>) -> anyh
 }
 
 fn look(args: &HealthArgs, global: &Global, password: Option<String>) -> anyhow::Result<ExitCode> {
-    let loaded = load::load(&args.inventory, global)?;
-    let password = run::become_password(&args.reach, password)?;
-    let setup = run::Setup::new(&loaded, &args.reach, password)?;
+    let setup = run::Setup::load(&args.inventory, &args.reach, global, password)?;
     init_tracing(global.verbose, global.color_on_stderr(), None);
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::{ConnectionArgs, Global, load, output, run};
+use super::{ConnectionArgs, Global, output, run};
 use crate::kubeconfig;
 use crate::operations::{self, Stop};
 use crate::report::{events, init_tracing};
@@ -30,9 +30,7 @@ pub struct KubeconfigArgs {
 }
 
 pub fn run(args: &KubeconfigArgs, global: &Global, password: Option<String>) -> anyhow::Result<ExitCode> {
-    let loaded = load::load(&args.inventory, global)?;
-    let password = run::become_password(&args.reach, password)?;
-    let setup = run::Setup::new(&loaded, &args.reach, password)?;
+    let setup = run::Setup::load(&args.inventory, &args.reach, global, password)?;
     init_tracing(global.verbose, global.color_on_stderr(), None);
     let runtime = tokio::runtime::Runtime::new()?;
     let found = runtime.block_on(async {

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::explain::{Section, point_to};
-use super::{ConnectionArgs, Global, load, run};
+use super::{ConnectionArgs, Global, run};
 use crate::model::Event;
 use crate::operations::{self, Stop};
 use crate::report::{Output, PlanTextOptions, RenderOptions, events, plan_text, render};
@@ -28,9 +28,7 @@ pub struct PlanArgs {
 }
 
 pub fn run(args: &PlanArgs, global: &Global, password: Option<String>) -> anyhow::Result<Exit> {
-    let loaded = load::load(&args.inventory, global)?;
-    let password = run::become_password(&args.reach, password)?;
-    let setup = run::Setup::new(&loaded, &args.reach, password)?;
+    let setup = run::Setup::load(&args.inventory, &args.reach, global, password)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let (plan, outcome) = runtime.block_on(async {
         let (events, receiver) = events();

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::exit::{Exit, UsageError};
 use super::session::Session;
-use super::{ConnectionArgs, Global, load, run};
+use super::{ConnectionArgs, Global, run};
 use crate::model::HostName;
 use crate::operations::Recover;
 
@@ -32,9 +32,7 @@ pub fn run(args: &RecoverArgs, global: &Global, password: Option<String>) -> any
     if !args.reach.limit.is_empty() {
         return Err(UsageError("`recover` asks every server: leave out --limit".to_owned()).into());
     }
-    let loaded = load::load(&args.inventory, global)?;
-    let password = run::become_password(&args.reach, password)?;
-    let mut setup = run::Setup::new(&loaded, &args.reach, password)?;
+    let mut setup = run::Setup::load(&args.inventory, &args.reach, global, password)?;
     setup.options.given_up.clone_from(&setup.options.hosts);
     let mut operation = Recover { product: args.product.clone(), ..Recover::default() };
     let session = Session { yes: args.yes, ..Session::new("recover", &args.inventory, &setup, global) };

@@ -9,7 +9,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 
 use super::exit::UsageError;
-use super::load::Loaded;
+use super::load::{self, Loaded};
 use super::{ConnectionArgs, Global, OutputFormat};
 use crate::inventory::{Inventory, range};
 use crate::model::HostName;
@@ -43,6 +43,17 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// From the file of an inventory: what most commands that connect to hosts begin with.
+    pub fn load(
+        inventory: &Path,
+        reach: &ConnectionArgs,
+        global: &Global,
+        password: Option<String>,
+    ) -> anyhow::Result<Self> {
+        let loaded = load::load(inventory, global)?;
+        Self::new(&loaded, reach, become_password(reach, password)?)
+    }
+
     pub fn new(
         loaded: &Loaded,
         reach: &ConnectionArgs,

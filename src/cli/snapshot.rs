@@ -101,7 +101,7 @@ fn save(
     global: &Global,
     password: Option<String>,
 ) -> anyhow::Result<ExitCode> {
-    let setup = setup(inventory, reach, global, password)?;
+    let setup = run::Setup::load(inventory, reach, global, password)?;
     let folder = to.unwrap_or_else(|| setup.folder.join("snapshots"));
     make_private(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     init_tracing(global.verbose, global.color_on_stderr(), None);
@@ -224,7 +224,7 @@ fn restore(
     global: &Global,
     password: Option<String>,
 ) -> anyhow::Result<ExitCode> {
-    let setup = setup(inventory, reach, global, password)?;
+    let setup = run::Setup::load(inventory, reach, global, password)?;
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let content = snapshot::read(bytes.as_slice())
         .with_context(|| format!("{} is no whole snapshot", file.display()))?;
@@ -308,17 +308,6 @@ fn list(inventory: &Path, to: Option<PathBuf>, global: &Global) -> anyhow::Resul
         eprintln!("No snapshot in {}; `bootstrap snapshot save` makes some.", folder.display());
     }
     Ok(if damaged == 0 { ExitCode::SUCCESS } else { Exit::HostFailed.into() })
-}
-
-fn setup(
-    inventory: &Path,
-    reach: &ConnectionArgs,
-    global: &Global,
-    password: Option<String>,
-) -> anyhow::Result<run::Setup> {
-    let loaded = load::load(inventory, global)?;
-    let password = run::become_password(reach, password)?;
-    run::Setup::new(&loaded, reach, password)
 }
 
 fn make_private(folder: &Path) -> std::io::Result<()> {

@@ -12,7 +12,6 @@ mod signer;
 mod support;
 
 mod consul_config;
-mod dependencies;
 mod dns_config;
 mod docker_config;
 mod documentation;
