@@ -37,7 +37,7 @@ pub struct Image {
 }
 
 /// The prelude's function that imports what was pushed, and which of its arguments is the digest.
-pub(super) const PUSHED: (&str, usize) = ("image_from_push", 2);
+pub(super) const PUSHED: (&str, usize) = ("image_from_push", 1);
 
 impl Images {
     pub(super) fn check(&self) -> Result<(), Error> {
@@ -88,8 +88,11 @@ impl Images {
         if absent.is_empty() {
             return Ok(None);
         }
-        let calls = absent.iter().map(|image| self.import(&id, image)).collect::<Result<_, _>>()?;
         let names: Vec<&str> = absent.iter().map(|image| image.image.as_str()).collect();
+        let mut calls = absent.iter().map(|image| self.import(&id, image)).collect::<Result<Vec<_>, _>>()?;
+        // Once for all: each question to the runtime takes as long as a small import.
+        let namespace = self.namespace.as_str();
+        calls.push(call_of(&id, "images_are_there", [namespace].into_iter().chain(names.iter().copied()))?);
         let reason = match names[..] {
             [name] => format!("{name} absent"),
             _ => format!("{} of {} absent", names.len(), self.list.len()),
@@ -101,8 +104,8 @@ impl Images {
     fn import(&self, id: &StepId, image: &Image) -> Result<Call, Error> {
         let digest = image.sha256.as_ref().map(ToString::to_string).unwrap_or_default();
         match image.via {
-            Via::Controller => call_of(id, PUSHED.0, [&self.namespace, &image.image, &digest]),
-            Via::Host => call_of(id, "image_from_site", [&self.namespace, &image.image, &digest, &image.url]),
+            Via::Controller => call_of(id, PUSHED.0, [&self.namespace, &digest]),
+            Via::Host => call_of(id, "image_from_site", [&self.namespace, &digest, &image.url]),
         }
     }
 }
@@ -142,10 +145,10 @@ mod tests {
         assert_eq!(reason(two.clone(), &there[..2]), "b:1 absent");
         assert_eq!(
             calls(two.clone(), &there[..2]),
-            ["image_from_site 'k8s.io' 'b:1' '' 'file:///srv/b.tar'"]
+            ["image_from_site 'k8s.io' '' 'file:///srv/b.tar'", "images_are_there 'k8s.io' 'b:1'"]
         );
         assert_eq!(reason(two.clone(), &[("runtime", "down")]), "2 of 2 absent");
-        assert_eq!(calls(two.clone(), &there[..1])[0], format!("image_from_push 'k8s.io' 'a:1' '{SUM}'"));
+        assert_eq!(calls(two.clone(), &there[..1])[0], format!("image_from_push 'k8s.io' '{SUM}'"));
         assert!(reason(two.clone(), &[]).starts_with("error: the host said nothing about `runtime`"));
         // What lies on the host already comes from no site.
         let Resource::Download(two) = resource(two) else { panic!("a download") };

@@ -14,12 +14,26 @@ pub struct Package {
     /// Installed with the others where the distribution has them: some split in two what others ship as one.
     #[serde(default)]
     pub where_known: Vec<PackageName>,
+    /// They start nothing and want no file of this role before them: they come with the first packages of the host, by one call.
+    #[serde(default)]
+    pub early: bool,
     /// A program that does for all of them: who has it on the PATH, from wherever, keeps it.
     #[serde(default)]
     pub unless_program: Option<PartName>,
 }
 
 impl Package {
+    /// Takes the names of another, which is then needed no more.
+    pub fn extend(&mut self, other: Self) {
+        for (own, more) in [(&mut self.names, other.names), (&mut self.where_known, other.where_known)] {
+            for name in more {
+                if !own.contains(&name) {
+                    own.push(name);
+                }
+            }
+        }
+    }
+
     pub(super) fn id(&self) -> StepId {
         let names: Vec<_> = self.names.iter().map(PackageName::as_str).collect();
         StepId(format!("package {}", names.join(" ")))

@@ -210,6 +210,7 @@ impl Wanted {
                 let Some(role) = roles.roles.get(name) else { continue };
                 of_host.push(wanted_role(&renderer, inventory, roles, host, role, &variables)?);
             }
+            join_early_packages(&mut of_host);
             hosts.push(WantedHost { host: host.clone(), variables, roles: of_host });
         }
         Ok(Self { cluster: inventory.cluster.clone(), hosts, order, jobs: inventory.jobs.clone(), renderer })
@@ -561,6 +562,37 @@ fn wanted_role(
     })
 }
 
+/// Packages that may come early go to the first packages of the host: a package manager that is called once takes seconds less.
+/// What is put back with its role, or waits for facts, stays by itself.
+fn join_early_packages(roles: &mut [WantedRole]) {
+    let mut first: Option<(usize, usize)> = None;
+    let mut early = Vec::new();
+    for (number, role) in roles.iter_mut().enumerate().filter(|(_, role)| !role.removable) {
+        let mut kept = Vec::with_capacity(role.resources.len());
+        for resource in std::mem::take(&mut role.resources) {
+            match resource {
+                Resource::Package(package)
+                    if package.unless_program.is_none()
+                        && !role.conditions.contains_key(&Resource::Package(package.clone()).id()) =>
+                {
+                    if first.is_some() && package.early {
+                        early.push(package);
+                    } else {
+                        first.get_or_insert((number, kept.len()));
+                        kept.push(Resource::Package(package));
+                    }
+                }
+                other => kept.push(other),
+            }
+        }
+        role.resources = kept;
+    }
+    let Some((role, resource)) = first else { return };
+    if let Resource::Package(package) = &mut roles[role].resources[resource] {
+        early.into_iter().for_each(|more| package.extend(more));
+    }
+}
+
 /// What is left of a `when`: nothing if it does not hold, the expression itself if it waits for facts.
 fn condition(
     renderer: &Renderer,
@@ -865,6 +897,27 @@ mod tests {
 
     fn ids(wanted: &Wanted) -> Vec<String> {
         wanted.hosts[0].roles[0].resources.iter().map(|resource| resource.id().0).collect()
+    }
+
+    #[test]
+    fn early_packages_come_with_the_first() {
+        let made = |resources: &str| ids(&wanted(resources).unwrap()).join(", ");
+        assert_eq!(
+            made(
+                r"
+  - package: { names: [a] }
+  - file: { path: /f, content: x }
+  - package: { names: [b, a, c], where_known: [d], early: true }
+  - package: { names: [e] }
+  - package: { names: [g], unless_program: g, early: true }
+  - package: { names: [h], early: true }
+    when: facts.init == 'systemd'
+"
+            ),
+            "package a b c, file /f, package e, package g, package h"
+        );
+        let alone = "  - file: { path: /f, content: x }\n  - package: { names: [a], early: true }\n";
+        assert_eq!(made(alone), "file /f, package a");
     }
 
     #[test]

@@ -1221,52 +1221,54 @@ images_probe() {
   fi
 }
 
-# Whether containerd has an image: NAMESPACE IMAGE
-image_is_there() {
-  ctr --namespace "$1" images list --quiet | grep -qxF -e "$2"
-}
-
-# Step: NAMESPACE IMAGE DIGEST URL: imports an image whose archive is at a site, or on this host. Without a digest the archive
-# is believed.
+# Step: NAMESPACE DIGEST URL: imports images whose archive is at a site, or on this host. Without a digest the archive is
+# believed.
 image_from_site() {
-  ! image_is_there "$1" "$2" || return 0
-  case $4 in
+  case $3 in
     file://*)
-      archive=${4#file://}
-      [ -z "$3" ] || [ "$(digest "$archive")" = "$3" ] || fail "wrong checksum: $archive is not what the inventory says"
-      image_import "$1" "$2" "$archive"
+      archive=${3#file://}
+      [ -z "$2" ] || [ "$(digest "$archive")" = "$2" ] || fail "wrong checksum: $archive is not what the inventory says"
+      image_import "$1" "$archive"
       return 0
       ;;
   esac
   mkdir -p "$state_dir/incoming"
-  if [ -n "$3" ]; then
-    archive=$state_dir/incoming/$3
-    download_checked "$4" "$archive" "$3" 'the inventory'
+  if [ -n "$2" ]; then
+    archive=$state_dir/incoming/$2
+    download_checked "$3" "$archive" "$2" 'the inventory'
   else
     # Nothing says what an older part was of.
     archive=$state_dir/incoming/image
     rm -f "$archive"
-    download "$4" "$archive"
+    download "$3" "$archive"
   fi
-  image_import "$1" "$2" "$archive"
+  image_import "$1" "$archive"
   rm -f "$archive"
 }
 
-# Step: NAMESPACE IMAGE DIGEST: imports an image whose archive was pushed to this host.
+# Step: NAMESPACE DIGEST: imports images whose archive was pushed to this host.
 image_from_push() {
-  if image_is_there "$1" "$2"; then
-    rm -f "$state_dir/incoming/$3"
-    return 0
-  fi
-  pushed_file "$3"
-  image_import "$1" "$2" "$pushed"
+  pushed_file "$2"
+  image_import "$1" "$pushed"
   rm -f "$pushed"
 }
 
-# NAMESPACE IMAGE ARCHIVE
+# NAMESPACE ARCHIVE
 image_import() {
-  ctr --namespace "$1" images import "$3" >/dev/null
-  image_is_there "$1" "$2" || fail "the archive holds no image $2"
+  ctr --namespace "$1" images import "$2" >/dev/null
+}
+
+# Step: NAMESPACE IMAGE...: fails unless containerd has them all.
+images_are_there() {
+  namespace=$1
+  shift
+  images=$(ctr --namespace "$namespace" images list --quiet)
+  for image in "$@"; do
+    case "$nl$images$nl" in
+      *"$nl$image$nl"*) ;;
+      *) fail "the archive of $image holds no such image" ;;
+    esac
+  done
 }
 
 # Sets $pushed to the file of this digest that was pushed to this host, checked.
