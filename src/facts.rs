@@ -211,9 +211,9 @@ pub struct ClockOffset {
 }
 
 impl ClockOffset {
-    /// `sent` and `heard` are milliseconds since 1970 by our own clock, around the host's reading.
-    pub fn between(sent: i64, heard: i64, facts: &Facts) -> Self {
-        let (least, most) = (facts.epoch_ms - heard, facts.epoch_ms + facts.clock_step_ms - sent);
+    /// `sent` and `received` are milliseconds since 1970 by our own clock, around the host's reading.
+    pub fn between(sent: i64, received: i64, facts: &Facts) -> Self {
+        let (least, most) = (facts.epoch_ms - received, facts.epoch_ms + facts.clock_step_ms - sent);
         Self { ms: (least + most).div_euclid(2), error_ms: (most - least + 1).div_euclid(2).abs() }
     }
 }
@@ -495,7 +495,7 @@ overlay           51290592 20102144  28550548      42% /
 
     #[test]
     fn an_offset_is_as_exact_as_the_round_trip() {
-        for (reading, sent, heard, offset) in [
+        for (reading, sent, received, offset) in [
             // The host's reading is ours: any of the 40 ms on the way may be the true instant.
             ("1767323045.020", 1_767_323_045_000, 1_767_323_045_040, (0, 21)),
             ("1767323051.020", 1_767_323_045_000, 1_767_323_045_040, (6000, 21)),
@@ -506,7 +506,7 @@ overlay           51290592 20102144  28550548      42% /
             ("1767323045", 1_767_323_045_300, 1_767_323_045_310, (195, 505)),
         ] {
             let facts = parse(&[("epoch", reading)]).unwrap();
-            let ClockOffset { ms, error_ms } = ClockOffset::between(sent, heard, &facts);
+            let ClockOffset { ms, error_ms } = ClockOffset::between(sent, received, &facts);
             assert_eq!((ms, error_ms), offset, "{reading}");
         }
     }

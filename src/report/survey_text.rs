@@ -134,7 +134,7 @@ mod tests {
             tried: hosts.iter().cloned().collect(),
             findings: vec![
                 Finding::warning(Check::Clock, vec![host("node-2")], "slow".into(), "mend it".into()),
-                Finding::error(Check::Ids, hosts[1..].to_vec(), "twins".into(), "part them".into()),
+                Finding::error(Check::Ids, hosts[1..].to_vec(), "duplicates".into(), "part them".into()),
             ],
             hosts,
             ..Survey::default()
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(survey_summary(&survey, "ready"), "3 hosts: 1 failure, 1 warning");
         assert_eq!(
             crate::report::problem(&finding(&survey.findings[1]), false),
-            "error: node-2, a-host-with-quite-a-long-name-3: twins\n help: part them\n"
+            "error: node-2, a-host-with-quite-a-long-name-3: duplicates\n help: part them\n"
         );
     }
 
