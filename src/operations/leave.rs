@@ -15,7 +15,6 @@ use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
 use crate::model::{Check, Event, Finding, HostName, NulInArgument, Stage, Step, Verdict};
 use crate::products::{Answers, DepartureNotice, Gate, Task};
 use crate::raft::{Departure, departure, without};
-use crate::report::Events;
 use crate::roles::{Wanted, WantedHost};
 
 /// A host leaves every cluster that it is a member of; whether all is well with the others is for what comes after.
@@ -54,7 +53,7 @@ impl Operation for Leave<'_> {
             );
             return Err(EngineError::Unfit(vec![finding]));
         }
-        self.departures = departures(self, &observed_hosts.observed, run.events)?;
+        self.departures = departures(self, &observed_hosts.observed, run)?;
         Ok(Some(Decision { changes_hosts: true, question: None }))
     }
 
@@ -115,11 +114,11 @@ impl Operation for Leave<'_> {
 fn departures(
     leaver: &Leave<'_>,
     observed: &Observed,
-    events: &Events,
+    run: Run<'_>,
 ) -> Result<Vec<(Gate, Departure)>, EngineError> {
     let mut departures = Vec::new();
     let mut refused = Vec::new();
-    let warn = |message: String| events.send(Event::Warning { host: Some(leaver.host.clone()), message });
+    let warn = |message: String| run.events.send(Event::Warning { host: Some(leaver.host.clone()), message });
     for cluster in
         observed.clusters.iter().filter(|cluster| cluster.expected.members.contains_key(leaver.host))
     {
@@ -152,6 +151,12 @@ fn departures(
             }
         }
     }
+    // Where nobody of its part answers, as when the only client is dead, the part has said nothing; others can still be told.
+    let unheard = members(run.wanted).into_iter().filter(|members| {
+        let silent = observed.clusters.iter().all(|cluster| cluster.gate != members.gate);
+        silent && !members.gate.has_raft() && members.names().contains(leaver.host)
+    });
+    departures.extend(unheard.map(|members| (members.gate, Departure::default())));
     if refused.is_empty() { Ok(departures) } else { Err(EngineError::Unfit(refused)) }
 }
 
@@ -179,16 +184,16 @@ fn stages(
     let mut first: BTreeMap<HostName, Vec<Step>> = BTreeMap::new();
     let mut told: BTreeMap<HostName, Vec<Step>> = BTreeMap::new();
     for (gate, departure) in departures.iter().rev() {
-        let Some(cluster) = all.iter().find(|cluster| cluster.gate == *gate) else { continue };
-        let answers = cluster.answers.get(host).is_some_and(Result::is_ok);
+        let cluster = all.iter().find(|cluster| cluster.gate == *gate);
+        let answer = cluster.and_then(|cluster| cluster.answers.get(host));
+        let answers = answer.is_some_and(Result::is_ok);
         if let Some(leaving) = leaving.filter(|_| fleet.connections.contains_key(host)) {
-            own.extend(own_steps(cluster.gate, leaving, answers)?);
+            own.extend(own_steps(*gate, leaving, answers)?);
         }
         // Another of its kind, or another member of the product: the only client has servers.
-        let of_product =
-            all.iter().filter(|other| other.gate.product().name() == cluster.gate.product().name());
+        let of_product = all.iter().filter(|other| other.gate.product().name() == gate.product().name());
         let tellers =
-            [cluster].into_iter().chain(of_product).filter(|cluster| cluster.gate.leaving().can_tell());
+            cluster.into_iter().chain(of_product).filter(|cluster| cluster.gate.leaving().can_tell());
         // By the part that it has itself: a server knows where its own agent listens, and not where a client would.
         let helper = tellers
             .flat_map(|teller| teller.answers.iter().map(|(name, answer)| (teller.gate, name, answer)))
@@ -200,10 +205,10 @@ fn stages(
                 Some((helper, helper.endpoint(gate.name())?))
             });
         if let Some((helper, endpoint)) = helper {
-            let leaving = cluster.gate.leaving();
+            let leaving = gate.leaving();
             let tasks = steps(helper, leaving.before(host, answers))?;
             first.entry(helper.host.name.clone()).or_default().extend(tasks);
-            let (peer, answer) = (departure.peer.as_ref(), cluster.answers.get(host));
+            let peer = departure.peer.as_ref();
             let tasks =
                 steps(helper, leaving.told(&DepartureNotice { api: &endpoint.url(), host, peer, answer }))?;
             told.entry(helper.host.name.clone()).or_default().extend(tasks);
