@@ -64,7 +64,7 @@ pub fn refuse(problem: Diagnostic, global: &Global) -> anyhow::Error {
 pub fn role_set(global: &Global) -> anyhow::Result<RoleSet> {
     let loaded = RoleSet::load(global.roles.as_deref()).and_then(|roles| {
         let problems = check_roles(&roles);
-        if problems.is_empty() { Ok(roles) } else { Err(problems) }
+        if problems.is_empty() { Ok(roles.without_documents()) } else { Err(problems) }
     });
     loaded.or_else(|problems| {
         show(&problems, global)?;

@@ -37,6 +37,11 @@ impl RoleSet {
         from_folders(folders.into_values(), library)
     }
 
+    /// The same without what it was read from, which is as large as all the rest: for when no line of it will be shown any more.
+    pub fn without_documents(self) -> Self {
+        Self { documents: indexmap::IndexMap::new(), ..self }
+    }
+
     /// Only the roles of `dir`.
     pub fn from_dir(dir: &Path) -> Result<Self, Vec<Diagnostic>> {
         let mut folders = read_dir(dir).map_err(|problem| vec![*problem])?;

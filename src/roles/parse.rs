@@ -357,10 +357,11 @@ fn texts(node: &Node) -> Vec<Located<String>> {
 
 /// Variables that endpoints name and that neither their role nor one that it includes has.
 pub fn unknown_variables(set: &RoleSet) -> Vec<Diagnostic> {
-    set.roles.values().flat_map(|role| unknown_variables_of(role, set)).collect()
+    let renderer = Renderer::default();
+    set.roles.values().flat_map(|role| unknown_variables_of(role, set, &renderer)).collect()
 }
 
-fn unknown_variables_of(role: &Role, set: &RoleSet) -> Vec<Diagnostic> {
+fn unknown_variables_of(role: &Role, set: &RoleSet, renderer: &Renderer) -> Vec<Diagnostic> {
     let Some(document) = set.documents.get(&role.name) else { return Vec::new() };
     let Some(node) = document.root.get("endpoint") else { return Vec::new() };
     let known = set.closure([&role.name]);
@@ -377,7 +378,6 @@ fn unknown_variables_of(role: &Role, set: &RoleSet) -> Vec<Diagnostic> {
             || defined.contains(&first)
             || variables.iter().any(|variable| within(name, variable) || within(variable, name))
     };
-    let renderer = Renderer::default();
     let mut problems = Vec::new();
     for text in texts(node) {
         for name in renderer.paths(&text.value).into_iter().filter(|name| !is_known(name)) {
