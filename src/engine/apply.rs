@@ -10,6 +10,7 @@ use super::members::members;
 use super::{Fleet, HostFailure, Outcome, Run, delegation, elapsed_ms, gate, releases, steps};
 use crate::model::{Batch, ClusterState, Event, HostName, HostOutcome, Plan, Stage, StageName};
 use crate::plan::{Seen, hold_back};
+use crate::products::Gate;
 use crate::report::Events;
 
 /// Everything in order; failures and what was held back end up in `outcome`.
@@ -78,10 +79,10 @@ async fn run_stage(
             // A voter is only interrupted while the others can spare it.
             let mut expected = expected(members, &standing, seen, fleet);
             expected.versions.clear();
-            let ready = match gate::wait(fleet, members, &expected, run).await {
+            let ready = match gate::wait(fleet, members, &expected, Gate::judge, run).await {
                 // Whoever leads now is asked to let another lead: clients wait less than for an election.
                 Ok(met) if gate::hand_over(fleet, members, &expected, &met, batch, run.events).await => {
-                    gate::wait(fleet, members, &expected, run).await
+                    gate::wait(fleet, members, &expected, Gate::judge, run).await
                 }
                 ready => ready,
             };
@@ -125,11 +126,8 @@ async fn run_stage(
             return false;
         }
         let forms = stage.quorum && cluster_state.members.is_empty() && index + 1 < stage.batches.len();
-        let met = match forms {
-            true => gate::wait_for_admission(fleet, members, &expected, run).await,
-            false => gate::wait(fleet, members, &expected, run).await,
-        };
-        if let Err(reason) = met {
+        let judge = if forms { Gate::admits } else { Gate::judge };
+        if let Err(reason) = gate::wait(fleet, members, &expected, judge, run).await {
             outcome.unhealthy = Some(reason);
             return false;
         }

@@ -12,7 +12,7 @@ use super::wait::Waiting;
 use super::{Fleet, Options, Outcome, Run};
 use crate::model::{Arg, Batch, Call, Event, Expected, HostName, StepId, Verdict};
 use crate::plan::Seen;
-use crate::products::Answers;
+use crate::products::{Answers, Gate};
 use crate::raft::{Peer, View, majority};
 use crate::report::Events;
 use crate::script::{Nonce, Observation, Script};
@@ -29,7 +29,7 @@ pub(crate) struct GateAnswer {
     pub answers: Answers,
 }
 
-/// Polls the members' agents until the gate is met or its time is over.
+/// Polls the members' agents until the gate is met, as `judge` has it, or its time is over.
 ///
 /// # Errors
 /// The gate and the last reason; the event beside it has the last lines of the journal of an agent
@@ -38,29 +38,11 @@ pub(crate) async fn wait(
     fleet: &Fleet,
     members: &Members<'_>,
     expected: &Expected,
+    judge: fn(Gate, &Expected, &Answers) -> Verdict,
     run: Run<'_>,
-) -> Result<GateAnswer, String> {
-    wait_until(fleet, members, expected, run, |answers| members.gate.judge(expected, answers)).await
-}
-
-/// The same for a cluster that is just being made: until the next member can join it.
-pub(crate) async fn wait_for_admission(
-    fleet: &Fleet,
-    members: &Members<'_>,
-    expected: &Expected,
-    run: Run<'_>,
-) -> Result<GateAnswer, String> {
-    wait_until(fleet, members, expected, run, |answers| members.gate.admits(expected, answers)).await
-}
-
-async fn wait_until(
-    fleet: &Fleet,
-    members: &Members<'_>,
-    expected: &Expected,
-    run: Run<'_>,
-    judge: impl Fn(&Answers) -> Verdict,
 ) -> Result<GateAnswer, String> {
     let gate = members.gate;
+    let judge = |answers: &Answers| judge(gate, expected, answers);
     let waiting = Waiting::new(gate.name().to_owned(), run.options.timeout, run.events, run.stop);
     let (answers, verdict, waiting) = poll(fleet, members, expected, waiting, judge).await;
     match verdict {
@@ -222,7 +204,7 @@ pub(crate) async fn stands(
     run: Run<'_>,
     outcome: &mut Outcome,
 ) {
-    match wait(fleet, members, expected, run).await {
+    match wait(fleet, members, expected, Gate::judge, run).await {
         Ok(met) => outcome.notes.extend(members.gate.notes(expected, &met.answers)),
         Err(reason) => {
             outcome.unhealthy.get_or_insert(reason);

@@ -61,7 +61,7 @@ pub trait Operation {
     ) -> Result<(), EngineError>;
 
     /// Sees that what was done holds. Only asked where nothing stopped it.
-    async fn prove(&mut self, _looked: &mut ObservedHosts, _run: Run<'_>, _outcome: &mut Outcome) {}
+    async fn prove(&mut self, _observed_hosts: &mut ObservedHosts, _run: Run<'_>, _outcome: &mut Outcome) {}
 
     /// What is told of each host at the end; `failures` are those that were set aside.
     fn tell(&self, _run: Run<'_>, failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {

@@ -16,7 +16,7 @@ use crate::engine::members::members;
 use crate::engine::observe::ClusterAnswers;
 use crate::engine::{EngineError, Outcome, Run, Stop, elapsed_ms, gate};
 use crate::model::{Arg, Call, Check, Finding, HostName, StepId};
-use crate::products::Drills;
+use crate::products::{Drills, Gate};
 use crate::script::{Nonce, Observation, Script};
 
 const BETWEEN_WRITES: Duration = Duration::from_millis(50);
@@ -286,7 +286,7 @@ impl ObservedHosts {
         let gates = members(run.wanted);
         let Some(members) = gates.iter().find(|members| members.gate == cluster.gate) else { return Ok(()) };
         let expected = members.expected(&self.observed.seen.addresses, &asked, &BTreeSet::new());
-        gate::wait(&self.fleet, members, &expected, run).await.map(drop)
+        gate::wait(&self.fleet, members, &expected, Gate::judge, run).await.map(drop)
     }
 }
 

@@ -119,18 +119,16 @@ fn departures(
     let mut departures = Vec::new();
     let mut refused = Vec::new();
     let warn = |message: String| run.events.send(Event::Warning { host: Some(leaver.host.clone()), message });
-    for cluster in
-        observed.clusters.iter().filter(|cluster| cluster.expected.members.contains_key(leaver.host))
-    {
-        let gate = cluster.gate;
-        let departs = match gate.has_raft() {
-            true => departure(
-                gate.product().name(),
-                &cluster.expected,
-                &gate.views(&cluster.answers),
-                leaver.host,
-            ),
-            false => Ok(Departure::default()),
+    for members in members(run.wanted).iter().filter(|members| members.names().contains(leaver.host)) {
+        let gate = members.gate;
+        let departs = match observed.clusters.iter().find(|cluster| cluster.gate == gate) {
+            Some(cluster) if !cluster.expected.members.contains_key(leaver.host) => continue,
+            Some(ClusterAnswers { expected, answers, .. }) if gate.has_raft() => {
+                departure(gate.product().name(), expected, &gate.views(answers), leaver.host)
+            }
+            None if gate.has_raft() => continue,
+            // Also where nobody of its part answers, as when the only client is dead: others can still be told.
+            _ => Ok(Departure::default()),
         };
         match departs {
             Ok(departure) => {
@@ -151,12 +149,6 @@ fn departures(
             }
         }
     }
-    // Where nobody of its part answers, as when the only client is dead, the part has said nothing; others can still be told.
-    let unheard = members(run.wanted).into_iter().filter(|members| {
-        let silent = observed.clusters.iter().all(|cluster| cluster.gate != members.gate);
-        silent && !members.gate.has_raft() && members.names().contains(leaver.host)
-    });
-    departures.extend(unheard.map(|members| (members.gate, Departure::default())));
     if refused.is_empty() { Ok(departures) } else { Err(EngineError::Unfit(refused)) }
 }
 

@@ -65,13 +65,12 @@ fn is_answered(
 mod tests {
     use super::*;
     use crate::roles::Protocol;
+    use crate::roles::testing::wanted;
     use indoc::formatdoc;
 
     /// What is found for three servers with Docker, on the first one, which somebody else serves at these addresses.
     fn found(variables: &str, listening: &[&str]) -> Vec<String> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("inventory.yaml");
-        let text = formatdoc!(
+        let wanted = wanted(&formatdoc!(
             r#"
                 cluster: dc1
                 hosts:
@@ -80,12 +79,7 @@ mod tests {
                   servers: {{ hosts: [n1, n2, n3], roles: [consul-server, docker] }}
                 vars: {{ {variables} }}
             "#
-        );
-        std::fs::write(&path, text).unwrap();
-        let roles = crate::roles::RoleSet::embedded().unwrap();
-        let (inventory, _) = crate::roles::load_inventory(&path, &roles, None).unwrap();
-        let wanted =
-            crate::roles::Wanted::new(&inventory, &roles, &std::collections::BTreeMap::new()).unwrap();
+        ));
         let socket = |address: &&str| Socket {
             protocol: Protocol::Udp,
             address: address.parse().unwrap(),

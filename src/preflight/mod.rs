@@ -105,15 +105,12 @@ fn identity(subject: &Subject<'_>, ours: &Marker) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use indoc::formatdoc;
-    use std::collections::BTreeMap;
 
     use super::*;
 
     /// Three servers and a client of the embedded roles.
     fn cluster(extra: &str) -> crate::roles::Wanted {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("inventory.yaml");
-        let text = formatdoc!(
+        crate::roles::testing::wanted(&formatdoc!(
             r#"
                 cluster: dc1
                 hosts:
@@ -125,11 +122,7 @@ mod tests {
                   consul:
                     version: 1.21.4
                 {extra}"#
-        );
-        std::fs::write(&path, text).unwrap();
-        let roles = crate::roles::RoleSet::embedded().unwrap();
-        let (inventory, _) = crate::roles::load_inventory(&path, &roles, None).unwrap();
-        crate::roles::Wanted::new(&inventory, &roles, &BTreeMap::new()).unwrap()
+        ))
     }
 
     fn ports(wanted: &WantedHost) -> Vec<String> {

@@ -103,7 +103,9 @@ impl Download {
 
     /// The same, told what is known on this machine of files that are lacking: the sha256 in hex that each must have.
     pub(super) fn with_verified(mut self, verified: &BTreeMap<RemoteFile, Verified>, arch: &str) -> Self {
-        if let Self::Release(release) = &mut self
+        // In a run with nothing to do no address need be made.
+        if !verified.is_empty()
+            && let Self::Release(release) = &mut self
             && let Some(remote) = release.remote(arch)
         {
             release.verified_digest = verified.get(&remote).and_then(|verified| verified.digest.clone());

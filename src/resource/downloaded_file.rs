@@ -61,15 +61,15 @@ impl DownloadedFile {
         let seen = SeenFile::parse(&id, &self.path, seen)?;
         let access = Access { mode: self.mode, owner: &self.owner, group: &self.group };
         let mut reasons = seen.stat.as_ref().map(|stat| stat.drift(&access)).unwrap_or_default();
-        let [mode, owner, group] = [self.mode.to_string(), self.owner.to_string(), self.group.to_string()];
         let call = if seen.digest == self.sha256.as_str() {
             if reasons.is_empty() {
                 return Ok(None);
             }
-            call_of(&id, "path_owner", [self.path.as_str(), &mode, &owner, &group])?
+            write::set_access(&id, &self.path, &access)?
         } else {
             reasons.insert(0, if seen.stat.is_none() { "absent" } else { "content differs" }.to_owned());
-            let words = [self.path.as_str(), &mode, &owner, &group, &seen.digest, self.sha256.as_str()];
+            let (mode, owner, group) = (self.mode.to_string(), self.owner.as_str(), self.group.as_str());
+            let words = [self.path.as_str(), &mode, owner, group, &seen.digest, self.sha256.as_str()];
             match self.via {
                 Via::Controller => call_of(&id, PUSHED.0, words)?,
                 Via::Host => call_of(&id, "file_from_site", words.into_iter().chain([self.url.as_str()]))?,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use super::remote::{RemoteFile, Trust, Via};
-use super::{Error, Sha256Digest, call_of, optional_from_text, seen};
+use super::{Error, FileUrl, Sha256Digest, call_of, optional_from_text, seen};
 use crate::model::{Call, Change, Effect, StepId};
 use crate::script::Fields;
 
@@ -43,11 +43,7 @@ impl Images {
     pub(super) fn check(&self) -> Result<(), Error> {
         for image in &self.list {
             let Image { image: name, url, sha256, via } = image;
-            let schemes = ["https://", "http://", "file:///"];
-            let right =
-                schemes.iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
-                    && url.chars().all(|c| c.is_ascii_graphic());
-            if !right {
+            if url.parse::<FileUrl>().is_err() {
                 return Err(Error::ImageUrl { image: name.clone(), url: url.clone() });
             }
             if *via == Via::Controller && url.starts_with("file:") {

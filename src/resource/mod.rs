@@ -57,7 +57,7 @@ pub use sysctl::Sysctl;
 pub use unit::{Load, State, Unit};
 pub use user::User;
 pub use values::{
-    AccountName, Content, HostPath, PackageName, PartName, Sha256Digest, SysctlKey, UnitName, Url,
+    AccountName, Content, FileUrl, HostPath, PackageName, PartName, Sha256Digest, SysctlKey, UnitName, Url,
 };
 pub(crate) use values::{optional_from_text, optional_words};
 pub(crate) use write::{can_be_shown, text_diff};

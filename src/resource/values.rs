@@ -97,6 +97,15 @@ word!(
 );
 
 word!(
+    /// Where a file is: at a site, or with `file:///` on the host.
+    FileUrl,
+    "address of a file (`https://…`, `http://…`, or `file:///…` on the host)",
+    |text| {
+        let rest = ["https://", "http://", "file:///"].iter().find_map(|scheme| text.strip_prefix(scheme));
+        rest.is_some_and(|rest| !rest.is_empty()) && text.chars().all(|c| c.is_ascii_graphic())
+    }
+);
+word!(
     /// A sha256, in hex.
     Sha256Digest,
     "sha256 (64 hex digits, in small letters, as `sha256sum` prints it)",

@@ -38,6 +38,12 @@ pub(super) fn probe(id: &StepId, path: &HostPath, secret: bool) -> Result<Call, 
     call_of(id, "file_probe", [path.as_str(), if secret { "digest" } else { "read" }])
 }
 
+/// What gives a file its mode and owner, whose content is as wanted.
+pub(super) fn set_access(id: &StepId, path: &HostPath, access: &Access<'_>) -> Result<Call, Error> {
+    let Access { mode, owner, group } = access;
+    call_of(id, "path_owner", [path.as_str(), &mode.to_string(), owner.as_str(), group.as_str()])
+}
+
 impl<'a> SeenFile<'a> {
     pub(super) fn parse(id: &StepId, path: &HostPath, seen: &Fields<'a>) -> Result<Self, Error> {
         let stat = match SeenPath::parse(id, seen)? {
@@ -105,13 +111,8 @@ impl FileWrite<'_> {
         if drift.is_empty() {
             return Ok(None);
         }
-        let Access { mode, owner, group } = self.access;
-        let call = call_of(
-            self.id,
-            "path_owner",
-            [self.path.as_str(), &mode.to_string(), owner.as_str(), group.as_str()],
-        )?;
-        Ok(Some(Change { reason: drift.join(", "), diff: None, effect: Effect::Quiet, calls: vec![call] }))
+        let calls = vec![set_access(self.id, self.path, &self.access)?];
+        Ok(Some(Change { reason: drift.join(", "), diff: None, effect: Effect::Quiet, calls }))
     }
 
     fn content_reason(&self, seen: &SeenFile<'_>, wanted: &str) -> String {

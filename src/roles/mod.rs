@@ -12,6 +12,8 @@ mod proof;
 mod render;
 mod rules;
 mod schema;
+#[cfg(test)]
+pub(crate) mod testing;
 mod types;
 mod values;
 mod variables;

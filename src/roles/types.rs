@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use super::{Variable, VariableType};
 use crate::inventory::node::{Document, Entry, Kind, Node, Span};
 use crate::inventory::reader::{any_of, duration, list, missing_colon, nearest};
-use crate::resource::{AccountName, FileMode, Sha256Digest};
+use crate::resource::{AccountName, FileMode, FileUrl, Sha256Digest};
 
 /// Where a value is not of its type, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,11 +169,7 @@ impl VariableType {
                 return Some(fault(Some(format!("put quotes around it: \"{written:0>4}\""))));
             }
             (Self::Mode, Kind::Text(text)) => FileMode::try_from(text.clone()).is_ok(),
-            (Self::Url, Kind::Text(text)) => {
-                let rest =
-                    ["https://", "http://", "file:///"].iter().find_map(|scheme| text.strip_prefix(scheme));
-                rest.is_some_and(|rest| !rest.is_empty()) && text.chars().all(|c| c.is_ascii_graphic())
-            }
+            (Self::Url, Kind::Text(text)) => text.parse::<FileUrl>().is_ok(),
             (Self::Sha256, Kind::Number(_)) if written.len() == 64 => {
                 return Some(fault(Some(format!("put quotes around it: \"{written}\""))));
             }

@@ -523,6 +523,13 @@ file_write() {
   case $seen in 'link '*) ;; *) [ ! -L "$path" ] || fail "$path is a symbolic link" ;; esac
   stage "$path"
   printf %s "$body" | base64 -d >"$staged"
+  put_staged "$path" "$mode" "$owner" "$group" "$seen" "$wanted" "$@"
+}
+
+# Puts what was staged in the place of a file: PATH MODE OWNER GROUP SEEN WANTED-DIGEST [VALIDATOR ARG...]
+put_staged() {
+  path=$1 mode=$2 owner=$3 group=$4 seen=$5 wanted=$6
+  shift 6
   [ "$(digest "$staged")" = "$wanted" ] || fail "$path arrived damaged, or the disk is full"
   chown "$owner:$group" "$staged"
   chmod "$mode" "$staged"
@@ -1197,17 +1204,11 @@ file_from_site() {
 
 # Step: PATH MODE OWNER GROUP SEEN DIGEST: writes a file that was pushed to this host.
 file_from_push() {
-  path=$1 wanted=$6
-  pushed_file "$wanted"
-  [ ! -L "$path" ] || fail "$path is a symbolic link"
-  stage "$path"
+  pushed_file "$6"
+  [ ! -L "$1" ] || fail "$1 is a symbolic link"
+  stage "$1"
   cp "$pushed" "$staged"
-  [ "$(digest "$staged")" = "$wanted" ] || fail "$path arrived damaged, or the disk is full"
-  chown "$3:$4" "$staged"
-  chmod "$2" "$staged"
-  unchanged "$path" "$5"
-  undo_record undo_file "$path" "$wanted"
-  mv -f "$staged" "$path"
+  put_staged "$@"
   rm -f "$pushed"
 }
 

@@ -20,7 +20,7 @@ const PAGES: [&str; 7] = [
 ];
 
 /// Relative to the checkout.
-fn at(path: impl AsRef<Path>) -> PathBuf {
+pub fn at(path: impl AsRef<Path>) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
@@ -186,7 +186,7 @@ fn modules() -> BTreeSet<String> {
 }
 
 /// Every source file below a folder or file of `src/`, with its text; what only tests use is left out.
-fn sources(path: &Path) -> Vec<(PathBuf, String)> {
+pub fn sources(path: &Path) -> Vec<(PathBuf, String)> {
     if path.is_file() {
         let text = fs::read_to_string(path).unwrap();
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();

@@ -2,9 +2,8 @@
 //! changes one shows it.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 
+use crate::documentation::{at, sources};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// What texts for operators are given to: an attribute of errors, functions and macros.
@@ -14,12 +13,14 @@ const TAKERS: [&str; 9] = ["error", "warning", "help", "label", "bail", "anyhow"
 fn texts_of_errors_are_on_record() {
     let mut record = String::new();
     let mut texts = 0;
-    for file in sources(Path::new(env!("CARGO_MANIFEST_DIR")).join("src").as_path()) {
-        let tokens: TokenStream = fs::read_to_string(&file).unwrap().parse().unwrap();
+    let mut sources = sources(&at("src"));
+    sources.sort();
+    for (file, code) in sources {
+        let tokens: TokenStream = code.parse().unwrap();
         let mut found = Vec::new();
         collect(tokens, false, &mut found);
         if !found.is_empty() {
-            let name = file.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap();
+            let name = file.strip_prefix(at("")).unwrap();
             writeln!(record, "{}", name.display()).unwrap();
             texts += found.len();
             found.iter().for_each(|text| writeln!(record, "    {text}").unwrap());
@@ -31,21 +32,7 @@ fn texts_of_errors_are_on_record() {
     });
 }
 
-/// In order of their paths.
-fn sources(folder: &Path) -> Vec<std::path::PathBuf> {
-    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    entries.sort();
-    let rust =
-        |path: &Path| path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs");
-    let below = |path: std::path::PathBuf| match path.is_dir() {
-        true => sources(&path),
-        false => Some(path).filter(|path| rust(path)).into_iter().collect(),
-    };
-    entries.into_iter().flat_map(below).collect()
-}
-
-/// Texts with a space in them that are given to one of the takers, wherever they stand in what it is given; those of tests are
-/// left out.
+/// Texts with a space in them that are given to one of the takers, wherever they stand in what it is given.
 fn collect(tokens: TokenStream, taken: bool, found: &mut Vec<String>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let name = |at: Option<usize>| match at.and_then(|at| tokens.get(at)) {
@@ -56,9 +43,6 @@ fn collect(tokens: TokenStream, taken: bool, found: &mut Vec<String>) {
         match token {
             TokenTree::Group(group) => {
                 let before = [at.checked_sub(1), at.checked_sub(2)].map(&name);
-                if before[0] == "tests" && before[1] == "mod" {
-                    continue;
-                }
                 // A macro has its mark between its name and what it is given.
                 let called = before.iter().any(|name| TAKERS.contains(&name.as_str()));
                 let takes = called && group.delimiter() == Delimiter::Parenthesis;
