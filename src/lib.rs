@@ -15,6 +15,7 @@
 pub mod cli;
 pub mod engine;
 pub mod facts;
+pub mod files;
 pub mod health;
 pub mod http;
 pub mod inventory;

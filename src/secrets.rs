@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -17,6 +16,7 @@ use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, LineEnding};
 use rsa::rand_core::OsRng;
 use serde::{Deserialize, Serialize};
 
+use crate::files;
 use crate::roles::Generate;
 
 /// The secrets of one cluster.
@@ -84,13 +84,9 @@ impl Secrets {
         let path = file(folder);
         let write = || -> std::io::Result<()> {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            let staged = path.with_extension("json.new");
-            let mut out =
-                fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
-            serde_json::to_writer_pretty(&mut out, self)?;
-            out.write_all(b"\n")?;
-            out.sync_all()?;
-            fs::rename(&staged, &path)
+            let mut text = serde_json::to_vec_pretty(self)?;
+            text.push(b'\n');
+            files::replace(&path, &text, 0o600)
         };
         write().map_err(|source| SecretsError::Write { path: path.clone(), source })
     }

@@ -3,13 +3,13 @@
 //! In `.bootstrap/<cluster>/applied/`, for their owner alone: an inventory may hold what is secret.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use super::exit::UsageError;
+use crate::files;
 
 const LAST: &str = "last.yaml";
 const BEFORE: &str = "before.yaml";
@@ -72,10 +72,7 @@ impl History {
 
     /// For its owner alone, whole or not at all.
     fn write(&self, name: &str, text: &str) -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(text.as_bytes())?;
-        file.persist(self.folder.join(name))?;
-        Ok(())
+        files::replace(&self.folder.join(name), text.as_bytes(), 0o600)
     }
 }
 

@@ -1,15 +1,14 @@
 //! `bootstrap kubeconfig`: the credentials of a Kubernetes cluster, for kubectl on this machine.
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
 
 use super::{ConnectionArgs, Global, output, run};
+use crate::files;
 use crate::kubeconfig;
 use crate::operations::{self, Stop};
 use crate::report::{events, init_tracing};
@@ -55,19 +54,8 @@ pub fn run(args: &KubeconfigArgs, global: &Global, password: Option<String>) -> 
     };
     let merged = kubeconfig::merge(existing.as_deref(), &credentials, &cluster)
         .with_context(|| format!("{} was left as it is", path.display()))?;
-    write(path, &merged).with_context(|| format!("cannot write {}", path.display()))?;
+    files::replace(path, merged.as_bytes(), 0o600)
+        .with_context(|| format!("cannot write {}", path.display()))?;
     eprintln!("{}: context `{cluster}`, by the word of {host}; it is the current one", path.display());
     Ok(ExitCode::SUCCESS)
-}
-
-/// A whole file, or the old one.
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut staged = tempfile::NamedTempFile::new_in(folder)?;
-    staged.as_file().set_permissions(fs::Permissions::from_mode(0o600))?;
-    staged.write_all(text.as_bytes())?;
-    staged.as_file().sync_all()?;
-    staged.persist(path)?;
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! `bootstrap remove-node` and `replace-node`: a host leaves its clusters, and another may take its place.
 
 use std::fs;
-use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -11,6 +11,7 @@ use super::exit::{Exit, Rejected, UsageError};
 use super::session::Session;
 use super::up::{self, UpArgs};
 use super::{ConnectionArgs, Global, load, problems, run};
+use crate::files;
 use crate::inventory::edit::{self, EditError, NewHost};
 use crate::inventory::yaml;
 use crate::model::{Diagnostic, HostName};
@@ -142,11 +143,6 @@ fn refuse(error: EditError, file: &Path, global: &Global) -> anyhow::Error {
 /// Writes a file whole or not at all; its mode stays, and what a link leads to is what is replaced.
 pub(super) fn replace(file: &Path, text: &str) -> std::io::Result<()> {
     let file = fs::canonicalize(file)?;
-    let folder = file.parent().unwrap_or(Path::new("/"));
-    let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
-    fresh.write_all(text.as_bytes())?;
-    fresh.as_file().set_permissions(fs::metadata(&file)?.permissions())?;
-    fresh.as_file().sync_all()?;
-    fresh.persist(&file)?;
-    Ok(())
+    let mode = fs::metadata(&file)?.permissions().mode();
+    files::replace(&file, text.as_bytes(), mode)
 }

@@ -1,7 +1,7 @@
 //! `bootstrap snapshot`: the state of Consul, Nomad and etcd, in files that are whole.
 
 use std::fs;
-use std::io::{BufReader, ErrorKind, Write};
+use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,6 +14,7 @@ use serde_json::json;
 use super::exit::{Exit, UsageError};
 use super::session::Session;
 use super::{ConnectionArgs, Global, load, output, run};
+use crate::files;
 use crate::operations::{self, ObservedHosts, Restore, Run, SnapshotSource, Stop, takes_streams};
 use crate::products::snapshot::{self, Content, Snapshot};
 use crate::report::{events, init_tracing};
@@ -176,6 +177,8 @@ async fn save_one(
     let path = folder.join(name);
     write_label(&path, &label)?;
     file.persist_noclobber(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    // Only now may anybody rely on it.
+    fs::File::open(folder)?.sync_all()?;
     Ok((path, label))
 }
 
@@ -185,10 +188,8 @@ fn label_of(file: &Path) -> PathBuf {
 
 fn write_label(file: &Path, label: &Label) -> anyhow::Result<()> {
     let path = label_of(file);
-    let mut out = tempfile::NamedTempFile::new_in(file.parent().unwrap_or(Path::new(".")))?;
-    out.write_all(serde_json::to_string_pretty(label)?.as_bytes())?;
-    out.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(())
+    let text = serde_json::to_vec_pretty(label)?;
+    files::replace(&path, &text, 0o600).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// `None` where none was written: the snapshot is of another program.

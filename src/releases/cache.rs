@@ -3,12 +3,13 @@
 //! Nothing in it is believed for being there: archives are hashed and signatures verified on every use.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::ReleaseError;
+use crate::files;
 use crate::resource::{Fingerprint, Sums};
 
 /// A folder of this program's own, `~/.cache/bootstrap`.
@@ -55,16 +56,7 @@ impl Cache {
 
     /// Writes a whole file, or none.
     pub(super) fn store(&self, path: &Path, content: &[u8]) -> Result<(), ReleaseError> {
-        let write = || -> io::Result<()> {
-            let folder = path.parent().unwrap_or(&self.root);
-            fs::create_dir_all(folder)?;
-            let mut staged = tempfile::Builder::new().suffix(".partial").tempfile_in(folder)?;
-            staged.write_all(content)?;
-            staged.as_file().sync_all()?;
-            staged.persist(path)?;
-            Ok(())
-        };
-        write().map_err(|source| self.failed(path, source))
+        files::replace(path, content, 0o600).map_err(|source| self.failed(path, source))
     }
 
     /// Waits until no other run fills the cache; the lock ends with the file.

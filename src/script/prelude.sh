@@ -536,7 +536,20 @@ put_staged() {
   if [ "$#" -gt 0 ]; then validate "$staged" "$@"; fi
   unchanged "$path" "$seen"
   undo_record undo_file "$path" "$wanted"
-  mv -f "$staged" "$path"
+  into_place "$staged" "$path"
+}
+
+# Gives a fresh file the place of another: FRESH PATH. The file system may keep the rename before the bytes: after a power cut
+# between the two there would be an empty file, and neither the old nor the new.
+into_place() {
+  flush "$1"
+  mv -f "$1" "$2"
+}
+
+# FILE...: their bytes are on the disk.
+flush() {
+  # An old busybox knows no names here.
+  sync "$@" 2>/dev/null || sync
 }
 
 # Makes a folder beside a file and sets $staged, the place in it for what is to replace the file. It has the file's own
@@ -628,14 +641,14 @@ undo_record() {
     if [ -d "$undo_entry" ]; then
       for part in ask now; do
         "$record" "$part" "$@" >"$undo_entry/.$part"
-        mv -f "$undo_entry/.$part" "$undo_entry/$part"
+        into_place "$undo_entry/.$part" "$undo_entry/$part"
       done
     else
       rm -rf "$fresh"
       mkdir -p "$fresh"
       for part in what now ask; do "$record" "$part" "$@" >"$fresh/$part"; done
-      # Soon these may be the only bytes of what was there. An old busybox knows no names here.
-      sync "$fresh"/* 2>/dev/null || sync
+      # Soon these may be the only bytes of what was there.
+      flush "$fresh"/*
       mv "$fresh" "$undo_entry"
     fi
   )
@@ -828,7 +841,7 @@ file_back() {
   chown "$5:$6" "$staged"
   chmod "$4" "$staged"
   unchanged "$2" "$3"
-  mv -f "$staged" "$2"
+  into_place "$staged" "$2"
   undo_forget "$1"
 }
 
@@ -854,7 +867,7 @@ file_left() {
   if [ -e "$state_dir/undo/$1/body" ]; then
     (umask 077 && mkdir -p "$state_dir/left")
     (umask 077 && cat "$state_dir/undo/$1/body" >"$state_dir/left/.$2.new")
-    mv -f "$state_dir/left/.$2.new" "$state_dir/left/$2"
+    into_place "$state_dir/left/.$2.new" "$state_dir/left/$2"
   fi
   undo_forget "$1"
 }
@@ -1522,7 +1535,7 @@ unit_saved() {
 unit_save() {
   mkdir -p "$state_dir/units"
   printf '%s %s\n' "$2" "$3" >"$state_dir/units/.$1.new"
-  mv -f "$state_dir/units/.$1.new" "$state_dir/units/$1"
+  into_place "$state_dir/units/.$1.new" "$state_dir/units/$1"
 }
 
 # Probe: UNIT RESTART-COUNT PATH...: the unit's state, and saved and current fingerprints of what it watches.
@@ -1813,7 +1826,7 @@ peers_write() {
   printf %s "$2" >"$staged"
   chown "$(stat -c %u:%g "${1%/*}")" "$staged"
   chmod 600 "$staged"
-  mv -f "$staged" "$1"
+  into_place "$staged" "$1"
 }
 
 # Prints the file that holds a sysctl; the dots and slashes of a key trade places.
@@ -1857,7 +1870,7 @@ cluster_read() {
 cluster_write() {
   mkdir -p "$state_dir"
   printf '%s\n' "$1" >"$state_dir/.cluster.new"
-  mv -f "$state_dir/.cluster.new" "$state_dir/cluster"
+  into_place "$state_dir/.cluster.new" "$state_dir/cluster"
 }
 
 # Probe: the node's id in an agent's data folder, and raft data there with the time when it was last written.

@@ -119,3 +119,30 @@ fn the_tools_of_busybox_do_too() {
     assert_eq!(seen.of("probe").text("body"), Some("hello"));
     assert!(seen.of("probe").text("stat").unwrap().starts_with("640 "), "{seen:?}");
 }
+
+/// Where the rename is kept before the bytes are, a power cut leaves an empty file: neither the old nor the new.
+#[test]
+fn bytes_are_on_the_disk_before_they_are_in_place() {
+    for shell in shells::shells() {
+        let host = Host::new().without(&["sync"]);
+        let (path, log) = (host.at("file"), host.at("synced"));
+        // Says of each name what is to come, and what is in its place until then.
+        let places = format!("\"{}\" \"{path}\"", host.at("state/cluster"));
+        let sync = host.write(
+            "tools/sync",
+            format!("#!/bin/sh\n[ $# -gt 0 ] || exit 0\n{{ cat \"$@\"; echo ' for:'; cat {places}; echo; }} >>{log} 2>/dev/null\n"),
+        );
+        std::fs::set_permissions(sync, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let (user, group) = shells::account();
+        let digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+        let steps = vec![
+            call("cluster_write", &["one"]),
+            call("cluster_write", &["two"]),
+            call("file_write", &[&path, "0640", &user, &group, "absent", digest, "aGVsbG8="]),
+        ];
+        assert_eq!(host.apply(shell, steps), (0, String::new()), "{shell:?}");
+        let said = String::from_utf8(host.read("synced")).unwrap();
+        let said: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
+        assert_eq!(said, ["one", " for:", "two", " for:", "one", "hello for:", "two"], "{shell:?}");
+    }
+}

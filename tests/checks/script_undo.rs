@@ -342,7 +342,7 @@ fn cut_in_the_middle_of_a_change_the_next_runs_are_still_right() {
         site.host.write("etc/f", "theirs");
         site.set_mode("etc/f", 0o600);
         // Written down in part, then whole, but not yet changed.
-        for at in [r#"mv "$fresh" "$undo_entry""#, r#"mv -f "$staged" "$path""#] {
+        for at in [r#"mv "$fresh" "$undo_entry""#, r#"into_place "$staged" "$path""#] {
             up_but_cut(&site, "one", at);
             assert_eq!(site.host.read("etc/f"), b"theirs", "{shell:?} {at}");
         }
@@ -350,13 +350,13 @@ fn cut_in_the_middle_of_a_change_the_next_runs_are_still_right() {
         assert_eq!((site.host.read("etc/f"), site.ledger()), (b"theirs".to_vec(), vec![]), "{shell:?}");
 
         // Somebody else's change between two tries is what was there before.
-        up_but_cut(&site, "one", r#"mv -f "$staged" "$path""#);
+        up_but_cut(&site, "one", r#"into_place "$staged" "$path""#);
         site.up("idle");
         site.host.write("etc/f", "theirs too");
         site.up("one");
         // A second text of ours: written down, but the file has the first.
         site.role("one", &ONE.replace("TEXT", "second"));
-        up_but_cut(&site, "one", r#"mv -f "$staged" "$path""#);
+        up_but_cut(&site, "one", r#"into_place "$staged" "$path""#);
         assert_eq!(site.host.read("etc/f"), b"first", "{shell:?}");
         // Put back, but not forgotten.
         up_but_cut(&site, "idle", r#"undo_forget "$1""#);

@@ -16,7 +16,7 @@ pub const SHELLS: [&[&str]; 3] = [&["dash"], &["busybox", "sh"], &["bash", "--po
 /// All that the prelude calls on any host, and what the tests run there.
 const TOOLS: &str =
     "awk base64 bash busybox cat chmod chown cp curl cut dash date df find flock getent grep head id ln
-    ls mkdir mktemp mv od perl python3 readlink rm sed setsid sh sha256sum sleep sort stat tail timeout tr uname unzip wget";
+    ls mkdir mktemp mv od perl python3 readlink rm sed setsid sh sha256sum sleep sort stat sync tail timeout tr uname unzip wget";
 
 /// What `start` of the prelude adds to PATH.
 const USUAL_PATH: &str = ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
