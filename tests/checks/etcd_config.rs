@@ -96,3 +96,33 @@ fn it_is_said_once_where_etcd_is() {
     let text = refused(&inventory(true, "{ version: 3.3.27 }"));
     assert!(text.contains("set `etcd.version` to 3.4 or later"), "{text}");
 }
+
+/// Where it is cut short before any of its renames, the next try ends as if nothing had been, and what the member had is there.
+#[test]
+fn a_restore_that_was_cut_short_keeps_what_the_member_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let data = at("data").display().to_string();
+    let files = rendered::files(&inventory(true, &format!("{{ data_dir: {data} }}")), "etcd-3");
+    let script = &files["/etc/etcd/bootstrap/etcd-restore"];
+    let run = |text: &str| {
+        let output =
+            std::process::Command::new("sh").args(["-c", text, "etcd-restore", "take"]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let renames: Vec<&str> = script.lines().filter(|line| line.trim_start().starts_with("mv ")).collect();
+    assert_eq!(renames.len(), 2, "{script}");
+    for cut in renames {
+        for name in ["data", "data.before", "data.restored"] {
+            let _ = std::fs::remove_dir_all(at(name));
+        }
+        for (name, text) in [("data", "old"), ("data.before", "older"), ("data.restored/data", "new")] {
+            std::fs::create_dir_all(at(name).join("member")).unwrap();
+            std::fs::write(at(name).join("member/db"), text).unwrap();
+        }
+        assert_eq!(run(&script.replace(cut, "exit 9")), (Some(9), String::new()), "{cut}");
+        assert_eq!(run(script), (Some(0), String::new()), "{cut}");
+        let db = |name: &str| std::fs::read_to_string(at(name).join("member/db")).unwrap();
+        assert_eq!((db("data"), db("data.before")), ("new".to_owned(), "old".to_owned()), "{cut}");
+    }
+}
