@@ -54,8 +54,9 @@ pub fn run(args: &KubeconfigArgs, global: &Global, password: Option<String>) -> 
     };
     let merged = kubeconfig::merge(existing.as_deref(), &credentials, &cluster)
         .with_context(|| format!("{} was left as it is", path.display()))?;
-    files::replace(path, merged.as_bytes(), 0o600)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    let folder = path.parent().unwrap_or(path);
+    let written = fs::create_dir_all(folder).and_then(|()| files::replace(path, merged.as_bytes(), 0o600));
+    written.with_context(|| format!("cannot write {}", path.display()))?;
     eprintln!("{}: context `{cluster}`, by the word of {host}; it is the current one", path.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -56,7 +56,9 @@ impl Cache {
 
     /// Writes a whole file, or none.
     pub(super) fn store(&self, path: &Path, content: &[u8]) -> Result<(), ReleaseError> {
-        files::replace(path, content, 0o600).map_err(|source| self.failed(path, source))
+        let folder = path.parent().unwrap_or(&self.root);
+        let stored = fs::create_dir_all(folder).and_then(|()| files::replace(path, content, 0o600));
+        stored.map_err(|source| self.failed(path, source))
     }
 
     /// Waits until no other run fills the cache; the lock ends with the file.

@@ -1,7 +1,6 @@
 //! Events -> spans of time: what each host did, what it waited for, when stages and gates were open.
 
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use serde::Serialize;
 
 use super::super::text::printable;
 use super::page;
+use crate::files;
 use crate::model::{Event, HostName, HostOutcome, StepOutcome};
 
 /// Listens to a run and writes its page. Times are milliseconds since the run's start.
@@ -247,14 +247,8 @@ impl Timings {
 
     /// Puts the page into its place in one rename; `file` is as before when that fails.
     pub fn write(&self, file: &Path) -> io::Result<()> {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         // As private as the run's log: it tells of the same things.
-        let mode = std::fs::Permissions::from_mode(0o600);
-        let mut fresh = tempfile::Builder::new().permissions(mode).tempfile_in(folder)?;
-        fresh.write_all(self.page().as_bytes())?;
-        fresh.as_file().sync_all()?;
-        fresh.persist(file)?;
-        Ok(())
+        files::replace(file, self.page().as_bytes(), 0o600)
     }
 
     /// The whole page.
