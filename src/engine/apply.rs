@@ -7,9 +7,9 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 
 use super::members::members;
-use super::{Fleet, HostFailure, Outcome, Run, delegation, elapsed_ms, gate, releases, steps};
-use crate::model::{Batch, ClusterState, Event, HostName, HostOutcome, Plan, Stage, StageName};
-use crate::plan::{Seen, hold_back};
+use super::{Fleet, HostFailure, Outcome, Run, delegation, elapsed_ms, gate, put_back, releases, steps};
+use crate::model::{Batch, ClusterState, Event, HostName, HostOutcome, Keep, Plan, Stage, StageName};
+use crate::plan::{Seen, hold_back, interrupts, is_of_ill, keeps, still_ill};
 use crate::products::Gate;
 use crate::report::Events;
 
@@ -71,11 +71,9 @@ async fn run_stage(
             outcome.held_back.push(held);
             return false;
         }
-        let interrupts =
-            batch.steps.values().flatten().any(|step| step.change.effect >= crate::model::Effect::Restart);
-        if let Some(members) =
-            members.filter(|_| stage.quorum && interrupts && !cluster_state.members.is_empty())
-        {
+        let interrupts = interrupts(batch);
+        let waits = stage.quorum && interrupts && !cluster_state.members.is_empty();
+        if let Some(members) = members.filter(|_| waits && !is_of_ill(batch, cluster_state)) {
             // A voter is only interrupted while the others can spare it.
             let mut expected = expected(members, &standing, seen, fleet);
             expected.versions.clear();
@@ -99,17 +97,22 @@ async fn run_stage(
                 return false;
             }
         };
-        run_batch(fleet, &stage.name, batch, run, outcome).await;
+        // What a role that was removed leaves has a ledger of its own.
+        let is_of_role = run.wanted.order.iter().any(|role| role.as_str() == stage.name.0);
+        let keeps = if is_of_role { keeps(batch, cluster_state) } else { BTreeMap::new() };
+        run_batch(fleet, &stage.name, batch, &keeps, run, outcome).await;
         delegation::finish(fleet, &stage.name, follow_ups, run).await;
         standing.extend(batch.steps.keys().filter(|host| fleet.connections.contains_key(*host)).cloned());
         let lost = batch.steps.keys().find(|host| !fleet.connections.contains_key(*host));
-        let Some(members) = members else {
-            let Some(lost) = lost.filter(|_| interrupts && index + 1 < stage.batches.len()) else {
-                continue;
-            };
+        let others = index + 1 < stage.batches.len();
+        if let Some(lost) = lost.filter(|_| !stage.quorum && interrupts && others) {
             // What harmed one host would harm the others too; they are untouched.
             outcome.held_back.push(format!("{}: stopped after {lost} failed", stage.name));
             return true;
+        }
+        let Some(members) = members else {
+            put_back::forget(fleet, &keeps, run).await;
+            continue;
         };
         let lost = stage.quorum && lost.is_some();
         if lost && cluster_state.members.is_empty() {
@@ -122,15 +125,20 @@ async fn run_stage(
         let later: BTreeSet<&HostName> =
             stage.batches[index + 1..].iter().flat_map(|batch| batch.steps.keys()).collect();
         expected.versions.retain(|host, _| !later.contains(host));
+        let ill = still_ill(&stage.batches[index + 1..], cluster_state);
+        expected.asked.retain(|host| !ill.contains(host));
+        expected.missing += ill.len();
         if expected.asked.is_empty() {
             return false;
         }
         let forms = stage.quorum && cluster_state.members.is_empty() && index + 1 < stage.batches.len();
         let judge = if forms { Gate::admits } else { Gate::judge };
         if let Err(reason) = gate::wait(fleet, members, &expected, judge, run).await {
-            outcome.unhealthy = Some(reason);
+            let change = put_back::Unproven { stage: &stage.name, batch, keeps: &keeps, members, expected };
+            outcome.unhealthy = Some(put_back::batch(fleet, run, change, reason).await);
             return false;
         }
+        put_back::forget(fleet, &keeps, run).await;
         if lost {
             // The first that does not come back ends a rolling change; the others are untouched.
             outcome.held_back.push(format!("{}: stopped after a voter failed", stage.name));
@@ -154,11 +162,12 @@ fn expected(
     expected
 }
 
-/// One batch on its hosts at once; a host that fails is set aside.
+/// One batch on its hosts at once; a host that fails is set aside, and before that gets back what is kept there.
 pub(crate) async fn run_batch(
     fleet: &mut Fleet,
     stage: &StageName,
     batch: &Batch,
+    keeps: &BTreeMap<HostName, Keep>,
     run: Run<'_>,
     outcome: &mut Outcome,
 ) {
@@ -168,7 +177,13 @@ pub(crate) async fn run_batch(
         let work = batch.steps.iter().filter_map(|(host, steps)| Some((host, connections.get(host)?, steps)));
         let mut running = stream::iter(work)
             .map(|(host, connection, steps)| async move {
-                (host.clone(), steps::run(connection, host, stage, steps, run).await)
+                let keep = keeps.get(host).copied();
+                let mut result = steps::run(connection, host, stage, steps, keep, run).await;
+                if let (Some(_), Err(HostFailure::Step { .. })) = (keep, &result) {
+                    let put_back = put_back::host(connection, host, stage, steps, run).await;
+                    result = result.map_err(|failure| failure.with(put_back));
+                }
+                (host.clone(), result)
             })
             .buffer_unordered(run.options.parallel);
         while let Some((host, result)) = running.next().await {

@@ -76,7 +76,7 @@ pub(crate) async fn run(
         let started = Instant::now();
         apply::announce(stage, run.events);
         for batch in &stage.batches {
-            apply::run_batch(fleet, &stage.name, batch, run, outcome).await;
+            apply::run_batch(fleet, &stage.name, batch, &BTreeMap::new(), run, outcome).await;
         }
         run.events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
         let mut hosts = stage.batches.iter().flat_map(|batch| batch.steps.keys());

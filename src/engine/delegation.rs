@@ -75,7 +75,7 @@ async fn one(
             help: None,
         };
         let before = [step("before", &help.before)];
-        match steps::run(connection, &host, stage, &before, run).await {
+        match steps::run(connection, &host, stage, &before, None, run).await {
             Ok(_) => return Ok(FollowUp { host, step: step("after", &help.after) }),
             Err(failure) => last = format!("{host} cannot help: {}", failure.explanation()),
         }
@@ -106,7 +106,7 @@ pub(crate) async fn finish(fleet: &Fleet, stage: &StageName, follow_ups: Vec<Fol
     for FollowUp { host, step } in follow_ups {
         let Some(connection) = fleet.connections.get(&host) else { continue };
         let step = [step];
-        if let Err(failure) = steps::run(connection, &host, stage, &step, run).await {
+        if let Err(failure) = steps::run(connection, &host, stage, &step, None, run).await {
             let message = format!("{}: {}", step[0].id, failure.explanation());
             run.events.send(Event::Warning { host: Some(host.clone()), message });
         }

@@ -1,5 +1,7 @@
 //! Why a host was set aside, and why a whole run stops before its first change.
 
+use std::fmt;
+
 use crate::model::{Check, Finding, HostName, StageName, StepId};
 use crate::plan::PlanError;
 use crate::roles::WantedError;
@@ -15,13 +17,46 @@ pub enum HostFailure {
     #[error("its facts are unusable: {0}")]
     Facts(String),
     /// What the step printed is told by its own event.
-    #[error("stage {stage}, step `{step}` failed with status {status}")]
-    Step { stage: StageName, step: StepId, status: i32 },
+    #[error("stage {stage}, step `{step}` failed with status {status}{put_back}")]
+    Step { stage: StageName, step: StepId, status: i32, put_back: PutBack },
     #[error("locked by {holder}; wait for that run to end and run again")]
     Locked { holder: String },
 }
 
+/// What became of the changes before a step that failed.
+#[derive(Debug)]
+pub enum PutBack {
+    /// They stay: nothing was kept.
+    Nothing,
+    Done,
+    Failed(Box<HostFailure>),
+}
+
+impl fmt::Display for PutBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Done => f.write_str("; the host was put back as it was before"),
+            Self::Failed(failure) => {
+                write!(f, "; the host could not be put back as it was before: {failure}")
+            }
+        }
+    }
+}
+
 impl HostFailure {
+    /// The same with what became of the changes before it.
+    pub(crate) fn with(self, result: Result<(), Self>) -> Self {
+        match self {
+            Self::Step { stage, step, status, .. } => {
+                let put_back =
+                    result.map_or_else(|failure| PutBack::Failed(Box::new(failure)), |()| PutBack::Done);
+                Self::Step { stage, step, status, put_back }
+            }
+            other => other,
+        }
+    }
+
     /// The host could not be reached at all, as opposed to a failure on it.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable(_))

@@ -10,7 +10,7 @@ use super::members::{Members, members};
 use super::observe::{Observed, questions};
 use super::wait::Waiting;
 use super::{Fleet, Options, Outcome, Run};
-use crate::model::{Arg, Batch, Call, Event, Expected, HostName, StepId, Verdict};
+use crate::model::{Arg, Batch, Call, ClusterState, Event, Expected, HostName, StepId, Verdict};
 use crate::plan::Seen;
 use crate::products::{Answers, Gate};
 use crate::raft::{Peer, View, majority};
@@ -153,10 +153,13 @@ pub(crate) async fn await_election(fleet: &Fleet, run: Run<'_>, observed: &mut O
         let (answers, _, _) = poll(fleet, members, &cluster.expected, waiting, judge).await;
         let is_ours = |reason: &mut String| reason.starts_with(&format!("{}: ", gate.name()));
         observed.unhealthy.take_if(is_ours);
-        if let Verdict::NotYet { reason } = gate.judge(&cluster.expected, &answers) {
+        let review = gate.review(&cluster.expected, &answers);
+        let cluster_state = gate.cluster_state(&cluster.expected, &answers).with_ill(&review);
+        if let Verdict::NotYet { reason } = review.verdict() {
             observed.unhealthy.get_or_insert(format!("{}: {reason}", gate.name()));
         }
-        let cluster_state = gate.cluster_state(&cluster.expected, &answers);
+        let before = observed.seen.cluster_states.remove(gate.name()).unwrap_or_default();
+        let cluster_state = ClusterState { kept: before.kept, ..cluster_state };
         observed.seen.cluster_states.insert(gate.name().to_owned(), cluster_state);
         cluster.answers = answers;
     }

@@ -16,6 +16,7 @@ pub(crate) mod members;
 pub(crate) mod observe;
 pub(crate) mod peers;
 pub(crate) mod proof;
+mod put_back;
 pub(crate) mod releases;
 mod steps;
 mod stop;

@@ -296,14 +296,15 @@ fn stands(
         let carries =
             |host: &HostName| hosts.get(host).is_some_and(|seen| kept(&seen.observation, gate).is_some());
         let kept = members.names().into_iter().filter(carries).collect();
-        let state = ClusterState { kept, ..gate.cluster_state(&expected, &answers) };
+        let review = gate.review(&expected, &answers);
+        let state = ClusterState { kept, ..gate.cluster_state(&expected, &answers).with_ill(&review) };
         stands.states.insert(gate.name().to_owned(), state);
         if expected.asked.is_empty() {
             // `--limit` leaves all of them alone: this run says nothing about them.
             continue;
         }
         stands.findings.extend(other_versions(gate, &expected, &answers));
-        match gate.judge(&expected, &answers) {
+        match review.verdict() {
             Verdict::Met { .. } => stands.notes.extend(gate.notes(&expected, &answers)),
             Verdict::NotYet { reason } => {
                 stands.unhealthy.get_or_insert(format!("{}: {reason}", gate.name()));

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use super::failure::PutBack;
 use super::{HostFailure, Run, elapsed_ms};
-use crate::model::{Event, HostName, StageName, Step, StepOutcome};
+use crate::model::{Event, HostName, Keep, StageName, Step, StepOutcome};
 use crate::script::{Nonce, Record, Script};
 use crate::ssh::Connection;
 
@@ -13,9 +14,10 @@ pub(crate) async fn run(
     host: &HostName,
     stage: &StageName,
     steps: &[Step],
+    keep: Option<Keep>,
     run: Run<'_>,
 ) -> Result<usize, HostFailure> {
-    let script = Script::apply(&Nonce::random(), &run.options.holder, steps);
+    let script = Script::keeping(keep, &Nonce::random(), &run.options.holder, steps);
     let mut began = Instant::now();
     let mut failed = None;
     let mut in_hand = None;
@@ -42,6 +44,7 @@ pub(crate) async fn run(
                         stage: stage.clone(),
                         step: step.id.clone(),
                         status: *status,
+                        put_back: PutBack::Nothing,
                     });
                     StepOutcome::Failed { output: output.clone() }
                 };

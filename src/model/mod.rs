@@ -18,5 +18,5 @@ pub use event::{Event, HostOutcome, StepOutcome};
 pub use finding::{Check, Finding};
 pub use job::{Action, JobPlan, Submission};
 pub use name::{ClusterName, GroupName, HostName, NameError, RoleName};
-pub use plan::{Batch, Change, ClusterState, Delegation, Effect, Plan, Stage, StageName, Step, StepId};
+pub use plan::{Batch, Change, ClusterState, Delegation, Effect, Keep, Plan, Stage, StageName, Step, StepId};
 pub use verdict::{Expected, Problem, ProblemKind, Review, Verdict};

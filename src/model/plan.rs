@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::model::{Call, HostName, JobPlan, RoleName};
+use crate::model::{Call, HostName, JobPlan, ProblemKind, Review, RoleName};
 
 /// Everything a run will change, in order.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -96,6 +96,15 @@ pub struct Stage {
     pub batches: Vec<Batch>,
 }
 
+/// What is kept on a host of the files and links that a batch changes there, so that they can be put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Keep {
+    /// As they are now: the host is well with them.
+    Now,
+    /// As they were when it was last well, where an earlier batch has kept that.
+    LastWell,
+}
+
 /// Hosts that are changed together.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Batch {
@@ -121,6 +130,13 @@ pub struct Step {
     pub change: Change,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<Delegation>,
+}
+
+impl Step {
+    /// Whether a command did something that no kept file takes back.
+    pub fn is_command(&self) -> bool {
+        self.id.0.starts_with("exec ")
+    }
 }
 
 /// What a host of some role does for a step of another host.
@@ -173,11 +189,22 @@ pub struct ClusterState {
     pub failure_tolerance: usize,
     /// Hosts that carry what a member keeps, whether it runs or not.
     pub kept: BTreeSet<HostName>,
+    /// Members that are not well, by their own word or that of the others.
+    pub ill: BTreeSet<HostName>,
 }
 
 impl ClusterState {
     /// Who is a member, by the word of the cluster; where nobody speaks for it, by what lies on the hosts.
     pub fn known(&self) -> &BTreeSet<HostName> {
         if self.members.is_empty() { &self.kept } else { &self.members }
+    }
+
+    /// The same with the members that are not well by what was found wrong.
+    pub fn with_ill(mut self, review: &Review) -> Self {
+        // Of one that only waits for its turn in a rolling change nothing is wrong.
+        let wrong = review.problems.iter().filter(|problem| problem.kind != ProblemKind::Behind);
+        let about = wrong.filter_map(|problem| problem.about.as_ref());
+        self.ill = about.filter(|host| self.members.contains(*host)).cloned().collect();
+        self
     }
 }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Batch, ClusterState, Effect, HostName, Stage, Step};
+use crate::model::{Batch, ClusterState, Effect, HostName, Keep, Stage, Step};
+use crate::raft::majority;
 
 /// How many of the members that are not voters may be interrupted at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +48,8 @@ impl std::str::FromStr for BatchSize {
 
 /// Splits the steps of a stage into batches.
 ///
-/// Voters of a living cluster go one at a time, the leader last; the voters of a new one start
-/// together, because none is ready before it has seen the others. Elsewhere what starts goes first
+/// Voters of a living cluster go one at a time, those that are ill first and the leader last; the voters of a new one
+/// start together, because none is ready before it has seen the others. Elsewhere what starts goes first
 /// and at once, and what is interrupted goes a `share` of the hosts at a time, or one by one where others
 /// stop with it.
 pub(super) fn batches(
@@ -62,23 +63,24 @@ pub(super) fn batches(
     }
     let mut groups: BTreeMap<u8, Vec<(HostName, Vec<Step>)>> = BTreeMap::new();
     for (host, steps) in steps {
-        let effect = steps.iter().map(|step| step.change.effect).max().unwrap_or_default();
-        let rank = match effect {
+        let rank = match effect(&steps) {
             Effect::Quiet | Effect::Reload => 0,
+            // Nothing is lost by it, and tolerance won.
+            Effect::Restart | Effect::Stop if cluster_state.ill.contains(&host) => 1,
             // A member that is down gives tolerance back when it starts; a new one comes after it.
-            Effect::Start if !quorum || cluster_state.members.contains(&host) => 1,
-            Effect::Start => 2,
-            Effect::Restart | Effect::Stop if cluster_state.leader.as_ref() == Some(&host) => 5,
-            Effect::Restart => 3,
-            Effect::Stop => 4,
+            Effect::Start if !quorum || cluster_state.members.contains(&host) => 2,
+            Effect::Start => 3,
+            Effect::Restart | Effect::Stop if cluster_state.leader.as_ref() == Some(&host) => 6,
+            Effect::Restart => 4,
+            Effect::Stop => 5,
         };
         groups.entry(rank).or_default().push((host, steps));
     }
     let mut batches = Vec::new();
     for (rank, hosts) in groups {
         let size = match rank {
-            0 | 1 => hosts.len(),
-            4 => 1,
+            0 | 2 => hosts.len(),
+            5 => 1,
             _ if quorum => 1,
             _ => share.of(hosts.len()),
         };
@@ -102,6 +104,46 @@ pub(super) fn one_by_one<'h>(
     one_batch(back).into_iter().chain(new.map(|of_host| Batch { steps: BTreeMap::from([of_host]) })).collect()
 }
 
+/// What the steps of a host do to what runs there, all together.
+fn effect(steps: &[Step]) -> Effect {
+    steps.iter().map(|step| step.change.effect).max().unwrap_or_default()
+}
+
+/// Whether something that serves is interrupted by a batch.
+pub fn interrupts(batch: &Batch) -> bool {
+    batch.steps.values().any(|steps| effect(steps) >= Effect::Restart)
+}
+
+/// Whether a batch only interrupts members that are ill, while the others have a majority without them. Nobody waits for
+/// them to be well before: they may be ill of what the batch mends.
+pub fn is_of_ill(batch: &Batch, cluster_state: &ClusterState) -> bool {
+    let ClusterState { members, ill, .. } = cluster_state;
+    members.len() - ill.len() >= majority(members.len()) && batch.steps.keys().all(|host| ill.contains(host))
+}
+
+/// The ill members that later batches of the stage mend: until then nobody expects them to be well.
+pub fn still_ill<'s>(later: &'s [Batch], cluster_state: &'s ClusterState) -> BTreeSet<&'s HostName> {
+    let of_later = later.iter().flat_map(|batch| batch.steps.keys());
+    of_later.filter(|host| cluster_state.ill.contains(*host)).collect()
+}
+
+/// What is kept on which hosts of a batch while it proves itself. Nothing where nothing ran before, and nothing where a
+/// command takes part: what that does, no file takes back.
+pub fn keeps(batch: &Batch, cluster_state: &ClusterState) -> BTreeMap<HostName, Keep> {
+    let keep = |host: &HostName, steps: &[Step]| {
+        if steps.iter().any(Step::is_command) {
+            return None;
+        }
+        match effect(steps) {
+            Effect::Quiet => None,
+            Effect::Start => cluster_state.known().contains(host).then_some(Keep::LastWell),
+            _ if cluster_state.ill.contains(host) => Some(Keep::LastWell),
+            Effect::Reload | Effect::Restart | Effect::Stop => Some(Keep::Now),
+        }
+    };
+    batch.steps.iter().filter_map(|(host, steps)| Some((host.clone(), keep(host, steps)?))).collect()
+}
+
 fn one_batch(steps: BTreeMap<HostName, Vec<Step>>) -> Vec<Batch> {
     if steps.is_empty() { Vec::new() } else { vec![Batch { steps }] }
 }
@@ -123,8 +165,8 @@ pub fn hold_back(
     if cluster_state.members.is_empty() {
         return Some(format!("a first quorum needs all its servers, and {names} cannot take part"));
     }
-    let interrupts = batch.steps.values().flatten().any(|step| step.change.effect >= Effect::Restart);
-    interrupts.then(|| format!("{names} cannot take part, and the cluster must not lose another voter"))
+    let harms = interrupts(batch) && !is_of_ill(batch, cluster_state);
+    harms.then(|| format!("{names} cannot take part, and the cluster must not lose another voter"))
 }
 
 #[cfg(test)]
@@ -189,6 +231,50 @@ mod tests {
         let effects = [Effect::Restart, Effect::Start, Effect::Restart, Effect::Start, Effect::Start];
         let batches = batches(true, &living(&[1, 2, 3], 3), BatchSize::default(), steps(&effects));
         assert_eq!(names(&batches), ["node-2", "node-4", "node-5", "node-1", "node-3"]);
+    }
+
+    /// The first three are members, and these of them are ill.
+    fn with_ill(ill: &[usize]) -> ClusterState {
+        ClusterState { ill: ill.iter().map(|n| host(*n)).collect(), ..living(&[1, 2, 3, 4, 5], 3) }
+    }
+
+    #[test]
+    fn the_ill_go_first_one_at_a_time_and_nobody_waits_for_them_to_be_well() {
+        let ill = with_ill(&[4, 5]);
+        let batches = batches(true, &ill, BatchSize::default(), steps(&[Effect::Restart; 5]));
+        assert_eq!(names(&batches), ["node-4", "node-5", "node-1", "node-2", "node-3"]);
+        let alone: Vec<bool> = batches.iter().map(|batch| is_of_ill(batch, &ill)).collect();
+        assert_eq!(alone, [true, true, false, false, false]);
+        assert_eq!(still_ill(&batches[1..], &ill), BTreeSet::from([&host(5)]));
+        assert_eq!(still_ill(&batches[2..], &ill), BTreeSet::new());
+        // Those that are well are no majority: somebody is wrong, and nobody is interrupted on that word.
+        let doubtful = with_ill(&[1, 2, 4]);
+        assert!(batches.iter().all(|batch| !is_of_ill(batch, &doubtful)));
+    }
+
+    #[test]
+    fn what_ran_is_kept_until_its_batch_has_proved_itself() {
+        let kept = |effect, cluster_state: &ClusterState| {
+            let batch = Batch { steps: steps(&[effect]) };
+            keeps(&batch, cluster_state).into_values().next()
+        };
+        let well = with_ill(&[]);
+        for (effect, keep) in [
+            (Effect::Quiet, None),
+            (Effect::Reload, Some(Keep::Now)),
+            (Effect::Restart, Some(Keep::Now)),
+            (Effect::Stop, Some(Keep::Now)),
+            (Effect::Start, Some(Keep::LastWell)),
+        ] {
+            assert_eq!(kept(effect, &well), keep, "{effect:?}");
+        }
+        assert_eq!(kept(Effect::Restart, &with_ill(&[1])), Some(Keep::LastWell));
+        assert_eq!(kept(Effect::Start, &ClusterState::default()), None);
+        let mut of_command = Batch { steps: steps(&[Effect::Restart]) };
+        for steps in of_command.steps.values_mut() {
+            steps[0].id = StepId("exec kubeadm upgrade".into());
+        }
+        assert_eq!(keeps(&of_command, &well), BTreeMap::new());
     }
 
     #[test]

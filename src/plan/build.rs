@@ -8,8 +8,8 @@ use crate::ledger::{self, Removal};
 use crate::model::{
     Arg, Batch, Call, Change, ClusterState, Effect, HostName, Plan, RoleName, Stage, StageName, Step, StepId,
 };
-use crate::resource::{Phase, Planned, RemoteFile, Verified};
-use crate::roles::{ClusterAddresses, Forms, Wanted, WantedError, WantedHost};
+use crate::resource::{Phase, Planned, RemoteFile, Resource, Verified};
+use crate::roles::{ClusterAddresses, Forms, Wanted, WantedError, WantedHost, WantedRole};
 use crate::script::Observation;
 
 /// What every reachable host said, read.
@@ -151,17 +151,23 @@ fn host_steps(
     let mut steps = HostSteps { removal, prepare: Vec::new(), activate: Vec::new() };
     let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut written: BTreeMap<String, StepId> = BTreeMap::new();
+    // What waits for its role's turn.
+    let mut later: BTreeSet<StepId> = BTreeSet::new();
     for role in &host.roles {
         if steps.prepare.is_empty() && state.marker.as_deref() != Some(seen.marker.as_str()) {
             steps.prepare.push(marker_step(&role.name, state, &seen.marker));
         }
         let mut activate = Vec::new();
         let mut first = role.removable;
+        // What runs reads these files at its next start, whoever starts it: they change when it is this member's turn.
+        let mut in_turn = runs(role, state);
         for resource in &role.resources {
             let resource = wanted.resolved(host, role, resource, &state.facts, &seen.addresses)?;
             let id = resource.id();
             // Two roles may want the same package or directory; it is mended once.
             if planned.contains(&id) {
+                // What builds on a thing comes after it.
+                in_turn |= later.contains(&id);
                 continue;
             }
             let said = state.observation.of(&id.0);
@@ -194,10 +200,17 @@ fn host_steps(
             }
             planned.insert(id.clone());
             let help = resource.help().map_err(failed)?;
-            let step = Step { id: id.clone(), role: role.name.clone(), change, help };
-            match resource.phase() {
-                Phase::Prepare => steps.prepare.push(step),
-                Phase::Activate => activate.push(step),
+            let mut step = Step { id: id.clone(), role: role.name.clone(), change, help };
+            if !in_turn && resource.phase() == Phase::Prepare {
+                steps.prepare.push(step);
+                continue;
+            }
+            if let Some((id, change)) = resource.ahead(&mut step.change) {
+                steps.prepare.push(Step { id, role: role.name.clone(), change, help: None });
+            }
+            later.insert(id);
+            if !step.change.calls.is_empty() {
+                activate.push(step);
             }
         }
         if !activate.is_empty() {
@@ -205,6 +218,13 @@ fn host_steps(
         }
     }
     Ok(steps)
+}
+
+/// Whether a unit of a role runs on a host.
+fn runs(role: &WantedRole, state: &HostSeen) -> bool {
+    let units = role.resources.iter().filter(|resource| matches!(resource, Resource::Unit(_)));
+    let mut states = units.filter_map(|unit| state.observation.of(&unit.id().0).text("ActiveState"));
+    states.any(|state| ["active", "activating", "reloading"].contains(&state))
 }
 
 /// The first step on every host: from then on it is known whose the host is.

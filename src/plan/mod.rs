@@ -3,5 +3,5 @@
 mod batch;
 mod build;
 
-pub use batch::{BatchSize, hold_back};
+pub use batch::{BatchSize, hold_back, interrupts, is_of_ill, keeps, still_ill};
 pub use build::{HostSeen, PlanError, Seen, lacking};

@@ -113,6 +113,14 @@ impl Download {
         self
     }
 
+    /// What can be done of it before its turn: [`super::Resource::ahead`].
+    pub(super) fn ahead(&self, change: &mut Change) -> Option<(StepId, Change)> {
+        match self {
+            Self::Release(release) => release.ahead(change),
+            Self::File(_) | Self::Images(_) => None,
+        }
+    }
+
     pub(super) fn decide(&self, seen: &Fields<'_>, facts: &Facts) -> Result<Option<Change>, Error> {
         match self {
             Self::Release(release) => release.decide(seen, facts),

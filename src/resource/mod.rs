@@ -280,6 +280,15 @@ impl Resource {
         }
     }
 
+    /// Takes what can be done at any time out of what it needs, as a step of its own: a release lies beside the one that
+    /// runs until the links lead to it.
+    pub fn ahead(&self, change: &mut Change) -> Option<(StepId, Change)> {
+        match self {
+            Self::Download(download) => download.ahead(change),
+            _ => None,
+        }
+    }
+
     /// What it needs, from what its probe saw; `None` if it is as wanted. Content is rendered by now.
     pub fn decide(
         &self,

@@ -204,6 +204,21 @@ impl Release {
         }))
     }
 
+    /// Takes the download out of a change where nothing that runs has its programs from this version yet: it is done before
+    /// the links move.
+    pub(super) fn ahead(&self, change: &mut Change) -> Option<(StepId, Change)> {
+        let links = change.calls.iter().filter(|call| call.function() == "link_place").count();
+        if links != self.binaries().count() || links == change.calls.len() {
+            return None;
+        }
+        let (reason, links) = change.reason.split_once(", ")?;
+        let id = StepId(format!("release {} {}", self.product, self.version));
+        let (reason, links) = (reason.to_owned(), links.to_owned());
+        let ahead = Change { reason, calls: vec![change.calls.remove(0)], diff: None, ..*change };
+        change.reason = links;
+        Some((id, ahead))
+    }
+
     /// What brings the programs onto the host, if they are not all there.
     fn install(
         &self,

@@ -511,6 +511,7 @@ directory_ensure() {
 # Step: sets mode and owner of a file.
 path_owner() {
   undo_record undo_file "$1" "$(digest "$1")"
+  keep_old "$1"
   chown "$3:$4" "$1"
   chmod "$2" "$1"
 }
@@ -536,6 +537,7 @@ put_staged() {
   if [ "$#" -gt 0 ]; then validate "$staged" "$@"; fi
   unchanged "$path" "$seen"
   undo_record undo_file "$path" "$wanted"
+  keep_old "$path"
   into_place "$staged" "$path"
 }
 
@@ -606,6 +608,7 @@ validate() {
 link_place() {
   (umask 022 && mkdir -p "${1%/*}")
   [ -L "$1" ] || [ ! -d "$1" ] || fail "$1 is a folder"
+  keep_old "$1"
   rm -f "${1%/*}/.${1##*/}.bootstrap"
   ln -s "$2" "${1%/*}/.${1##*/}.bootstrap"
   mv -f "${1%/*}/.${1##*/}.bootstrap" "$1"
@@ -901,6 +904,81 @@ unit_back() {
 # Step: lets systemd read its unit files again.
 units_reload() {
   if systemd_runs; then unit_order daemon-reload; fi
+}
+
+# ---- batches ----
+
+# What the files and links of a batch held before it changed them, until it has proved itself. Each has a folder with its
+# `path`, and `before`, which is missing where nothing was there. A folder counts from the rename on that gives it its name.
+kept=''
+
+# Has this script keep from here on what it changes: now|last-well; `last-well` leaves what an earlier batch kept, which
+# never proved itself.
+keep_begin() {
+  kept=$state_dir/kept
+  [ "$1" = last-well ] || rm -rf "$kept"
+  mkdir -p "$kept" 2>"$work/trouble" && return
+  refuse "what stands here cannot be kept: $(cat "$work/trouble")"
+  return 1
+}
+
+# Keeps what stands at a path, unless that is kept already.
+keep_old() {
+  [ -n "$kept" ] || return 0
+  (
+    umask 077
+    name=$(printf %s "$1" | sha256sum)
+    name=${name%% *}
+    [ ! -e "$kept/$name" ] || exit 0
+    rm -rf "$kept/.$name"
+    mkdir "$kept/.$name"
+    printf %s "$1" >"$kept/.$name/path"
+    if [ -e "$1" ] || [ -L "$1" ]; then cp -p -P "$1" "$kept/.$name/before"; fi
+    flush "$kept/.$name/path"
+    [ ! -f "$kept/.$name/before" ] || flush "$kept/.$name/before"
+    mv "$kept/.$name" "$kept/$name"
+  )
+}
+
+# Step: gives all that is kept its place again, and has each unit that was started or reloaded since run with it.
+keep_back() {
+  touched='' reload=''
+  for entry in "$state_dir/kept"/*; do
+    [ -d "$entry" ] || continue
+    path=$(cat "$entry/path")
+    if [ -L "$entry/before" ]; then
+      link_place "$path" "$(readlink "$entry/before")"
+    elif [ -e "$entry/before" ]; then
+      stage "$path"
+      cp -p "$entry/before" "$staged"
+      into_place "$staged" "$path"
+      rm -rf "$staging"
+    else
+      rm -f "$path"
+    fi
+    case $path in
+      "$state_dir"/units/*) touched="$touched ${path##*/}" ;;
+      *)
+        case $path in */systemd/system/*) reload=yes ;; esac
+        printf '%s is as it was\n' "$path"
+        ;;
+    esac
+  done
+  [ -z "$reload" ] || units_reload
+  for unit in $touched; do
+    unit_order reset-failed -- "$unit" 2>/dev/null || true
+    unit_order --no-block restart -- "$unit"
+  done
+  keep_end
+  for unit in $touched; do
+    unit_watch "$unit"
+    printf '%s runs with it\n' "$unit"
+  done
+}
+
+# Step: forgets what is kept: the batch has proved itself.
+keep_end() {
+  rm -rf "$state_dir/kept"
 }
 
 # ---- packages ----
@@ -1628,6 +1706,7 @@ unit_converge() {
   unit_saved "$unit"
   unit_marks "$@"
   action=$(unit_action "$unit" "$@")
+  [ -z "$action" ] || keep_old "$state_dir/units/$unit"
   case $action in
     start | restart)
       unit_order reset-failed -- "$unit" 2>/dev/null || true

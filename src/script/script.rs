@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::record::encode_id;
 use super::{Nonce, prelude};
-use crate::model::{Arg, Call, Step, StepId};
+use crate::model::{Arg, Call, Keep, Step, StepId};
 
 /// The probe id under which a host's facts are said.
 const FACTS: &str = "facts";
@@ -33,8 +33,18 @@ pub struct Script {
 enum Body {
     /// Encoded ids and the calls that answer for them.
     Probes(Vec<(String, Call)>),
-    /// The call that takes the lock; encoded ids and the calls of each step.
-    Steps(Call, Vec<(String, Vec<Call>)>),
+    Steps(Steps),
+}
+
+/// What an apply script does.
+#[derive(Clone)]
+struct Steps {
+    /// The call that takes the lock.
+    lock: Call,
+    /// The call that has files kept before they change.
+    keep: Option<Call>,
+    /// Encoded ids and the calls of each step.
+    steps: Vec<(String, Vec<Call>)>,
 }
 
 impl Script {
@@ -54,11 +64,20 @@ impl Script {
 
     /// Takes the host's lock, runs the steps in order, stops at the first that fails.
     pub fn apply(nonce: &Nonce, holder: &LockHolder, steps: &[Step]) -> Self {
+        Self::keeping(None, nonce, holder, steps)
+    }
+
+    /// The same, and keeps of each file and link what it was, until the batch has proved itself.
+    pub fn keeping(keep: Option<Keep>, nonce: &Nonce, holder: &LockHolder, steps: &[Step]) -> Self {
         let between = holder.between.as_secs().to_string();
         let lock =
             Call::new("take_lock", [&holder.who, &holder.since, &between].map(|text| Arg::lossy(text)));
         let steps = steps.iter().map(|step| (encode_id(&step.id.0), step.change.calls.clone())).collect();
-        Self { nonce: nonce.clone(), body: Body::Steps(lock, steps) }
+        let keep = keep.map(|keep| {
+            let of = if keep == Keep::Now { "now" } else { "last-well" };
+            Call::new("keep_begin", [Arg::lossy(of)])
+        });
+        Self { nonce: nonce.clone(), body: Body::Steps(Steps { lock, keep, steps }) }
     }
 
     /// The nonce that marks the lines of the reply.
@@ -85,13 +104,14 @@ impl Body {
                     probes.iter().map(|(id, call)| format!("probe '{id}' {}\n", show(call))).collect();
                 format!("main() {{\nstart '{nonce}'\n{lines}finish_script\n}}\n")
             }
-            Self::Steps(lock, steps) => {
+            Self::Steps(Steps { lock, keep, steps }) => {
+                let keep = keep.as_ref().map(|keep| format!(" && {}", show(keep))).unwrap_or_default();
                 let lines: String = steps.iter().map(|(id, calls)| step_text(id, calls, &show)).collect();
                 let first = steps.first().map(|(id, _)| id.as_str()).unwrap_or_default();
                 // Under `if` the shell would ignore `set -e` in the condition, but not after `then`.
                 format!(
                     "run_steps() {{\n:\n{lines}}}\nmain() {{\nstart '{nonce}'\n\
-                     if start_steps '{first}' && {}; then run_steps; fi\nfinish_script\n}}\n",
+                     if start_steps '{first}' && {}{keep}; then run_steps; fi\nfinish_script\n}}\n",
                     show(lock)
                 )
             }

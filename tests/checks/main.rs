@@ -34,6 +34,7 @@ mod script_ask;
 mod script_converge;
 mod script_files;
 mod script_framing;
+mod script_keep;
 mod script_names;
 mod script_preflight;
 mod script_release;

@@ -32,21 +32,21 @@ unit_order() {
 "#;
 
 /// A host and the roles that its inventory gives it.
-struct Site {
-    host: Host,
-    shell: &'static [&'static str],
+pub(super) struct Site {
+    pub(super) host: Host,
+    pub(super) shell: &'static [&'static str],
     roles: tempfile::TempDir,
 }
 
 impl Site {
-    fn new(shell: &'static [&'static str]) -> Self {
+    pub(super) fn new(shell: &'static [&'static str]) -> Self {
         let site = Self { host: Host::new(), shell, roles: tempfile::tempdir().unwrap() };
         site.role("idle", "doc: Nothing.\n");
         site
     }
 
     /// Writes a role; in its text `@/` is the host's folder and `@owner` who may own files there.
-    fn role(&self, name: &str, text: &str) {
+    pub(super) fn role(&self, name: &str, text: &str) {
         let (user, group) = account();
         let owner = format!("owner: \"{user}\", group: \"{group}\"");
         let text = text.replace("@owner", &owner).replace("@/", &self.host.at(""));
@@ -55,7 +55,7 @@ impl Site {
         std::fs::write(folder.join("role.yaml"), text).unwrap();
     }
 
-    fn unit(&self, name: &str, enabled: &str, active: &str, sub: &str) {
+    pub(super) fn unit(&self, name: &str, enabled: &str, active: &str, sub: &str) {
         let state = format!(
             "LoadState=loaded\nActiveState={active}\nSubState={sub}\nUnitFileState={enabled}\nNeedDaemonReload=no\n\
              Type=notify\nJob=\nResult=success\nConditionResult=yes\n"
@@ -63,13 +63,13 @@ impl Site {
         self.host.write(&format!("units/{name}"), state);
     }
 
-    fn unit_is(&self, name: &str) -> String {
+    pub(super) fn unit_is(&self, name: &str) -> String {
         let state = String::from_utf8(self.host.read(&format!("units/{name}"))).unwrap();
         let value = |key: &str| state.lines().find_map(|line| line.strip_prefix(key)).unwrap().to_owned();
         format!("{} {}", value("UnitFileState="), value("ActiveState="))
     }
 
-    fn run(&self, script: &Script, start: &str) -> Vec<Record> {
+    pub(super) fn run(&self, script: &Script, start: &str) -> Vec<Record> {
         let pretended = format!("units='{}'\n{PRETENDED}\n{start}", self.host.at("units"));
         let text = self.host.text(script).replacen(start, &pretended, 1);
         let output = self.host.run_text(self.shell, &text);
@@ -79,7 +79,7 @@ impl Site {
         records
     }
 
-    fn plan(&self, roles: &str) -> Plan {
+    pub(super) fn plan(&self, roles: &str) -> Plan {
         let inventory = self.roles.path().join("inventory.yaml");
         std::fs::write(
             &inventory,
@@ -110,7 +110,7 @@ impl Site {
     }
 
     /// Does what is planned: the ids and reasons of its steps.
-    fn up(&self, roles: &str) -> Vec<String> {
+    pub(super) fn up(&self, roles: &str) -> Vec<String> {
         let plan = self.plan(roles);
         let steps = steps(&plan);
         let records = self.run(&Script::apply(&Nonce::random(), &holder(), &steps), "run_steps() {");
@@ -135,7 +135,7 @@ impl Site {
         self.run(&Script::apply(&Nonce::random(), &holder(), &steps), "run_steps() {");
     }
 
-    fn orders(&self) -> Vec<String> {
+    pub(super) fn orders(&self) -> Vec<String> {
         let orders = std::fs::read_to_string(self.host.at("units/orders")).unwrap_or_default();
         self.host.write("units/orders", "");
         orders.lines().filter(|order| !order.starts_with("reset-failed")).map(str::to_owned).collect()
@@ -155,7 +155,7 @@ impl Site {
     }
 }
 
-fn steps(plan: &Plan) -> Vec<Step> {
+pub(super) fn steps(plan: &Plan) -> Vec<Step> {
     plan.stages
         .iter()
         .flat_map(|stage| &stage.batches)

@@ -1,0 +1,150 @@
+//! What a member of a running cluster reads at its next start changes in its own turn, and is put back where that fails: plan
+//! and prelude together, without systemd, as in `script_undo`.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+use super::script_undo::{Site, steps};
+use crate::shells::{call, holder, shells, step};
+use bootstrap::model::{Keep, Step};
+use bootstrap::script::{Nonce, Record, Script};
+
+/// `TEXT` is what its files say, and `VERSION` where its link leads.
+const AGENT: &str = r#"
+doc: A program with a file, a secret one, a link and a unit.
+resources:
+  - file: { path: "@/etc/agent", content: "TEXT\n", mode: "0640", @owner }
+  - file: { path: "@/etc/key", content: "TEXT", mode: "0600", secret: true, @owner }
+  - unit: { name: agent.service, restart_on: ["@/etc/agent", "@/etc/key", "@/bin/agent"] }
+"#;
+
+fn role(site: &Site, text: &str) {
+    site.role("agent", &AGENT.replace("TEXT", text));
+}
+
+fn running(shell: &'static [&'static str]) -> Site {
+    let site = Site::new(shell);
+    std::fs::create_dir(site.host.at("etc")).unwrap();
+    role(&site, "good");
+    site.unit("agent.service", "enabled", "inactive", "dead");
+    site.up("agent");
+    site.orders();
+    site
+}
+
+fn run(site: &Site, keep: Keep, steps: &[Step]) {
+    let records = site.run(&Script::keeping(Some(keep), &Nonce::random(), &holder(), steps), "run_steps() {");
+    for record in &records {
+        assert!(!matches!(record, Record::End { status: 1.., .. }), "{:?}: {record:?}", site.shell);
+    }
+}
+
+/// What the step that puts back printed, and the orders that it gave.
+fn put_back(site: &Site) -> (String, Vec<String>) {
+    let steps = [step("put back", vec![call("keep_back", &[])])];
+    let records = site.run(&Script::apply(&Nonce::random(), &holder(), &steps), "run_steps() {");
+    let Some(Record::End { status: 0, output, .. }) = records.get(1) else { panic!("{records:?}") };
+    (output.replace(&site.host.at(""), "@/"), site.orders())
+}
+
+#[test]
+fn what_runs_is_changed_in_its_turn_and_what_does_not_run_before() {
+    let shell = shells().next().unwrap();
+    let site = Site::new(shell);
+    std::fs::create_dir(site.host.at("etc")).unwrap();
+    role(&site, "good");
+    let names = || -> Vec<String> {
+        let plan = site.plan("agent");
+        let names = |stage: &bootstrap::model::Stage| {
+            let steps = stage.batches.iter().flat_map(|batch| batch.steps.values().flatten());
+            let ids: Vec<&str> = steps.map(|step| step.id.0.split_once(' ').unwrap().0).collect();
+            format!("{}: {}", stage.name, ids.join(" "))
+        };
+        plan.stages.iter().map(names).collect()
+    };
+    site.unit("agent.service", "enabled", "inactive", "dead");
+    assert_eq!(names(), ["prepare: file file", "agent: unit"]);
+    site.up("agent");
+    role(&site, "other");
+    assert_eq!(names(), ["agent: file file unit"]);
+    // What is built on something that waits for its turn waits too.
+    site.role("beside", r#"{ doc: Reads it., resources: [file: { path: "@/etc/beside", content: a, @owner }, file: { path: "@/etc/agent", content: "other\n", mode: "0640", @owner }, file: { path: "@/etc/after", content: a, @owner }] }"#);
+    let plan = site.plan("agent, beside");
+    let ids: Vec<String> =
+        steps(&plan).iter().map(|step| step.id.0.replace(&site.host.at(""), "@/")).collect();
+    assert_eq!(
+        ids,
+        ["file @/etc/beside", "file @/etc/agent", "file @/etc/key", "unit agent.service", "file @/etc/after"]
+    );
+}
+
+#[test]
+fn what_a_batch_changed_is_put_back_with_what_ran() {
+    for shell in shells() {
+        let site = running(shell);
+        let host = &site.host;
+        std::fs::create_dir(host.at("bin")).unwrap();
+        symlink("/opt/1/agent", host.at("bin/agent")).unwrap();
+        let mark = host.read("state/units/agent.service");
+        role(&site, "bad");
+        let mut bad = steps(&site.plan("agent"));
+        bad.insert(0, step("link", vec![call("link_place", &[&host.at("bin/agent"), "/opt/2/agent"])]));
+        bad.insert(0, step("new", vec![call("link_place", &[&host.at("bin/new"), "/opt/2/new"])]));
+        run(&site, Keep::Now, &bad);
+        assert_eq!(host.read("etc/agent"), b"bad\n");
+        assert_eq!(site.orders(), ["--no-block restart -- agent.service"], "{shell:?}");
+        for entry in host.names("state/kept") {
+            let mode =
+                std::fs::metadata(host.at(&format!("state/kept/{entry}"))).unwrap().permissions().mode();
+            assert_eq!(mode & 0o77, 0, "{shell:?}: somebody else can read what is kept");
+        }
+
+        let (output, orders) = put_back(&site);
+        for told in ["@/etc/agent is as it was", "@/bin/new is as it was", "agent.service runs with it"] {
+            assert!(output.contains(told), "{shell:?}: {output}");
+        }
+        assert_eq!(orders, ["--no-block restart -- agent.service"], "{shell:?}");
+        assert_eq!(host.read("etc/agent"), b"good\n", "{shell:?}");
+        assert_eq!(host.read("etc/key"), b"good", "{shell:?}");
+        assert_eq!(std::fs::metadata(host.at("etc/agent")).unwrap().mode() & 0o777, 0o640, "{shell:?}");
+        assert_eq!(std::fs::read_link(host.at("bin/agent")).unwrap().to_str(), Some("/opt/1/agent"));
+        assert!(std::fs::symlink_metadata(host.at("bin/new")).is_err(), "{shell:?}");
+        assert_eq!(host.read("state/units/agent.service"), mark, "{shell:?}");
+        assert!(!std::path::Path::new(&host.at("state/kept")).exists(), "{shell:?}");
+    }
+}
+
+#[test]
+fn what_was_last_well_outlives_a_run_that_was_killed() {
+    for shell in shells() {
+        let site = running(shell);
+        role(&site, "bad");
+        run(&site, Keep::Now, &steps(&site.plan("agent")));
+        // Nobody saw whether it proved itself, and it is ill.
+        role(&site, "worse");
+        run(&site, Keep::LastWell, &steps(&site.plan("agent")));
+        put_back(&site);
+        assert_eq!(site.host.read("etc/agent"), b"good\n", "{shell:?}");
+
+        role(&site, "better");
+        run(&site, Keep::Now, &steps(&site.plan("agent")));
+        // It is well.
+        role(&site, "worse");
+        run(&site, Keep::Now, &steps(&site.plan("agent")));
+        put_back(&site);
+        assert_eq!(site.host.read("etc/agent"), b"better\n", "{shell:?}");
+    }
+}
+
+#[test]
+fn a_unit_that_nobody_touched_is_left_running() {
+    for shell in shells() {
+        let site = running(shell);
+        role(&site, "bad");
+        let files: Vec<Step> =
+            steps(&site.plan("agent")).into_iter().filter(|step| step.id.0.starts_with("file")).collect();
+        run(&site, Keep::Now, &files);
+        let (_, orders) = put_back(&site);
+        assert_eq!(orders, Vec::<String>::new(), "{shell:?}");
+        assert_eq!(site.host.read("etc/agent"), b"good\n", "{shell:?}");
+    }
+}
