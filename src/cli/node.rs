@@ -31,6 +31,9 @@ pub struct RemoveNodeArgs {
     /// Also when the servers that are left are no quorum: nothing can be written until some come back.
     #[arg(long)]
     force: bool,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     reach: ConnectionArgs,
 }
@@ -52,6 +55,9 @@ pub struct ReplaceNodeArgs {
     /// Where SSH reaches the new host; without this, where the old one was.
     #[arg(long, value_name = "ADDRESS")]
     address: Option<String>,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     reach: ConnectionArgs,
 }
@@ -61,7 +67,7 @@ pub fn remove(args: RemoveNodeArgs, global: &Global, password: Option<String>) -
     let text = yaml::read(file).map_err(|problem| problems::refuse(*problem, global))?;
     let edited = edit::remove(&text, file, &args.name).map_err(|error| refuse(error, file, global))?;
     let change = Change { file, text: &text, with: &edited };
-    let leaving = Leaving { host: &args.name, force: args.force, must_be_dead: false };
+    let leaving = Leaving { host: &args.name, force: args.force, must_be_dead: false, yes: args.yes };
     leave("remove-node", &change, &leaving, args.reach, global, password)
 }
 
@@ -76,7 +82,7 @@ pub fn replace_node(
     let new = NewHost { name, address: args.address.as_deref(), roles: &[] };
     let with = edit::replace(&text, file, &args.name, &new).map_err(|error| refuse(error, file, global))?;
     let change = Change { file, text: &text, with: &with };
-    let leaving = Leaving { host: &args.name, force: false, must_be_dead: true };
+    let leaving = Leaving { host: &args.name, force: false, must_be_dead: true, yes: args.yes };
     leave("replace-node", &change, &leaving, args.reach, global, password)
 }
 
@@ -91,6 +97,7 @@ struct Leaving<'a> {
     host: &'a HostName,
     force: bool,
     must_be_dead: bool,
+    yes: bool,
 }
 
 /// The host leaves; then the inventory is written, and the hosts are brought to what it says.
@@ -113,7 +120,8 @@ fn leave(
         setup.options.given_up.insert(leaving.host.clone());
     }
     let mut operation = Leave::new(leaving.host, leaving.force, leaving.must_be_dead);
-    let outcome = Session::new(command, change.file, &setup, global).change(&mut operation)?;
+    let session = Session { yes: leaving.yes, ..Session::new(command, change.file, &setup, global) };
+    let outcome = session.change(&mut operation)?;
     let exit = Exit::of(&outcome);
     match exit {
         // That further hosts are out of reach does not keep this one in the cluster.

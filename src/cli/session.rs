@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::INTERRUPTED;
 use super::{Global, ask, explain, run};
@@ -96,12 +97,24 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The first Ctrl-C lets the stage in hand end, the second leaves at once.
+/// Waits for what asks a program to end: Ctrl-C, the end of its service or machine, a terminal that closes.
+async fn asked_to_end() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => return result,
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
+    }
+    Ok(())
+}
+
+/// The first such signal lets the stage in hand end, the second leaves at once.
 async fn watch_for_stop(stop: Stop, events: Events, command: String, inventory: PathBuf) {
     let mut asked = false;
     loop {
         tokio::select! {
-            signal = tokio::signal::ctrl_c() => if signal.is_err() { return },
+            signal = asked_to_end() => if signal.is_err() { return },
             () = events.wait_output_closed(), if !asked => {}
         }
         if asked {

@@ -31,6 +31,24 @@ impl<'a> Leave<'a> {
     pub fn new(host: &'a HostName, force: bool, must_be_dead: bool) -> Self {
         Self { host, force, must_be_dead, departures: Vec::new() }
     }
+
+    /// What it means, and what may be lost.
+    fn question(&self, wanted: &Wanted) -> String {
+        let (host, cluster) = (self.host, &wanted.cluster);
+        let gates: Vec<&str> = self.departures.iter().map(|(gate, _)| gate.name()).collect();
+        let parts = if gates.is_empty() { "nothing".to_owned() } else { gates.join(", ") };
+        if self.must_be_dead {
+            format!(
+                "{host} of `{cluster}` is given up: its place in {parts} goes to the new host. What only {host} had is lost, \
+                 and with its old data it must not come back."
+            )
+        } else {
+            format!(
+                "{host} leaves `{cluster}`: it is taken out of {parts}, its work moves to others and its agents stop. Its data \
+                 stays on its disk."
+            )
+        }
+    }
 }
 
 impl Operation for Leave<'_> {
@@ -54,7 +72,7 @@ impl Operation for Leave<'_> {
             return Err(EngineError::Unfit(vec![finding]));
         }
         self.departures = departures(self, &observed_hosts.observed, run)?;
-        Ok(Some(Decision { changes_hosts: true, question: None }))
+        Ok(Some(Decision { changes_hosts: true, question: Some(self.question(run.wanted)) }))
     }
 
     async fn change(

@@ -118,7 +118,7 @@ impl Unit {
         let effect = self.effect(seen, &reasons)?;
         let (effect, loss) = self.with_loss(seen, effect);
         reasons.extend(loss);
-        let mut calls = vec![self.converge(&id)?];
+        let mut calls = vec![self.converge_to(&id, effect)?];
         if let (Some(seconds), State::Started) = (self.wait, self.state) {
             calls.push(call_of(&id, "unit_await", [self.name.as_str(), &seconds.to_string()])?);
         }
@@ -170,7 +170,17 @@ impl Unit {
 
     /// The call that looks at the unit again on the host and does what it then needs.
     pub(crate) fn converge(&self, id: &StepId) -> Result<Call, Error> {
-        let state = if self.state == State::Started { "started" } else { "stopped" };
+        self.converge_to(id, Effect::Start)
+    }
+
+    /// The same that restarts or reloads it in any case, since that is what was planned.
+    fn converge_to(&self, id: &StepId, effect: Effect) -> Result<Call, Error> {
+        let state = match (self.state, effect) {
+            (State::Stopped, _) => "stopped",
+            (State::Started, Effect::Restart | Effect::Stop) => "restarted",
+            (State::Started, Effect::Reload) => "reloaded",
+            (State::Started, Effect::Quiet | Effect::Start) => "started",
+        };
         let start = [self.name.to_string(), self.enabled.to_string(), state.to_owned()];
         call_of(id, "unit_converge", start.into_iter().chain(self.watched()))
     }
@@ -197,11 +207,15 @@ impl Unit {
         if seen::text(id, seen, "NeedDaemonReload")? == "yes" {
             reasons.push("its unit file changed since systemd read it".to_owned());
         }
+        let other_file = seen.text("other-file").map(|path| format!("restart: systemd has it from {path}"));
         reasons.extend(match active {
             "failed" => Some("failed".to_owned()),
             "inactive" | "deactivating" => Some("not running".to_owned()),
             _ if sub.starts_with("auto-restart") => Some("starts over and over".to_owned()),
-            _ => self.change_reason(id, seen, planned)?,
+            _ => match other_file {
+                Some(reason) => Some(reason),
+                None => self.change_reason(id, seen, planned)?,
+            },
         });
         Ok(reasons)
     }
@@ -299,7 +313,7 @@ mod tests {
         ("reload-mark", "bb"),
     ];
     /// Said of some units only.
-    const OPTIONAL: [&str; 2] = ["load", "fresh"];
+    const OPTIONAL: [&str; 3] = ["load", "fresh", "other-file"];
 
     /// A running unit that is as wanted, but for these values.
     fn but(changes: &[SeenValue<'static>]) -> Vec<SeenValue<'static>> {
@@ -324,6 +338,10 @@ mod tests {
             (&[("ActiveState", "activating"), ("SubState", "auto-restart")], "starts over and over"),
             (&[("NeedDaemonReload", "yes")], "its unit file changed since systemd read it"),
             (&[("restart-mark", "cc")], "restart: what it watches changed since its last start"),
+            (
+                &[("other-file", "/lib/systemd/system/a.service")],
+                "restart: systemd has it from /lib/systemd/system/a.service",
+            ),
             (&[("restart-saved", "none")], "restart: what it runs with is not known yet"),
             (&[("reload-mark", "cc")], "reload: what it watches changed since its last start"),
             (
@@ -424,6 +442,14 @@ mod tests {
     fn the_host_is_told_what_to_watch_not_what_to_do() {
         assert_eq!(
             calls(unit(), &but(&[("restart-mark", "cc")])),
+            ["unit_converge 'a.service' 'true' 'restarted' '1' '/etc/a.json' '/etc/a.d'"]
+        );
+        assert_eq!(
+            calls(unit(), &but(&[("reload-mark", "cc")])),
+            ["unit_converge 'a.service' 'true' 'reloaded' '1' '/etc/a.json' '/etc/a.d'"]
+        );
+        assert_eq!(
+            calls(unit(), &but(&[("ActiveState", "failed")])),
             ["unit_converge 'a.service' 'true' 'started' '1' '/etc/a.json' '/etc/a.d'"]
         );
         let watched = "'1' 'json:debug,labels:/etc/d.json' '/etc/d.json'";
@@ -434,7 +460,7 @@ mod tests {
         assert_eq!(
             calls(docker(), &but(&[("restart-mark", "cc")])),
             [
-                format!("unit_converge 'a.service' 'true' 'started' {watched}"),
+                format!("unit_converge 'a.service' 'true' 'restarted' {watched}"),
                 "unit_await 'a.service' '60'".to_owned()
             ]
         );

@@ -1616,17 +1616,31 @@ unit_save() {
   into_place "$state_dir/units/.$1.new" "$state_dir/units/$1"
 }
 
+# Sets $other_file to the file that systemd has a unit from by $state, where that is another than the one that it watches: a new
+# file in /etc hides one in /lib only when systemd reads its unit files again. UNIT RESTART-COUNT PATH...
+unit_other_file() {
+  other_file=''
+  property_value FragmentPath
+  for watched in "$@"; do
+    case $watched in
+      /etc/systemd/system/"$1") [ ! -e "$watched" ] || [ "$value" = "$watched" ] || other_file=$value ;;
+    esac
+  done
+}
+
 # Probe: UNIT RESTART-COUNT PATH...: the unit's state, and saved and current fingerprints of what it watches.
 unit_probe() {
   if ! systemd_runs; then
     say LoadState no-systemd
     return 0
   fi
-  unit_state "$1" LoadState ActiveState SubState UnitFileState NeedDaemonReload
+  unit_state "$1" LoadState ActiveState SubState UnitFileState NeedDaemonReload FragmentPath
   for name in LoadState ActiveState SubState UnitFileState NeedDaemonReload; do
     property_value "$name"
     say "$name" "$value"
   done
+  unit_other_file "$@"
+  [ -z "$other_file" ] || say other-file "$other_file"
   unit_saved "$1"
   unit=$1
   shift
@@ -1664,11 +1678,13 @@ unit_load() {
 }
 
 # Prints what a unit needs, from what this host shows now: start, restart, reload or nothing: UNIT RESTART-COUNT PATH...
-# Uses $active, $sub, and the marks, saved and current.
+# Uses $active, $sub, $wanted, and the marks, saved and current.
 unit_action() {
-  case $active/$sub in
+  case $active/$sub/$wanted in
     inactive/* | failed/* | deactivating/*) printf start ;;
-    */auto-restart*) printf restart ;;
+    # What was planned is done, whatever the marks say: somebody may have started it with files of his own that are gone now.
+    */auto-restart*/* | */restarted) printf restart ;;
+    */reloaded) printf reload ;;
     *)
       if [ "$restart_mark" != none ] && [ "$restart_mark" != "$restart_saved" ] && ! unit_is_fresh "$@"; then
         printf restart
@@ -1679,11 +1695,13 @@ unit_action() {
   esac
 }
 
-# Step: UNIT ENABLED STATE RESTART-COUNT PATH...: enables, starts, restarts or reloads a unit, as it needs.
+# Step: UNIT ENABLED started|restarted|reloaded|stopped RESTART-COUNT PATH...: enables, starts, restarts or reloads a unit, as
+# it needs.
 unit_converge() {
   unit=$1 enabled=$2 wanted=$3
   shift 3
-  unit_state "$unit" NeedDaemonReload LoadState UnitFileState
+  unit_state "$unit" NeedDaemonReload LoadState UnitFileState FragmentPath
+  unit_other_file "$unit" "$@"
   case $enabled/$(property UnitFileState) in
     true/enabled | true/static | true/alias | true/generated | true/indirect | false/disabled | false/static | false/) set_up=no ;;
     *) set_up=yes ;;
@@ -1693,7 +1711,8 @@ unit_converge() {
     unit_order -q enable -- "$unit"
   elif [ "$set_up" = yes ]; then
     unit_order -q disable -- "$unit"
-  elif [ "$(property NeedDaemonReload)" = yes ] || [ "$(property LoadState)" = not-found ] || watches_unit_files "$@"; then
+  elif [ "$(property NeedDaemonReload)" = yes ] || [ "$(property LoadState)" = not-found ] ||
+    [ -n "$other_file" ] || watches_unit_files "$@"; then
     unit_order daemon-reload
   fi
   if [ "$wanted" = stopped ]; then
@@ -1701,8 +1720,8 @@ unit_converge() {
     rm -f "$state_dir/units/$unit"
     return 0
   fi
-  unit_state "$unit" ActiveState SubState
-  active=$(property ActiveState) sub=$(property SubState)
+  unit_state "$unit" ActiveState SubState InvocationID
+  active=$(property ActiveState) sub=$(property SubState) invocation=$(property InvocationID)
   unit_saved "$unit"
   unit_marks "$@"
   action=$(unit_action "$unit" "$@")
@@ -1714,9 +1733,18 @@ unit_converge() {
       ;;
     reload) unit_order --no-block reload-or-restart -- "$unit" ;;
   esac
-  # Saved as soon as it is queued: the start itself may outlast this script, and systemd does not forget it.
-  unit_save "$unit" "$restart_mark" "$reload_mark"
   if [ -n "$action" ]; then unit_watch "$unit"; fi
+  # A mark says what the unit runs with, so it is saved once that is seen. Where a script ends before, the next run sees that
+  # the unit started after its files were written.
+  case $action in start | restart) unit_invoked "$unit" ;; esac
+  unit_save "$unit" "$restart_mark" "$reload_mark"
+}
+
+# Fails unless a unit was started anew since $invocation was read: UNIT.
+unit_invoked() {
+  [ -n "$invocation" ] || return 0
+  unit_state "$1" InvocationID
+  [ "$(property InvocationID)" != "$invocation" ] || fail "$1 was told to restart and runs on as before"
 }
 
 # Whether a unit watches unit files besides its own: RESTART-COUNT PATH... Of its own systemd says that it changed, but

@@ -361,3 +361,38 @@ fn what_is_stopped_for_good_has_not_failed() {
         assert_eq!(stop(), (1, "disable --now a.service\n".to_owned()), "{shell:?}");
     }
 }
+
+#[test]
+fn a_restart_that_is_planned_happens_and_is_seen() {
+    for shell in shells() {
+        let first = format!("{ACTIVE}InvocationID=1\n");
+        let unit = UnitHost::new(shell, &first);
+        let planned = |state| {
+            let steps = [step("unit a.service", vec![unit.watched(&["a.service", "true", state])])];
+            let records = unit.run(&Script::apply(&Nonce::random(), &holder(), &steps), "run_steps() {");
+            let Some(Record::End { status, output, .. }) = records.get(1) else { panic!("{records:?}") };
+            let orders = std::fs::read_to_string(unit.host.at("state-of-unit/orders")).unwrap_or_default();
+            unit.host.write("state-of-unit/orders", "");
+            let orders: Vec<String> = orders
+                .lines()
+                .filter(|order| order.ends_with("service") && !order.starts_with("reset"))
+                .map(str::to_owned)
+                .collect();
+            (*status, output.clone(), orders)
+        };
+        // It runs on as the process that it was: no mark says that it has the new files.
+        unit.after(&first);
+        let (status, output, _) = planned("restarted");
+        assert!(status != 0 && output.contains("runs on as before"), "{shell:?}: {status} {output}");
+        assert_eq!(unit.differs(), (true, true), "{shell:?}");
+
+        unit.after(&format!("{ACTIVE}InvocationID=2\n"));
+        assert_eq!(planned("restarted"), (0, String::new(), vec![RESTART.to_owned()]), "{shell:?}");
+        assert_eq!(unit.differs(), (false, false), "{shell:?}");
+        // Somebody started it with a file of his own; now the file is again what the mark says.
+        unit.after(&format!("{ACTIVE}InvocationID=3\n"));
+        assert_eq!(planned("restarted").2, [RESTART], "{shell:?}");
+        assert_eq!(planned("reloaded").2, [RELOAD], "{shell:?}");
+        assert_eq!(planned("started").2, [] as [&str; 0], "{shell:?}");
+    }
+}

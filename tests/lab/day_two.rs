@@ -189,7 +189,7 @@ fn lab_hosts_leave_and_a_dead_one_is_replaced() {
     let members = || lab.asks("node-1", "consul members");
     let inventory = || fs::read_to_string(lab.inventory()).unwrap();
 
-    lab.run("remove-node", &["node-4"]).exits(0).says("Nothing to do: 3 hosts");
+    lab.run("remove-node", &["node-4", "--yes"]).exits(0).says("Nothing to do: 3 hosts");
     assert!(!inventory().contains("node-4"), "{}", inventory());
     assert!(
         !members().lines().any(|line| line.starts_with("node-4") && line.contains("alive")),
@@ -203,15 +203,16 @@ fn lab_hosts_leave_and_a_dead_one_is_replaced() {
     // A client that is dead says nothing of itself: a server is told.
     lab.run("add-node", &["node-4", "--address", &lab.address("node-4"), "--role", "consul-client"]).exits(0);
     lab.lab(&["kill", "node-4"]);
-    lab.run("remove-node", &["node-4"]).exits(0).says("forget");
+    lab.run("remove-node", &["node-4", "--yes"]).exits(0).says("forget");
     let seen = members();
     assert!(!seen.contains("node-4"), "{seen}");
 
     let before = inventory();
-    lab.run("replace-node", &["node-2"]).exits(1).says("it answers: only a dead host is replaced");
+    lab.run("replace-node", &["node-2", "--yes"]).exits(1).says("it answers: only a dead host is replaced");
     assert_eq!(inventory(), before);
     lab.lab(&["kill", "node-2"]);
-    let new = ["node-2", "--name", "node-5", "--address", &lab.address("node-5"), "--timeout", "60s"];
+    let new =
+        ["node-2", "--name", "node-5", "--address", &lab.address("node-5"), "--timeout", "60s", "--yes"];
     lab.run("replace-node", &new).exits(0).says("3 of 3 voters");
     assert!(!inventory().contains("node-2"), "{}", inventory());
     assert_voters(&lab, 3);
@@ -219,7 +220,10 @@ fn lab_hosts_leave_and_a_dead_one_is_replaced() {
     assert!(peers.contains("node-5") && !peers.contains("node-2"), "{peers}");
     lab.run("up", &[]).exits(0).says("Nothing to do");
 
-    lab.run("remove-node", &["node-5"]).exits(0).says("an odd number is better").says("2 of 2 voters");
+    lab.run("remove-node", &["node-5", "--yes"])
+        .exits(0)
+        .says("an odd number is better")
+        .says("2 of 2 voters");
     assert_eq!(lab.asks("node-1", "consul kv get kept"), "yes\n");
     // Two servers of which one is dead decide nothing.
     lab.lab(&["kill", "node-3"]);
@@ -227,7 +231,7 @@ fn lab_hosts_leave_and_a_dead_one_is_replaced() {
         (lab.ssh("node-1", "consul kv get kept").status != 0).then_some(())
     });
     let before = inventory();
-    lab.run("remove-node", &["node-3", "--timeout", "5s"])
+    lab.run("remove-node", &["node-3", "--timeout", "5s", "--yes"])
         .exits(1)
         .says("no other consul server has a leader");
     assert_eq!(inventory(), before);
@@ -294,7 +298,7 @@ fn lab_quorum_that_is_lost_comes_back() {
     // What stood is whole again with new hosts.
     for (old, new) in [("node-2", "node-4"), ("node-3", "node-5")] {
         let address = lab.address(new);
-        lab.run("replace-node", &[old, "--name", new, "--address", &address, "--timeout", "20s"]);
+        lab.run("replace-node", &[old, "--name", new, "--address", &address, "--timeout", "20s", "--yes"]);
     }
     lab.run("up", &["--timeout", "60s"]).exits(0);
     assert_voters(&lab, 3);

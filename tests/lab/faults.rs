@@ -228,7 +228,7 @@ fn lab_add_node_is_killed_at_any_moment() {
     trial.lab.run("up", &[]).exits(0);
     let add = ["add-node", "node-4", "--address", "10.77.0.14", "--role", "consul-client"];
     let take_out = |lab: &Lab| {
-        lab.run("remove-node", &["node-4"]).exits(0);
+        lab.run("remove-node", &["node-4", "--yes"]).exits(0);
         assert_eq!(fs::read_to_string(lab.inventory()).unwrap(), three);
         // What it keeps would have it refused, as it must be.
         lab.ssh("node-4", "rm -rf /opt/consul /var/lib/bootstrap").exits(0);

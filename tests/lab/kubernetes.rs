@@ -365,7 +365,7 @@ fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
     let more = [&["node-5", "--address", "10.77.0.15"][..], &roles].concat();
     lab.run("add-node", &more).exits(0).says("2 of 2 workers ready").says("3 of 3 voters");
     assert_eq!(ready(&lab, "node-1").len(), 5);
-    lab.run("remove-node", &["node-5"]).exits(0);
+    lab.run("remove-node", &["node-5", "--yes"]).exits(0);
     assert_whole(&lab);
 }
 
@@ -490,7 +490,7 @@ fn lab_kubernetes_keeps_its_state_in_etcd_on_hosts_of_its_own() {
     lab.run("up", &[]).exits(0).says("3 of 3 voters");
 
     lab.lab(&["kill", "node-3"]);
-    lab.run("replace-node", &["node-3", "--address", "10.77.0.16", "--timeout", "180s"])
+    lab.run("replace-node", &["node-3", "--address", "10.77.0.16", "--timeout", "180s", "--yes"])
         .exits(0)
         .says("3 of 3 voters")
         .says("2 of 2 control planes ready");
@@ -615,7 +615,7 @@ fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
     });
     let (replaced, probed) = probing(
         || page(&lab, "node-4").is_some(),
-        || lab.run("replace-node", &[holder, "--address", "10.77.0.15", "--timeout", "180s"]),
+        || lab.run("replace-node", &[holder, "--address", "10.77.0.15", "--timeout", "180s", "--yes"]),
     );
     replaced.exits(0).says("3 of 3 voters");
     println!("the page while {holder} was replaced: {probed:?}");

@@ -15,4 +15,5 @@ mod nfs;
 mod nomad;
 mod preflight;
 mod releases;
+mod trust;
 mod undo;

@@ -351,7 +351,7 @@ fn lab_nomad_shrinks_grows_and_is_saved() {
 
     // What runs on a client that goes moves to others first.
     assert!(runs_on(&lab, "demo-http").contains(&"node-4".to_owned()));
-    lab.run("remove-node", &["node-4"]).exits(0).says("drain nomad");
+    lab.run("remove-node", &["node-4", "--yes"]).exits(0).says("drain nomad");
     assert!(!fs::read_to_string(lab.inventory()).unwrap().contains("node-4"));
     poll("all tasks run elsewhere", Duration::from_secs(60), || {
         let nodes = runs_on(&lab, "demo-http");
@@ -362,7 +362,8 @@ fn lab_nomad_shrinks_grows_and_is_saved() {
 
     // The same host comes back in the place of a dead server.
     lab.lab(&["kill", "node-2"]);
-    let new = ["node-2", "--name", "node-4", "--address", &lab.address("node-4"), "--timeout", "90s"];
+    let new =
+        ["node-2", "--name", "node-4", "--address", &lab.address("node-4"), "--timeout", "90s", "--yes"];
     lab.run("replace-node", &new).exits(0);
     let peers = peers(&lab, "node-1");
     assert!(peers.iter().all(|(_, _, voter)| *voter), "{peers:?}");
