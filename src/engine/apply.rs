@@ -135,7 +135,8 @@ async fn run_stage(
         let judge = if forms { Gate::admits } else { Gate::judge };
         if let Err(reason) = gate::wait(fleet, members, &expected, judge, run).await {
             let change = put_back::Unproven { stage: &stage.name, batch, keeps: &keeps, members, expected };
-            outcome.unhealthy = Some(put_back::batch(fleet, run, change, reason).await);
+            outcome.notes.extend(put_back::batch(fleet, run, change).await);
+            outcome.unhealthy = Some(reason);
             return false;
         }
         put_back::forget(fleet, &keeps, run).await;

@@ -21,11 +21,11 @@ pub(crate) struct Unproven<'a> {
     pub expected: Expected,
 }
 
-/// Puts all of a batch back and waits for the gate once more: why the gate was not met, and what stands now. An operator who
-/// stops the run keeps what was done.
-pub(crate) async fn batch(fleet: &Fleet, run: Run<'_>, unproven: Unproven<'_>, reason: String) -> String {
+/// Puts all of a batch back and waits for the gate once more: what stands now, in words. An operator who stops the run keeps
+/// what was done.
+pub(crate) async fn batch(fleet: &Fleet, run: Run<'_>, unproven: Unproven<'_>) -> Option<String> {
     if unproven.keeps.is_empty() || run.stop.requested() {
-        return reason;
+        return None;
     }
     let Unproven { stage, batch, keeps, members, mut expected } = unproven;
     let kept = batch.steps.iter().filter(|(host, _)| keeps.contains_key(*host));
@@ -40,14 +40,14 @@ pub(crate) async fn batch(fleet: &Fleet, run: Run<'_>, unproven: Unproven<'_>, r
         .filter_map(|(host, failure)| Some(format!("{host} could not be put back: {}", failure.as_ref()?)))
         .collect();
     if !failed.is_empty() {
-        return format!("{reason}; {}", failed.join("; "));
+        return Some(failed.join("; "));
     }
     let hosts = hosts.join(", ");
     expected.versions.clear();
-    match gate::wait(fleet, members, &expected, Gate::judge, run).await {
-        Ok(_) => format!("{reason}; {hosts} was put back as it was before, and is well again"),
-        Err(still) => format!("{reason}; {hosts} was put back as it was before, and still: {still}"),
-    }
+    Some(match gate::wait(fleet, members, &expected, Gate::judge, run).await {
+        Ok(_) => format!("{hosts}: put back as before, and well again"),
+        Err(still) => format!("{hosts}: put back as before, and still {still}"),
+    })
 }
 
 /// Gives one host all back that is kept there.
@@ -63,7 +63,7 @@ pub(crate) async fn host(
 ) -> Result<(), HostFailure> {
     let Some(first) = steps.first() else { return Ok(()) };
     let step = Step {
-        id: StepId("put back".to_owned()),
+        id: StepId(StepId::PUT_BACK.to_owned()),
         role: first.role.clone(),
         change: Change {
             reason: "the change did not prove itself".to_owned(),

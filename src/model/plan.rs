@@ -115,6 +115,11 @@ pub struct Batch {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct StepId(pub String);
 
+impl StepId {
+    /// What no plan has: the step that undoes those of a batch that did not prove itself.
+    pub const PUT_BACK: &str = "put back";
+}
+
 impl fmt::Display for StepId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)

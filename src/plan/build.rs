@@ -205,7 +205,9 @@ fn host_steps(
                 steps.prepare.push(step);
                 continue;
             }
-            if let Some((id, change)) = resource.ahead(&mut step.change) {
+            // What it needs may be among what waits.
+            let ahead = activate.is_empty().then(|| resource.ahead(&mut step.change)).flatten();
+            if let Some((id, change)) = ahead {
                 steps.prepare.push(Step { id, role: role.name.clone(), change, help: None });
             }
             later.insert(id);

@@ -48,6 +48,8 @@ pub(super) struct HostProgress {
     /// Done steps by resource kind, the first word of a step's name.
     pub kinds: BTreeMap<String, usize>,
     pub failed_step: Option<FailedStep>,
+    /// What was done on it was undone.
+    pub is_put_back: bool,
     pub error: Option<String>,
 }
 
@@ -203,6 +205,12 @@ impl Progress {
         outcome: &StepOutcome,
         now: Duration,
     ) {
+        if step.0 == StepId::PUT_BACK {
+            // The step that failed before it is what counts.
+            let host = self.host(name);
+            host.is_put_back = *outcome == StepOutcome::Changed;
+            return host.rest(HostState::Failed, now);
+        }
         let stage_progress = self.stages.entry(stage.clone()).or_default();
         if *outcome == StepOutcome::Changed {
             *stage_progress.done.entry(name.clone()).or_default() += 1;

@@ -136,6 +136,7 @@ fn rows(progress: &Progress) -> Vec<Row> {
         let (label, lines) = match host.done {
             0 if host.planned > 0 => ("not begun", vec![count(host.planned, "step")]),
             0 => ("unchanged", Vec::new()),
+            done if host.is_put_back => ("put back", vec![format!("{} undone", count(done, "step"))]),
             done if done < host.planned => {
                 ("partly", vec![format!("{done} of {}", count(host.planned, "step"))])
             }

@@ -127,8 +127,13 @@ fn lab_containers_resolve_consul_names_beside_an_engine_that_was_there() {
     let second = || (lab.asks("node-2", &format!("cat {DAEMON}")), daemon(&lab, "node-2"));
     let untouched = second();
     lab.edit("storage-driver: vfs", "storage-driver: none-such");
-    lab.run("up", &[]).exits(1).says("none-such").says("stopped after node-1 failed");
+    let first = || lab.asks("node-1", &format!("sha256sum {DAEMON}; systemctl is-active docker"));
+    let well = first();
+    let failed = lab.run("up", &[]).exits(1).says("none-such").says("stopped after node-1 failed");
+    assert!(failed.stderr.contains("put back as it was before"), "{}", failed.stderr);
     assert_eq!(second(), untouched);
+    // Nor is the first one left without an engine, with a file that no daemon starts with.
+    assert_eq!(first(), well);
     lab.edit("storage-driver: none-such", "storage-driver: vfs");
     lab.run("up", &[]).exits(0);
     assert_eq!(second(), untouched);
