@@ -92,6 +92,20 @@ impl Secrets {
     }
 }
 
+/// Puts the secrets of a cluster that is no more beside those of the next one, which gets an id and keys of its own:
+/// `secrets.ID.json`, for what was saved of it. Nothing where there are none.
+///
+/// # Errors
+/// They cannot be read or moved.
+pub fn end_cluster(folder: &Path) -> Result<(), SecretsError> {
+    let path = file(folder);
+    if !path.exists() {
+        return Ok(());
+    }
+    let ended = folder.join(format!("secrets.{}.json", Secrets::load(folder, &BTreeMap::new())?.cluster_id));
+    fs::rename(&path, &ended).map_err(|source| SecretsError::Write { path: ended, source })
+}
+
 fn file(folder: &Path) -> PathBuf {
     folder.join("secrets.json")
 }
@@ -176,6 +190,18 @@ mod tests {
 
         fs::set_permissions(folder.join("secrets.json"), fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(Secrets::load(&folder, &needed), Err(SecretsError::Open { mode: 0o644, .. })));
+    }
+
+    #[test]
+    fn the_next_cluster_has_another_id_and_the_secrets_of_the_last_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        end_cluster(folder.path()).unwrap();
+        let first = Secrets::load(folder.path(), &BTreeMap::new()).unwrap();
+        first.save(folder.path()).unwrap();
+        end_cluster(folder.path()).unwrap();
+        assert!(folder.path().join(format!("secrets.{}.json", first.cluster_id)).exists());
+        let next = Secrets::load(folder.path(), &BTreeMap::new()).unwrap();
+        assert_ne!(next.cluster_id, first.cluster_id);
     }
 
     #[test]

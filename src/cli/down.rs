@@ -8,6 +8,7 @@ use super::exit::Exit;
 use super::session::Session;
 use super::{ConnectionArgs, Global, run};
 use crate::operations::Down;
+use crate::secrets;
 
 #[derive(Debug, Args)]
 #[command(
@@ -30,5 +31,11 @@ pub struct DownArgs {
 pub fn run(args: &DownArgs, global: &Global, password: Option<String>) -> anyhow::Result<Exit> {
     let setup = run::Setup::load(&args.inventory, &args.reach, global, password)?;
     let session = Session { yes: args.yes, ..Session::new("down", &args.inventory, &setup, global) };
-    Ok(Exit::of(&session.change(&mut Down { purge: args.purge })?))
+    let exit = Exit::of(&session.change(&mut Down { purge: args.purge })?);
+    // A host that was not reached, or that left before, belongs to a cluster that is no more: the next one of this name
+    // refuses it.
+    if args.purge && exit == Exit::Done && args.reach.limit.is_empty() {
+        secrets::end_cluster(&setup.folder)?;
+    }
+    Ok(exit)
 }

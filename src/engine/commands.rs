@@ -8,6 +8,7 @@ use crate::model::{
     Arg, Batch, Call, Change, Effect, Event, HostName, NulInArgument, Plan, RoleName, Stage, StageName, Step,
     StepId,
 };
+use crate::resource::Resource;
 use crate::roles::WantedHost;
 
 /// One command on a host as a step; `function` is that of the prelude that runs it.
@@ -56,6 +57,17 @@ pub(crate) enum Failure {
     Ends,
     /// The other hosts go on.
     GoOn,
+}
+
+/// Removes the secret files that its roles have written: who is a member no more has no use for them.
+pub(crate) fn remove_keys(host: &WantedHost) -> Result<Option<Step>, NulInArgument> {
+    let resources = host.roles.iter().flat_map(|role| &role.resources);
+    let files: Vec<&str> = resources.filter_map(Resource::secret_file).collect();
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let words: Vec<&str> = ["rm", "-f", "--"].into_iter().chain(files).collect();
+    step(host, "remove its keys".to_owned(), "it is a member no more", "exec_run", &words).map(Some)
 }
 
 /// Runs the stages one after another, then lets go of the hosts' locks.

@@ -1,6 +1,7 @@
 //! One connection and one script per host: facts, resources, and what its agents say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt};
@@ -304,6 +305,7 @@ fn stands(
             continue;
         }
         stands.findings.extend(other_versions(gate, &expected, &answers));
+        stands.findings.extend(former_members(members, &stands.states[gate.name()], &answers));
         match review.verdict() {
             Verdict::Met { .. } => stands.notes.extend(gate.notes(&expected, &answers)),
             Verdict::NotYet { reason } => {
@@ -358,6 +360,39 @@ fn other_versions(gate: Gate, expected: &Expected, answers: &Answers) -> Vec<Fin
         Some(Finding::error(Check::Agent, hosts, reason, remedy))
     };
     found.into_iter().filter_map(finding).collect()
+}
+
+/// Hosts with the data of a member that are none of the living cluster: with it they would bring back a past that the cluster
+/// has left. Whoever is just joining runs, and knows no peers yet or the present leader.
+fn former_members(members: &Members<'_>, state: &ClusterState, answers: &Answers) -> Vec<Finding> {
+    let gate = members.gate;
+    let Some(raft) = gate.raft().filter(|raft| raft.reads_peers_json()) else { return Vec::new() };
+    let Some(leader) = state.leader.as_ref() else { return Vec::new() };
+    let peers = |host: &HostName| answers.get(host).map(|answer| raft.peers(answer));
+    let leads: Option<SocketAddr> = match peers(leader) {
+        Some(Ok(peers)) => peers.iter().find(|peer| peer.leader).map(|peer| peer.address),
+        _ => None,
+    };
+    let joins = |host: &HostName| match peers(host) {
+        Some(Ok(peers)) => peers.is_empty() || peers.iter().any(|peer| Some(peer.address) == leads),
+        _ => false,
+    };
+    let finding = |host: &HostName| {
+        let (wanted, _) = members.hosts.iter().find(|(wanted, _)| wanted.host.name == *host)?;
+        let data = &wanted.endpoint(gate.name())?.data;
+        let reason = format!(
+            "it has the data of a member in {data}, and the living cluster of {} does not count it among its members",
+            gate.name()
+        );
+        let moves: Vec<String> =
+            gate.product().membership(data).iter().map(|path| format!("mv {path} {path}.left")).collect();
+        let remedy = format!(
+            "if nothing of it is needed, stop its agent and set the data aside on that host: `{}`; then run again",
+            moves.join("; ")
+        );
+        Some(Finding::error(Check::Agent, vec![host.clone()], reason, remedy))
+    };
+    state.kept.difference(&state.members).filter(|host| !joins(host)).filter_map(finding).collect()
 }
 
 /// Where a host carries what a member behind a gate keeps.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::change::{Decision, Operation};
 use super::observed_hosts::ObservedHosts;
-use crate::engine::commands::{self, Failure, stage, step, stop};
+use crate::engine::commands::{self, Failure, remove_keys, stage, step, stop};
 use crate::engine::members::members;
 use crate::engine::{EngineError, Outcome, Run};
 use crate::model::{Endpoint, NulInArgument, Stage};
@@ -68,7 +68,6 @@ fn stages(wanted: &Wanted, purge: bool) -> Result<Vec<Stage>, NulInArgument> {
         let mut steps = BTreeMap::new();
         for host in wanted.hosts.iter().filter(|host| !host.roles.is_empty()) {
             let of_host = || gates.iter().filter(|members| members.names().contains(&host.host.name));
-            let data = host.endpoints().into_iter().map(|endpoint| endpoint.data.clone());
             let mut own = Vec::new();
             for gate in of_host().map(|members| members.gate) {
                 if let Some(words) = gate.product().purge_command() {
@@ -76,16 +75,17 @@ fn stages(wanted: &Wanted, purge: bool) -> Result<Vec<Stage>, NulInArgument> {
                     own.push(step(host, id, "the host is a member no more", "exec_run", &words)?);
                 }
             }
-            for folder in data.chain([STATE.to_owned()]) {
-                let words = ["rm", "-rf", "--one-file-system", "--", &folder];
-                own.push(step(
-                    host,
-                    format!("remove {folder}"),
-                    "the cluster's data goes",
-                    "exec_run",
-                    &words,
-                )?);
+            for gate in of_host().map(|members| members.gate) {
+                let Some(Endpoint { data, .. }) = host.endpoint(gate.name()) else { continue };
+                let state = gate.product().state(data);
+                let words: Vec<&str> =
+                    [data.as_str()].into_iter().chain(state.iter().map(String::as_str)).collect();
+                let id = format!("remove the data in {data}");
+                own.push(step(host, id, "the cluster's data goes", "data_remove", &words)?);
             }
+            own.extend(remove_keys(host)?);
+            let words = ["rm", "-rf", "--one-file-system", "--", STATE];
+            own.push(step(host, format!("remove {STATE}"), "the host is nobody's", "exec_run", &words)?);
             // Two agents of one product share a folder.
             own.dedup_by(|one, other| one.id == other.id);
             steps.insert(host.host.name.clone(), own);

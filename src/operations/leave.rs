@@ -45,7 +45,7 @@ impl<'a> Leave<'a> {
         } else {
             format!(
                 "{host} leaves `{cluster}`: it is taken out of {parts}, its work moves to others and its agents stop. Its data \
-                 stays on its disk."
+                 is set aside on its disk."
             )
         }
     }
@@ -224,6 +224,9 @@ fn stages(
             told.entry(helper.host.name.clone()).or_default().extend(tasks);
         }
     }
+    if let Some(leaving) = leaving.filter(|_| !own.is_empty()) {
+        own.extend(commands::remove_keys(leaving)?);
+    }
     let own = BTreeMap::from([(host.clone(), own)]);
     let mut stages = vec![stage("drain", first), stage("leave", own), stage("forget", told)];
     stages.retain(|stage| !is_empty(stage));
@@ -247,5 +250,11 @@ fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, 
     let stop = commands::stop(host, id, "it is to stay stopped, also after a boot", unit)?;
     let before = steps(host, leaving.on_host(&endpoint.url(), answers))?;
     let after = steps(host, leaving.after_stop())?;
-    Ok(before.into_iter().chain([stop]).chain(after).collect())
+    // With what it remembers it would bring back a past that the others have left.
+    let aside = gate.has_raft().then(|| gate.product().membership(&endpoint.data)).map(|paths| {
+        let words: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let id = format!("set aside the data in {}", endpoint.data);
+        step(host, id, "a former member's data stays out of reach", "data_aside", &words)
+    });
+    Ok(before.into_iter().chain([stop]).chain(after).chain(aside.transpose()?).collect())
 }

@@ -36,6 +36,14 @@ pub trait Product: Sync {
         None
     }
 
+    /// All that its agents make below `data`, the folder that an inventory names: that may hold other things too.
+    fn state(&self, data: &str) -> Vec<String>;
+
+    /// What of it makes the host a member: it must be out of reach before the host can be one anew.
+    fn membership(&self, data: &str) -> Vec<String> {
+        self.state(data)
+    }
+
     /// What removes all that made the host a member, where that is more than its data.
     fn purge_command(&self) -> Option<Vec<&'static str>> {
         None

@@ -280,6 +280,14 @@ impl Resource {
         }
     }
 
+    /// The file that holds a secret, if it is one.
+    pub fn secret_file(&self) -> Option<&str> {
+        match self {
+            Self::File(file) if file.secret => Some(file.path.as_str()),
+            _ => None,
+        }
+    }
+
     /// Takes what can be done at any time out of what it needs, as a step of its own: a release lies beside the one that
     /// runs until the links lead to it.
     pub fn ahead(&self, change: &mut Change) -> Option<(StepId, Change)> {

@@ -6,8 +6,9 @@
 
 state_dir=/var/lib/bootstrap
 lock_file=/run/bootstrap.lock
-# In tenths of a second: a run that was killed has let go by then.
-lock_patience=60
+# In tenths of a second: a run that was killed has let go by then, also where an agent without a leader still holds its answer
+# to it, and with that the connection.
+lock_patience=150
 nonce=''
 probe=''
 nl='
@@ -1924,6 +1925,27 @@ http_put() {
   else
     wget -q --no-proxy --timeout=10 --tries=1 --method=PUT -O /dev/null "$1"
   fi
+}
+
+# Step: removes what an agent keeps, and its folder where nothing else is in it: FOLDER PATH...
+data_remove() {
+  folder=$1
+  shift
+  rm -rf --one-file-system -- "$@"
+  [ -d "$folder" ] || return 0
+  # A place where something is mounted stays.
+  rmdir "$folder" 2>/dev/null || printf '%s stays: %s\n' "$folder" "$(ls -A "$folder" | tr '\n' ' ')"
+}
+
+# Step: moves what a former member keeps out of the reach of its agent: PATH... Nothing of it is lost, and nothing of it comes
+# back by itself.
+data_aside() {
+  aside=left-$(date -u +%Y%m%dT%H%M%SZ)
+  for path in "$@"; do
+    [ -e "$path" ] || continue
+    mv "$path" "$path.$aside"
+    printf '%s is %s now\n' "$path" "$path.$aside"
+  done
 }
 
 # Step: writes who a raft server's peers are, which it reads once when it starts: FILE JSON. Beside it, owned as its folder is,

@@ -130,3 +130,56 @@ fn lab_what_the_plan_restarts_is_restarted() {
     assert_ne!(now.lines().last(), theirs.lines().last(), "it runs on");
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
+
+/// Runs: Consul: a member that left comes back bare, and old data of an ended cluster is refused
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_old_data_never_comes_back() {
+    let lab = Lab::up(&["--hosts", "5"]);
+    let clients = "  clients: { hosts: [node-4, node-5], roles: [consul-client] }\n";
+    lab.edit(clients, "");
+    lab.edit(
+        "hosts: [node-1, node-2, node-3], roles",
+        "hosts: [node-1, node-2, node-3, node-4, node-5], roles",
+    );
+    lab.run("up", &[]).exits(0).says("5 of 5 voters");
+    lab.asks("node-1", "consul kv put of-the-first yes && mkdir -p /opt/consul/theirs");
+
+    // Who leaves keeps nothing that could bring the past back, and no key.
+    let before = std::fs::read_to_string(lab.inventory()).unwrap();
+    let asks = lab.run("remove-node", &["node-5"]).exits(2);
+    assert!(asks.stderr.contains("node-5 leaves") && asks.stderr.contains("with --yes"), "{}", asks.stderr);
+    assert_eq!(std::fs::read_to_string(lab.inventory()).unwrap(), before);
+    lab.run("remove-node", &["node-5", "--yes"]).exits(0).says("4 of 4 voters");
+    lab.ssh("node-5", "test -e /opt/consul/raft || test -e /etc/consul.d/secrets.json").exits(1);
+    lab.asks("node-5", "ls -d /opt/consul/raft.left-* && ls /opt/consul/raft.left-*/raft.db");
+
+    // One that is no member of the living cluster, with the data of one: nothing is touched.
+    std::fs::write(lab.inventory(), &before).unwrap();
+    lab.asks("node-5", "cp -a /opt/consul/raft.left-* /opt/consul/raft");
+    let started = all(&lab, &SERVERS, AS_IT_IS);
+    lab.run("up", &[])
+        .exits(1)
+        .says("node-5")
+        .says("does not count it among its members")
+        .says("mv /opt/consul/raft");
+    assert_eq!(all(&lab, &SERVERS, AS_IT_IS), started);
+    lab.asks("node-5", "rm -r /opt/consul/raft");
+    lab.run("up", &[]).exits(0).says("5 of 5 voters");
+
+    // The next cluster of this name is another one: a host that missed the end of the last is refused.
+    lab.run("remove-node", &["node-5", "--yes"]).exits(0);
+    lab.run("down", &["--purge", "--yes"]).exits(0);
+    let left = lab.asks("node-1", "ls -A /opt/consul; test ! -e /etc/consul.d/secrets.json");
+    assert_eq!(left, "theirs\n", "what is not Consul's was removed too, or not all of Consul's");
+    lab.run("up", &[]).exits(0).says("4 of 4 voters");
+    assert_eq!(lab.ssh("node-1", "consul kv get of-the-first").stdout, "");
+    lab.asks("node-1", "consul kv put of-the-second yes");
+    std::fs::write(lab.inventory(), &before).unwrap();
+    let started = all(&lab, &SERVERS, AS_IT_IS);
+    lab.run("up", &[]).exits(1).says("node-5").says("it belongs to cluster `dc1`");
+    assert_eq!(all(&lab, &SERVERS, AS_IT_IS), started);
+    for host in SERVERS {
+        assert_eq!(lab.asks(host, "consul kv get -stale of-the-second"), "yes\n", "{host}");
+    }
+}

@@ -109,7 +109,7 @@ impl Host {
         // Without this, tools that were taken away would be found in their usual place.
         // Whoever runs the tests may have logged in by ssh, and a lock is not waited for long.
         let text = text.replacen("connection=$$\n", &format!("connection={}\n", self.connection), 1);
-        let text = text.replacen("lock_patience=60\n", "lock_patience=3\n", 1);
+        let text = text.replacen("lock_patience=150\n", "lock_patience=3\n", 1);
         let text = if self.path.is_some() { text.replacen(USUAL_PATH, "", 1) } else { text };
         text.replacen(state, &format!("state_dir='{}'\n", self.at("state")), 1).replacen(
             lock,

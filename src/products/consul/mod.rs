@@ -128,9 +128,34 @@ fn plain(paths: &[&'static str], agent: &Agent<'_>) -> Questions {
 /// What servers and clients have in common.
 struct Consul;
 
+/// What an agent of Consul makes in its data directory, by what versions 1.8 to 1.21 leave there and `agent/` of their sources
+/// names.
+const STATE: [&str; 12] = [
+    "raft",
+    "serf",
+    "node-id",
+    "checkpoint-signature",
+    "checks",
+    "services",
+    "proxy",
+    "acl-tokens.json",
+    "auto-config.json",
+    "server_metadata.json",
+    "xds",
+    "tmp",
+];
+
 impl Product for Consul {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn state(&self, data: &str) -> Vec<String> {
+        STATE.iter().map(|entry| format!("{data}/{entry}")).collect()
+    }
+
+    fn membership(&self, data: &str) -> Vec<String> {
+        ["raft", "serf", "node-id"].map(|entry| format!("{data}/{entry}")).to_vec()
     }
 
     fn version(&self, answer: &Answer) -> Option<String> {

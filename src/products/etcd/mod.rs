@@ -189,6 +189,10 @@ impl Product for Etcd {
         version(answer)
     }
 
+    fn state(&self, data: &str) -> Vec<String> {
+        vec![format!("{data}/member")]
+    }
+
     fn purge_command(&self) -> Option<Vec<&'static str>> {
         Some(vec![MEMBER, "forget"])
     }

@@ -488,6 +488,11 @@ impl Product for Kubernetes {
         true
     }
 
+    /// What is in /etc/kubernetes its own command removes.
+    fn state(&self, data: &str) -> Vec<String> {
+        vec![format!("{data}/member")]
+    }
+
     fn clean_up(&self) -> Option<&'static str> {
         Some("systemctl stop kubelet; kubeadm reset --force")
     }

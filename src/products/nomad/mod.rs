@@ -188,6 +188,17 @@ impl Product for Nomad {
         NAME
     }
 
+    /// The folder of an endpoint is that of servers; that of clients is beside it.
+    fn state(&self, data: &str) -> Vec<String> {
+        let beside = data.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let beside = ["client", "alloc", "checkpoint-signature"].map(|entry| format!("{beside}/{entry}"));
+        [data.to_owned()].into_iter().chain(beside).collect()
+    }
+
+    fn membership(&self, data: &str) -> Vec<String> {
+        vec![data.to_owned()]
+    }
+
     fn version(&self, answer: &Answer) -> Option<String> {
         version(answer)
     }
