@@ -3,14 +3,11 @@
 use futures_util::future::join_all;
 
 use super::check::survey;
-use crate::engine::api::Api;
-use crate::engine::observe::{self, ClusterAnswers};
-use crate::engine::{EngineError, Fleet, Run, failure, proof};
+use super::observed_hosts::ask_roster;
+use crate::engine::{EngineError, Run, failure, observe, proof};
 use crate::health::{self, Health};
-use crate::model::{Check, ClusterState, HostName};
+use crate::model::{Check, ClusterState};
 use crate::preflight::low_on_space;
-use crate::products::{Member, Questions, gossip_members};
-use crate::roles::Wanted;
 
 /// Looks at every host and asks the clusters; changes nothing.
 ///
@@ -55,18 +52,4 @@ pub async fn health(run: Run<'_>) -> Result<Health, EngineError> {
     fleet.close().await;
     survey.findings.sort_by_key(|finding| (finding.severity, finding.check));
     Ok(Health { clusters, survey })
-}
-
-/// The first member that answers tells whom its gossip knows.
-async fn ask_roster(
-    fleet: &Fleet,
-    wanted: &Wanted,
-    cluster: &ClusterAnswers,
-) -> Option<(HostName, Vec<Member>)> {
-    let host = cluster.answers.iter().find(|(_, answer)| answer.is_ok()).map(|(host, _)| host)?;
-    let connection = fleet.connections.get(host)?;
-    let wanted = wanted.hosts.iter().find(|wanted| wanted.host.name == *host)?;
-    let question = cluster.gate.gossip_question(wanted.endpoint(cluster.gate.name())?)?;
-    let answer = Api::new(connection, cluster.gate, Questions::Plain(vec![question])).ask().await;
-    Some((host.clone(), gossip_members(&answer).ok()?))
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::{Decision, Operation};
-use super::observed_hosts::ObservedHosts;
+use super::observed_hosts::{Alive, ObservedHosts};
 use crate::engine::commands::{self, Failure, is_empty, stage, step};
 use crate::engine::members::members;
 use crate::engine::observe::{ClusterAnswers, Observed};
@@ -70,6 +70,18 @@ impl Operation for Leave<'_> {
                 remedy,
             );
             return Err(EngineError::Unfit(vec![finding]));
+        }
+        if self.must_be_dead {
+            let alive = observed_hosts.alive(run, std::slice::from_ref(host)).await;
+            let remedy = format!(
+                "only a dead host is replaced: switch {host} off, or reach it by SSH again and use `bootstrap remove-node`"
+            );
+            let finding = |alive: &Alive| {
+                Finding::error(Check::Agent, vec![host.clone()], alive.to_string(), remedy.clone())
+            };
+            if !alive.is_empty() {
+                return Err(EngineError::Unfit(alive.iter().map(finding).collect()));
+            }
         }
         self.departures = departures(self, &observed_hosts.observed, run)?;
         Ok(Some(Decision { changes_hosts: true, question: Some(self.question(run.wanted)) }))

@@ -1,18 +1,55 @@
 //! One look at every host: what it says of itself, and what its agents say of their clusters.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use crate::engine::api::Api;
 use crate::engine::members::members;
-use crate::engine::observe::{self, Observed};
+use crate::engine::observe::{self, ClusterAnswers, Observed};
+use crate::engine::wait::Waiting;
 use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
 use crate::model::{Check, Event, Finding, HostName};
-use crate::products::Gate;
+use crate::products::{Gate, Member, Questions, gossip_members};
 use crate::report::Events;
+use crate::roles::Wanted;
 
 /// Hosts as they were found, with the open connections to them.
 pub struct ObservedHosts {
     pub(crate) fleet: Fleet,
     pub(crate) observed: Observed,
+}
+
+/// Gossip takes a member that is gone for alive until its probes have failed: some seconds in the products' own settings.
+const GOSSIP: Duration = Duration::from_secs(20);
+
+/// Somebody that SSH does not reach and that its peers see.
+pub(super) struct Alive {
+    pub host: HostName,
+    pub gate: Gate,
+    /// Whose gossip has it as alive.
+    pub says: HostName,
+}
+
+impl std::fmt::Display for Alive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { host, gate, says } = self;
+        let product = gate.product().name();
+        write!(f, "SSH does not reach {host}, and gossip of {product} on {says} has it as alive")
+    }
+}
+
+/// The first member that answers tells whom its gossip knows.
+pub(super) async fn ask_roster(
+    fleet: &Fleet,
+    wanted: &Wanted,
+    cluster: &ClusterAnswers,
+) -> Option<(HostName, Vec<Member>)> {
+    let host = cluster.answers.iter().find(|(_, answer)| answer.is_ok()).map(|(host, _)| host)?;
+    let connection = fleet.connections.get(host)?;
+    let wanted = wanted.hosts.iter().find(|wanted| wanted.host.name == *host)?;
+    let question = cluster.gate.gossip_question(wanted.endpoint(cluster.gate.name())?)?;
+    let answer = Api::new(connection, cluster.gate, Questions::Plain(vec![question])).ask().await;
+    Some((host.clone(), gossip_members(&answer).ok()?))
 }
 
 /// Looks at every host of our own cluster; where a leader was just lost, the next one is waited for.
@@ -61,6 +98,41 @@ impl ObservedHosts {
 
     pub(super) async fn await_election(&mut self, run: Run<'_>) {
         gate::await_election(&self.fleet, run, &mut self.observed).await;
+    }
+
+    /// Those of `hosts` that SSH does not reach and that still are alive to their peers some seconds later.
+    pub(super) async fn alive(&self, run: Run<'_>, hosts: &[HostName]) -> Vec<Alive> {
+        let mut waiting = Waiting::new("gossip".to_owned(), GOSSIP, run.events, run.stop);
+        loop {
+            let mut found = Vec::new();
+            for cluster in &self.observed.clusters {
+                let addresses = &cluster.expected.members;
+                let unreached = |host: &&HostName| {
+                    addresses.contains_key(*host) && !self.fleet.connections.contains_key(*host)
+                };
+                let unreached: Vec<&HostName> = hosts.iter().filter(unreached).collect();
+                if unreached.is_empty() {
+                    continue;
+                }
+                let Some((says, roster)) = ask_roster(&self.fleet, run.wanted, cluster).await else {
+                    continue;
+                };
+                let is_alive = |host: &HostName| {
+                    let at = addresses.get(host);
+                    roster.iter().any(|member| member.status == "alive" && member.address.as_ref() == at)
+                };
+                let alive = unreached.into_iter().filter(|host| is_alive(host));
+                found.extend(alive.map(|host| Alive {
+                    host: host.clone(),
+                    gate: cluster.gate,
+                    says: says.clone(),
+                }));
+            }
+            let Some(first) = found.first() else { return found };
+            if !waiting.goes_on(&first.to_string()).await {
+                return found;
+            }
+        }
     }
 
     /// Waits until the cluster behind a gate stands.

@@ -46,6 +46,15 @@ impl Operation for Recover {
                 Err(reason) => self.refused.push(reason),
             }
         }
+        let lost: Vec<HostName> =
+            self.recoveries.iter().flat_map(|(_, recovery)| recovery.lost.iter().cloned()).collect();
+        // Two clusters out of one: what one of them acknowledges the other never sees.
+        for alive in observed_hosts.alive(run, &lost).await {
+            self.recoveries.retain(|(gate, _)| *gate != alive.gate);
+            self.refused.push(format!(
+                "{alive}: it would go on as another cluster. Mend its SSH, or switch it off, and run again"
+            ));
+        }
         if self.recoveries.is_empty() {
             return Ok(None);
         }

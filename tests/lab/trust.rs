@@ -88,6 +88,21 @@ fn lab_a_bad_setting_harms_one_member_and_is_put_back() {
     lab.run("up", &["--timeout", "60s"]).exits(0).says("3 of 3 voters");
     assert_eq!(all(&lab, &others, AS_IT_IS), untouched);
     lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // A host that only SSH does not reach is not dead.
+    lab.ssh("node-2", "systemd-run -q sh -c 'systemctl stop ssh.socket ssh.service; pkill sshd'");
+    poll("SSH does not reach it", Duration::from_secs(30), || {
+        (lab.ssh("node-2", "true").status != 0).then_some(())
+    });
+    let inventory = std::fs::read_to_string(lab.inventory()).unwrap();
+    let new = ["node-2", "--name", "node-7", "--address", "10.77.0.17", "--yes"];
+    lab.run("replace-node", &new)
+        .exits(1)
+        .says("on node-1 has it as alive")
+        .says("only a dead host is replaced");
+    assert_eq!(std::fs::read_to_string(lab.inventory()).unwrap(), inventory);
+    let peers = lab.asks("node-1", "consul operator raft list-peers");
+    assert_eq!(peers.matches(" true ").count(), 3, "{peers}");
 }
 
 /// Runs: Consul: a restart that the plan names happens, beside a unit of the same name in /lib
