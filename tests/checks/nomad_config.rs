@@ -64,7 +64,8 @@ fn a_client_with_everything_set() {
 #[test]
 fn servers_are_found_through_consul_or_by_address() {
     let join = json(&files("1.10.5", "", "node-2"), "join");
-    assert_eq!(join, serde_json::json!({"server": {"bootstrap_expect": 3}}));
+    let voters = serde_json::json!({"server": {"bootstrap_expect": 3}, "autopilot": {"min_quorum": 3}});
+    assert_eq!(join, voters);
     let client = json(&files("1.10.5", "", "web-1"), "join");
     assert_eq!(client, serde_json::json!({"client": {}}));
     let moved = "  consul: { extra_config: { ports: { http: 9500 } } }\n";
