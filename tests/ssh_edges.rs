@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bootstrap::inventory::SshSettings;
 use bootstrap::model::{Arg, Call, HostName, StepId};
 use bootstrap::script::{Nonce, Observation, Record, Script};
-use bootstrap::ssh::{BecomePassword, Cause, ConnectOptions, Connection, Error, Target};
+use bootstrap::ssh::{BecomePassword, Cause, ConnectOptions, Connection, Deadline, Error, Target};
 use sessions::Sessions;
 use sshd::{LOGIN_FILES, PATIENCE, Sshd, TestUser, have, is_root, options, wait_for};
 
@@ -442,6 +442,48 @@ async fn the_ash_of_busybox_is_a_login_shell_too() {
         std::os::unix::fs::symlink(busybox.unwrap(), dir.path().join("ash")).unwrap();
         works_under(dir.path().join("ash").to_str().unwrap(), &[".profile"]).await;
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_is_made_once_more() {
+    if !have(&["ssh", "sshd"]) {
+        return;
+    }
+    let sshd = Sshd::start(&[]);
+    let connection = open(&sshd.target()).await;
+    assert_eq!(said(&connection, "say a 1", "a").await.unwrap(), "1");
+    assert!(!connection.reconnect().await, "it is there");
+    sshd.cut_all();
+    // ssh notices in its own time.
+    let started = Instant::now();
+    while !connection.reconnect().await {
+        assert!(started.elapsed() < PATIENCE, "ssh holds on to a connection that was cut");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(said(&connection, "say a 2", "a").await.unwrap(), "2");
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_login_shell_that_hangs_is_named_soon() {
+    if !have(&["ssh", "sshd"]) || !is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let shell = dir.path().join("hangs");
+    fs::write(&shell, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    fs::set_permissions(&shell, fs::Permissions::from_mode(0o755)).unwrap();
+    let sshd = Sshd::start(&[]);
+    let user = TestUser::new(shell.to_str().unwrap(), None);
+    let connection = open(&sshd.target_of(&user)).await;
+    let script = Script::ask(&Nonce::random(), &[]);
+    let deadline = Deadline { first: Some(Duration::from_secs(1)), whole: Duration::from_secs(600) };
+    let error = connection.run(&script, deadline, |_| ()).await.unwrap_err();
+    connection.close().await.unwrap();
+    let text = error.to_string();
+    assert!(text.contains("its shell says nothing for 1 s"), "{text}");
+    assert!(error.remedy().unwrap().contains("login shell"), "{error:?}");
 }
 
 /// As a user with this login shell and talkative login files, with and without sudo's password.

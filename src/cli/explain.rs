@@ -113,9 +113,11 @@ impl Section {
             | E::SudoMissing { .. }
             | E::SudoDenied { .. }
             | E::SudoNeedsTerminal { .. } => Self::Of(Check::Root),
-            E::LinkCut { .. } | E::ScriptStopped { .. } | E::TimedOut { .. } | E::UploadFailed { .. } => {
-                Self::Link
-            }
+            E::LinkCut { .. }
+            | E::ScriptStopped { .. }
+            | E::TimedOut { .. }
+            | E::Silent { .. }
+            | E::UploadFailed { .. } => Self::Link,
         }
     }
 

@@ -73,10 +73,15 @@ impl<'a> Api<'a> {
         if matches!(self.route, Route::Unknown) {
             self.route = self.open().await;
         }
-        match (&self.route, &self.questions) {
+        let answer = match (&self.route, &self.questions) {
             (Route::Sockets(sockets), Questions::Plain(questions)) => ask_sockets(sockets, questions).await,
             _ => self.ask_script().await,
+        };
+        // A host that lost its power and is back: the next round asks it over a connection of its own.
+        if answer.is_err() && self.connection.reconnect().await {
+            self.route = Route::Unknown;
         }
+        answer
     }
 
     async fn open(&self) -> Route {

@@ -18,7 +18,7 @@ use crate::preflight::{self, Claim, Subject};
 use crate::products::{Agent, Answer, Answers, Gate, Question, Questions, Response, by_path};
 use crate::roles::{ClusterAddresses, Wanted, WantedHost};
 use crate::script::{Nonce, Observation, Record, Script};
-use crate::ssh::{ConnectOptions, Connection, Target};
+use crate::ssh::{ConnectOptions, Connection, Deadline, Target};
 
 const MARKER: &str = "marker cluster";
 
@@ -99,8 +99,9 @@ async fn observe_host(wanted: &WantedHost, run: Run<'_>) -> Result<(Connection, 
     let script = Script::observe(&Nonce::random(), &probes(wanted)?);
     let sent = now_ms();
     let mut first_reply = None;
+    let deadline = Deadline { first: Some(run.options.connect_timeout), whole: run.options.script_timeout };
     let records = connection
-        .run(&script, run.options.script_timeout, |record| {
+        .run(&script, deadline, |record| {
             if matches!(record, Record::Seen { key, .. } if key == "epoch") {
                 first_reply.get_or_insert_with(now_ms);
             }

@@ -125,7 +125,12 @@ impl Connection {
         self.proven.store(true, Ordering::Relaxed);
     }
 
-    /// Connects anew, in place of a connection that an earlier command has left.
+    /// Connects anew where ssh has lost the connection, once in a run: whether there is a new one.
+    pub async fn reconnect(&self) -> bool {
+        !self.second.initialized() && !self.is_alive().await && self.renew().await.is_ok()
+    }
+
+    /// Connects anew, in place of a connection that an earlier command has left, or that is lost.
     pub(super) async fn renew(&self) -> Result<(), Error> {
         let target = Target {
             host: self.host.clone(),

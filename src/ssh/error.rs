@@ -54,6 +54,8 @@ pub enum Error {
     SudoNeedsTerminal { host: HostName, user: String },
     #[error("no end of {what} after {}", seconds(*after))]
     TimedOut { host: HostName, what: &'static str, after: Duration },
+    #[error("it lets us in, and then its shell says nothing for {}", seconds(*after))]
+    Silent { host: HostName, after: Duration },
     #[error("`{file}` was not taken: {reason}")]
     UploadFailed { host: HostName, file: String, reason: String },
     #[error("{what} {value:?} cannot be given to ssh: {reason}")]
@@ -114,6 +116,7 @@ impl Error {
             | Self::SudoDenied { host, .. }
             | Self::SudoNeedsTerminal { host, .. }
             | Self::TimedOut { host, .. }
+            | Self::Silent { host, .. }
             | Self::UploadFailed { host, .. }
             | Self::Setting { host, .. }
             | Self::SshMissing { host, .. }
@@ -199,6 +202,9 @@ impl Error {
                     "write `Defaults:{user} !requiretty` to a file in /etc/sudoers.d there, or connect as root"
                 )
             }
+            Self::Silent { host, .. } => format!(
+                "try `ssh {host} true`: look at its login shell and what that reads, and whether a disk or a name server hangs"
+            ),
             Self::SshMissing { .. } => "install the OpenSSH client on this machine".to_owned(),
             Self::ScriptStopped { .. }
             | Self::TimedOut { .. }

@@ -22,4 +22,5 @@ pub use connection::Connection;
 pub use error::{Cause, Error};
 pub use forward::Forward;
 pub use options::{ConnectOptions, Target};
+pub use session::Deadline;
 pub use sudo::{BecomePassword, PasswordError};

@@ -1,5 +1,6 @@
 //! One remote command: writes its input while reading its output, and answers sudo.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -40,6 +41,20 @@ enum Sign {
     Ready,
 }
 
+/// How long a script may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    /// Until it says the first word: a shell that hangs never does. `None`: that is work already.
+    pub first: Option<Duration>,
+    pub whole: Duration,
+}
+
+impl From<Duration> for Deadline {
+    fn from(whole: Duration) -> Self {
+        Self { first: None, whole }
+    }
+}
+
 impl Connection {
     /// Runs a script with root's rights as the settings' `become` says: one session. `on_record` hears
     /// what it says as it says it. Without its end record there is no answer, only an error.
@@ -49,9 +64,10 @@ impl Connection {
     pub async fn run(
         &self,
         script: &Script,
-        timeout: Duration,
+        deadline: impl Into<Deadline>,
         mut on_record: impl FnMut(&Record),
     ) -> Result<Vec<Record>, Error> {
+        let Deadline { first, whole } = deadline.into();
         let _turn = self.turn().await?;
         let text = script.for_host();
         let write = async |mut stdin: openssh::ChildStdin| {
@@ -62,22 +78,30 @@ impl Connection {
         let mut parser = Parser::new(script.nonce());
         let mut records = Vec::new();
         let mut noise = String::new();
+        let is_heard = Cell::new(false);
         let read = |line: &[u8]| {
             let line = String::from_utf8_lossy(line);
             let Some(record) = parser.line(&line) else {
                 noise = line.into_owned();
                 return ControlFlow::Continue(());
             };
+            is_heard.set(true);
             on_record(&record);
             let end = record == Record::Finished;
             records.push(record);
             if end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let ended = match tokio::time::timeout(timeout, converse(self, SHELL, write, read)).await {
-            Ok(ended) => ended?,
-            Err(_) => {
-                return Err(Error::TimedOut { host: self.host.clone(), what: "the script", after: timeout });
+        let late = |what, after| Error::TimedOut { host: self.host.clone(), what, after };
+        let silence = async {
+            let Some(first) = first else { return std::future::pending().await };
+            tokio::time::sleep(first).await;
+            if is_heard.get() { std::future::pending().await } else { first }
+        };
+        let ended = tokio::select! {
+            ended = tokio::time::timeout(whole, converse(self, SHELL, write, read)) => {
+                ended.map_err(|_| late("the script", whole))??
             }
+            first = silence => return Err(Error::Silent { host: self.host.clone(), after: first }),
         };
         if ended.complete {
             return Ok(records);
