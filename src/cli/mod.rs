@@ -11,6 +11,7 @@ mod drill;
 mod error;
 mod exit;
 mod explain;
+mod forget;
 mod health;
 mod history;
 mod init;
@@ -134,6 +135,8 @@ pub enum Command {
     RemoveNode(node::RemoveNodeArgs),
     /// Let a new host take the place of a dead one.
     ReplaceNode(node::ReplaceNodeArgs),
+    /// Have the clusters take out a member that is gone for good and that the inventory does not name.
+    Forget(forget::ForgetArgs),
     /// How well the clusters and their hosts are. Changes nothing.
     Health(health::HealthArgs),
     /// When quorum is lost for good: let the servers that are left be the cluster.
@@ -185,6 +188,7 @@ pub fn main() -> ExitCode {
         Command::AddNode(args) => add_node::run(args, global, password).map(ExitCode::from),
         Command::RemoveNode(args) => node::remove(args, global, password).map(ExitCode::from),
         Command::ReplaceNode(args) => node::replace_node(args, global, password).map(ExitCode::from),
+        Command::Forget(args) => forget::run(&args, global, password).map(ExitCode::from),
         Command::Health(args) => health::run(&args, global, password),
         Command::Recover(args) => recover::run(&args, global, password).map(ExitCode::from),
         Command::Drill(args) => drill::run(&args, global, password).map(ExitCode::from),

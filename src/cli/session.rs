@@ -144,8 +144,8 @@ fn notes(outcome: &Outcome, command: &str, inventory: &Path) -> Vec<String> {
 /// What goes on where this run ended: most commands change hosts as `up` does.
 fn next(command: &str, inventory: &Path) -> String {
     match command {
-        "remove-node" | "replace-node" | "recover" | "down" | "certs renew" | "snapshot restore"
-        | "drill" => {
+        "remove-node" | "replace-node" | "forget" | "recover" | "down" | "certs renew"
+        | "snapshot restore" | "drill" => {
             format!("the same `bootstrap {command}` again")
         }
         _ => format!("`bootstrap up {}`", inventory.display()),

@@ -8,6 +8,7 @@ use crate::model::{
     Arg, Batch, Call, Change, Effect, Event, HostName, NulInArgument, Plan, RoleName, Stage, StageName, Step,
     StepId,
 };
+use crate::products::Task;
 use crate::resource::Resource;
 use crate::roles::WantedHost;
 
@@ -57,6 +58,15 @@ pub(crate) enum Failure {
     Ends,
     /// The other hosts go on.
     GoOn,
+}
+
+/// The steps of a product's tasks on a host.
+pub(crate) fn tasks(host: &WantedHost, tasks: Vec<Task>) -> Result<Vec<Step>, NulInArgument> {
+    let step = |task: Task| {
+        let words: Vec<&str> = task.words.iter().map(String::as_str).collect();
+        step(host, task.id, &task.reason, task.function, &words)
+    };
+    tasks.into_iter().map(step).collect()
 }
 
 /// Removes the secret files that its roles have written: who is a member no more has no use for them.

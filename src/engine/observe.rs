@@ -16,6 +16,7 @@ use crate::model::{
 use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, Subject};
 use crate::products::{Agent, Answer, Answers, Gate, Question, Questions, Response, by_path};
+use crate::raft::{Peer, strangers};
 use crate::roles::{ClusterAddresses, Wanted, WantedHost};
 use crate::script::{Nonce, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Deadline, Target};
@@ -307,6 +308,7 @@ fn stands(
         }
         stands.findings.extend(other_versions(gate, &expected, &answers));
         stands.findings.extend(former_members(members, &stands.states[gate.name()], &answers));
+        stands.findings.extend(unnamed(members, &expected, &answers));
         match review.verdict() {
             Verdict::Met { .. } => stands.notes.extend(gate.notes(&expected, &answers)),
             Verdict::NotYet { reason } => {
@@ -361,6 +363,23 @@ fn other_versions(gate: Gate, expected: &Expected, answers: &Answers) -> Vec<Fin
         Some(Finding::error(Check::Agent, hosts, reason, remedy))
     };
     found.into_iter().filter_map(finding).collect()
+}
+
+/// Members of the living cluster that the inventory does not name: whatever is changed, they have their vote.
+fn unnamed(members: &Members<'_>, expected: &Expected, answers: &Answers) -> Vec<Finding> {
+    let gate = members.gate;
+    let strangers = strangers(expected, members.names().len(), &gate.views(answers));
+    let finding = |peer: Peer| {
+        let name = peer.node.split('.').next().unwrap_or_default();
+        let reason =
+            format!("{name} ({}) is a member of {} and not in the inventory", peer.address.ip(), gate.name());
+        let remedy = format!(
+            "write {name} into the inventory again, to keep it or to take it out with `bootstrap remove-node`; where the host is \
+             gone for good, `bootstrap forget INVENTORY {name}`"
+        );
+        Finding::error(Check::Agent, Vec::new(), reason, remedy)
+    };
+    strangers.into_iter().map(finding).collect()
 }
 
 /// Hosts with the data of a member that are none of the living cluster: with it they would bring back a past that the cluster

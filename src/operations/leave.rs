@@ -13,7 +13,7 @@ use crate::engine::observe::{ClusterAnswers, Observed};
 use crate::engine::wait::Waiting;
 use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
 use crate::model::{Check, Event, Finding, HostName, NulInArgument, Stage, Step, Verdict};
-use crate::products::{Answers, DepartureNotice, Gate, Task};
+use crate::products::{Answers, DepartureNotice, Gate};
 use crate::raft::{Departure, departure, without};
 use crate::roles::{Wanted, WantedHost};
 
@@ -228,11 +228,13 @@ fn stages(
             });
         if let Some((helper, endpoint)) = helper {
             let leaving = gate.leaving();
-            let tasks = steps(helper, leaving.before(host, answers))?;
+            let tasks = commands::tasks(helper, leaving.before(host, answers))?;
             first.entry(helper.host.name.clone()).or_default().extend(tasks);
             let peer = departure.peer.as_ref();
-            let tasks =
-                steps(helper, leaving.told(&DepartureNotice { api: &endpoint.url(), host, peer, answer }))?;
+            let tasks = commands::tasks(
+                helper,
+                leaving.told(&DepartureNotice { api: &endpoint.url(), host, peer, answer }),
+            )?;
             told.entry(helper.host.name.clone()).or_default().extend(tasks);
         }
     }
@@ -245,23 +247,14 @@ fn stages(
     Ok(stages)
 }
 
-/// The steps of a product's tasks on a host.
-fn steps(host: &WantedHost, tasks: Vec<Task>) -> Result<Vec<Step>, NulInArgument> {
-    let step = |task: Task| {
-        let words: Vec<&str> = task.words.iter().map(String::as_str).collect();
-        step(host, task.id, &task.reason, task.function, &words)
-    };
-    tasks.into_iter().map(step).collect()
-}
-
 /// What the host does as a member of this gate's cluster.
 fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, NulInArgument> {
     let Some(endpoint) = host.endpoint(gate.name()) else { return Ok(Vec::new()) };
     let (leaving, unit) = (gate.leaving(), &endpoint.unit);
     let id = format!("stop {unit} ({})", gate.name());
     let stop = commands::stop(host, id, "it is to stay stopped, also after a boot", unit)?;
-    let before = steps(host, leaving.on_host(&endpoint.url(), answers))?;
-    let after = steps(host, leaving.after_stop())?;
+    let before = commands::tasks(host, leaving.on_host(&endpoint.url(), answers))?;
+    let after = commands::tasks(host, leaving.after_stop())?;
     // With what it remembers it would bring back a past that the others have left.
     let aside = gate.has_raft().then(|| gate.product().membership(&endpoint.data)).map(|paths| {
         let words: Vec<&str> = paths.iter().map(String::as_str).collect();

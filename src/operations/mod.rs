@@ -8,6 +8,7 @@ mod check;
 mod credentials;
 mod down;
 mod drill;
+mod forget;
 mod health;
 mod leave;
 mod observed_hosts;
@@ -20,6 +21,7 @@ pub use change::{Ask, Decision, Door, Operation, change};
 pub use check::check;
 pub use down::Down;
 pub use drill::{Drill, DrillReport, Power, Victim};
+pub use forget::Forget;
 pub use health::health;
 pub use leave::Leave;
 pub use observed_hosts::{ObservedHosts, look};
@@ -31,11 +33,12 @@ pub use up::{Up, plan};
 pub use crate::engine::{EngineError, HostFailure, Options, Outcome, Run, Stop, check_gates, check_roles};
 
 /// The commands that change hosts, as they are typed.
-pub const COMMANDS: [&str; 9] = [
+pub const COMMANDS: [&str; 10] = [
     "up",
     "add-node",
     "remove-node",
     "replace-node",
+    "forget",
     "recover",
     "snapshot restore",
     "certs renew",

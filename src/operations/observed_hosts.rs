@@ -1,6 +1,7 @@
 //! One look at every host: what it says of itself, and what its agents say of their clusters.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::engine::api::Api;
@@ -22,9 +23,9 @@ pub struct ObservedHosts {
 /// Gossip takes a member that is gone for alive until its probes have failed: some seconds in the products' own settings.
 const GOSSIP: Duration = Duration::from_secs(20);
 
-/// Somebody that SSH does not reach and that its peers see.
+/// Somebody who is not looked at and whom the members see.
 pub(super) struct Alive {
-    pub host: HostName,
+    pub who: String,
     pub gate: Gate,
     /// Whose gossip has it as alive.
     pub says: HostName,
@@ -32,9 +33,8 @@ pub(super) struct Alive {
 
 impl std::fmt::Display for Alive {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { host, gate, says } = self;
-        let product = gate.product().name();
-        write!(f, "SSH does not reach {host}, and gossip of {product} on {says} has it as alive")
+        let Self { who, gate, says } = self;
+        write!(f, "gossip of {} on {says} has {who} as alive, whom SSH does not reach", gate.product().name())
     }
 }
 
@@ -102,31 +102,39 @@ impl ObservedHosts {
 
     /// Those of `hosts` that SSH does not reach and that still are alive to their peers some seconds later.
     pub(super) async fn alive(&self, run: Run<'_>, hosts: &[HostName]) -> Vec<Alive> {
+        let is_unreached = |host: &&HostName| !self.fleet.connections.contains_key(*host);
+        let unreached: Vec<&HostName> = hosts.iter().filter(is_unreached).collect();
+        self.alive_at(run, |cluster| {
+            let address = |host: &&HostName| Some((host.to_string(), *cluster.expected.members.get(*host)?));
+            unreached.iter().filter_map(address).collect()
+        })
+        .await
+    }
+
+    /// Those that still are alive to the members some seconds later; `who` names them, with their addresses.
+    pub(super) async fn alive_at(
+        &self,
+        run: Run<'_>,
+        who: impl Fn(&ClusterAnswers) -> Vec<(String, IpAddr)>,
+    ) -> Vec<Alive> {
         let mut waiting = Waiting::new("gossip".to_owned(), GOSSIP, run.events, run.stop);
         loop {
             let mut found = Vec::new();
             for cluster in &self.observed.clusters {
-                let addresses = &cluster.expected.members;
-                let unreached = |host: &&HostName| {
-                    addresses.contains_key(*host) && !self.fleet.connections.contains_key(*host)
-                };
-                let unreached: Vec<&HostName> = hosts.iter().filter(unreached).collect();
-                if unreached.is_empty() {
+                let who = who(cluster);
+                if who.is_empty() {
                     continue;
                 }
                 let Some((says, roster)) = ask_roster(&self.fleet, run.wanted, cluster).await else {
                     continue;
                 };
-                let is_alive = |host: &HostName| {
-                    let at = addresses.get(host);
-                    roster.iter().any(|member| member.status == "alive" && member.address.as_ref() == at)
+                let is_alive = |address: &IpAddr| {
+                    roster
+                        .iter()
+                        .any(|member| member.status == "alive" && member.address.as_ref() == Some(address))
                 };
-                let alive = unreached.into_iter().filter(|host| is_alive(host));
-                found.extend(alive.map(|host| Alive {
-                    host: host.clone(),
-                    gate: cluster.gate,
-                    says: says.clone(),
-                }));
+                let alive = who.into_iter().filter(|(_, address)| is_alive(address));
+                found.extend(alive.map(|(who, _)| Alive { who, gate: cluster.gate, says: says.clone() }));
             }
             let Some(first) = found.first() else { return found };
             if !waiting.goes_on(&first.to_string()).await {

@@ -8,7 +8,7 @@ mod recovery;
 pub mod testing;
 mod view;
 
-pub use leave::{Departure, Refusal, departure, without};
+pub use leave::{Departure, Refusal, departure, strangers, without};
 pub use quorum::{Peer, agree, majority, tolerance};
 pub use recovery::{Recovery, recovery};
 pub use view::{Agreement, RaftState, View, Views, agreement, cluster_state, notes};

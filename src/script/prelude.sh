@@ -1934,7 +1934,7 @@ data_remove() {
   rm -rf --one-file-system -- "$@"
   [ -d "$folder" ] || return 0
   # A place where something is mounted stays.
-  rmdir "$folder" 2>/dev/null || printf '%s stays: %s\n' "$folder" "$(ls -A "$folder" | tr '\n' ' ')"
+  rmdir "$folder" 2>/dev/null || echo "$folder stays: it holds something else, or is mounted"
 }
 
 # Step: moves what a former member keeps out of the reach of its agent: PATH... Nothing of it is lost, and nothing of it comes

@@ -1,7 +1,7 @@
 //! One remote command: writes its input while reading its output, and answers sudo.
 
-use std::cell::Cell;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,14 +78,14 @@ impl Connection {
         let mut parser = Parser::new(script.nonce());
         let mut records = Vec::new();
         let mut noise = String::new();
-        let is_heard = Cell::new(false);
+        let is_heard = AtomicBool::new(false);
         let read = |line: &[u8]| {
             let line = String::from_utf8_lossy(line);
             let Some(record) = parser.line(&line) else {
                 noise = line.into_owned();
                 return ControlFlow::Continue(());
             };
-            is_heard.set(true);
+            is_heard.store(true, Ordering::Relaxed);
             on_record(&record);
             let end = record == Record::Finished;
             records.push(record);
@@ -95,7 +95,7 @@ impl Connection {
         let silence = async {
             let Some(first) = first else { return std::future::pending().await };
             tokio::time::sleep(first).await;
-            if is_heard.get() { std::future::pending().await } else { first }
+            if is_heard.load(Ordering::Relaxed) { std::future::pending().await } else { first }
         };
         let ended = tokio::select! {
             ended = tokio::time::timeout(whole, converse(self, SHELL, write, read)) => {

@@ -438,6 +438,7 @@ fn lab_a_cluster_that_is_not_ours_is_left_alone_by_every_command() {
             "up" | "recover" | "certs renew" | "down" => &[],
             "add-node" => &["node-4", "--address", "10.77.0.14", "--role", "consul-client"],
             "remove-node" => &["node-2"],
+            "forget" => &["node-9", "--yes"],
             "replace-node" => &["node-2", "--address", "10.77.0.14"],
             "snapshot restore" => &[&file, "--foreign", "--yes"],
             "drill" => &["leader", "--yes"],

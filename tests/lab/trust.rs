@@ -98,7 +98,7 @@ fn lab_a_bad_setting_harms_one_member_and_is_put_back() {
     let new = ["node-2", "--name", "node-7", "--address", "10.77.0.17", "--yes"];
     lab.run("replace-node", &new)
         .exits(1)
-        .says("on node-1 has it as alive")
+        .says("on node-1 has node-2 as alive")
         .says("only a dead host is replaced");
     assert_eq!(std::fs::read_to_string(lab.inventory()).unwrap(), inventory);
     let peers = lab.asks("node-1", "consul operator raft list-peers");
@@ -151,12 +151,6 @@ fn lab_what_the_plan_restarts_is_restarted() {
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_old_data_never_comes_back() {
     let lab = Lab::up(&["--hosts", "5"]);
-    let clients = "  clients: { hosts: [node-4, node-5], roles: [consul-client] }\n";
-    lab.edit(clients, "");
-    lab.edit(
-        "hosts: [node-1, node-2, node-3], roles",
-        "hosts: [node-1, node-2, node-3, node-4, node-5], roles",
-    );
     lab.run("up", &[]).exits(0).says("5 of 5 voters");
     lab.asks("node-1", "consul kv put of-the-first yes && mkdir -p /opt/consul/theirs");
 
@@ -197,4 +191,37 @@ fn lab_old_data_never_comes_back() {
     for host in SERVERS {
         assert_eq!(lab.asks(host, "consul kv get -stale of-the-second"), "yes\n", "{host}");
     }
+}
+
+/// Runs: Consul: a member that the inventory does not name is told before any change, and forgotten once it is gone
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_a_member_that_nobody_names() {
+    let lab = Lab::up(&["--hosts", "5"]);
+    lab.run("up", &[]).exits(0).says("5 of 5 voters");
+    let inventory = std::fs::read_to_string(lab.inventory()).unwrap();
+    let lines = inventory.lines().filter(|line| !line.starts_with("  node-5:"));
+    let without: String = lines.map(|line| line.replace(", node-5]", "]") + "\n").collect();
+    std::fs::write(lab.inventory(), &without).unwrap();
+    lab.sets_consul("log_level: debug");
+    let hosts = ["node-1", "node-2", "node-3", "node-4", "node-5"];
+    let untouched = all(&lab, &hosts, AS_IT_IS);
+    lab.run("up", &[])
+        .exits(1)
+        .says("node-5 (10.77.0.15) is a member of consul-servers and not in the inventory")
+        .says("bootstrap forget INVENTORY node-5");
+    assert_eq!(all(&lab, &hosts, AS_IT_IS), untouched);
+
+    // The way out that it names: refused for who lives, and for who is named.
+    lab.run("forget", &["node-5", "--yes"]).exits(1).says("as alive").says("bootstrap remove-node");
+    lab.run("forget", &["node-4", "--yes"]).exits(1).says("node-4 is in the inventory");
+    lab.run("forget", &["node-9", "--yes"]).exits(1).says("knows a member node-9");
+    assert_eq!(all(&lab, &hosts, AS_IT_IS), untouched);
+    lab.lab(&["kill", "node-5"]);
+    lab.run("forget", &["node-5"]).exits(2).says("node-5 is taken out of consul-servers").says("with --yes");
+    lab.run("forget", &["node-5", "--yes"]).exits(0);
+    let peers = lab.asks("node-1", "consul operator raft list-peers");
+    assert!(peers.matches(" true ").count() == 4 && !peers.contains("node-5"), "{peers}");
+    lab.run("up", &[]).exits(0).says("4 of 4 voters");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
 }

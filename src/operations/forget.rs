@@ -1,0 +1,141 @@
+//! A member that is gone for good, and that no inventory names, is taken out of its clusters by the others.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::change::{Decision, Operation};
+use super::observed_hosts::{ObservedHosts, ask_roster};
+use crate::engine::commands::{self, Failure, stage, tasks};
+use crate::engine::members::members;
+use crate::engine::{EngineError, Outcome, Run};
+use crate::model::{HostName, Stage};
+use crate::products::{DepartureNotice, Gate};
+use crate::raft::strangers;
+
+/// Who is forgotten in one cluster.
+struct Forgotten {
+    gate: Gate,
+    /// Its id and name in raft, where it is a peer.
+    peer: Option<(String, String)>,
+    address: Option<IpAddr>,
+}
+
+/// The clusters take out somebody whom the inventory does not name.
+pub struct Forget<'a> {
+    name: &'a HostName,
+    found: Vec<Forgotten>,
+}
+
+impl<'a> Forget<'a> {
+    pub fn new(name: &'a HostName) -> Self {
+        Self { name, found: Vec::new() }
+    }
+}
+
+impl Operation for Forget<'_> {
+    async fn decide(
+        &mut self,
+        observed_hosts: &mut ObservedHosts,
+        run: Run<'_>,
+    ) -> Result<Option<Decision>, EngineError> {
+        let name = self.name;
+        if run.wanted.hosts.iter().any(|host| host.host.name == *name) {
+            return Err(EngineError::Refused(format!(
+                "{name} is in the inventory: `bootstrap remove-node` takes it out of its clusters and of the inventory"
+            )));
+        }
+        observed_hosts.await_election(run).await;
+        for cluster in &observed_hosts.observed.clusters {
+            let gate = cluster.gate;
+            if !gate.has_raft() {
+                continue;
+            }
+            let names = cluster.expected.members.len();
+            let is_it = |node: &str| node.split('.').next() == Some(name.as_str());
+            let peer = strangers(&cluster.expected, names, &gate.views(&cluster.answers))
+                .into_iter()
+                .find(|peer| is_it(&peer.node));
+            let gossip = ask_roster(&observed_hosts.fleet, run.wanted, cluster).await;
+            let member = gossip.and_then(|(_, roster)| roster.into_iter().find(|member| is_it(&member.name)));
+            if peer.is_none() && member.is_none() {
+                continue;
+            }
+            let address = peer.as_ref().map(|peer| peer.address.ip());
+            let address = address.or_else(|| member.and_then(|member| member.address));
+            self.found.push(Forgotten { gate, peer: peer.map(|peer| (peer.id, peer.node)), address });
+        }
+        if self.found.is_empty() {
+            return Err(EngineError::Refused(format!(
+                "no cluster of `{}` that has a leader knows a member {name}: `bootstrap health` shows whom they know",
+                run.wanted.cluster
+            )));
+        }
+        let found = &self.found;
+        let alive = observed_hosts.alive_at(run, |cluster| {
+            let of_cluster = found.iter().filter(|found| found.gate == cluster.gate);
+            of_cluster.filter_map(|found| Some((name.to_string(), found.address?))).collect()
+        });
+        if let Some(alive) = alive.await.first() {
+            return Err(EngineError::Refused(format!(
+                "{alive}: it would join again. Switch it off or stop its agent; or write it into the inventory and use \
+                 `bootstrap remove-node`"
+            )));
+        }
+        let gates: Vec<&str> = self.found.iter().map(|found| found.gate.name()).collect();
+        let question = format!(
+            "{name} is taken out of {} of `{}`. What only it had is lost, and with its old data it must not come back.",
+            gates.join(", "),
+            run.wanted.cluster
+        );
+        Ok(Some(Decision { changes_hosts: true, question: Some(question) }))
+    }
+
+    async fn change(
+        &mut self,
+        observed_hosts: &mut ObservedHosts,
+        run: Run<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), EngineError> {
+        let stages = self.stages(observed_hosts, run)?;
+        if let Err(stage) =
+            commands::run(&mut observed_hosts.fleet, stages, Failure::Ends, run, outcome).await
+        {
+            outcome.held_back.push(format!("what comes after stage {stage}"));
+        }
+        Ok(())
+    }
+
+    async fn prove(&mut self, observed_hosts: &mut ObservedHosts, run: Run<'_>, outcome: &mut Outcome) {
+        for found in &self.found {
+            observed_hosts.verify(run, found.gate, outcome).await;
+        }
+    }
+}
+
+impl Forget<'_> {
+    /// Another member of each cluster does it.
+    fn stages(&self, observed_hosts: &ObservedHosts, run: Run<'_>) -> Result<Vec<Stage>, EngineError> {
+        let gates = members(run.wanted);
+        let mut steps: BTreeMap<HostName, Vec<_>> = BTreeMap::new();
+        for Forgotten { gate, peer, .. } in &self.found {
+            let cluster = observed_hosts.observed.clusters.iter().find(|cluster| cluster.gate == *gate);
+            let teller =
+                cluster.and_then(|cluster| cluster.answers.iter().find(|(_, answer)| answer.is_ok()));
+            let of_gate = gates.iter().find(|members| members.gate == *gate);
+            let helper = teller
+                .zip(of_gate)
+                .and_then(|((name, _), members)| members.hosts().find(|host| host.host.name == *name));
+            let Some((helper, endpoint)) =
+                helper.and_then(|helper| Some((helper, helper.endpoint(gate.name())?)))
+            else {
+                return Err(EngineError::Refused(format!("no member of {} answers", gate.name())));
+            };
+            let notice =
+                DepartureNotice { api: &endpoint.url(), host: self.name, peer: peer.as_ref(), answer: None };
+            let told = tasks(helper, gate.leaving().told(&notice))
+                .map_err(|error| EngineError::Refused(error.to_string()))?;
+            steps.entry(helper.host.name.clone()).or_default().extend(told);
+        }
+        Ok(vec![stage("forget", steps)])
+    }
+}
