@@ -7,7 +7,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, members};
-use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, lock, proof, releases};
+use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, lock, proof};
 use crate::facts::{ClockOffset, Facts};
 use crate::ledger;
 use crate::model::{
@@ -50,9 +50,9 @@ pub(crate) struct ClusterAnswers {
 ///
 /// # Errors
 /// As for [`assess`]; all connections are closed then.
-pub(crate) async fn look(run: Run<'_>) -> Result<(Fleet, Observed), EngineError> {
+pub(crate) async fn look(run: Run<'_>, releases: Releases) -> Result<(Fleet, Observed), EngineError> {
     let (fleet, hosts) = observe(run).await;
-    match assess(run, hosts, &fleet).await {
+    match assess(run, releases, hosts, &fleet).await {
         Ok(observed) => Ok((fleet, observed)),
         Err(error) => {
             fleet.close().await;
@@ -224,6 +224,7 @@ pub(crate) fn answer(observation: &Observation, gate: Gate, questions: &Question
 /// A release that some host lacks and that cannot be verified.
 async fn assess(
     run: Run<'_>,
+    releases: Releases,
     hosts: BTreeMap<HostName, HostSeen>,
     fleet: &Fleet,
 ) -> Result<Observed, EngineError> {
@@ -232,16 +233,17 @@ async fn assess(
     let (addresses, mut findings) =
         preflight::addresses(run.wanted.hosts.iter().map(|wanted| &wanted.host), &facts);
     let missing = fleet.failures.keys().cloned().collect();
-    let ExistingClusters { clusters, states, findings: versions, unhealthy, notes } =
+    let ExistingClusters { clusters, states, findings: versions, strangers, unhealthy, notes } =
         stands(&gates, &hosts, &addresses, &missing);
     findings.extend(versions);
     let text = serde_json::to_string(run.marker).expect("a marker is two strings");
     let seen = Seen { hosts, cluster_states: states, addresses, marker: text, downloads: BTreeMap::new() };
     // Without everyone's address, contents cannot be rendered, and no site need be asked for releases.
     let planned = match findings.is_empty() {
-        true => planned(run, &gates, seen).await?,
+        true => planned(run, releases, &gates, seen).await?,
         false => Planned { seen, wanted: None, plan: None },
     };
+    findings.extend(strangers);
     let Planned { seen, wanted: with_facts, plan } = planned;
     let unhealthy =
         unhealthy.or_else(|| with_facts.as_ref().and_then(|wanted| proof::unproven(wanted, &seen)));
@@ -269,6 +271,15 @@ fn answers(members: &Members<'_>, hosts: &BTreeMap<HostName, HostSeen>) -> Answe
     .collect()
 }
 
+/// What is to be known of the releases that hosts lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Releases {
+    /// That they are what their vendors have signed: they are to be installed.
+    Verified,
+    /// That they are lacking: nothing is installed, and no site need answer.
+    AsNamed,
+}
+
 /// What stands already.
 #[derive(Default)]
 struct ExistingClusters {
@@ -278,6 +289,8 @@ struct ExistingClusters {
     states: BTreeMap<String, ClusterState>,
     /// Versions that there is no way between.
     findings: Vec<Finding>,
+    /// Members that the inventory does not name, and hosts that were members once.
+    strangers: Vec<Finding>,
     /// The first gate that is not met, and why.
     unhealthy: Option<String>,
     /// For the closing summary, of those that are met.
@@ -307,8 +320,8 @@ fn stands(
             continue;
         }
         stands.findings.extend(other_versions(gate, &expected, &answers));
-        stands.findings.extend(former_members(members, &stands.states[gate.name()], &answers));
-        stands.findings.extend(unnamed(members, &expected, &answers));
+        stands.strangers.extend(former_members(members, &stands.states[gate.name()], &answers));
+        stands.strangers.extend(unnamed(members, &expected, &answers));
         match review.verdict() {
             Verdict::Met { .. } => stands.notes.extend(gate.notes(&expected, &answers)),
             Verdict::NotYet { reason } => {
@@ -331,7 +344,12 @@ struct Planned {
 
 /// # Errors
 /// A release that some host lacks and that cannot be verified.
-async fn planned(run: Run<'_>, gates: &[Members<'_>], seen: Seen) -> Result<Planned, EngineError> {
+async fn planned(
+    run: Run<'_>,
+    releases: Releases,
+    gates: &[Members<'_>],
+    seen: Seen,
+) -> Result<Planned, EngineError> {
     let formed = formed(gates, &seen);
     let facts = |host: &HostName| seen.hosts.get(host).map(|seen| &seen.facts);
     let wanted = match run.wanted.with_facts(facts, &formed, &seen.addresses) {
@@ -341,7 +359,11 @@ async fn planned(run: Run<'_>, gates: &[Members<'_>], seen: Seen) -> Result<Plan
             return Ok(Planned { seen, wanted: None, plan: Some(Err(errors)) });
         }
     };
-    let seen = releases::verify(Run { wanted: &wanted, ..run }, seen).await?;
+    let run = Run { wanted: &wanted, ..run };
+    let seen = match releases {
+        Releases::Verified => super::releases::verify(run, seen).await?,
+        Releases::AsNamed => super::releases::as_named(run, seen),
+    };
     let plan = Plan::new(&wanted, &seen, run.options.share).map(|plan| match &run.options.only {
         Some(ids) => plan.only(ids),
         None => plan,

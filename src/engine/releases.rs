@@ -12,7 +12,7 @@ use crate::model::{Batch, Event, HostName, Step};
 use crate::plan::{Seen, lacking};
 use crate::releases;
 use crate::report::Events;
-use crate::resource::{Via, pushed_digest};
+use crate::resource::{Verified, Via, pushed_digest};
 
 /// More often nobody can read.
 const TICK: Duration = Duration::from_millis(250);
@@ -28,6 +28,12 @@ pub(crate) async fn verify(run: Run<'_>, seen: Seen) -> Result<Seen, EngineError
         run.events.send(Event::Warning { host: None, message });
     }
     Ok(Seen { downloads: found.files, ..seen })
+}
+
+/// The same for a plan that is only looked at: nobody asks a site, and nothing may be installed by it.
+pub(crate) fn as_named(run: Run<'_>, seen: Seen) -> Seen {
+    let named = |file| (file, Verified { digest: Some("not-asked-for".to_owned()) });
+    Seen { downloads: lacking(run.wanted, &seen.hosts).into_iter().map(named).collect(), ..seen }
 }
 
 /// Brings to this machine what it will push. When the operator asks to stop, what has come stays for the next run.

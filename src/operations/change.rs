@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::observed_hosts::ObservedHosts;
+use crate::engine::observe::Releases;
 use crate::engine::{EngineError, HostFailure, Outcome, Run, lock};
 use crate::model::HostName;
 use crate::report::RunLog;
@@ -31,6 +32,11 @@ pub struct Decision {
 /// What is a command's own of each step of [`change()`].
 #[allow(async_fn_in_trait, reason = "nobody outside of this crate has operations, and all run on one thread")]
 pub trait Operation {
+    /// What it has to know of releases; without more, nothing: a cluster in need is helped without any vendor's site.
+    fn releases(&self) -> Releases {
+        Releases::AsNamed
+    }
+
     /// What stands in its way of all that was found; without more, hosts that are somebody else's.
     ///
     /// # Errors
@@ -77,7 +83,7 @@ pub trait Operation {
 pub async fn change(door: Door<'_>, operation: &mut impl Operation) -> Result<Outcome, EngineError> {
     let run = door.run;
     tracing::debug!(log = %door.log.path().display(), "it is written down there");
-    let mut observed_hosts = ObservedHosts::at(run).await?;
+    let mut observed_hosts = ObservedHosts::at(run, operation.releases()).await?;
     let result = pass(&mut observed_hosts, door, operation).await;
     let failures = observed_hosts.close().await;
     let mut outcome = result?;

@@ -11,7 +11,7 @@ use crate::preflight::Survey;
 /// # Errors
 /// A release that some host lacks and that cannot be verified.
 pub async fn check(run: Run<'_>) -> Result<Survey, EngineError> {
-    let (fleet, observed) = observe::look(run).await?;
+    let (fleet, observed) = observe::look(run, observe::Releases::Verified).await?;
     let mut survey = survey(Check::FITNESS, run, &fleet);
     survey.findings.extend(observed.findings);
     for error in observed.plan.as_ref().err().into_iter().flatten() {

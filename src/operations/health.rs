@@ -4,7 +4,8 @@ use futures_util::future::join_all;
 
 use super::check::survey;
 use super::observed_hosts::ask_roster;
-use crate::engine::{EngineError, Run, failure, observe, proof};
+use crate::engine::observe::{self, Releases};
+use crate::engine::{EngineError, Run, failure, proof};
 use crate::health::{self, Health};
 use crate::model::{Check, ClusterState};
 use crate::preflight::low_on_space;
@@ -14,7 +15,7 @@ use crate::preflight::low_on_space;
 /// # Errors
 /// A release that some host lacks and that cannot be verified.
 pub async fn health(run: Run<'_>) -> Result<Health, EngineError> {
-    let (fleet, observed) = observe::look(run).await?;
+    let (fleet, observed) = observe::look(run, Releases::AsNamed).await?;
     let mut survey = survey(Check::HEALTH, run, &fleet);
     survey.findings.extend(observed.findings);
     let (rosters, wrong) = {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::engine::api::Api;
 use crate::engine::members::members;
-use crate::engine::observe::{self, ClusterAnswers, Observed};
+use crate::engine::observe::{self, ClusterAnswers, Observed, Releases};
 use crate::engine::wait::Waiting;
 use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
 use crate::model::{Check, Event, Finding, HostName};
@@ -57,7 +57,7 @@ pub(super) async fn ask_roster(
 /// # Errors
 /// As for a plan, and a host that belongs to somebody else.
 pub async fn look(run: Run<'_>) -> Result<ObservedHosts, EngineError> {
-    let mut observed_hosts = ObservedHosts::at(run).await?;
+    let mut observed_hosts = ObservedHosts::at(run, Releases::AsNamed).await?;
     if let Err(error) = observed_hosts.refuse_foreign() {
         observed_hosts.close().await;
         return Err(error);
@@ -69,8 +69,8 @@ pub async fn look(run: Run<'_>) -> Result<ObservedHosts, EngineError> {
 impl ObservedHosts {
     /// # Errors
     /// As for a plan.
-    pub(super) async fn at(run: Run<'_>) -> Result<Self, EngineError> {
-        let (fleet, observed) = observe::look(run).await?;
+    pub(super) async fn at(run: Run<'_>, releases: Releases) -> Result<Self, EngineError> {
+        let (fleet, observed) = observe::look(run, releases).await?;
         Ok(Self { fleet, observed })
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::change::{Decision, Operation};
 use super::observed_hosts::ObservedHosts;
+use crate::engine::observe::Releases;
 use crate::engine::{EngineError, HostFailure, Outcome, Run, apply, gate, jobs, lock, proof, releases};
 use crate::model::{Event, HostName, HostOutcome, Plan};
 use crate::roles::Wanted;
@@ -13,7 +14,7 @@ use crate::roles::Wanted;
 /// # Errors
 /// What stands in the way of it.
 pub async fn plan(run: Run<'_>) -> Result<(Plan, Outcome), EngineError> {
-    let mut observed_hosts = ObservedHosts::at(run).await?;
+    let mut observed_hosts = ObservedHosts::at(run, Releases::Verified).await?;
     let jobs = jobs::plan(&observed_hosts.fleet, run, &observed_hosts.observed.seen).await;
     let fits = observed_hosts.refuse_unfit(run.events);
     let plan = std::mem::replace(&mut observed_hosts.observed.plan, Ok(Plan::default()));
@@ -44,6 +45,10 @@ fn with_facts<'a>(run: Run<'a>, wanted: Option<&'a Wanted>) -> Run<'a> {
 }
 
 impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
+    fn releases(&self) -> Releases {
+        Releases::Verified
+    }
+
     fn fits(&self, observed_hosts: &mut ObservedHosts, run: Run<'_>) -> Result<(), EngineError> {
         observed_hosts.refuse_unfit(run.events)
     }

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::support::{Lab, bootstrap, poll};
+use crate::support::{Lab, bootstrap, consul, poll};
 
 const SERVERS: [&str; 3] = ["node-1", "node-2", "node-3"];
 
@@ -144,6 +144,15 @@ fn lab_what_the_plan_restarts_is_restarted() {
     assert_eq!(settings(&now), settings(&ours));
     assert_ne!(now.lines().last(), theirs.lines().last(), "it runs on");
     lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // Who only looks, saves or stops needs no site that has the release which the inventory wants.
+    let wanted = format!("version: {}", consul());
+    lab.edit(&wanted, "version: 1.14.99");
+    lab.run("plan", &[]).exits(1).says("1.14.99");
+    let health = lab.run("health", &[]);
+    assert!(health.stdout.contains("version 1.14.99 not installed"), "{}{}", health.stdout, health.stderr);
+    lab.run("snapshot save", &[]).exits(0);
+    lab.run("down", &["--yes"]).exits(0);
 }
 
 /// Runs: Consul: a member that left comes back bare, and old data of an ended cluster is refused
