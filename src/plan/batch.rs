@@ -333,4 +333,86 @@ mod tests {
             assert!(wrong.parse::<BatchSize>().is_err(), "{wrong}");
         }
     }
+
+    /// What became of a batch in a simulated run.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Ends {
+        Well,
+        /// Its voter stays away, put back or not.
+        Ill,
+    }
+
+    proptest::proptest! {
+        /// Random clusters of 1 to 7 voters, of which some are ill or out of reach, and members and strangers with every sort of
+        /// change, in a run in which any batch may fail: the engine's own rules, without its hosts.
+        #[test]
+        fn no_change_takes_a_voter_while_another_is_away(
+            voters in 1_usize..=7,
+            leader in 0_usize..7,
+            ill in proptest::collection::vec(proptest::bool::weighted(0.25), 7),
+            away in proptest::collection::vec(proptest::bool::weighted(0.15), 7),
+            effects in proptest::collection::vec(0_usize..6, 9),
+            ends in proptest::collection::vec(proptest::bool::weighted(0.8), 9),
+        ) {
+            let number = |index: usize| host(index + 1);
+            let members: BTreeSet<HostName> = (0..voters).map(number).collect();
+            let absent: BTreeSet<HostName> = (0..voters).filter(|n| away[*n]).map(number).collect();
+            let ill: BTreeSet<HostName> = (0..voters).filter(|n| ill[*n] || away[*n]).map(number).collect();
+            let cluster = ClusterState {
+                leader: Some(number(leader % voters)).filter(|leader| !ill.contains(leader)),
+                members: members.clone(),
+                ill: ill.clone(),
+                ..ClusterState::default()
+            };
+            let all = [Effect::Quiet, Effect::Reload, Effect::Start, Effect::Restart, Effect::Stop];
+            let planned: BTreeMap<HostName, Vec<Step>> = steps(&effects.iter().map(|n| all[*n % 5]).collect::<Vec<_>>())
+                .into_iter()
+                .enumerate()
+                .filter(|(index, (host, _))| effects[*index] < 5 && !absent.contains(host))
+                .map(|(_, steps)| steps)
+                .collect();
+            let batches = batches(true, &cluster, BatchSize::Percent(100), planned.clone());
+
+            let mut met: Vec<&HostName> = batches.iter().flat_map(|batch| batch.steps.keys()).collect();
+            met.sort();
+            proptest::prop_assert_eq!(met, planned.keys().collect::<Vec<_>>(), "each host once, and none is left out");
+
+            let stage = Stage { name: StageName("x".into()), gate: None, quorum: true, batches };
+            let mut down: BTreeSet<HostName> = ill;
+            for (index, batch) in stage.batches.iter().enumerate() {
+                if hold_back(&stage, batch, &cluster, &absent).is_some() {
+                    break;
+                }
+                // A gate before it is met while all are well, those apart that later batches are to mend.
+                let gated = interrupts(batch) && !is_of_ill(batch, &cluster);
+                if gated && !down.is_empty() {
+                    break;
+                }
+                let taken: BTreeSet<&HostName> = batch
+                    .steps
+                    .iter()
+                    .filter(|(host, steps)| effect(steps) >= Effect::Restart && members.contains(*host))
+                    .map(|(host, _)| host)
+                    .collect();
+                let well: Vec<&&HostName> = taken.iter().filter(|host| !down.contains(**host)).collect();
+                proptest::prop_assert!(well.len() <= 1, "{well:?} at once");
+                if !well.is_empty() {
+                    proptest::prop_assert!(down.is_empty(), "{well:?} while {down:?} are away");
+                }
+                let end = if ends[index % ends.len()] { Ends::Well } else { Ends::Ill };
+                if end == Ends::Ill {
+                    // Nothing follows a batch whose gate is not met.
+                    break;
+                }
+                for host in batch.steps.keys() {
+                    down.remove(host);
+                }
+                // The gate after it looks at all others.
+                let later = still_ill(&stage.batches[index + 1..], &cluster);
+                if down.iter().any(|host| !later.contains(host) && !absent.contains(host)) {
+                    break;
+                }
+            }
+        }
+    }
 }
