@@ -17,7 +17,7 @@ use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, Subject};
 use crate::products::{Agent, Answer, Answers, Gate, Question, Questions, Response, by_path};
 use crate::raft::{Peer, strangers};
-use crate::roles::{ClusterAddresses, Wanted, WantedHost};
+use crate::roles::{ClusterAddresses, Wanted, WantedHost, WantedRole};
 use crate::script::{Nonce, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Deadline, Target};
 
@@ -322,6 +322,7 @@ fn stands(
         stands.findings.extend(other_versions(gate, &expected, &answers));
         stands.strangers.extend(former_members(members, &stands.states[gate.name()], &answers));
         stands.strangers.extend(unnamed(members, &expected, &answers));
+        stands.strangers.extend(moved_data(members, hosts));
         match review.verdict() {
             Verdict::Met { .. } => stands.notes.extend(gate.notes(&expected, &answers)),
             Verdict::NotYet { reason } => {
@@ -402,6 +403,27 @@ fn unnamed(members: &Members<'_>, expected: &Expected, answers: &Answers) -> Vec
         Finding::error(Check::Agent, Vec::new(), reason, remedy)
     };
     strangers.into_iter().map(finding).collect()
+}
+
+/// Members whose data is to be in another folder than it is: there they would begin anew, with nothing.
+fn moved_data(members: &Members<'_>, hosts: &BTreeMap<HostName, HostSeen>) -> Vec<Finding> {
+    let product = members.gate.product();
+    let finding = |(wanted, role): &(&WantedHost, &WantedRole)| {
+        let (name, now) = (&wanted.host.name, &role.endpoint.as_ref()?.data);
+        let seen = hosts.get(name).filter(|seen| seen.marker.is_some())?;
+        let configured = role.resources.iter().find_map(|resource| {
+            let body = seen.observation.of(&resource.id().0).text("body")?;
+            Some((resource.path()?, product.data_in(body)?))
+        });
+        let (file, before) = configured.filter(|(_, before)| before != now)?;
+        let reason = format!("its data is in {before}, by {file}, and the inventory wants it in {now}");
+        let remedy = format!(
+            "set the folder back; or move the data while all is stopped: `bootstrap down`, on each host `mv {before} {now}` and the \
+             new folder in {file}, then `bootstrap up`"
+        );
+        Some(Finding::error(Check::Agent, vec![name.clone()], reason, remedy))
+    };
+    members.hosts.iter().filter(|_| members.gate.has_claims()).filter_map(finding).collect()
 }
 
 /// Hosts with the data of a member that are none of the living cluster: with it they would bring back a past that the cluster

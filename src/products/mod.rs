@@ -38,6 +38,12 @@ fn views(answers: &Answers, peers: impl Fn(&Answer) -> Result<Vec<Peer>, String>
     answers.iter().map(|(host, answer)| (host.clone(), view(answer))).collect()
 }
 
+/// `data_dir` in a configuration in JSON, as Consul and Nomad read it.
+fn data_dir(configuration: &str) -> Option<String> {
+    let configuration: serde_json::Value = serde_json::from_str(configuration).ok()?;
+    Some(configuration.get("data_dir")?.as_str()?.to_owned())
+}
+
 /// Members of a part without servers: those whose answer says that they stand.
 fn those(answers: &Answers, stands: fn(&Answer) -> bool) -> ClusterState {
     let members = answers.iter().filter(|(_, answer)| stands(answer)).map(|(host, _)| host.clone()).collect();

@@ -36,6 +36,11 @@ pub trait Product: Sync {
         None
     }
 
+    /// The `data` of an endpoint, by a file that configures an agent; `None`: it does not say.
+    fn data_in(&self, _configuration: &str) -> Option<String> {
+        None
+    }
+
     /// All that its agents make below `data`, the folder that an inventory names: that may hold other things too.
     fn state(&self, data: &str) -> Vec<String>;
 

@@ -163,6 +163,13 @@ fn lab_old_data_never_comes_back() {
     lab.run("up", &[]).exits(0).says("5 of 5 voters");
     lab.asks("node-1", "consul kv put of-the-first yes && mkdir -p /opt/consul/theirs");
 
+    // A folder that changes its place would be a member without a past.
+    let untouched = all(&lab, &SERVERS, AS_IT_IS);
+    lab.sets_consul("data_dir: /srv/consul");
+    lab.run("up", &[]).exits(1).says("its data is in /opt/consul").says("`mv /opt/consul /srv/consul`");
+    assert_eq!(all(&lab, &SERVERS, AS_IT_IS), untouched);
+    lab.edit("\n    data_dir: /srv/consul", "");
+
     // Who leaves keeps nothing that could bring the past back, and no key.
     let before = std::fs::read_to_string(lab.inventory()).unwrap();
     let asks = lab.run("remove-node", &["node-5"]).exits(2);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft,
-    Responses, Snapshots, Task, Transfer, gossip, operator, those,
+    Responses, Snapshots, Task, Transfer, data_dir, gossip, operator, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Review};
 use crate::raft::{Peer, RaftState};
@@ -148,6 +148,10 @@ const STATE: [&str; 12] = [
 impl Product for Consul {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn data_in(&self, configuration: &str) -> Option<String> {
+        data_dir(configuration)
     }
 
     fn state(&self, data: &str) -> Vec<String> {

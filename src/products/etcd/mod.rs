@@ -189,6 +189,12 @@ impl Product for Etcd {
         version(answer)
     }
 
+    /// Its role writes all settings as variables of the environment.
+    fn data_in(&self, configuration: &str) -> Option<String> {
+        let line = configuration.lines().find_map(|line| line.strip_prefix("ETCD_DATA_DIR="))?;
+        Some(line.trim_matches(['"', '\'']).to_owned())
+    }
+
     fn state(&self, data: &str) -> Vec<String> {
         vec![format!("{data}/member")]
     }

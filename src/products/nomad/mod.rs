@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::part::DRAIN_DEADLINE;
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft,
-    Responses, Snapshots, Task, Transfer, consul, gossip, operator, those,
+    Responses, Snapshots, Task, Transfer, consul, data_dir, gossip, operator, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Review};
 use crate::raft::{Peer, RaftState};
@@ -186,6 +186,10 @@ struct Nomad;
 impl Product for Nomad {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn data_in(&self, configuration: &str) -> Option<String> {
+        data_dir(configuration).map(|folder| format!("{folder}/server"))
     }
 
     /// The folder of an endpoint is that of servers; that of clients is beside it.
