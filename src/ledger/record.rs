@@ -28,7 +28,7 @@ pub fn recorded(
                 calls.push(by_role(LedgerItem::File(path()), call))
             }
             "directory_ensure" | "mount_point" => calls.push(by_role(LedgerItem::Directory(path()), call)),
-            "unit_converge" => calls.push(call),
+            "unit_converge" | "merged_note" => calls.push(call),
             "exec_run" => {
                 if let Resource::Exec(exec) = resource
                     && let Some(undo) = &exec.undo

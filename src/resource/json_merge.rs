@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use jsonc_parser::cst::{CstInputValue, CstObject, CstRootNode};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::seen::Access;
-use super::write::{self, FileWrite, SeenFile};
-use super::{AccountName, Content, Error, FileMode, HostPath, Phase, default_file_mode};
+use super::seen::{Access, encode};
+use super::write::{FileWrite, SeenFile};
+use super::{AccountName, Content, Error, FileMode, HostPath, Phase, call_of, default_file_mode};
 use crate::model::{Call, Change, StepId};
 use crate::script::Fields;
 
@@ -49,14 +49,15 @@ impl JsonMerge {
     }
 
     pub(super) fn probe(&self) -> Result<Call, Error> {
-        write::probe(&self.id(), &self.path, false)
+        call_of(&self.id(), "merged_probe", [self.path.as_str()])
     }
 
     pub(super) fn decide(&self, seen: &Fields<'_>) -> Result<Option<Change>, Error> {
         let id = self.id();
+        let had = Merged::parse(seen);
         let seen = SeenFile::parse(&id, &self.path, seen)?;
         let text = seen.text(&self.path)?;
-        let merged = self.merged(text)?;
+        let merged = self.merged(text, &had)?;
         let kept = PresentAccess::new(&seen, self.mode, self.owner.as_ref(), self.group.as_ref());
         let wanted = FileWrite {
             id: &id,
@@ -66,20 +67,29 @@ impl JsonMerge {
             secret: false,
             validate: &self.validate,
         };
-        wanted.decide(&seen)
+        let change = wanted.decide(&seen)?;
+        let (Some(mut change), Some(_)) = (change.as_ref().cloned(), merged.as_ref()) else {
+            return Ok(change);
+        };
+        let (found, _) = self.objects(text, &had)?;
+        let note = had.next(&found, self.wanted()?);
+        let note = serde_json::to_vec(&note).expect("JSON values are written into memory");
+        change.calls.insert(0, call_of(&id, "merged_note", [self.path.as_str(), &encode(&note)])?);
+        Ok(Some(change))
     }
 
     /// The keys at the top whose values change.
     pub(super) fn changed_keys(&self, seen: &Fields<'_>) -> Result<BTreeSet<String>, Error> {
+        let had = Merged::parse(seen);
         let text = SeenFile::parse(&self.id(), &self.path, seen)?.text(&self.path)?;
-        let (found, merged) = self.objects(text)?;
+        let (found, merged) = self.objects(text, &had)?;
         let all = found.keys().chain(merged.keys());
         Ok(all.filter(|key| found.get(*key) != merged.get(*key)).cloned().collect())
     }
 
     /// The new text; `None` if the file says it all already, however it is laid out.
-    fn merged(&self, text: &str) -> Result<Option<String>, Error> {
-        let (found, merged) = self.objects(text)?;
+    fn merged(&self, text: &str, had: &Merged) -> Result<Option<String>, Error> {
+        let (found, merged) = self.objects(text, had)?;
         if text.trim().is_empty() {
             return Ok(Some(pretty(&merged)));
         }
@@ -92,18 +102,110 @@ impl JsonMerge {
     }
 
     /// What the file says, and what it should say.
-    fn objects(&self, text: &str) -> Result<(Object, Object), Error> {
+    fn objects(&self, text: &str, had: &Merged) -> Result<(Object, Object), Error> {
         let path = || self.path.to_string();
-        let wanted: Object = serde_json::from_str(self.content.as_str())
-            .map_err(|source| Error::WantedJson { path: path(), source })?;
+        let wanted = self.wanted()?;
         let found: Object = if text.trim().is_empty() {
             Map::new()
         } else {
             serde_json::from_str(text).map_err(|source| Error::SeenJson { path: path(), source })?
         };
         let mut merged = found.clone();
+        had.take_back(&mut merged, &wanted);
         merge(&mut merged, wanted);
         Ok((found, merged))
+    }
+
+    fn wanted(&self) -> Result<Object, Error> {
+        serde_json::from_str(self.content.as_str())
+            .map_err(|source| Error::WantedJson { path: self.path.to_string(), source })
+    }
+}
+
+/// What was merged into a file last: kept on the host beside it, so that what is wanted no more goes.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Merged(Vec<MergedKey>);
+
+/// One value that was written, at a key of keys.
+#[derive(Debug, Serialize, Deserialize)]
+struct MergedKey {
+    at: Vec<String>,
+    /// Null: the key was taken out.
+    wrote: Value,
+    /// What stood there before this program wrote there first; absent where there was no such key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<Value>,
+}
+
+impl Merged {
+    /// A note that cannot be read counts as none: then nothing is taken out.
+    fn parse(seen: &Fields<'_>) -> Self {
+        seen.text("merged").and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    /// Makes what is wanted no more what it was before, unless somebody has changed it since.
+    fn take_back(&self, object: &mut Object, wanted: &Object) {
+        let wanted: Vec<Vec<String>> = leaves(wanted).into_iter().map(|(at, _)| at).collect();
+        let is_wanted = |at: &[String]| wanted.iter().any(|key| key.starts_with(at) || at.starts_with(key));
+        for key in self.0.iter().filter(|key| !is_wanted(&key.at)) {
+            let now = value_at(object, &key.at).cloned().unwrap_or(Value::Null);
+            if now == key.wrote {
+                set(object, &key.at, key.before.clone());
+            }
+        }
+    }
+
+    /// The same after what is wanted was merged into a file that said `found`.
+    fn next(&self, found: &Object, wanted: Object) -> Self {
+        let known = |at: &[String]| self.0.iter().find(|key| key.at == at);
+        let key = |(at, wrote): (Vec<String>, Value)| {
+            let before = match known(&at) {
+                Some(known) => known.before.clone(),
+                None => value_at(found, &at).cloned(),
+            };
+            MergedKey { at, wrote, before }
+        };
+        Self(leaves(&wanted).into_iter().map(key).collect())
+    }
+}
+
+/// Every value that is no object, with the keys that lead to it.
+fn leaves(object: &Object) -> Vec<(Vec<String>, Value)> {
+    let below = |(key, value): (&String, &Value)| match value {
+        Value::Object(inner) => {
+            let below = leaves(inner).into_iter();
+            below.map(|(at, value)| ([vec![key.clone()], at].concat(), value)).collect()
+        }
+        other => vec![(vec![key.clone()], other.clone())],
+    };
+    object.iter().flat_map(below).collect()
+}
+
+fn value_at<'v>(object: &'v Object, at: &[String]) -> Option<&'v Value> {
+    let (first, rest) = at.split_first()?;
+    let value = object.get(first)?;
+    if rest.is_empty() { Some(value) } else { value_at(value.as_object()?, rest) }
+}
+
+/// Sets a value or takes its key out, and then the objects that are empty without it.
+fn set(object: &mut Object, at: &[String], value: Option<Value>) {
+    let Some((first, rest)) = at.split_first() else { return };
+    if rest.is_empty() {
+        match value {
+            Some(value) => drop(object.insert(first.clone(), value)),
+            None => drop(object.shift_remove(first)),
+        }
+        return;
+    }
+    if value.is_some() && !object.get(first).is_some_and(Value::is_object) {
+        object.insert(first.clone(), Value::Object(Map::new()));
+    }
+    let Some(Value::Object(inner)) = object.get_mut(first) else { return };
+    let was_empty = inner.is_empty();
+    set(inner, rest, value);
+    if inner.is_empty() && !was_empty {
+        object.shift_remove(first);
     }
 }
 
@@ -243,7 +345,7 @@ mod tests {
             phase: Phase::Prepare,
         };
         assert_eq!(
-            merged.merged(OLD).unwrap().unwrap(),
+            merged.merged(OLD, &super::Merged::default()).unwrap().unwrap(),
             indoc! {r#"
                 {
                     "log-level": "warn",
@@ -270,7 +372,7 @@ mod tests {
             validate: vec![],
             phase: Phase::Prepare,
         };
-        match merge.merged(text) {
+        match merge.merged(text, &super::Merged::default()) {
             Ok(merged) => merged.unwrap_or_else(|| "-".to_owned()),
             Err(error) => format!("error: {error}"),
         }
@@ -331,7 +433,7 @@ mod tests {
     fn mode_and_owner_of_the_file_stay() {
         let stat = format!("600 0 4 root adm {}", OLD.len());
         let calls = calls(merge(r#"{"a": 1}"#), &[("stat", &stat), ("type", "file"), ("body", OLD)]);
-        assert!(calls[0].starts_with("file_write '/etc/docker/daemon.json' '0600' '0' '4' "), "{}", calls[0]);
+        assert!(calls[1].starts_with("file_write '/etc/docker/daemon.json' '0600' '0' '4' "), "{}", calls[0]);
     }
 
     #[test]

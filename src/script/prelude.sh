@@ -483,6 +483,28 @@ file_probe() {
   fi
 }
 
+# Probe: a JSON file in which others write too, and what this program merged into it last.
+merged_probe() {
+  file_probe "$1" read || return 1
+  path_name "$1"
+  [ ! -r "$state_dir/merged/$name" ] || say_file merged "$state_dir/merged/$name"
+}
+
+# Step: notes what is merged into a JSON file, before that is done: PATH BASE64.
+merged_note() {
+  path_name "$1"
+  mkdir -p "$state_dir/merged"
+  keep_old "$state_dir/merged/$name"
+  printf %s "$2" | base64 -d >"$state_dir/merged/.$name"
+  into_place "$state_dir/merged/.$name" "$state_dir/merged/$name"
+}
+
+# Forgets what was merged into a file that is made what it was before: PATH.
+merged_forget() {
+  path_name "$1"
+  rm -f "$state_dir/merged/$name"
+}
+
 # Probe: the content of a file, whatever its name.
 file_read() {
   file_probe "$1" read
@@ -846,6 +868,7 @@ file_back() {
   chmod "$4" "$staged"
   unchanged "$2" "$3"
   into_place "$staged" "$2"
+  merged_forget "$2"
   undo_forget "$1"
 }
 
@@ -863,6 +886,7 @@ link_back() {
 file_gone() {
   unchanged "$2" "$3"
   rm -f "$2"
+  merged_forget "$2"
   undo_forget "$1"
 }
 
@@ -923,13 +947,18 @@ keep_begin() {
   return 1
 }
 
+# Sets $name, under which something of a path is kept: PATH.
+path_name() {
+  name=$(printf %s "$1" | sha256sum)
+  name=${name%% *}
+}
+
 # Keeps what stands at a path, unless that is kept already.
 keep_old() {
   [ -n "$kept" ] || return 0
   (
     umask 077
-    name=$(printf %s "$1" | sha256sum)
-    name=${name%% *}
+    path_name "$1"
     [ ! -e "$kept/$name" ] || exit 0
     rm -rf "$kept/.$name"
     mkdir "$kept/.$name"
@@ -960,7 +989,10 @@ keep_back() {
     case $path in
       "$state_dir"/units/*) touched="$touched ${path##*/}" ;;
       *)
-        case $path in */systemd/system/*) reload=yes ;; esac
+        case $path in
+          "$state_dir"/*) ;;
+          */systemd/system/*) reload=yes ;;
+        esac
         printf '%s is as it was\n' "$path"
         ;;
     esac

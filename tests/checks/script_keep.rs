@@ -148,3 +148,35 @@ fn a_unit_that_nobody_touched_is_left_running() {
         assert_eq!(site.host.read("etc/agent"), b"good\n", "{shell:?}");
     }
 }
+
+#[test]
+fn a_key_that_is_wanted_no_more_goes_and_what_stood_there_before_comes_back() {
+    for shell in shells() {
+        let site = Site::new(shell);
+        let wants = |content: &str| {
+            let merge =
+                format!(r#"json-merge: {{ path: "@/etc/daemon.json", content: '{content}', @owner }}"#);
+            site.role("engine", &format!("{{ doc: Merges., resources: [{merge}] }}"));
+            site.up("engine")
+        };
+        let says =
+            || -> serde_json::Value { serde_json::from_slice(&site.host.read("etc/daemon.json")).unwrap() };
+        let own = serde_json::json!({"own": true, "x": 5, "a": {"c": 2}});
+        site.host.write("etc/daemon.json", own.to_string());
+        wants(r#"{"x": 6, "hosts": ["h"], "a": {"b": 1}, "log": {"size": "1m"}}"#);
+        assert_eq!(says()["hosts"], serde_json::json!(["h"]), "{shell:?}");
+        // What was ours a moment ago was not there before.
+        wants(r#"{"x": 7, "a": {"b": 3}, "log": {"size": "1m"}}"#);
+        assert_eq!(
+            says(),
+            serde_json::json!({"own": true, "x": 7, "a": {"c": 2, "b": 3}, "log": {"size": "1m"}}),
+            "{shell:?}"
+        );
+        assert_eq!(wants(r#"{"x": 7, "a": {"b": 3}, "log": {"size": "1m"}}"#), Vec::<String>::new());
+        // Somebody else has changed one of them since: that one is his.
+        site.host.write("etc/daemon.json", says().to_string().replace("\"b\":3", "\"b\":4"));
+        wants("{}");
+        assert_eq!(says(), serde_json::json!({"own": true, "x": 5, "a": {"c": 2, "b": 4}}), "{shell:?}");
+        assert_eq!(wants("{}"), Vec::<String>::new(), "{shell:?}");
+    }
+}
