@@ -84,6 +84,11 @@ pub async fn change(door: Door<'_>, operation: &mut impl Operation) -> Result<Ou
     let run = door.run;
     tracing::debug!(log = %door.log.path().display(), "it is written down there");
     let mut observed_hosts = ObservedHosts::at(run, operation.releases()).await?;
+    if observed_hosts.is_led_again(run).await {
+        // What was planned for a cluster without a leader would restart all of it together.
+        observed_hosts.close().await;
+        observed_hosts = ObservedHosts::at(run, operation.releases()).await?;
+    }
     let result = pass(&mut observed_hosts, door, operation).await;
     let failures = observed_hosts.close().await;
     let mut outcome = result?;

@@ -11,6 +11,7 @@ use crate::engine::wait::Waiting;
 use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
 use crate::model::{Check, Event, Finding, HostName};
 use crate::products::{Gate, Member, Questions, gossip_members};
+use crate::raft::View;
 use crate::report::Events;
 use crate::roles::Wanted;
 
@@ -18,6 +19,8 @@ use crate::roles::Wanted;
 pub struct ObservedHosts {
     pub(crate) fleet: Fleet,
     pub(crate) observed: Observed,
+    /// The election was waited for, whatever came of it.
+    awaited: bool,
 }
 
 /// Gossip takes a member that is gone for alive until its probes have failed: some seconds in the products' own settings.
@@ -52,6 +55,14 @@ pub(super) async fn ask_roster(
     Some((host.clone(), gossip_members(&answer).ok()?))
 }
 
+/// Whether servers know each other and follow nobody. Those of a cluster that is just being made know nobody yet.
+fn lacks_leader(cluster: &ClusterAnswers) -> bool {
+    let views = cluster.gate.views(&cluster.answers);
+    let mut told = views.values().filter_map(View::peers);
+    told.any(|peers| !peers.is_empty())
+        && !views.values().filter_map(View::peers).flatten().any(|peer| peer.leader)
+}
+
 /// Looks at every host of our own cluster; where a leader was just lost, the next one is waited for.
 ///
 /// # Errors
@@ -71,7 +82,7 @@ impl ObservedHosts {
     /// As for a plan.
     pub(super) async fn at(run: Run<'_>, releases: Releases) -> Result<Self, EngineError> {
         let (fleet, observed) = observe::look(run, releases).await?;
-        Ok(Self { fleet, observed })
+        Ok(Self { fleet, observed, awaited: false })
     }
 
     /// # Errors
@@ -96,7 +107,20 @@ impl ObservedHosts {
         if errors.is_empty() { Ok(()) } else { Err(EngineError::Unfit(errors)) }
     }
 
+    /// Whether a cluster was found between two leaders, and has its next one now.
+    pub(super) async fn is_led_again(&mut self, run: Run<'_>) -> bool {
+        if !self.observed.clusters.iter().any(lacks_leader) {
+            return false;
+        }
+        self.await_election(run).await;
+        !self.observed.clusters.iter().any(lacks_leader)
+    }
+
+    /// Waits for the election where a leader was lost, once.
     pub(super) async fn await_election(&mut self, run: Run<'_>) {
+        if std::mem::replace(&mut self.awaited, true) {
+            return;
+        }
         gate::await_election(&self.fleet, run, &mut self.observed).await;
     }
 
