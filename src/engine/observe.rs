@@ -323,6 +323,7 @@ fn stands(
         stands.strangers.extend(former_members(members, &stands.states[gate.name()], &answers));
         stands.strangers.extend(unnamed(members, &expected, &answers));
         stands.strangers.extend(moved_data(members, hosts));
+        stands.strangers.extend(other_keys(members, &stands.states[gate.name()], hosts));
         match review.verdict() {
             Verdict::Met { .. } => stands.notes.extend(gate.notes(&expected, &answers)),
             Verdict::NotYet { reason } => {
@@ -403,6 +404,44 @@ fn unnamed(members: &Members<'_>, expected: &Expected, answers: &Answers) -> Vec
         Finding::error(Check::Agent, Vec::new(), reason, remedy)
     };
     strangers.into_iter().map(finding).collect()
+}
+
+/// Members of a living cluster that encrypt gossip with other keys than the inventory's, or not at all: the first that restarted
+/// with it would be cut off, or, where the agent keeps its own, nobody could join any more.
+fn other_keys(
+    members: &Members<'_>,
+    state: &ClusterState,
+    hosts: &BTreeMap<HostName, HostSeen>,
+) -> Option<Finding> {
+    let wanted = |role: &WantedRole| {
+        let gossip = role.endpoint.as_ref()?.settings.get("gossip")?.as_str()?.to_owned();
+        Some(gossip).filter(|digest| !digest.is_empty())
+    };
+    let others = members.hosts.iter().filter_map(|(host, role)| {
+        let name = Some(&host.host.name).filter(|name| state.members.contains(*name))?;
+        let (wanted, seen) = (wanted(role)?, hosts.get(name)?);
+        let said = seen.observation.of(&data(members.gate).0);
+        (!said.all("gossip").any(|key| key == wanted)).then(|| (name.clone(), said.has("gossip")))
+    });
+    let (names, encrypts): (Vec<HostName>, Vec<bool>) = others.unzip();
+    let keyring = members.gate.product().keyring_command()?;
+    let (reason, remedy) = match encrypts.first()? {
+        true => (
+            "gossip is encrypted with another key than the inventory's",
+            format!(
+                "set the key back; or first bring the new one into the keyring of the living cluster, by `{keyring}`: -install, \
+                 then -use; and run again"
+            ),
+        ),
+        false => (
+            "gossip is not encrypted, and the inventory wants it to be",
+            "set `gossip_encryption: false`; or take all agents down and up again with it: `bootstrap down`, then \
+             `bootstrap up`"
+                .to_owned(),
+        ),
+    };
+    let reason = format!("{} are alive, and their {reason}", members.gate.name());
+    Some(Finding::error(Check::Agent, names, reason, remedy))
 }
 
 /// Members whose data is to be in another folder than it is: there they would begin anew, with nothing.

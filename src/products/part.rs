@@ -41,6 +41,11 @@ pub trait Product: Sync {
         None
     }
 
+    /// The command that changes the keys of its gossip, of products that have gossip of their own.
+    fn keyring_command(&self) -> Option<&'static str> {
+        None
+    }
+
     /// All that its agents make below `data`, the folder that an inventory names: that may hold other things too.
     fn state(&self, data: &str) -> Vec<String>;
 

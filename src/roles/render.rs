@@ -66,6 +66,10 @@ impl Default for Renderer {
             false => address.to_owned(),
         });
         environment.add_filter("quoted", |text: &str| quoted(text));
+        environment.add_filter("digest", |text: &str| match text {
+            "" => String::new(),
+            _ => crate::resource::digest(text.as_bytes()),
+        });
         environment.add_filter("base64", |text: &str| STANDARD.encode(text));
         environment.add_filter("texts", |map: &Jinja| -> Result<Jinja, JinjaError> {
             let texts: Map<String, Value> =

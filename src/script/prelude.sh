@@ -2034,8 +2034,12 @@ cluster_write() {
   into_place "$state_dir/.cluster.new" "$state_dir/cluster"
 }
 
-# Probe: the node's id in an agent's data folder, and raft data there with the time when it was last written.
+# Probe: the node's id in an agent's data folder, digests of the keys of its gossip, and raft data there with the time when it
+# was last written.
 raft_data() {
+  for ring in "$1/serf/local.keyring" "$1/serf.keyring"; do
+    [ ! -r "$ring" ] || gossip_keys "$ring"
+  done
   [ ! -r "$1/node-id" ] || say node-id "$(first_line "$1/node-id")"
   for data in "$1/raft/raft.db" "$1/raft/wal"; do
     if [ -e "$data" ]; then
@@ -2046,6 +2050,14 @@ raft_data() {
   done
   path_absence "$1/raft/raft.db"
   say raft absent
+}
+
+# Says the digest of each key in a keyring of Serf's, a list of texts in JSON: FILE.
+gossip_keys() {
+  for key in $(tr -d '[]" \n\t' <"$1" | tr , ' '); do
+    sum=$(printf %s "$key" | sha256sum)
+    say gossip "${sum%% *}"
+  done
 }
 
 # Probe: UNFINISHED PLACE... [- REMAINS...]: which of the places there is, unless it was left behind by what was killed at

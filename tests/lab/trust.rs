@@ -186,6 +186,15 @@ fn lab_old_data_never_comes_back() {
     lab.run("up", &[]).exits(1).says("its data is in /opt/consul").says("`mv /opt/consul /srv/consul`");
     assert_eq!(all(&lab, &SERVERS, AS_IT_IS), untouched);
     lab.edit("\n    data_dir: /srv/consul", "");
+    // Nor does another key of gossip cut a member off, and no word of either is shown.
+    let key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    lab.sets_consul(&format!("gossip_key: {key}"));
+    let ran = lab.run("up", &[]).exits(1).says("another key than the inventory's").says("consul keyring");
+    assert!(!ran.stderr.contains(key), "{}", ran.stderr);
+    assert_eq!(all(&lab, &SERVERS, AS_IT_IS), untouched);
+    // The way out that it names.
+    lab.asks("node-1", &format!("consul keyring -install {key} && consul keyring -use {key}"));
+    lab.run("up", &[]).exits(0).says("5 of 5 voters");
 
     // Who leaves keeps nothing that could bring the past back, and no key.
     let before = std::fs::read_to_string(lab.inventory()).unwrap();

@@ -150,6 +150,10 @@ impl Product for Consul {
         NAME
     }
 
+    fn keyring_command(&self) -> Option<&'static str> {
+        Some("consul keyring")
+    }
+
     fn data_in(&self, configuration: &str) -> Option<String> {
         data_dir(configuration)
     }

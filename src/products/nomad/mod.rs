@@ -188,6 +188,10 @@ impl Product for Nomad {
         NAME
     }
 
+    fn keyring_command(&self) -> Option<&'static str> {
+        Some("nomad operator gossip keyring")
+    }
+
     fn data_in(&self, configuration: &str) -> Option<String> {
         data_dir(configuration).map(|folder| format!("{folder}/server"))
     }
