@@ -13,6 +13,7 @@ pub(crate) mod gate;
 pub(crate) mod jobs;
 pub(crate) mod lock;
 pub(crate) mod members;
+mod membership;
 pub(crate) mod observe;
 pub(crate) mod peers;
 pub(crate) mod proof;

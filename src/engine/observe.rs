@@ -1,12 +1,12 @@
 //! One connection and one script per host: facts, resources, and what its agents say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, members};
+use super::membership::contradictions;
 use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, lock, proof};
 use crate::facts::{ClockOffset, Facts};
 use crate::ledger;
@@ -16,8 +16,7 @@ use crate::model::{
 use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, Subject};
 use crate::products::{Agent, Answer, Answers, Gate, Question, Questions, Response, by_path};
-use crate::raft::{Peer, strangers};
-use crate::roles::{ClusterAddresses, Wanted, WantedHost, WantedRole};
+use crate::roles::{ClusterAddresses, Wanted, WantedHost};
 use crate::script::{Nonce, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Deadline, Target};
 
@@ -165,7 +164,7 @@ pub(crate) fn question(gate: Gate) -> StepId {
     StepId(format!("{} answers", gate.name()))
 }
 
-fn data(gate: Gate) -> StepId {
+pub(super) fn data(gate: Gate) -> StepId {
     StepId(format!("{} data", gate.name()))
 }
 
@@ -233,7 +232,7 @@ async fn assess(
     let (addresses, mut findings) =
         preflight::addresses(run.wanted.hosts.iter().map(|wanted| &wanted.host), &facts);
     let missing = fleet.failures.keys().cloned().collect();
-    let ExistingClusters { clusters, states, findings: versions, strangers, unhealthy, notes } =
+    let ExistingClusters { clusters, states, findings: versions, contradictions, unhealthy, notes } =
         stands(&gates, &hosts, &addresses, &missing);
     findings.extend(versions);
     let text = serde_json::to_string(run.marker).expect("a marker is two strings");
@@ -243,7 +242,7 @@ async fn assess(
         true => planned(run, releases, &gates, seen).await?,
         false => Planned { seen, wanted: None, plan: None },
     };
-    findings.extend(strangers);
+    findings.extend(contradictions);
     let Planned { seen, wanted: with_facts, plan } = planned;
     let unhealthy =
         unhealthy.or_else(|| with_facts.as_ref().and_then(|wanted| proof::unproven(wanted, &seen)));
@@ -289,8 +288,8 @@ struct ExistingClusters {
     states: BTreeMap<String, ClusterState>,
     /// Versions that there is no way between.
     findings: Vec<Finding>,
-    /// Members that the inventory does not name, and hosts that were members once.
-    strangers: Vec<Finding>,
+    /// What the living members say against any change.
+    contradictions: Vec<Finding>,
     /// The first gate that is not met, and why.
     unhealthy: Option<String>,
     /// For the closing summary, of those that are met.
@@ -320,10 +319,8 @@ fn stands(
             continue;
         }
         stands.findings.extend(other_versions(gate, &expected, &answers));
-        stands.strangers.extend(former_members(members, &stands.states[gate.name()], &answers));
-        stands.strangers.extend(unnamed(members, &expected, &answers));
-        stands.strangers.extend(moved_data(members, hosts));
-        stands.strangers.extend(other_keys(members, &stands.states[gate.name()], hosts));
+        let state = &stands.states[gate.name()];
+        stands.contradictions.extend(contradictions(members, &expected, state, &answers, hosts));
         match review.verdict() {
             Verdict::Met { .. } => stands.notes.extend(gate.notes(&expected, &answers)),
             Verdict::NotYet { reason } => {
@@ -387,115 +384,6 @@ fn other_versions(gate: Gate, expected: &Expected, answers: &Answers) -> Vec<Fin
         Some(Finding::error(Check::Agent, hosts, reason, remedy))
     };
     found.into_iter().filter_map(finding).collect()
-}
-
-/// Members of the living cluster that the inventory does not name: whatever is changed, they have their vote.
-fn unnamed(members: &Members<'_>, expected: &Expected, answers: &Answers) -> Vec<Finding> {
-    let gate = members.gate;
-    let strangers = strangers(expected, members.names().len(), &gate.views(answers));
-    let finding = |peer: Peer| {
-        let name = peer.node.split('.').next().unwrap_or_default();
-        let reason =
-            format!("{name} ({}) is a member of {} and not in the inventory", peer.address.ip(), gate.name());
-        let remedy = format!(
-            "write {name} into the inventory again, to keep it or to take it out with `bootstrap remove-node`; where the host is \
-             gone for good, `bootstrap forget INVENTORY {name}`"
-        );
-        Finding::error(Check::Agent, Vec::new(), reason, remedy)
-    };
-    strangers.into_iter().map(finding).collect()
-}
-
-/// Members of a living cluster that encrypt gossip with other keys than the inventory's, or not at all: the first that restarted
-/// with it would be cut off, or, where the agent keeps its own, nobody could join any more.
-fn other_keys(
-    members: &Members<'_>,
-    state: &ClusterState,
-    hosts: &BTreeMap<HostName, HostSeen>,
-) -> Option<Finding> {
-    let wanted = |role: &WantedRole| {
-        let gossip = role.endpoint.as_ref()?.settings.get("gossip")?.as_str()?.to_owned();
-        Some(gossip).filter(|digest| !digest.is_empty())
-    };
-    let others = members.hosts.iter().filter_map(|(host, role)| {
-        let name = Some(&host.host.name).filter(|name| state.members.contains(*name))?;
-        let (wanted, seen) = (wanted(role)?, hosts.get(name)?);
-        let said = seen.observation.of(&data(members.gate).0);
-        (!said.all("gossip").any(|key| key == wanted)).then(|| (name.clone(), said.has("gossip")))
-    });
-    let (names, encrypts): (Vec<HostName>, Vec<bool>) = others.unzip();
-    let keyring = members.gate.product().keyring_command()?;
-    let (reason, remedy) = match encrypts.first()? {
-        true => (
-            "gossip is encrypted with another key than the inventory's",
-            format!(
-                "set the key back; or first bring the new one into the keyring of the living cluster, by `{keyring}`: -install, \
-                 then -use; and run again"
-            ),
-        ),
-        false => (
-            "gossip is not encrypted, and the inventory wants it to be",
-            "set `gossip_encryption: false`; or take all agents down and up again with it: `bootstrap down`, then \
-             `bootstrap up`"
-                .to_owned(),
-        ),
-    };
-    let reason = format!("{} are alive, and their {reason}", members.gate.name());
-    Some(Finding::error(Check::Agent, names, reason, remedy))
-}
-
-/// Members whose data is to be in another folder than it is: there they would begin anew, with nothing.
-fn moved_data(members: &Members<'_>, hosts: &BTreeMap<HostName, HostSeen>) -> Vec<Finding> {
-    let product = members.gate.product();
-    let finding = |(wanted, role): &(&WantedHost, &WantedRole)| {
-        let (name, now) = (&wanted.host.name, &role.endpoint.as_ref()?.data);
-        let seen = hosts.get(name).filter(|seen| seen.marker.is_some())?;
-        let configured = role.resources.iter().find_map(|resource| {
-            let body = seen.observation.of(&resource.id().0).text("body")?;
-            Some((resource.path()?, product.data_in(body)?))
-        });
-        let (file, before) = configured.filter(|(_, before)| before != now)?;
-        let reason = format!("its data is in {before}, by {file}, and the inventory wants it in {now}");
-        let remedy = format!(
-            "set the folder back; or move the data while all is stopped: `bootstrap down`, on each host `mv {before} {now}` and the \
-             new folder in {file}, then `bootstrap up`"
-        );
-        Some(Finding::error(Check::Agent, vec![name.clone()], reason, remedy))
-    };
-    members.hosts.iter().filter(|_| members.gate.has_claims()).filter_map(finding).collect()
-}
-
-/// Hosts with the data of a member that are none of the living cluster: with it they would bring back a past that the cluster
-/// has left. Whoever is just joining runs, and knows no peers yet or the present leader.
-fn former_members(members: &Members<'_>, state: &ClusterState, answers: &Answers) -> Vec<Finding> {
-    let gate = members.gate;
-    let Some(raft) = gate.raft().filter(|raft| raft.reads_peers_json()) else { return Vec::new() };
-    let Some(leader) = state.leader.as_ref() else { return Vec::new() };
-    let peers = |host: &HostName| answers.get(host).map(|answer| raft.peers(answer));
-    let leads: Option<SocketAddr> = match peers(leader) {
-        Some(Ok(peers)) => peers.iter().find(|peer| peer.leader).map(|peer| peer.address),
-        _ => None,
-    };
-    let joins = |host: &HostName| match peers(host) {
-        Some(Ok(peers)) => peers.is_empty() || peers.iter().any(|peer| Some(peer.address) == leads),
-        _ => false,
-    };
-    let finding = |host: &HostName| {
-        let (wanted, _) = members.hosts.iter().find(|(wanted, _)| wanted.host.name == *host)?;
-        let data = &wanted.endpoint(gate.name())?.data;
-        let reason = format!(
-            "it has the data of a member in {data}, and the living cluster of {} does not count it among its members",
-            gate.name()
-        );
-        let moves: Vec<String> =
-            gate.product().membership(data).iter().map(|path| format!("mv {path} {path}.left")).collect();
-        let remedy = format!(
-            "if nothing of it is needed, stop its agent and set the data aside on that host: `{}`; then run again",
-            moves.join("; ")
-        );
-        Some(Finding::error(Check::Agent, vec![host.clone()], reason, remedy))
-    };
-    state.kept.difference(&state.members).filter(|host| !joins(host)).filter_map(finding).collect()
 }
 
 /// Where a host carries what a member behind a gate keeps.
