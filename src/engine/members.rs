@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::model::{Diagnostic, Expected, HostName};
+use crate::model::{Diagnostic, Expected, HostName, StepId};
 use crate::products::Gate;
 use crate::roles::{ClusterAddresses, RoleSet, Wanted, WantedError, WantedHost, WantedRole};
 
@@ -96,6 +96,10 @@ pub fn check_roles(roles: &RoleSet) -> Vec<Diagnostic> {
         }
     }
     problems
+}
+
+pub(super) fn data(gate: Gate) -> StepId {
+    StepId(format!("{} data", gate.name()))
 }
 
 /// The gates of the inventory in order of activation; all are known ([`check_gates`]).

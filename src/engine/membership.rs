@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::members::Members;
-use super::observe::data;
+use super::members::{Members, data};
 use crate::model::{Check, ClusterState, Expected, Finding, HostName};
 use crate::plan::HostSeen;
 use crate::products::Answers;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt};
 
-use super::members::{Members, members};
+use super::members::{Members, data, members};
 use super::membership::contradictions;
 use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, lock, proof};
 use crate::facts::{ClockOffset, Facts};
@@ -162,10 +162,6 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
 /// The id of the probe that asks a gate's questions.
 pub(crate) fn question(gate: Gate) -> StepId {
     StepId(format!("{} answers", gate.name()))
-}
-
-pub(super) fn data(gate: Gate) -> StepId {
-    StepId(format!("{} data", gate.name()))
 }
 
 /// What a gate asks of a host's agents.
