@@ -99,7 +99,8 @@ async fn run_stage(
         };
         // What a role that was removed leaves has a ledger of its own.
         let is_of_role = run.wanted.order.iter().any(|role| role.as_str() == stage.name.0);
-        let keeps = if is_of_role { keeps(batch, cluster_state) } else { BTreeMap::new() };
+        let keeps =
+            if is_of_role { keeps(stage.gate.is_some(), batch, cluster_state) } else { BTreeMap::new() };
         run_batch(fleet, &stage.name, batch, &keeps, run, outcome).await;
         delegation::finish(fleet, &stage.name, follow_ups, run).await;
         standing.extend(batch.steps.keys().filter(|host| fleet.connections.contains_key(*host)).cloned());

@@ -127,16 +127,18 @@ pub fn still_ill<'s>(later: &'s [Batch], cluster_state: &'s ClusterState) -> BTr
     of_later.filter(|host| cluster_state.ill.contains(*host)).collect()
 }
 
-/// What is kept on which hosts of a batch while it proves itself. Nothing where nothing ran before, and nothing where a
-/// command takes part: what that does, no file takes back.
-pub fn keeps(batch: &Batch, cluster_state: &ClusterState) -> BTreeMap<HostName, Keep> {
+/// What is kept on which hosts of a batch while it proves itself. Nothing where nothing ran before or, in a stage with a gate,
+/// who is no member of a living cluster: that would go back to what was never well. And nothing where a command takes part:
+/// what that does, no file takes back.
+pub fn keeps(has_gate: bool, batch: &Batch, cluster_state: &ClusterState) -> BTreeMap<HostName, Keep> {
     let keep = |host: &HostName, steps: &[Step]| {
-        if steps.iter().any(Step::is_command) {
+        let is_member = cluster_state.members.contains(host);
+        if steps.iter().any(Step::is_command) || has_gate && !is_member {
             return None;
         }
         match effect(steps) {
             Effect::Quiet => None,
-            Effect::Start => cluster_state.known().contains(host).then_some(Keep::LastWell),
+            Effect::Start => is_member.then_some(Keep::LastWell),
             _ if cluster_state.ill.contains(host) => Some(Keep::LastWell),
             Effect::Reload | Effect::Restart | Effect::Stop => Some(Keep::Now),
         }
@@ -256,7 +258,7 @@ mod tests {
     fn what_ran_is_kept_until_its_batch_has_proved_itself() {
         let kept = |effect, cluster_state: &ClusterState| {
             let batch = Batch { steps: steps(&[effect]) };
-            keeps(&batch, cluster_state).into_values().next()
+            keeps(true, &batch, cluster_state).into_values().next()
         };
         let well = with_ill(&[]);
         for (effect, keep) in [
@@ -274,7 +276,11 @@ mod tests {
         for steps in of_command.steps.values_mut() {
             steps[0].id = StepId("exec kubeadm upgrade".into());
         }
-        assert_eq!(keeps(&of_command, &well), BTreeMap::new());
+        assert_eq!(keeps(true, &of_command, &well), BTreeMap::new());
+        // Nobody knows whether a cluster that is just being made was ever well; what has no gate runs or not.
+        assert_eq!(kept(Effect::Restart, &ClusterState::default()), None);
+        let alone = Batch { steps: steps(&[Effect::Restart]) };
+        assert_eq!(keeps(false, &alone, &ClusterState::default()).into_values().next(), Some(Keep::Now));
     }
 
     #[test]
