@@ -104,6 +104,22 @@ fn an_agents_node_id_is_read_without_raft_data() {
     }
 }
 
+#[test]
+fn of_the_keys_of_gossip_digests_alone_are_told() {
+    // As Serf writes them: a list, on one line or on several.
+    let keys = ["MDEyMzQ1Njc4OWFiY2RlZg==", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="];
+    // `printf %s KEY | sha256sum`
+    let digests = [
+        "7b95c91398cb469d55772d1d1c8e6dddb889d0ee13c9047620cb856ed421dbb5",
+        "2cf5e6ec387461b4bf954f587ad4d957753fcbc48bf892b5e49996b90cf3b476",
+    ];
+    for (shell, host) in hosts() {
+        host.write("data/serf/local.keyring", format!("[\n  \"{}\",\n  \"{}\"\n]\n", keys[0], keys[1]));
+        let seen = host.ask(shell, call("raft_data", &[&host.at("data")]));
+        assert_eq!(seen.of("probe").all("gossip").collect::<Vec<_>>(), digests, "{shell:?}");
+    }
+}
+
 fn peers(seconds: &str, name: &str, specs: &[String]) -> Call {
     let args = [PERL, PYTHON, seconds, name, "t0ken"].into_iter().chain(specs.iter().map(String::as_str));
     Call::new("peers_probe", args.map(|word| Arg::new(word).unwrap()))
