@@ -201,12 +201,17 @@ fn host_steps(
             planned.insert(id.clone());
             let help = resource.help().map_err(failed)?;
             let mut step = Step { id: id.clone(), role: role.name.clone(), change, help };
-            if !in_turn && resource.phase() == Phase::Prepare {
+            // A command that is to come first does so, unless it runs what waits.
+            let waiting = Planned { steps: &later, keys: &keys };
+            let comes_first =
+                resource.command().is_some_and(|words| !words.iter().any(|word| waiting.touches_path(word)));
+            if resource.phase() == Phase::Prepare && (!in_turn || comes_first) {
                 steps.prepare.push(step);
                 continue;
             }
             // What it needs may be among what waits.
-            let ahead = activate.is_empty().then(|| resource.ahead(&mut step.change)).flatten();
+            let only_links = activate.iter().all(|step: &Step| step.id.0.starts_with("release "));
+            let ahead = only_links.then(|| resource.ahead(&mut step.change)).flatten();
             if let Some((id, change)) = ahead {
                 steps.prepare.push(Step { id, role: role.name.clone(), change, help: None });
             }

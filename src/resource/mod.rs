@@ -280,6 +280,14 @@ impl Resource {
         }
     }
 
+    /// The words of a command, if it is one.
+    pub fn command(&self) -> Option<&[String]> {
+        match self {
+            Self::Exec(exec) => Some(&exec.command),
+            _ => None,
+        }
+    }
+
     /// The file that holds a secret, if it is one.
     pub fn secret_file(&self) -> Option<&str> {
         match self {
