@@ -78,6 +78,22 @@ fn what_runs_is_changed_in_its_turn_and_what_does_not_run_before() {
 }
 
 #[test]
+fn a_command_of_the_preparation_comes_first_unless_it_runs_what_waits() {
+    let shell = shells().next().unwrap();
+    let site = running(shell);
+    let role = AGENT.replace("TEXT", "other")
+        + r#"  - exec: { name: apart, command: [touch, "@/apart"], creates: "@/apart" }
+  - exec: { name: by it, command: ["@/etc/agent"], creates: "@/by-it" }
+"#;
+    site.role("agent", &role);
+    let plan = site.plan("agent");
+    let names: Vec<String> = plan.stages.iter().map(|stage| stage.name.to_string()).collect();
+    assert_eq!(names, ["prepare", "agent"]);
+    let ids: Vec<&str> = plan.steps().map(|(_, step)| step.id.0.split('/').next().unwrap().trim()).collect();
+    assert_eq!(ids, ["exec apart", "file", "file", "unit agent.service", "exec by it"]);
+}
+
+#[test]
 fn what_a_batch_changed_is_put_back_with_what_ran() {
     for shell in shells() {
         let site = running(shell);
