@@ -80,6 +80,13 @@ pub(crate) fn remove_keys(host: &WantedHost) -> Result<Option<Step>, NulInArgume
     step(host, "remove its keys".to_owned(), "it is a member no more", "exec_run", &words).map(Some)
 }
 
+/// The same for all of a command: what a failure or the operator's wish to stop left undone is in `outcome`.
+pub(crate) async fn run_all(fleet: &mut Fleet, stages: Vec<Stage>, run: Run<'_>, outcome: &mut Outcome) {
+    if let Err(stage) = self::run(fleet, stages, Failure::Ends, run, outcome).await {
+        outcome.held_back.push(format!("what comes after stage {stage}"));
+    }
+}
+
 /// Runs the stages one after another, then lets go of the hosts' locks.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::change::{Decision, Operation};
 use super::observed_hosts::{ObservedHosts, ask_roster};
-use crate::engine::commands::{self, Failure, stage, tasks};
+use crate::engine::commands::{self, stage, tasks};
 use crate::engine::members::members;
 use crate::engine::{EngineError, Outcome, Run};
 use crate::model::{HostName, Stage};
@@ -50,9 +50,8 @@ impl Operation for Forget<'_> {
             if !gate.has_raft() {
                 continue;
             }
-            let names = cluster.expected.members.len();
             let is_it = |node: &str| node.split('.').next() == Some(name.as_str());
-            let peer = strangers(&cluster.expected, names, &gate.views(&cluster.answers))
+            let peer = strangers(&cluster.expected, &gate.views(&cluster.answers))
                 .into_iter()
                 .find(|peer| is_it(&peer.node));
             let gossip = ask_roster(&observed_hosts.fleet, run.wanted, cluster).await;
@@ -97,11 +96,7 @@ impl Operation for Forget<'_> {
         outcome: &mut Outcome,
     ) -> Result<(), EngineError> {
         let stages = self.stages(observed_hosts, run)?;
-        if let Err(stage) =
-            commands::run(&mut observed_hosts.fleet, stages, Failure::Ends, run, outcome).await
-        {
-            outcome.held_back.push(format!("what comes after stage {stage}"));
-        }
+        commands::run_all(&mut observed_hosts.fleet, stages, run, outcome).await;
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::{Decision, Operation};
 use super::observed_hosts::{Alive, ObservedHosts};
-use crate::engine::commands::{self, Failure, is_empty, stage, step};
+use crate::engine::commands::{self, is_empty, stage, step};
 use crate::engine::members::members;
 use crate::engine::observe::{ClusterAnswers, Observed};
 use crate::engine::wait::Waiting;
@@ -101,11 +101,7 @@ impl Operation for Leave<'_> {
             &observed_hosts.observed.clusters,
         )
         .map_err(|_| nul(self.host))?;
-        if let Err(stage) =
-            commands::run(&mut observed_hosts.fleet, stages, Failure::Ends, run, outcome).await
-        {
-            outcome.held_back.push(format!("what comes after stage {stage}"));
-        }
+        commands::run_all(&mut observed_hosts.fleet, stages, run, outcome).await;
         Ok(())
     }
 

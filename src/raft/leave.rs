@@ -22,12 +22,8 @@ pub struct Refusal {
     pub can_be_forced: bool,
 }
 
-/// Peers of a living cluster that nobody expects, by the word of a server that follows a leader. Nothing where some
-/// address of those that are expected is not known: it could be theirs.
-pub fn strangers(expected: &Expected, names: usize, views: &Views) -> Vec<Peer> {
-    if expected.members.len() < names {
-        return Vec::new();
-    }
+/// Peers of a living cluster that nobody expects, by the word of a server that follows a leader.
+pub fn strangers(expected: &Expected, views: &Views) -> Vec<Peer> {
     let mut told = views.values().filter_map(View::peers);
     let peers = told.find(|peers| peers.iter().any(|peer| peer.leader)).unwrap_or_default();
     let is_known = |peer: &&Peer| expected.members.values().any(|ip| *ip == peer.address.ip());

@@ -989,10 +989,7 @@ keep_back() {
     case $path in
       "$state_dir"/units/*) touched="$touched ${path##*/}" ;;
       *)
-        case $path in
-          "$state_dir"/*) ;;
-          */systemd/system/*) reload=yes ;;
-        esac
+        case $path in */systemd/system/*) reload=yes ;; esac
         printf '%s is as it was\n' "$path"
         ;;
     esac
@@ -2054,10 +2051,19 @@ raft_data() {
 
 # Says the digest of each key in a keyring of Serf's, a list of texts in JSON: FILE.
 gossip_keys() {
-  for key in $(tr -d '[]" \n\t' <"$1" | tr , ' '); do
-    sum=$(printf %s "$key" | sha256sum)
-    say gossip "${sum%% *}"
-  done
+  while read -r line || [ -n "$line" ]; do
+    set -f
+    IFS='[]", '
+    # shellcheck disable=SC2086 # to be taken apart at what is no part of a key
+    set -- $line
+    unset IFS
+    set +f
+    for key in "$@"; do
+      [ -n "$key" ] || continue
+      sum=$(printf %s "$key" | sha256sum)
+      say gossip "${sum%% *}"
+    done
+  done <"$1"
 }
 
 # Probe: UNFINISHED PLACE... [- REMAINS...]: which of the places there is, unless it was left behind by what was killed at
