@@ -28,7 +28,8 @@ pub struct RemoveNodeArgs {
     /// The host that leaves.
     #[arg(value_name = "NAME", value_parser = |text: &str| HostName::parse(text))]
     name: HostName,
-    /// Also when the servers that are left are no quorum: nothing can be written until some come back.
+    /// Also when too few of the servers that are left answer: nothing can be written until they are back. Where no server has
+    /// a leader any more nobody can leave, and `bootstrap recover` is the way.
     #[arg(long)]
     force: bool,
     /// Do not ask.

@@ -13,12 +13,13 @@ use crate::operations::Recover;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example: bootstrap recover inventory.yaml\n\nThe servers that still answer become the whole cluster, with \
-the state they have. What only the lost ones had is lost. It refuses while a leader or a quorum is there."
+the state they have; of etcd it is the one that has seen most of it, and the others join it anew. What only the lost ones had is \
+lost. It refuses while a leader or a quorum is there."
 )]
 pub struct RecoverArgs {
     /// The inventory.
     inventory: PathBuf,
-    /// Of this product alone: `consul` or `nomad`.
+    /// Of this product alone: `consul`, `nomad`, `etcd` or `kube`.
     #[arg(long, value_name = "PRODUCT")]
     product: Option<String>,
     /// Do not ask.

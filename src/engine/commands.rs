@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use super::{Fleet, Outcome, Run, apply, elapsed_ms, lock};
+use super::observe::Observed;
+use super::{EngineError, Fleet, Outcome, Run, apply, elapsed_ms, lock};
 use crate::model::{
     Arg, Batch, Call, Change, Effect, Event, HostName, NulInArgument, Plan, RoleName, Stage, StageName, Step,
     StepId,
 };
+use crate::plan::{self, PlanError};
 use crate::products::Task;
 use crate::resource::Resource;
-use crate::roles::WantedHost;
+use crate::roles::{Wanted, WantedHost};
 
 /// One command on a host as a step; `function` is that of the prelude that runs it.
 pub(crate) fn step(
@@ -34,6 +36,25 @@ pub(crate) fn step(
         change,
         help: None,
     })
+}
+
+/// What brings the scripts of these hosts' roles to what they are wanted to be now: those that lie there may be of an earlier
+/// inventory, and know other members.
+///
+/// # Errors
+/// They cannot be made for a host.
+pub(crate) fn scripts(
+    wanted: &Wanted,
+    observed: &Observed,
+    hosts: &[HostName],
+) -> Result<Stage, EngineError> {
+    let wanted = observed.wanted.as_ref().unwrap_or(wanted);
+    let of_host = |name: &HostName| {
+        let steps = wanted.host(name).map(|host| plan::scripts(wanted, host, &observed.seen));
+        Ok((name.clone(), steps.transpose()?.unwrap_or_default()))
+    };
+    let steps: Result<BTreeMap<_, _>, PlanError> = hosts.iter().map(of_host).collect();
+    steps.map(|steps| stage("scripts", steps)).map_err(|error| EngineError::Plan(vec![error]))
 }
 
 /// Stops a unit for good.

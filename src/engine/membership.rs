@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use super::members::{Members, data};
 use crate::model::{Check, ClusterState, Expected, Finding, HostName};
 use crate::plan::HostSeen;
-use crate::products::Answers;
+use crate::products::{Answers, Recovers};
 use crate::raft::{Peer, strangers};
 use crate::roles::{WantedHost, WantedRole};
 
@@ -51,7 +51,9 @@ fn unnamed(members: &Members<'_>, expected: &Expected, answers: &Answers) -> Vec
 /// has left. Whoever is just joining runs, and knows no peers yet or the present leader.
 fn former_members(members: &Members<'_>, state: &ClusterState, answers: &Answers) -> Vec<Finding> {
     let gate = members.gate;
-    let Some(raft) = gate.raft().filter(|raft| raft.reads_peers_json()) else { return Vec::new() };
+    let Some(raft) = gate.raft().filter(|raft| raft.recovery() == Recovers::PeersJson) else {
+        return Vec::new();
+    };
     let Some(leader) = state.leader.as_ref() else { return Vec::new() };
     let peers = |host: &HostName| answers.get(host).map(|answer| raft.peers(answer));
     let leads: Option<SocketAddr> = match peers(leader) {

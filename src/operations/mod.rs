@@ -16,6 +16,7 @@ mod recover;
 mod restore;
 mod snapshot;
 mod up;
+mod watching;
 
 pub use change::{Ask, Decision, Door, Operation, change};
 pub use check::check;

@@ -1,14 +1,17 @@
 //! Quorum is lost for good: the survivors become the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::change::{Decision, Operation};
 use super::observed_hosts::ObservedHosts;
+use super::watching::{Watchers, on_all};
 use crate::engine::commands::{self, Failure, stage, step};
 use crate::engine::members::{Members, members};
+use crate::engine::observe::ClusterAnswers;
 use crate::engine::{EngineError, HostFailure, Outcome, Run, Stop, gate};
 use crate::model::{Endpoint, HostName, NulInArgument, Stage, Step};
-use crate::products::Gate;
+use crate::products::{Gate, Recovers};
 use crate::raft::{Recovery, recovery};
 use crate::roles::{Wanted, WantedHost};
 
@@ -35,14 +38,16 @@ impl Operation for Recover {
         let gates = members(run.wanted);
         for cluster in &observed_hosts.observed.clusters {
             let (gate, product) = (cluster.gate, cluster.gate.product());
-            let reads_peers = gate.raft().is_some_and(|raft| raft.reads_peers_json());
-            if !reads_peers || self.product.as_deref().is_some_and(|wanted| wanted != product.name()) {
+            if !gate.has_raft() || self.product.as_deref().is_some_and(|wanted| wanted != product.name()) {
                 continue;
             }
             let unit = gates.iter().find(|members| members.gate == gate).and_then(Members::unit);
             let (Some(unit), views) = (unit, gate.views(&cluster.answers)) else { continue };
             match recovery(product.name(), unit, &cluster.expected, &views) {
-                Ok(recovery) => self.recoveries.push((gate, recovery)),
+                Ok(mut recovery) => {
+                    newest_first(&mut recovery.survivors, cluster);
+                    self.recoveries.push((gate, recovery));
+                }
                 Err(reason) => self.refused.push(reason),
             }
         }
@@ -72,7 +77,20 @@ impl Operation for Recover {
         // Half of it is worse than all of it: it is not stopped on the way.
         let all = Run { stop: &Stop::default(), ..run };
         for (gate, recovery) in &self.recoveries {
-            let stages = stages(run.wanted, *gate, recovery).unwrap_or_default();
+            let address = |host: &HostName| observed_hosts.observed.seen.addresses.get(host).copied();
+            let mut stages =
+                vec![commands::scripts(run.wanted, &observed_hosts.observed, &recovery.survivors)?];
+            stages.extend(
+                match gate.raft().map(|raft| raft.recovery()) {
+                    Some(Recovers::OneGoesOn { script }) => {
+                        let watchers = Watchers::of(*gate, run.wanted).that_answer(&observed_hosts.fleet);
+                        one_goes_on(run.wanted, *gate, script, recovery, &watchers, address)
+                    }
+                    _ => all_are_told(run.wanted, *gate, recovery),
+                }
+                .unwrap_or_default(),
+            );
+            stages.retain(|stage| !commands::is_empty(stage));
             let ended = commands::run(&mut observed_hosts.fleet, stages, Failure::Ends, all, outcome).await;
             if let Err(stage) = ended {
                 let reason = format!("{}: a survivor failed in stage {stage}", gate.name());
@@ -98,21 +116,41 @@ impl Operation for Recover {
     fn tell(&self, _run: Run<'_>, _failures: BTreeMap<HostName, HostFailure>, _outcome: &mut Outcome) {}
 }
 
+/// Who has seen most of the state, where its members tell; others stay in their order.
+fn newest_first(survivors: &mut [HostName], cluster: &ClusterAnswers) {
+    let Some(snapshots) = cluster.gate.snapshots() else { return };
+    let index = |host: &HostName| {
+        let answer = cluster.answers.get(host)?;
+        Some(snapshots.position(answer)?.index)
+    };
+    survivors.sort_by_key(|host| std::cmp::Reverse(index(host)));
+}
+
 /// What it means for one cluster.
 fn question(gate: Gate, recovery: &Recovery, run: Run<'_>) -> String {
     let names = |hosts: &[HostName]| hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ");
+    let (survivors, lost) = (names(&recovery.survivors), names(&recovery.lost));
+    let become_it = match (gate.raft().map(|raft| raft.recovery()), recovery.survivors.as_slice()) {
+        (Some(Recovers::OneGoesOn { .. }), [one, others @ ..]) if !others.is_empty() => format!(
+            "{one} becomes the whole cluster, with the state it has: it has seen most of it.\n  {} join it anew, and their own data \
+             is set aside.",
+            names(others)
+        ),
+        (Some(Recovers::OneGoesOn { .. }), _) => {
+            format!("{survivors} becomes the whole cluster, with the state it has.")
+        }
+        _ => format!("{survivors} become the whole cluster, with the state they have."),
+    };
     format!(
-        "{} of `{}` has lost its quorum.\n  {} become the whole cluster, with the state they have.\n  {} are given up: what \
-         only they have is lost, and with their old data they must not come back.",
+        "{} of `{}` has lost its quorum.\n  {become_it}\n  {lost} are given up: what only they have is lost, and with their old \
+         data they must not come back.",
         gate.product().name(),
         run.wanted.cluster,
-        names(&recovery.survivors),
-        names(&recovery.lost),
     )
 }
 
 /// All survivors stop before the first is told, and all are told before the first starts.
-fn stages(wanted: &Wanted, gate: Gate, recovery: &Recovery) -> Result<Vec<Stage>, NulInArgument> {
+fn all_are_told(wanted: &Wanted, gate: Gate, recovery: &Recovery) -> Result<Vec<Stage>, NulInArgument> {
     let survivors = || {
         let hosts = wanted.hosts.iter().filter(|host| recovery.survivors.contains(&host.host.name));
         hosts.filter_map(|host| Some((host, host.endpoint(gate.name())?)))
@@ -137,4 +175,47 @@ fn stages(wanted: &Wanted, gate: Gate, recovery: &Recovery) -> Result<Vec<Stage>
             run(host, format!("start {unit}"), &["systemctl", "--no-block", "start", unit])
         })?,
     ])
+}
+
+/// All survivors stop before the first goes on alone; then the others join it, one after the other, as its quorum wants it. Who
+/// serves their state to others stands still meanwhile, and looks at all of it again at the end.
+fn one_goes_on(
+    wanted: &Wanted,
+    gate: Gate,
+    script: &str,
+    recovery: &Recovery,
+    watchers: &Watchers<'_>,
+    address: impl Fn(&HostName) -> Option<IpAddr>,
+) -> Result<Vec<Stage>, NulInArgument> {
+    let of_host = |stage_name: &str, name: &HostName, id: String, words: &[&str]| {
+        let steps = match wanted.host(name) {
+            Some(host) => vec![step(host, id, WHY, "exec_run", words)?],
+            None => Vec::new(),
+        };
+        Ok(stage(stage_name, BTreeMap::from([(name.clone(), steps)])))
+    };
+    let Some((first, others)) = recovery.survivors.split_first() else { return Ok(Vec::new()) };
+    let beside = watchers.beside(gate);
+    let mut stages = beside.pause(WHY)?;
+    let survivors: Vec<&WantedHost> =
+        recovery.survivors.iter().filter_map(|name| wanted.host(name)).collect();
+    stages.push(on_all(
+        &survivors,
+        "stop",
+        gate.raft().map_or(gate.name(), |raft| raft.label()),
+        &[script, "stop"],
+        WHY,
+    )?);
+    stages.push(of_host("alone", first, "go on as the only member".to_owned(), &[script, "alone"])?);
+    let at = address(first).map(|ip| match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    });
+    for name in others {
+        let words = [script, "rejoin", at.as_deref().unwrap_or_default()];
+        stages.push(of_host(&format!("join {name}"), name, format!("join {first} anew"), &words)?);
+    }
+    stages.extend(beside.resume(WHY)?);
+    stages.extend(watchers.look_again(WHY)?);
+    Ok(stages)
 }

@@ -1,6 +1,6 @@
 //! A snapshot becomes the state of every member at once, and that of whoever keeps his state with them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -8,11 +8,12 @@ use sha2::{Digest as _, Sha256};
 use super::change::{Decision, Operation};
 use super::observed_hosts::ObservedHosts;
 use super::snapshot::SnapshotSource;
-use crate::engine::commands::{self, Failure, is_empty, stage, step};
+use super::watching::{Watchers, on_all};
+use crate::engine::commands::{self, Failure, is_empty};
 use crate::engine::members::{Members, members};
-use crate::engine::{EngineError, Outcome, Run, Stop};
-use crate::model::{Check, Finding, HostName, NulInArgument, Stage};
-use crate::products::{Command, Gate, Transfer, Watching};
+use crate::engine::{EngineError, Fleet, Outcome, Run, Stop};
+use crate::model::{Check, Event, Finding, HostName, NulInArgument, Stage};
+use crate::products::{Gate, Transfer};
 use crate::roles::{Wanted, WantedHost};
 
 const WHY: &str = "the state of the cluster becomes that of the snapshot";
@@ -102,6 +103,9 @@ impl Operation for Restore<'_> {
                 observed_hosts.verify(run, gate, outcome).await;
             }
         }
+        if let (Some(gate), Some(reason)) = (self.members, outcome.unhealthy.take()) {
+            put_back(gate, observed_hosts, run, outcome, &reason).await;
+        }
     }
 }
 
@@ -119,31 +123,18 @@ pub fn takes_streams(wanted: &Wanted) -> Option<Gate> {
     parts(wanted).find(by_stream)
 }
 
-/// Its members, and with what they do each part that keeps its state with them.
-struct Affected<'a> {
-    members: Vec<&'a WantedHost>,
-    watching: Vec<(Watching, Vec<&'a WantedHost>)>,
-}
-
-impl<'a> Affected<'a> {
-    fn by(gate: Gate, wanted: &'a Wanted) -> Self {
-        let gates = members(wanted);
-        let watches =
-            |members: &Members<'a>| Some((members.gate.watches(gate.name())?, members.hosts().collect()));
-        Self {
-            members: gates.iter().filter(|members| members.gate == gate).flat_map(Members::hosts).collect(),
-            watching: gates.iter().filter_map(watches).collect(),
-        }
-    }
+/// The hosts of its members.
+fn hosts_of(gate: Gate, wanted: &Wanted) -> Vec<&WantedHost> {
+    let gates = members(wanted);
+    gates.iter().filter(|members| members.gate == gate).flat_map(Members::hosts).collect()
 }
 
 /// # Errors
 /// A member, or whoever serves its state to others, is out of reach.
 fn refuse_missing(gate: Gate, observed_hosts: &ObservedHosts, run: Run<'_>) -> Result<(), EngineError> {
-    let concerned = Affected::by(gate, run.wanted);
-    let serving = concerned.watching.iter().filter(|(watching, _)| watching.pause.is_some());
-    let is_missing = |host: &&&WantedHost| !observed_hosts.fleet.connections.contains_key(&host.host.name);
-    let hosts = concerned.members.iter().chain(serving.flat_map(|(_, hosts)| hosts));
+    let watchers = Watchers::of(gate, run.wanted);
+    let hosts = hosts_of(gate, run.wanted).into_iter().chain(watchers.serving());
+    let is_missing = |host: &&WantedHost| !observed_hosts.fleet.connections.contains_key(&host.host.name);
     let missing: BTreeSet<HostName> = hosts.filter(is_missing).map(|host| host.host.name.clone()).collect();
     if missing.is_empty() {
         return Ok(());
@@ -152,12 +143,67 @@ fn refuse_missing(gate: Gate, observed_hosts: &ObservedHosts, run: Run<'_>) -> R
         Check::Ssh,
         missing.into_iter().collect(),
         "a member that does not take the snapshot would be of another cluster".to_owned(),
-        "bring it back, or take it out with `bootstrap remove-node`, and restore then".to_owned(),
+        "bring it back, or take it out with `bootstrap remove-node`, and restore then; where quorum is lost with it, first \
+         `bootstrap recover`"
+            .to_owned(),
     )]))
 }
 
-/// Every member of `gate` makes its data of the snapshot; then all stop, with whoever serves their state to others, take it,
-/// and start; and who watches that state looks at all of it again.
+/// How the members of a gate take a snapshot, host by host.
+struct Takers<'a> {
+    members: Vec<&'a WantedHost>,
+    watchers: Watchers<'a>,
+    label: &'static str,
+    script: &'static str,
+    unit: Option<&'static str>,
+}
+
+impl<'a> Takers<'a> {
+    fn new(gate: Gate, run: Run<'a>, fleet: &Fleet) -> Option<Self> {
+        let Transfer::Stream { script, unit, .. } = gate.snapshots()?.transfer() else { return None };
+        let watchers = Watchers::of(gate, run.wanted).that_answer(fleet);
+        Some(Self {
+            members: hosts_of(gate, run.wanted),
+            watchers,
+            label: gate.raft()?.label(),
+            script,
+            unit,
+        })
+    }
+
+    fn all(&self, name: &str, words: &[&str]) -> Result<Stage, NulInArgument> {
+        on_all(&self.members, name, self.label, words, WHY)
+    }
+
+    /// With the pods of a member that is one, it stops and starts as well.
+    fn unit(&self, verb: &'static str) -> Result<Vec<Stage>, NulInArgument> {
+        self.unit.map(|unit| self.all(verb, &["systemctl", verb, unit])).into_iter().collect()
+    }
+
+    /// Makes the data, beside what is there, while all runs.
+    fn unpack(&self, sha256: &str) -> Result<Vec<Stage>, NulInArgument> {
+        let pushed = format!("/var/lib/bootstrap/incoming/{sha256}");
+        Ok(vec![self.all("unpack", &[self.script, "unpack", &pushed, sha256])?])
+    }
+
+    /// All stop, with whoever serves their state to others; do what `verb` of the script is; and start. Who watches that state
+    /// looks at all of it again.
+    fn exchange(&self, verb: &str) -> Result<Vec<Stage>, NulInArgument> {
+        let mut stages = [
+            self.watchers.pause(WHY)?,
+            self.unit("stop")?,
+            vec![self.all(verb, &[self.script, verb])?],
+            self.unit("start")?,
+            self.watchers.resume(WHY)?,
+            self.watchers.look_again(WHY)?,
+        ]
+        .concat();
+        stages.retain(|stage| !is_empty(stage));
+        Ok(stages)
+    }
+}
+
+/// Every member of `gate` makes its data of the snapshot; then all stop, take it, and start.
 ///
 /// # Errors
 /// A host did not get the snapshot. Nothing was changed.
@@ -170,8 +216,8 @@ async fn restore_members(
     outcome: &mut Outcome,
 ) -> Result<(), EngineError> {
     let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    let concerned = Affected::by(gate, run.wanted);
-    for host in &concerned.members {
+    let Some(takers) = Takers::new(gate, run, &observed_hosts.fleet) else { return Ok(()) };
+    for host in &takers.members {
         let connection = &observed_hosts.fleet.connections[&host.host.name];
         connection.upload(file, &sha256, |_| ()).await.map_err(|error| {
             EngineError::Unfit(vec![Finding::error(
@@ -184,69 +230,40 @@ async fn restore_members(
     }
     // Half of it is worse than all of it: once it has begun to stop, it is not stopped on the way.
     let all = Run { stop: &Stop::default(), ..run };
-    // Of those that only watch, the ones that answer; the others look when they are back.
-    let answer = |host: &&WantedHost| observed_hosts.fleet.connections.contains_key(&host.host.name);
-    let watching: Vec<(Watching, Vec<&WantedHost>)> = concerned
-        .watching
-        .into_iter()
-        .map(|(watching, hosts)| (watching, hosts.into_iter().filter(answer).collect()))
-        .collect();
-    for stages in stages(gate, &concerned.members, &watching, &sha256).unwrap_or_default() {
-        if let Err(stage) =
-            commands::run(&mut observed_hosts.fleet, stages, Failure::Ends, all, outcome).await
-        {
-            outcome.unhealthy = Some(format!("a host failed in stage {stage}"));
-            break;
-        }
+    let names: Vec<HostName> = takers.members.iter().map(|host| host.host.name.clone()).collect();
+    let scripts = commands::scripts(run.wanted, &observed_hosts.observed, &names)?;
+    let unpack = [vec![scripts], takers.unpack(&sha256).unwrap_or_default()].concat();
+    if let Err(stage) = commands::run(&mut observed_hosts.fleet, unpack, Failure::Ends, all, outcome).await {
+        outcome.unhealthy = Some(format!("a host failed in stage {stage}; nothing was changed"));
+        return Ok(());
+    }
+    let take = takers.exchange("take").unwrap_or_default();
+    if let Err(stage) = commands::run(&mut observed_hosts.fleet, take, Failure::Ends, all, outcome).await {
+        put_back(gate, observed_hosts, run, outcome, &format!("a host failed in stage {stage}")).await;
     }
     Ok(())
 }
 
-/// What all must have done before any is stopped; then the rest.
-fn stages(
+/// The snapshot did not prove itself: the members have their own data again, and what they had of it is set aside.
+async fn put_back(
     gate: Gate,
-    hosts: &[&WantedHost],
-    watching: &[(Watching, Vec<&WantedHost>)],
-    sha256: &str,
-) -> Result<[Vec<Stage>; 2], NulInArgument> {
-    let (Some(raft), Some(snapshots)) = (gate.raft(), gate.snapshots()) else { return Ok([vec![], vec![]]) };
-    let Transfer::Stream { script, unit, .. } = snapshots.transfer() else { return Ok([vec![], vec![]]) };
-    let pushed = format!("/var/lib/bootstrap/incoming/{sha256}");
-    let on_all = |hosts: &[&WantedHost], name: &str, words: &[&str]| {
-        let of_host = |host: &&WantedHost| {
-            let step = step(host, format!("{name} {}", raft.label()), WHY, "exec_run", words)?;
-            Ok((host.host.name.clone(), vec![step]))
-        };
-        let steps: Result<BTreeMap<_, _>, NulInArgument> = hosts.iter().map(of_host).collect();
-        steps.map(|steps| stage(name, steps))
+    observed_hosts: &mut ObservedHosts,
+    run: Run<'_>,
+    outcome: &mut Outcome,
+    reason: &str,
+) {
+    let run = Run { stop: &Stop::default(), ..run };
+    let Some(takers) = Takers::new(gate, run, &observed_hosts.fleet) else { return };
+    let message = format!("{reason}: the members go back to the state that they had");
+    run.events.send(Event::Warning { host: None, message });
+    let back = takers.exchange("back").unwrap_or_default();
+    outcome.unhealthy = None;
+    let ended = commands::run(&mut observed_hosts.fleet, back, Failure::GoOn, run, outcome).await;
+    observed_hosts.verify(run, gate, outcome).await;
+    let now = match (ended, &outcome.unhealthy) {
+        (Ok(()), None) => "the state that they had is back, and the members stand".to_owned(),
+        (_, Some(reason)) => format!("the state that they had is back, and they do not stand: {reason}"),
+        (Err(stage), None) => format!("a host failed in stage {stage} on the way back"),
     };
-    // Those that do the same do it at the same time.
-    let of_watching = |which: fn(&Watching) -> Option<Command>| -> Result<Vec<Stage>, NulInArgument> {
-        let mut doing: Vec<(Command, Vec<&WantedHost>)> = Vec::new();
-        for (watching, hosts) in watching {
-            let Some(command) = which(watching) else { continue };
-            match doing.iter_mut().find(|(known, _)| *known == command) {
-                Some((_, all)) => all.extend(hosts),
-                None => doing.push((command, hosts.clone())),
-            }
-        }
-        doing.iter().map(|(command, hosts)| on_all(hosts, command.name, &command.words)).collect()
-    };
-    // With the pods of a member that is one, it stops and starts as well.
-    let of_unit = |verb: &'static str| -> Result<Vec<Stage>, NulInArgument> {
-        unit.map(|unit| on_all(hosts, verb, &["systemctl", verb, unit])).into_iter().collect()
-    };
-    let unpack = vec![on_all(hosts, "unpack", &[script, "unpack", &pushed, sha256])?];
-    let take = vec![on_all(hosts, "take", &[script, "take"])?];
-    let mut rest = [
-        of_watching(|watching| watching.pause)?,
-        of_unit("stop")?,
-        take,
-        of_unit("start")?,
-        of_watching(|watching| watching.resume)?,
-        of_watching(|watching| Some(watching.look_again))?,
-    ]
-    .concat();
-    rest.retain(|stage| !is_empty(stage));
-    Ok([unpack, rest])
+    outcome.unhealthy = Some(format!("{reason}; {now}"));
 }

@@ -128,6 +128,36 @@ impl Plan {
     }
 }
 
+/// The scripts of a host's roles that are not as they are wanted now: what an operation runs there may be of an earlier
+/// inventory.
+///
+/// # Errors
+/// The first that cannot be had.
+pub fn scripts(wanted: &Wanted, host: &WantedHost, seen: &Seen) -> Result<Vec<Step>, PlanError> {
+    let Some(state) = seen.hosts.get(&host.host.name) else { return Ok(Vec::new()) };
+    let (planned, keys) = (BTreeSet::new(), BTreeMap::new());
+    let mut steps: Vec<Step> = Vec::new();
+    for role in &host.roles {
+        for resource in role.resources.iter().filter(|resource| resource.is_script()) {
+            let id = resource.id();
+            if steps.iter().any(|step| step.id == id) {
+                continue;
+            }
+            let resource = wanted.resolved(host, role, resource, &state.facts, &seen.addresses)?;
+            let so_far = Planned { steps: &planned, keys: &keys };
+            let decided = resource.decide(&state.observation.of(&id.0), &state.facts, &so_far);
+            let change = decided.map_err(|source| PlanError::Resource {
+                host: host.host.name.clone(),
+                role: role.name.clone(),
+                step: id.clone(),
+                source,
+            })?;
+            steps.extend(change.map(|change| Step { id, role: role.name.clone(), change, help: None }));
+        }
+    }
+    Ok(steps)
+}
+
 struct HostSteps {
     removal: Removal,
     prepare: Vec<Step>,

@@ -4,4 +4,4 @@ mod batch;
 mod build;
 
 pub use batch::{BatchSize, hold_back, interrupts, is_of_ill, keeps, still_ill};
-pub use build::{HostSeen, PlanError, Seen, lacking};
+pub use build::{HostSeen, PlanError, Seen, lacking, scripts};

@@ -185,10 +185,18 @@ pub trait Raft: Sync {
         None
     }
 
-    /// Whether servers read `raft/peers.json` in their data directory when they start.
-    fn reads_peers_json(&self) -> bool {
-        false
-    }
+    /// How the survivors become the whole cluster where quorum is lost for good.
+    fn recovery(&self) -> Recovers;
+}
+
+/// How the survivors of a cluster become the whole of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovers {
+    /// Each reads `raft/peers.json` in its data folder when it starts: all are told while none runs.
+    PeersJson,
+    /// One goes on alone with the data that it has, and the others join it anew, one after the other. The script of its role does it:
+    /// `stop`, `alone`, `rejoin ADDRESS`.
+    OneGoesOn { script: &'static str },
 }
 
 /// A state that can be saved and put back.

@@ -216,6 +216,11 @@ impl Resource {
         }
     }
 
+    /// Whether it is a file that is there to be run.
+    pub fn is_script(&self) -> bool {
+        matches!(self, Self::File(file) if file.mode.is_executable())
+    }
+
     /// The unit that it starts or stops.
     pub fn unit(&self) -> Option<Unit> {
         match self {

@@ -23,6 +23,11 @@ impl FileMode {
     pub fn parse_stat(text: &str) -> Option<Self> {
         u16::from_str_radix(text, 8).ok().filter(|bits| *bits <= 0o7777).map(Self)
     }
+
+    /// Whether its owner may run it.
+    pub const fn is_executable(self) -> bool {
+        self.0 & 0o100 != 0
+    }
 }
 
 impl TryFrom<String> for FileMode {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft,
-    Responses, Snapshots, Task, Transfer, data_dir, gossip, operator, those,
+    Recovers, Responses, Snapshots, Task, Transfer, data_dir, gossip, operator, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Review};
 use crate::raft::{Peer, RaftState};
@@ -246,8 +246,8 @@ impl Raft for Servers {
         can.then(|| "/v1/operator/raft/transfer-leader".to_owned())
     }
 
-    fn reads_peers_json(&self) -> bool {
-        true
+    fn recovery(&self) -> Recovers {
+        Recovers::PeersJson
     }
 }
 

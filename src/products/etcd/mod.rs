@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::snapshot::Snapshot;
 use super::{
-    Agent, Answer, Answers, DepartureNotice, Gate, Leaving, Part, Product, Questions, Raft, Responses,
-    Snapshots, Task, TlsFiles, TlsQuestion, Transfer, answered, views,
+    Agent, Answer, Answers, DepartureNotice, Gate, Leaving, Part, Product, Questions, Raft, Recovers,
+    Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer, answered, views,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Problem, Review};
 use crate::raft::{self, Agreement, Peer, majority};
@@ -261,6 +261,10 @@ impl Raft for Members {
 
     fn stale_command(&self) -> String {
         STALE_COMMAND.to_owned()
+    }
+
+    fn recovery(&self) -> Recovers {
+        Recovers::OneGoesOn { script: MEMBER }
     }
 }
 

@@ -14,7 +14,8 @@ use super::part::DRAIN_DEADLINE;
 use super::snapshot::Snapshot;
 use super::{
     Agent, Answer, Answers, Command, DepartureNotice, Gate, Leaving, Part, Product, Questions, Raft,
-    Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer, Watching, answered, etcd, those, views,
+    Recovers, Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer, Watching, answered, etcd, those,
+    views,
 };
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Problem, Review};
 use crate::raft::{self, Peer};
@@ -70,6 +71,7 @@ const REMAINS: [&str; 9] = [
 /// The role's scripts for a snapshot that is put back.
 const STATIC_PODS: &str = "/etc/kubernetes/bootstrap/static-pods";
 const ETCD_RESTORE: &str = "/etc/kubernetes/bootstrap/etcd-restore";
+const ETCD_RECOVER: &str = "/etc/kubernetes/bootstrap/etcd-recover";
 
 /// The role's script that runs kubeadm.
 const KUBE_RUN: &str = "/etc/kubernetes/bootstrap/run";
@@ -587,6 +589,10 @@ impl Raft for ControlPlanes {
 
     fn stale_command(&self) -> String {
         etcd::STALE_COMMAND.to_owned()
+    }
+
+    fn recovery(&self) -> Recovers {
+        Recovers::OneGoesOn { script: ETCD_RECOVER }
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::part::DRAIN_DEADLINE;
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft,
-    Responses, Snapshots, Task, Transfer, consul, data_dir, gossip, operator, those,
+    Recovers, Responses, Snapshots, Task, Transfer, consul, data_dir, gossip, operator, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Review};
 use crate::raft::{Peer, RaftState};
@@ -289,8 +289,8 @@ impl Raft for Servers {
         Some(format!("/v1/operator/raft/transfer-leadership?address={}", heir.address))
     }
 
-    fn reads_peers_json(&self) -> bool {
-        true
+    fn recovery(&self) -> Recovers {
+        Recovers::PeersJson
     }
 }
 
