@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use super::members::{Members, data};
 use crate::model::{Check, ClusterState, Expected, Finding, HostName};
 use crate::plan::HostSeen;
-use crate::products::{Answers, Recovers};
+use crate::products::Answers;
 use crate::raft::{Peer, strangers};
 use crate::roles::{WantedHost, WantedRole};
 
@@ -51,7 +51,7 @@ fn unnamed(members: &Members<'_>, expected: &Expected, answers: &Answers) -> Vec
 /// has left. Whoever is just joining runs, and knows no peers yet or the present leader.
 fn former_members(members: &Members<'_>, state: &ClusterState, answers: &Answers) -> Vec<Finding> {
     let gate = members.gate;
-    let Some(raft) = gate.raft().filter(|raft| raft.recovery() == Recovers::PeersJson) else {
+    let Some(raft) = gate.raft().filter(|raft| raft.is_told_by_data()) else {
         return Vec::new();
     };
     let Some(leader) = state.leader.as_ref() else { return Vec::new() };
@@ -61,7 +61,9 @@ fn former_members(members: &Members<'_>, state: &ClusterState, answers: &Answers
         _ => None,
     };
     let joins = |host: &HostName| match peers(host) {
-        Some(Ok(peers)) => peers.is_empty() || peers.iter().any(|peer| Some(peer.address) == leads),
+        Some(Ok(peers)) => {
+            peers.is_empty() || peers.iter().any(|peer| peer.leader && Some(peer.address) == leads)
+        }
         _ => false,
     };
     let finding = |host: &HostName| {

@@ -176,8 +176,9 @@ impl<'a> Takers<'a> {
     }
 
     /// With the pods of a member that is one, it stops and starts as well.
-    fn unit(&self, verb: &'static str) -> Result<Vec<Stage>, NulInArgument> {
-        self.unit.map(|unit| self.all(verb, &["systemctl", verb, unit])).into_iter().collect()
+    fn unit(&self, name: &str, verb: &[&str]) -> Result<Vec<Stage>, NulInArgument> {
+        let words = |unit| [&["systemctl"], verb, &[unit]].concat();
+        self.unit.map(|unit| self.all(name, &words(unit))).into_iter().collect()
     }
 
     /// Makes the data, beside what is there, while all runs.
@@ -191,9 +192,10 @@ impl<'a> Takers<'a> {
     fn exchange(&self, verb: &str) -> Result<Vec<Stage>, NulInArgument> {
         let mut stages = [
             self.watchers.pause(WHY)?,
-            self.unit("stop")?,
+            self.unit("stop", &["stop"])?,
             vec![self.all(verb, &[self.script, verb])?],
-            self.unit("start")?,
+            // Whether it serves the gate says, and a host that is set aside could not be put back.
+            self.unit("start", &["--no-block", "start"])?,
             self.watchers.resume(WHY)?,
             self.watchers.look_again(WHY)?,
         ]

@@ -185,6 +185,11 @@ pub trait Raft: Sync {
         None
     }
 
+    /// Whether whoever has the data of a member, and nothing else, has been one.
+    fn is_told_by_data(&self) -> bool {
+        true
+    }
+
     /// How the survivors become the whole cluster where quorum is lost for good.
     fn recovery(&self) -> Recovers;
 }

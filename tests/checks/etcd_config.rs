@@ -105,14 +105,16 @@ fn a_restore_that_was_cut_short_keeps_what_the_member_had() {
     let data = at("data").display().to_string();
     let files = rendered::files(&inventory(true, &format!("{{ data_dir: {data} }}")), "etcd-3");
     let script = &files["/etc/etcd/bootstrap/etcd-restore"];
-    let run = |text: &str| {
+    let does = |text: &str, verb: &str| {
         let output =
-            std::process::Command::new("sh").args(["-c", text, "etcd-restore", "take"]).output().unwrap();
+            std::process::Command::new("sh").args(["-c", text, "etcd-restore", verb]).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    let renames: Vec<&str> = script.lines().filter(|line| line.trim_start().starts_with("mv ")).collect();
-    assert_eq!(renames.len(), 2, "{script}");
-    for cut in renames {
+    let run = |text: &str| does(text, "take");
+    let renames: Vec<&str> = script.lines().filter(|line| line.contains("mv \"$")).collect();
+    assert_eq!(renames.len(), 4, "{script}");
+    let (take, back) = renames.split_at(2);
+    for cut in take {
         for name in ["data", "data.before", "data.restored"] {
             let _ = std::fs::remove_dir_all(at(name));
         }
@@ -124,5 +126,25 @@ fn a_restore_that_was_cut_short_keeps_what_the_member_had() {
         assert_eq!(run(script), (Some(0), String::new()), "{cut}");
         let db = |name: &str| std::fs::read_to_string(at(name).join("member/db")).unwrap();
         assert_eq!((db("data"), db("data.before")), ("new".to_owned(), "old".to_owned()), "{cut}");
+
+        // What was taken does not serve.
+        for cut in back.iter().map(|line| line.trim()) {
+            assert_eq!(does(&script.replace(cut, "exit 9"), "back"), (Some(9), String::new()), "{cut}");
+            assert_eq!(does(script, "back"), (Some(0), String::new()), "{cut}");
+            assert_eq!(db("data"), "old", "{cut}");
+            // And once more, when all is done.
+            assert_eq!(does(script, "back"), (Some(0), String::new()), "{cut}");
+            assert_eq!(db("data"), "old", "{cut}");
+            std::fs::create_dir_all(at("data.before").join("member")).unwrap();
+            std::fs::write(at("data.before").join("member/db"), "old").unwrap();
+            std::fs::write(at("data").join("member/db"), "new").unwrap();
+        }
     }
+    // One that has not taken anything keeps what it has, whatever lies beside it from an earlier time.
+    for (name, text) in [("data", "old"), ("data.before", "older"), ("data.restored/data", "new")] {
+        std::fs::create_dir_all(at(name).join("member")).unwrap();
+        std::fs::write(at(name).join("member/db"), text).unwrap();
+    }
+    assert_eq!(does(script, "back"), (Some(0), String::new()));
+    assert_eq!(std::fs::read_to_string(at("data").join("member/db")).unwrap(), "old");
 }

@@ -8,6 +8,7 @@ mod day_two;
 mod dns;
 mod docker;
 mod edges;
+mod etcd;
 mod faults;
 mod hosts;
 mod kubernetes;

@@ -15,6 +15,17 @@ pub fn consul() -> String {
     std::env::var("BOOTSTRAP_LAB_CONSUL").unwrap_or_else(|_| "1.14.11".to_owned())
 }
 
+/// What an inventory says of etcd to have it from the lab's mirror.
+pub fn etcd_release() -> String {
+    let mut releases =
+        fs::read_dir("/var/cache/bootstrap-lab/mirror/etcd").expect("a release of etcd in the mirror");
+    let release = releases.next().unwrap().unwrap().file_name().into_string().unwrap();
+    format!(
+        "{{ version: {}, source: {{ mirror: 'http://10.77.0.1:7780/etcd' }} }}",
+        release.trim_start_matches('v')
+    )
+}
+
 /// Its archive and its sums, where the lab's mirror has them.
 pub fn consul_release() -> [PathBuf; 2] {
     let version = consul();

@@ -591,6 +591,11 @@ impl Raft for ControlPlanes {
         etcd::STALE_COMMAND.to_owned()
     }
 
+    /// A node has more than that, and keeps it where joining was cut short.
+    fn is_told_by_data(&self) -> bool {
+        false
+    }
+
     fn recovery(&self) -> Recovers {
         Recovers::OneGoesOn { script: ETCD_RECOVER }
     }

@@ -1,0 +1,132 @@
+//! etcd on hosts of its own, without Kubernetes: what becomes of its state when members are lost.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::support::{Lab, etcd_release, poll};
+
+/// As an operator on the host asks it.
+const ETCDCTL: &str = "ETCDCTL_API=3 etcdctl --endpoints https://127.0.0.1:2379 --command-timeout 5s --cacert /etc/etcd/pki/ca.crt \
+    --cert /etc/etcd/pki/client.crt --key /etc/etcd/pki/client.key";
+
+fn etcdctl(lab: &Lab, host: &str, words: &str) -> String {
+    lab.asks(host, &format!("{ETCDCTL} {words}")).trim().to_owned()
+}
+
+/// The members as one of them has them: name and whether it has a vote.
+fn voters(lab: &Lab, host: &str) -> Vec<String> {
+    let list = etcdctl(lab, host, "member list --write-out simple");
+    let of = |line: &str| {
+        let fields: Vec<&str> = line.split(", ").collect();
+        (fields[5] == "false").then(|| fields[2].to_owned())
+    };
+    let mut voters: Vec<String> = list.lines().filter_map(of).collect();
+    voters.sort();
+    voters
+}
+
+/// Runs: etcd: quorum lost for good, recovered on what is left; a snapshot that does not serve is put back
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_etcd_quorum_that_is_lost_for_good() {
+    let lab = Lab::up(&["--hosts", "5"]);
+    lab.edit("roles: [consul-server]", "roles: [etcd]");
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let variables = text.find("vars:").unwrap();
+    let ours = format!(
+        "{}vars:\n  kube: {{ external_etcd: true }}\n  etcd: {}\n",
+        &text[..variables],
+        etcd_release()
+    );
+    fs::write(lab.inventory(), ours).unwrap();
+    lab.run("up", &[]).exits(0).says("5 of 5 voters");
+    etcdctl(&lab, "node-1", "put first 1");
+    let saved = lab.run("snapshot save", &[]).exits(0).stdout;
+    let snapshot = saved.split_whitespace().last().unwrap().to_owned();
+    etcdctl(&lab, "node-1", "put second 2");
+
+    // While quorum stands there is nothing to recover.
+    let refused = lab.run("recover", &["--yes"]);
+    assert_ne!(refused.status, 0);
+    assert!(refused.stderr.contains("quorum stands"), "{}", refused.stderr);
+
+    for host in ["node-3", "node-4", "node-5"] {
+        lab.lab(&["kill", host]);
+    }
+    poll("the survivors have no leader", Duration::from_secs(30), || {
+        (lab.ssh("node-1", &format!("{ETCDCTL} endpoint health")).status != 0).then_some(())
+    });
+    // Each way that is named leads to the one that leads out.
+    let health = lab.run("health", &[]).exits(4);
+    assert!((health.stdout + &health.stderr).contains("bootstrap recover"), "health names the way out");
+    for (command, options) in [
+        ("remove-node", &["node-3", "--yes"][..]),
+        ("remove-node", &["node-3", "--yes", "--force"]),
+        ("replace-node", &["node-3", "--yes"]),
+        ("snapshot restore", &[&snapshot, "--yes"]),
+    ] {
+        let refused = lab.run(command, options);
+        assert_ne!(refused.status, 0, "{command}: {}", refused.stderr);
+        assert!(refused.stderr.contains("bootstrap recover"), "{command}: {}", refused.stderr);
+    }
+    lab.run("recover", &[]).exits(2).says("--yes");
+    lab.run("recover", &["--yes"]).exits(0).says("2 of 2 voters").says("replace-node");
+    for host in ["node-1", "node-2"] {
+        assert_eq!(voters(&lab, host), ["node-1", "node-2"]);
+        assert_eq!(etcdctl(&lab, host, "get --print-value-only second"), "2");
+    }
+    etcdctl(&lab, "node-2", "put third 3");
+    assert_eq!(
+        lab.asks("node-2", "ls -d /var/lib/etcd/member.left-* | wc -l").trim().parse::<u32>().unwrap()
+            + lab
+                .asks("node-1", "ls -d /var/lib/etcd/member.left-* 2>/dev/null | wc -l")
+                .trim()
+                .parse::<u32>()
+                .unwrap(),
+        1
+    );
+
+    // One of the lost comes back with its old data: it is told, and harms nobody.
+    lab.lab(&["start", "node-3"]);
+    let refused = lab.run("up", &[]);
+    assert_ne!(refused.status, 0);
+    for text in ["node-3", "has the data of a member in /var/lib/etcd", "mv /var/lib/etcd/member"] {
+        assert!(refused.stderr.contains(text), "`{text}` is not in\n{}", refused.stderr);
+    }
+    assert_eq!(voters(&lab, "node-1"), ["node-1", "node-2"]);
+    lab.asks("node-3", "systemctl stop etcd; mv /var/lib/etcd/member /var/lib/etcd/member.left");
+    for host in ["node-4", "node-5"] {
+        lab.run("remove-node", &[host, "--yes", "--timeout", "60s"]).exits(0);
+    }
+    assert_eq!(voters(&lab, "node-1"), ["node-1", "node-2", "node-3"]);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    assert_eq!(etcdctl(&lab, "node-3", "get --print-value-only third"), "3");
+
+    // What was brought there is of another inventory than the script on the hosts was: the members are three now.
+    for host in ["node-1", "node-2", "node-3"] {
+        lab.asks(host, "sed -i s/node-3=/node-9=/ /etc/etcd/bootstrap/etcd-restore");
+    }
+    lab.run("snapshot restore", &[&snapshot, "--yes"]).exits(0).says("3 of 3 voters");
+    assert_eq!(etcdctl(&lab, "node-2", "get --print-value-only --prefix ''"), "1");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // A snapshot that cannot serve, because no member can start: the state from before is back.
+    etcdctl(&lab, "node-1", "put fourth 4");
+    let hosts = ["node-1", "node-2", "node-3"];
+    for host in hosts {
+        lab.asks(
+            host,
+            "mkdir -p /etc/systemd/system/etcd.service.d && printf '[Service]\\nExecStartPre=/usr/bin/test ! -d %s\\n' \
+             /var/lib/etcd.before/member >/etc/systemd/system/etcd.service.d/x.conf && systemctl daemon-reload && \
+             rm -r /var/lib/etcd.before",
+        );
+    }
+    lab.run("snapshot restore", &[&snapshot, "--yes", "--timeout", "15s"])
+        .exits(4)
+        .says("the state that they had is back, and the members stand");
+    assert_eq!(etcdctl(&lab, "node-3", "get --print-value-only fourth"), "4");
+    for host in hosts {
+        lab.asks(host, "rm -r /etc/systemd/system/etcd.service.d && systemctl daemon-reload");
+    }
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+}
