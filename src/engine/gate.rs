@@ -127,7 +127,17 @@ pub(crate) async fn await_election(fleet: &Fleet, run: Run<'_>, observed: &mut O
         let Some(cluster) = observed.clusters.iter_mut().find(|cluster| cluster.gate == gate) else {
             continue;
         };
-        let answering = |answers: &Answers| answers.values().filter(|answer| answer.is_ok()).count();
+        let answering = |answers: &Answers| {
+            gate.views(answers).values().filter(|view| !matches!(view, View::Silent(_))).count()
+        };
+        // Whom the inventory names and nobody knows has no vote.
+        let quorum = |answers: &Answers| {
+            let views = gate.views(answers);
+            let voters = |peers: &[Peer]| peers.iter().filter(|peer| peer.voter).count();
+            let known = views.values().filter_map(View::peers).map(voters).max().filter(|known| *known > 0);
+            let named = cluster.expected.members.len();
+            majority(known.map_or(named, |known| known.min(named)))
+        };
         // Its followers name a leader that is gone for a moment longer, and do not name a new one that they have yet to hear from.
         let led = |answers: &Answers| {
             let leader = gate.cluster_state(&cluster.expected, answers).leader;
@@ -137,11 +147,9 @@ pub(crate) async fn await_election(fleet: &Fleet, run: Run<'_>, observed: &mut O
             let follows = |peers: &[Peer]| peers.iter().any(is_it);
             let views = gate.views(answers);
             let following = views.values().filter_map(View::peers).filter(|peers| follows(peers)).count();
-            (following >= majority(cluster.expected.members.len())).then_some(leader)
+            (following >= quorum(answers)).then_some(leader)
         };
-        if led(&cluster.answers).is_some()
-            || answering(&cluster.answers) < majority(cluster.expected.members.len())
-        {
+        if led(&cluster.answers).is_some() || answering(&cluster.answers) < quorum(&cluster.answers) {
             continue;
         }
         let waiting =

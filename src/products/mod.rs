@@ -33,6 +33,10 @@ use crate::raft::{Peer, View, Views};
 fn views(answers: &Answers, peers: impl Fn(&Answer) -> Result<Vec<Peer>, String>) -> Views {
     let view = |answer: &Answer| match answer {
         Err(reason) => View::Silent(reason.clone()),
+        // It was asked by a host that answers, and does not answer itself.
+        Ok(said) if said.values().all(|response| response.status == 0) => {
+            View::Silent(peers(answer).err().unwrap_or_default())
+        }
         Ok(_) => peers(answer).map_or_else(View::Unclear, View::Peers),
     };
     answers.iter().map(|(host, answer)| (host.clone(), view(answer))).collect()

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use crate::support::{Lab, assert_no_deprecation, poll};
+use crate::support::{Lab, Writer, assert_no_deprecation, poll};
 use bootstrap::operations::COMMANDS;
 
 const THREE: [&str; 3] = ["node-1", "node-2", "node-3"];
@@ -337,7 +337,7 @@ fn lab_five_servers_roll_under_a_writer_and_roll_back() {
     lab.edit("[node-1, node-2, node-3], roles", "[node-1, node-2, node-3, node-4, node-5], roles");
     lab.edit("[node-4, node-5, node-6], roles", "[node-6], roles");
     lab.run("up", &[]).exits(0).says("5 of 5 voters").says("1 of 1 clients joined");
-    write_at(&lab, "node-6");
+    let writer = Writer::at(&lab, "node-6");
     let raft = "systemctl show -p ExecMainStartTimestampMonotonic --value consul";
     let before: Vec<String> = (1..=5).map(|n| lab.asks(&format!("node-{n}"), raft)).collect();
     lab.edit("datacenter: dc1", "datacenter: dc1\n    log_level: debug");
@@ -347,7 +347,7 @@ fn lab_five_servers_roll_under_a_writer_and_roll_back() {
     let back = lab.run("up", &["--rollback"]).exits(0);
     assert!(back.stderr.contains("-    log_level: debug"), "{}", back.stderr);
     assert!(!lab.asks("node-1", "cat /etc/consul.d/consul.json").contains("DEBUG"));
-    assert_kept(&lab, "node-6");
+    writer.assert_kept();
 }
 
 /// A living cluster of Debian's release becomes one of today's.
@@ -361,7 +361,7 @@ fn lab_a_living_cluster_of_2020_rolls_to_today_under_a_writer() {
     let known: Vec<&str> = text.lines().filter(|line| !line.contains("node-6:")).collect();
     fs::write(lab.inventory(), known.join("\n")).unwrap();
     lab.run("up", &[]).exits(0).says("3 of 3 voters").says("2 of 2 clients joined");
-    write_at(&lab, "node-5");
+    let writer = Writer::at(&lab, "node-5");
     lab.edit("version: 1.8.7", "version: 1.14.11");
     let plan = lab.run("plan", &["--exit-code"]).exits(5);
     assert!(plan.stdout.contains("1.14.11"), "{}", plan.stdout);
@@ -376,44 +376,9 @@ fn lab_a_living_cluster_of_2020_rolls_to_today_under_a_writer() {
         assert_no_deprecation(&lab, host);
     }
     assert_voters(&lab, 3);
-    assert_kept(&lab, "node-5");
+    writer.assert_kept();
     lab.run("up", &[]).exits(0).says("Nothing to do");
     lab.run("health", &[]).exits(0);
-}
-
-/// Begins to write a key every 50 ms through the agent of a host, and notes when each was acknowledged, in milliseconds.
-fn write_at(lab: &Lab, host: &str) {
-    lab.asks(
-        host,
-        "cat >/root/writer <<'E'\nn=0\nwhile [ ! -e /root/over ]; do\n  n=$((n + 1))\n  \
-         [ \"$(curl -s -m 5 -X PUT -d $n http://127.0.0.1:8500/v1/kv/roll/$n)\" = true ] && \
-         echo \"$n $(($(date +%s%N) / 1000000))\" >>/root/written\n  sleep 0.05\ndone\nE\n\
-         systemd-run -q --unit writer sh /root/writer",
-    );
-}
-
-/// Ends that, and looks for each acknowledged write.
-#[track_caller]
-fn assert_kept(lab: &Lab, host: &str) {
-    lab.asks(host, "touch /root/over");
-    poll("the writer has ended", Duration::from_secs(10), || {
-        (lab.ssh(host, "systemctl is-active writer").status != 0).then_some(())
-    });
-    let written = lab.asks(host, "cat /root/written");
-    let written: Vec<(u64, u64)> = written
-        .lines()
-        .filter_map(|line| line.split_once(' '))
-        .map(|(key, time)| (key.parse().unwrap(), time.parse().unwrap()))
-        .collect();
-    let gap = written.windows(2).map(|pair| pair[1].1 - pair[0].1).max().unwrap();
-    eprintln!("{} writes acknowledged, the longest silence {gap} ms", written.len());
-    // An election is over within seconds, and the writer waits no longer than 5 s for one answer.
-    assert!(gap < 10_000, "{gap} ms without a write");
-    let keys = lab.asks("node-1", "consul kv get -keys roll/");
-    let keys: std::collections::BTreeSet<&str> = keys.lines().collect();
-    for (key, _) in &written {
-        assert!(keys.contains(format!("roll/{key}").as_str()), "the acknowledged write {key} is lost");
-    }
 }
 
 /// Whoever has lost `.bootstrap`, or has another inventory of the same hosts, changes nothing, and takes no copy.

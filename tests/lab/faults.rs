@@ -2,10 +2,10 @@
 //! is lost. Long, so only `tests/run --faults` runs them.
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::support::{Lab, bootstrap, poll};
+use crate::support::{Lab, Ran, Writer, bootstrap, etcd_release, poll};
 
 const THREE: [&str; 3] = ["node-1", "node-2", "node-3"];
 
@@ -30,7 +30,7 @@ fn setting(name: &str) -> Option<u64> {
 
 /// Of each test that kills.
 fn rounds() -> u64 {
-    setting("BOOTSTRAP_FAULT_ROUNDS").unwrap_or(34)
+    setting("BOOTSTRAP_FAULT_ROUNDS").unwrap_or(17)
 }
 
 /// Random moments of a run, the same ones for the same seed.
@@ -64,18 +64,29 @@ impl Moments {
 
 /// Starts a command and kills it at a moment: when, and what it had said last.
 fn kill(lab: &Lab, words: &[&str], moment: Duration) -> String {
+    signal(lab, words, moment, "KILL").0
+}
+
+/// The same with any signal; and its exit status and all that it said, where the signal found it at work and let it end by itself.
+fn signal(lab: &Lab, words: &[&str], moment: Duration, name: &str) -> (String, Option<Ran>) {
     let path = lab.folder.path().join("killed.log");
     let (command, options) = words.split_first().unwrap();
     let mut call = bootstrap();
-    call.arg(command).arg(lab.inventory()).args(options).stdout(Stdio::null());
+    call.args(command.split(' ')).arg(lab.inventory()).args(options).stdout(Stdio::null());
     let mut running = call.stderr(fs::File::create(&path).unwrap()).spawn().unwrap();
     std::thread::sleep(moment);
-    let when = if running.try_wait().unwrap().is_some() { "had ended" } else { "was killed" };
-    running.kill().unwrap();
-    running.wait().unwrap();
+    let works = running.try_wait().unwrap().is_none();
+    if works {
+        let sent = Command::new("kill").args(["-s", name, &running.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+    let status = running.wait().unwrap().code();
     let said = fs::read_to_string(path).unwrap();
     let last = said.lines().next_back().unwrap_or("nothing said yet").trim();
-    format!("{command} {when} after {:.2} s ({last})", moment.as_secs_f64())
+    let when = if works { format!("got {name}") } else { "had ended".to_owned() };
+    let what = format!("{command} {when} after {:.2} s ({last})", moment.as_secs_f64());
+    let ended = status.filter(|_| works);
+    (what, ended.map(|status| Ran { status, stdout: String::new(), stderr: said.clone() }))
 }
 
 /// How the rounds ended.
@@ -248,6 +259,180 @@ fn lab_add_node_is_killed_at_any_moment() {
     trial.score.report();
 }
 
+/// The inventory without a host's own line; its groups name it nowhere.
+fn leave_out(lab: &Lab, host: &str) {
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let others: String =
+        text.lines().filter(|line| !line.contains(host)).map(|line| format!("{line}\n")).collect();
+    fs::write(lab.inventory(), others).unwrap();
+}
+
+/// A server takes the place of a dead one, again and again.
+#[test]
+#[ignore = "lab: needs root and minutes; run by tests/run --faults"]
+fn lab_replace_node_is_killed_at_any_moment() {
+    let mut trial = Trial::of(&["--hosts", "4"]);
+    leave_out(&trial.lab, "node-4");
+    trial.lab.run("up", &[]).exits(0);
+    let (mut lives, mut spare) = ("node-3", "node-4");
+    let address = |host: &str| format!("10.77.0.1{}", host.trim_start_matches("node-"));
+    let mut moments = None;
+    // The first round is undisturbed, and measured.
+    for _ in 0..=rounds() {
+        trial.write();
+        trial.lab.lab(&["kill", lives]);
+        let at = address(spare);
+        let words = ["replace-node", lives, "--name", spare, "--address", &at, "--yes"];
+        match &mut moments {
+            None => moments = Some(Moments::of(|| drop(trial.lab.run(words[0], &words[1..]).exits(0)))),
+            Some(moments) => {
+                let what = kill(&trial.lab, &words, moments.next());
+                let is_in = fs::read_to_string(trial.lab.inventory()).unwrap().contains(&format!("{spare}:"));
+                trial.judge(&what, if is_in { &["up"] } else { &words });
+            }
+        }
+        trial.lab.lab(&["start", lives]);
+        trial.lab.ssh(lives, RESET).exits(0);
+        std::mem::swap(&mut lives, &mut spare);
+    }
+    trial.score.report();
+}
+
+#[test]
+#[ignore = "lab: needs root and minutes; run by tests/run --faults"]
+fn lab_remove_node_is_killed_at_any_moment() {
+    let mut trial = Trial::of(&["--hosts", "4"]);
+    trial.lab.edit("[node-1, node-2, node-3], roles", "[node-1, node-2, node-3, node-4], roles");
+    let text = fs::read_to_string(trial.lab.inventory()).unwrap();
+    let servers: String =
+        text.lines().filter(|line| !line.contains("clients:")).map(|line| format!("{line}\n")).collect();
+    fs::write(trial.lab.inventory(), servers).unwrap();
+    trial.lab.run("up", &[]).exits(0).says("4 of 4 voters");
+    let remove = ["remove-node", "node-4", "--yes"];
+    let take_in = |lab: &Lab| {
+        lab.ssh("node-4", RESET).exits(0);
+        lab.run("add-node", &["node-4", "--address", "10.77.0.14", "--role", "consul-server"]).exits(0);
+    };
+    let mut moments = Moments::of(|| drop(trial.lab.run(remove[0], &remove[1..]).exits(0)));
+    for _ in 0..rounds() {
+        take_in(&trial.lab);
+        trial.write();
+        let what = kill(&trial.lab, &remove, moments.next());
+        let is_in = fs::read_to_string(trial.lab.inventory()).unwrap().contains("node-4");
+        trial.judge(&what, if is_in { &remove } else { &["up"] });
+    }
+    trial.score.report();
+}
+
+/// Every member takes the snapshot at once: that of etcd, which has no other way.
+#[test]
+#[ignore = "lab: needs root and minutes; run by tests/run --faults"]
+fn lab_a_restore_is_killed_at_any_moment() {
+    let lab = Lab::up(&["--hosts", "3"]);
+    lab.edit("roles: [consul-server]", "roles: [etcd]");
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let variables = text.find("vars:").unwrap();
+    let etcd = etcd_release();
+    let ours = format!("{}vars:\n  kube: {{ external_etcd: true }}\n  etcd: {etcd}\n", &text[..variables]);
+    fs::write(lab.inventory(), ours).unwrap();
+    lab.run("up", &[]).exits(0);
+    let etcdctl = |host: &str, words: &str| {
+        let pki =
+            "--cacert /etc/etcd/pki/ca.crt --cert /etc/etcd/pki/client.crt --key /etc/etcd/pki/client.key";
+        lab.asks(host, &format!("ETCDCTL_API=3 etcdctl --endpoints https://127.0.0.1:2379 {pki} {words}"))
+    };
+    etcdctl("node-1", "put state saved");
+    let saved = lab.run("snapshot save", &[]).exits(0).stdout;
+    let snapshot = saved.split_whitespace().last().unwrap().to_owned();
+    let restore = ["snapshot restore", &snapshot, "--yes"];
+    let mut moments = Moments::of(|| drop(lab.run(restore[0], &restore[1..]).exits(0)));
+    let mut score = Score::default();
+    for _ in 0..rounds() {
+        etcdctl("node-1", "put state later");
+        let what = kill(&lab, &restore, moments.next());
+        let again = lab.run(restore[0], &restore[1..]);
+        let idle = lab.run("up", &[]);
+        let flaw = if again.status != 0 {
+            Some(format!("one more run ended with status {}:\n{}", again.status, again.stderr))
+        } else if idle.status != 0 || !idle.stderr.contains("Nothing to do") {
+            Some(format!("the up after it found work:\n{}", idle.stderr))
+        } else {
+            let states = THREE.map(|host| etcdctl(host, "get --print-value-only state"));
+            (states != ["saved\n"; 3]).then(|| format!("the members have {states:?}"))
+        };
+        score.count(&what, flaw);
+    }
+    score.report();
+}
+
+#[test]
+#[ignore = "lab: needs root and minutes; run by tests/run --faults"]
+fn lab_a_rolling_change_is_ended_by_a_signal_at_any_moment() {
+    let mut trial = Trial::of(&["--hosts", "3"]);
+    trial.lab.run("up", &[]).exits(0);
+    trial.change();
+    let mut moments = Moments::of(|| drop(trial.lab.run("up", &[]).exits(0)));
+    for round in 0..rounds() {
+        trial.write();
+        trial.change();
+        let name = ["TERM", "HUP", "INT"][usize::try_from(round % 3).unwrap()];
+        let (what, ended) = signal(&trial.lab, &["up"], moments.next(), name);
+        // It may have been through but for its last words.
+        if let Some(ran) = ended.filter(|ran| ran.status != 0) {
+            assert_eq!(ran.status, 130, "{what}: {}", ran.stderr);
+            ran.says("stopped");
+        }
+        trial.judge(&what, &["up"]);
+    }
+    trial.score.report();
+}
+
+#[test]
+#[ignore = "lab: needs root and minutes; run by tests/run --faults"]
+fn lab_a_host_loses_its_power_at_any_moment_of_a_rolling_change() {
+    let mut trial = Trial::of(&["--hosts", "3"]);
+    trial.lab.run("up", &[]).exits(0);
+    trial.change();
+    let mut moments = Moments::of(|| drop(trial.lab.run("up", &[]).exits(0)));
+    for round in 0..rounds() {
+        trial.write();
+        trial.change();
+        let host = THREE[usize::try_from(round % 3).unwrap()];
+        let moment = moments.next();
+        let mut up = bootstrap();
+        up.arg("up").arg(trial.lab.inventory()).args(["--timeout", "15s"]);
+        let mut running = up.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(moment);
+        trial.lab.lab(&["kill", host]);
+        running.wait().unwrap();
+        trial.lab.lab(&["start", host]);
+        trial.judge(&format!("{host} lost its power after {:.2} s", moment.as_secs_f64()), &["up"]);
+    }
+    trial.score.report();
+}
+
+/// No key that was acknowledged is lost while five servers change one after another and the program is killed again and again.
+#[test]
+#[ignore = "lab: needs root and minutes; run by tests/run --faults"]
+fn lab_five_servers_roll_under_a_writer_and_the_run_is_killed_ten_times() {
+    let trial = Trial::of(&["--hosts", "6"]);
+    trial.lab.edit("[node-1, node-2, node-3], roles", "[node-1, node-2, node-3, node-4, node-5], roles");
+    trial.lab.edit("[node-4, node-5, node-6], roles", "[node-6], roles");
+    trial.lab.run("up", &[]).exits(0).says("5 of 5 voters");
+    trial.change();
+    let mut moments = Moments::of(|| drop(trial.lab.run("up", &[]).exits(0)));
+    trial.change();
+    let writer = Writer::at(&trial.lab, "node-6");
+    for _ in 0..10.min(rounds()) {
+        eprintln!("{}", kill(&trial.lab, &["up"], moments.next()));
+        // Each time there is something to change.
+        trial.change();
+    }
+    trial.lab.run("up", &[]).exits(0).says("5 of 5 voters");
+    writer.assert_kept();
+    trial.lab.run("up", &[]).exits(0).says("Nothing to do");
+}
+
 #[test]
 #[ignore = "lab: needs root and minutes; run by tests/run --faults"]
 fn lab_each_fault_of_a_host_passes() {
@@ -268,6 +453,13 @@ fn lab_each_fault_of_a_host_passes() {
     assert_ne!(trial.lab.run("up", &["--timeout", "15s"]).status, 0, "a partition");
     trial.lab.lab(&["heal", "node-3"]);
     trial.judge("a partition one way", &["up"]);
+
+    trial.write();
+    trial.change();
+    trial.lab.lab(&["partition", "node-2"]);
+    assert_ne!(trial.lab.run("up", &["--timeout", "15s"]).status, 0, "a partition");
+    trial.lab.lab(&["heal", "node-2"]);
+    trial.judge("a partition both ways", &["up"]);
 
     trial.write();
     trial.change();

@@ -253,3 +253,47 @@ pub fn poll<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Option<T>
         std::thread::sleep(Duration::from_millis(100));
     }
 }
+
+/// Writes a key every 50 ms through the agent of a host, and notes when each was acknowledged, in milliseconds.
+pub struct Writer<'l> {
+    lab: &'l Lab,
+    host: &'static str,
+}
+
+impl<'l> Writer<'l> {
+    pub fn at(lab: &'l Lab, host: &'static str) -> Self {
+        lab.asks(
+            host,
+            "cat >/root/writer <<'E'\nn=0\nwhile [ ! -e /root/over ]; do\n  n=$((n + 1))\n  \
+             [ \"$(curl -s -m 5 -X PUT -d $n http://127.0.0.1:8500/v1/kv/roll/$n)\" = true ] && \
+             echo \"$n $(($(date +%s%N) / 1000000))\" >>/root/written\n  sleep 0.05\ndone\nE\n\
+             systemd-run -q --unit writer sh /root/writer",
+        );
+        Self { lab, host }
+    }
+
+    /// Ends it, and looks for each acknowledged write.
+    #[track_caller]
+    pub fn assert_kept(self) {
+        let Self { lab, host } = self;
+        lab.asks(host, "touch /root/over");
+        poll("the writer has ended", Duration::from_secs(10), || {
+            (lab.ssh(host, "systemctl is-active writer").status != 0).then_some(())
+        });
+        let written = lab.asks(host, "cat /root/written");
+        let written: Vec<(u64, u64)> = written
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .map(|(key, time)| (key.parse().unwrap(), time.parse().unwrap()))
+            .collect();
+        let gap = written.windows(2).map(|pair| pair[1].1 - pair[0].1).max().unwrap();
+        eprintln!("{} writes acknowledged, the longest silence {gap} ms", written.len());
+        // An election is over within seconds, and the writer waits no longer than 5 s for one answer.
+        assert!(gap < 10_000, "{gap} ms without a write");
+        let keys = lab.asks("node-1", "consul kv get -keys roll/");
+        let keys: std::collections::BTreeSet<&str> = keys.lines().collect();
+        for (key, _) in &written {
+            assert!(keys.contains(format!("roll/{key}").as_str()), "the acknowledged write {key} is lost");
+        }
+    }
+}
