@@ -1284,6 +1284,8 @@ release_unpack() {
     chmod 755 "$fresh/$binary"
   done
   printf '%s\n' "$sum" >"$fresh/.sha256"
+  # Nobody reads the programs again to see whether they are whole.
+  find "$fresh" -type f -exec sync -- {} + 2>/dev/null || sync
   rm -rf "$directory.old.partial"
   if [ -d "$directory" ]; then mv "$directory" "$directory.old.partial"; fi
   mv "$fresh" "$directory"

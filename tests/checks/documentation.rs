@@ -129,6 +129,37 @@ fn commands_of_the_documents_are_understood() {
     assert!(seen >= 15, "{seen}");
 }
 
+/// A message may leave out what its reader knows, but what it names must be there: the command and each option.
+#[test]
+fn commands_that_messages_name_are_there() {
+    let mut root = Cli::command();
+    root.build();
+    let mut seen = 0;
+    let folders = ["src", "roles"].map(|folder| sources(&at(folder)));
+    for (path, text) in folders.into_iter().flatten() {
+        for named in quoted(&text).iter().filter_map(|words| words.strip_prefix("bootstrap ")) {
+            // A sketch, for those who read the code.
+            if named.contains('…') {
+                continue;
+            }
+            let mut command = &root;
+            for word in named.split_whitespace() {
+                let place = format!("{}: `bootstrap {named}`", path.display());
+                if let Some(option) = word.strip_prefix("--") {
+                    let option = option.split('=').next().unwrap();
+                    let mut options = command.get_arguments().filter_map(clap::Arg::get_long);
+                    assert!(options.any(|long| long == option), "{place}: no option --{option}");
+                } else if command.has_subcommands() && word.starts_with(char::is_lowercase) {
+                    let inner = command.find_subcommand(word);
+                    command = inner.unwrap_or_else(|| panic!("{place}: no command {word}"));
+                }
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 80, "{seen}");
+}
+
 /// A command and all below it, by their whole names; hidden ones are nobody's business.
 fn all(command: &Command, name: &str, found: &mut Vec<(String, Command)>) {
     found.push((name.to_owned(), command.clone()));

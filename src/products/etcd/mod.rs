@@ -109,7 +109,12 @@ struct MemberHealth {
 /// The members of etcd as one of them knows them, the leader by the same one's word.
 pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
     let said = answer.as_ref().map_err(Clone::clone)?;
-    let members: MemberList = answered(said, LIST, "etcd")?.json()?;
+    let list =
+        answered(said, LIST, "etcd").map_err(|reason| match reason.contains("not supported for learner") {
+            true => "its etcd member is a learner and has no vote yet".to_owned(),
+            false => reason,
+        });
+    let members: MemberList = list?.json()?;
     let status: Status = answered(said, STATUS, "etcd")?.json()?;
     let peer = |member: Member| {
         let url = member.peer_urls.first().map(String::as_str).unwrap_or_default();
