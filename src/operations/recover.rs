@@ -42,8 +42,9 @@ impl Operation for Recover {
                 continue;
             }
             let unit = gates.iter().find(|members| members.gate == gate).and_then(Members::unit);
-            let (Some(unit), views) = (unit, gate.views(&cluster.answers)) else { continue };
-            match recovery(product.name(), unit, &cluster.expected, &views) {
+            let (Some(unit), Some(raft)) = (unit, gate.raft()) else { continue };
+            let (start, views) = (raft.start_command(unit), gate.views(&cluster.answers));
+            match recovery(product.name(), &start, &cluster.expected, &views) {
                 Ok(mut recovery) => {
                     newest_first(&mut recovery.survivors, cluster);
                     self.recoveries.push((gate, recovery));

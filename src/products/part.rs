@@ -185,6 +185,11 @@ pub trait Raft: Sync {
         None
     }
 
+    /// The command that starts a server which runs as `unit`, on its host.
+    fn start_command(&self, unit: &str) -> String {
+        format!("systemctl start {unit}")
+    }
+
     /// Whether whoever has the data of a member, and nothing else, has been one.
     fn is_told_by_data(&self) -> bool {
         true

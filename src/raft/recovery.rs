@@ -22,11 +22,11 @@ pub struct Recovery {
     pub peers: String,
 }
 
-/// What can be saved of a cluster of servers of `product`, which run as `unit`.
+/// What can be saved of a cluster of servers of `product`, one of which `start` starts on its host.
 ///
 /// # Errors
 /// Why there is nothing to recover, or nothing to recover from.
-pub fn recovery(product: &str, unit: &str, expected: &Expected, views: &Views) -> Result<Recovery, String> {
+pub fn recovery(product: &str, start: &str, expected: &Expected, views: &Views) -> Result<Recovery, String> {
     let told = views.iter().filter_map(|(host, view)| Some((host, View::peers(view)?)));
     let views: BTreeMap<&HostName, &[Peer]> = told.filter(|(_, peers)| !peers.is_empty()).collect();
     if let Some((host, leader)) =
@@ -39,7 +39,7 @@ pub fn recovery(product: &str, unit: &str, expected: &Expected, views: &Views) -
     }
     let Some(known) = views.values().max_by_key(|peers| peers.len()) else {
         return Err(format!(
-            "no {product} server answers that has been in a cluster: start one first (`systemctl start {unit}`)"
+            "no {product} server answers that has been in a cluster: start one first, on its host: `{start}`"
         ));
     };
     let address = |host: &HostName| expected.members.get(host).copied();
@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn only_what_has_no_quorum_is_recovered() {
-        let judge = |said: [View; 3]| recovery("consul", "consul.service", &expected(), &views(said));
+        let judge =
+            |said: [View; 3]| recovery("consul", "systemctl start consul.service", &expected(), &views(said));
         let recovered = judge([said(0, uuid), dead(), dead()]).unwrap();
         assert_eq!(recovered.survivors, [host(1)]);
         assert_eq!(recovered.lost, [host(2), host(3)]);

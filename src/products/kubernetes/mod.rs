@@ -591,6 +591,11 @@ impl Raft for ControlPlanes {
         etcd::STALE_COMMAND.to_owned()
     }
 
+    /// The kubelet runs what is among its manifests.
+    fn start_command(&self, unit: &str) -> String {
+        format!("{STATIC_PODS} up; systemctl start {unit}")
+    }
+
     /// A node has more than that, and keeps it where joining was cut short.
     fn is_told_by_data(&self) -> bool {
         false
