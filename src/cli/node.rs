@@ -117,9 +117,8 @@ fn leave(
     let after = load::parse(change.with, change.file, global)?;
     let password = run::become_password(&reach, password)?;
     let mut setup = run::Setup::new(&before, &reach, password.clone())?;
-    if leaving.must_be_dead {
-        setup.options.given_up.insert(leaving.host.clone());
-    }
+    // That it does not answer may be why it goes.
+    setup.options.given_up.insert(leaving.host.clone());
     let mut operation = Leave::new(leaving.host, leaving.force, leaving.must_be_dead);
     let session = Session { yes: leaving.yes, ..Session::new(command, change.file, &setup, global) };
     let outcome = session.change(&mut operation)?;
