@@ -18,10 +18,9 @@ pub enum Exit {
     Unhealthy = 4,
     /// `plan --exit-code` found changes.
     Changes = 5,
+    /// Stopped by the operator: what a shell says of a process that Ctrl-C ended.
+    Interrupted = 130,
 }
-
-/// What a shell says of a process that Ctrl-C ended.
-pub const INTERRUPTED: i32 = 130;
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
@@ -36,8 +35,10 @@ impl Exit {
         let unreachable = outcome.failures.values().filter(|failure| failure.is_unreachable()).count();
         if outcome.unhealthy.is_some() {
             Self::Unhealthy
-        } else if outcome.failures.len() > unreachable || outcome.stopped {
+        } else if outcome.failures.len() > unreachable {
             Self::HostFailed
+        } else if outcome.stopped {
+            Self::Interrupted
         } else if unreachable > 0 {
             Self::Unreachable
         } else if !outcome.held_back.is_empty() {

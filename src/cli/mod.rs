@@ -48,7 +48,7 @@ pub use exit::Exit;
           bootstrap up inventory.yaml
 
 Exit status: 0 done or nothing to do, 1 a host failed, 2 usage or inventory, 3 a host is unreachable, \
-4 no quorum or unhealthy, 5 `plan --exit-code` found changes.")]
+4 no quorum or unhealthy, 5 `plan --exit-code` found changes, 130 stopped by the operator.")]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::exit::INTERRUPTED;
+use super::exit::Exit;
 use super::{Global, ask, explain, run};
 use crate::model::Event;
 use crate::operations::{COMMANDS, Door, EngineError, Operation, Outcome, Stop, change};
@@ -75,6 +75,7 @@ impl<'a> Session<'a> {
             let _ = watching.await;
             if let Ok(outcome) = &result {
                 events.send(Event::RunFinished {
+                    stopped: outcome.stopped,
                     outcome: outcome.hosts.clone(),
                     elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
                     notes: notes(outcome, command, inventory),
@@ -119,7 +120,7 @@ async fn watch_for_stop(stop: Stop, events: Events, command: String, inventory: 
         }
         if asked {
             // 128 + SIGINT, as shells report it. Scripts on the hosts run to the end of their stage.
-            std::process::exit(INTERRUPTED);
+            std::process::exit(Exit::Interrupted as i32);
         }
         asked = true;
         stop.request();

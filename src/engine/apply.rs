@@ -84,8 +84,8 @@ async fn run_stage(
                 }
                 ready => ready,
             };
-            if let Err(reason) = ready {
-                outcome.unhealthy = Some(reason);
+            if let Err(unmet) = ready {
+                unmet.tell(outcome);
                 return false;
             }
         }
@@ -134,10 +134,10 @@ async fn run_stage(
         }
         let forms = stage.quorum && cluster_state.members.is_empty() && index + 1 < stage.batches.len();
         let judge = if forms { Gate::admits } else { Gate::judge };
-        if let Err(reason) = gate::wait(fleet, members, &expected, judge, run).await {
+        if let Err(unmet) = gate::wait(fleet, members, &expected, judge, run).await {
             let change = put_back::Unproven { stage: &stage.name, batch, keeps: &keeps, members, expected };
             outcome.notes.extend(put_back::batch(fleet, run, change).await);
-            outcome.unhealthy = Some(reason);
+            unmet.tell(outcome);
             return false;
         }
         put_back::forget(fleet, &keeps, run).await;

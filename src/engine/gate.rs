@@ -29,10 +29,37 @@ pub(crate) struct GateAnswer {
     pub answers: Answers,
 }
 
+/// Why a gate is not met.
+#[derive(Debug)]
+pub(crate) enum Unmet {
+    /// The operator did not want to wait any longer.
+    Stopped,
+    /// The gate and the last reason.
+    Late(String),
+}
+
+impl Unmet {
+    pub(crate) fn tell(self, outcome: &mut Outcome) {
+        match self {
+            Self::Stopped => outcome.stopped = true,
+            Self::Late(reason) => drop(outcome.unhealthy.get_or_insert(reason)),
+        }
+    }
+}
+
+impl std::fmt::Display for Unmet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Stopped => "stopped before it was known",
+            Self::Late(reason) => reason,
+        })
+    }
+}
+
 /// Polls the members' agents until the gate is met, as `judge` has it, or its time is over.
 ///
 /// # Errors
-/// The gate and the last reason; the event beside it has the last lines of the journal of an agent
+/// It is not met; the event beside it has the last lines of the journal of an agent
 /// that does not answer.
 pub(crate) async fn wait(
     fleet: &Fleet,
@@ -40,7 +67,7 @@ pub(crate) async fn wait(
     expected: &Expected,
     judge: fn(Gate, &Expected, &Answers) -> Verdict,
     run: Run<'_>,
-) -> Result<GateAnswer, String> {
+) -> Result<GateAnswer, Unmet> {
     let gate = members.gate;
     let judge = |answers: &Answers| judge(gate, expected, answers);
     let waiting = Waiting::new(gate.name().to_owned(), run.options.timeout, run.events, run.stop);
@@ -50,6 +77,7 @@ pub(crate) async fn wait(
             waiting.met(detail);
             Ok(GateAnswer { answers })
         }
+        Verdict::NotYet { .. } if run.stop.requested() => Err(Unmet::Stopped),
         Verdict::NotYet { reason } => {
             let silent = answers.iter().find(|(_, answer)| answer.is_err()).map(|(host, _)| host);
             let output = match silent.or(expected.asked.first()) {
@@ -57,7 +85,7 @@ pub(crate) async fn wait(
                 None => String::new(),
             };
             waiting.failed(&reason, output);
-            Err(format!("{}: {reason}", gate.name()))
+            Err(Unmet::Late(format!("{}: {reason}", gate.name())))
         }
     }
 }
@@ -205,7 +233,7 @@ pub(crate) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen, outcome: &m
             expected.versions.retain(|host, _| host == newcomer);
         }
         stands(fleet, &members, &expected, run, outcome).await;
-        if outcome.unhealthy.is_some() {
+        if outcome.unhealthy.is_some() || outcome.stopped {
             return;
         }
     }
@@ -221,8 +249,6 @@ pub(crate) async fn stands(
 ) {
     match wait(fleet, members, expected, Gate::judge, run).await {
         Ok(met) => outcome.notes.extend(members.gate.notes(expected, &met.answers)),
-        Err(reason) => {
-            outcome.unhealthy.get_or_insert(reason);
-        }
+        Err(unmet) => unmet.tell(outcome),
     }
 }

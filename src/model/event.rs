@@ -119,6 +119,9 @@ pub enum Event {
     },
     /// Always the last.
     RunFinished {
+        /// The operator ended it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stopped: bool,
         /// One entry for each host of the run.
         outcome: BTreeMap<HostName, HostOutcome>,
         /// Milliseconds since `RunStarted`.

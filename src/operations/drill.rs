@@ -286,7 +286,8 @@ impl ObservedHosts {
         let gates = members(run.wanted);
         let Some(members) = gates.iter().find(|members| members.gate == cluster.gate) else { return Ok(()) };
         let expected = members.expected(&self.observed.seen.addresses, &asked, &BTreeSet::new());
-        gate::wait(&self.fleet, members, &expected, Gate::judge, run).await.map(drop)
+        let met = gate::wait(&self.fleet, members, &expected, Gate::judge, run).await;
+        met.map(drop).map_err(|unmet| unmet.to_string())
     }
 }
 

@@ -65,7 +65,7 @@ impl ObservedHosts {
         let Some(leader) = leader else {
             return Err(refuse(
                 "nobody leads".to_owned(),
-                "`bootstrap health` says why; `bootstrap up` starts what is stopped",
+                "`bootstrap health` says why; `bootstrap up` starts what is stopped; where quorum is lost for good, `bootstrap recover`",
             ));
         };
         let mut hosts: Vec<&HostName> =

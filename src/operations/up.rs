@@ -155,7 +155,7 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
         let run = with_facts(run, self.wanted.as_ref());
         let (fleet, seen) = (&observed_hosts.fleet, &observed_hosts.observed.seen);
         gate::verify(fleet, run, seen, outcome).await;
-        if outcome.unhealthy.is_none() {
+        if outcome.unhealthy.is_none() && !outcome.stopped {
             outcome.unhealthy = proof::verify(fleet, run, seen).await.err();
         }
         if outcome.unhealthy.is_none() && !run.stop.requested() && !self.plan.jobs.is_empty() {

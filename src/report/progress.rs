@@ -102,6 +102,7 @@ pub(super) struct GateResult {
 
 #[derive(Debug)]
 pub(super) struct Finished {
+    pub stopped: bool,
     pub outcome: BTreeMap<HostName, HostOutcome>,
     pub elapsed_ms: u64,
     pub notes: Vec<String>,
@@ -161,13 +162,13 @@ impl Progress {
                 host.rest(HostState::Failed, now);
                 host.error = Some(error.clone());
             }
-            Event::RunFinished { outcome, elapsed_ms, notes } => {
+            Event::RunFinished { stopped, outcome, elapsed_ms, notes } => {
                 self.gate = None;
                 for (host, outcome) in outcome {
                     self.host(host).end(outcome, now);
                 }
                 let (outcome, notes) = (outcome.clone(), notes.clone());
-                self.finished = Some(Finished { outcome, elapsed_ms: *elapsed_ms, notes });
+                self.finished = Some(Finished { stopped: *stopped, outcome, elapsed_ms: *elapsed_ms, notes });
             }
         }
     }

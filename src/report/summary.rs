@@ -65,7 +65,7 @@ fn headline(progress: &Progress, failed: bool, elapsed_ms: u64, paint: Paint) ->
     match (progress.command.as_str(), steps) {
         ("plan", _) => None,
         // By Ctrl-C, or because nobody reads the output any more.
-        _ if steps < planned => {
+        _ if steps < planned || progress.finished.as_ref().is_some_and(|finished| finished.stopped) => {
             let stopped = paint.bold(&format!("{run}: stopped after"));
             Some(format!("{} {stopped} {steps} of {} in {took}", paint.yellow("!"), count(planned, "change")))
         }

@@ -67,7 +67,6 @@ fn lab_etcd_quorum_that_is_lost_for_good() {
         ("replace-node", &["node-3", "--yes"]),
         ("snapshot restore", &[&snapshot, "--yes"]),
         ("snapshot save", &[]),
-        ("drill", &["leader", "--yes"]),
         ("up", &[]),
     ] {
         let refused = lab.run(command, &[options, &brief].concat());
