@@ -45,7 +45,7 @@ pub fn run(args: &RecoverArgs, global: &Global, password: Option<String>) -> any
     }
     let mut setup = run::Setup::load(&args.inventory, &args.reach, global, password)?;
     setup.options.given_up.clone_from(&setup.options.hosts);
-    let mut operation = Recover { product: args.product.clone(), ..Recover::default() };
+    let mut operation = Recover::new(args.product.clone());
     let session = Session { yes: args.yes, ..Session::new("recover", &args.inventory, &setup, global) };
     let outcome = session.change(&mut operation)?;
     for reason in &operation.refused {

@@ -12,7 +12,7 @@ use crate::engine::observe::ClusterAnswers;
 use crate::engine::{EngineError, HostFailure, Outcome, Run, Stop, gate};
 use crate::model::{Endpoint, HostName, NulInArgument, Stage, Step};
 use crate::products::{Gate, Recovers};
-use crate::raft::{Recovery, recovery};
+use crate::raft::{Recovery, View, recovery, unfinished};
 use crate::roles::{Wanted, WantedHost};
 
 const WHY: &str = "quorum is lost, and the survivors become the cluster";
@@ -20,12 +20,28 @@ const WHY: &str = "quorum is lost, and the survivors become the cluster";
 /// The servers that are left of each raft cluster become the whole of it, with the state that they have.
 #[derive(Default)]
 pub struct Recover {
-    /// Of this product alone.
-    pub product: Option<String>,
+    product: Option<String>,
     /// Those that cannot be recovered, or need not be, and why.
     pub refused: Vec<String>,
     /// The others.
     pub recoveries: Vec<(Gate, Recovery)>,
+    /// Those of which nobody answers, though hosts have the data of members: an earlier run may have been killed once it had stopped
+    /// them.
+    stopped: Vec<Stopped>,
+}
+
+/// Servers that are started, so that they can say what they have.
+struct Stopped {
+    gate: Gate,
+    start: String,
+    hosts: Vec<HostName>,
+}
+
+impl Recover {
+    /// Of one product alone, or of all.
+    pub fn new(product: Option<String>) -> Self {
+        Self { product, ..Self::default() }
+    }
 }
 
 impl Operation for Recover {
@@ -44,6 +60,18 @@ impl Operation for Recover {
             let unit = gates.iter().find(|members| members.gate == gate).and_then(Members::unit);
             let (Some(unit), Some(raft)) = (unit, gate.raft()) else { continue };
             let (start, views) = (raft.start_command(unit), gate.views(&cluster.answers));
+            let kept = &observed_hosts.observed.seen.cluster_states[gate.name()].kept;
+            if let (Recovers::OneGoesOn { .. }, Some(recovery)) =
+                (raft.recovery(), unfinished(&cluster.expected, &views, kept))
+            {
+                self.recoveries.push((gate, recovery));
+                continue;
+            }
+            let hosts: Vec<HostName> = cluster.expected.asked.intersection(kept).cloned().collect();
+            if !hosts.is_empty() && views.values().all(|view| matches!(view, View::Silent(_))) {
+                self.stopped.push(Stopped { gate, start, hosts });
+                continue;
+            }
             match recovery(product.name(), &start, &cluster.expected, &views) {
                 Ok(mut recovery) => {
                     newest_first(&mut recovery.survivors, cluster);
@@ -61,11 +89,12 @@ impl Operation for Recover {
                 "{alive}: it would go on as another cluster. Mend its SSH, or switch it off, and run again"
             ));
         }
-        if self.recoveries.is_empty() {
+        if self.recoveries.is_empty() && self.stopped.is_empty() {
             return Ok(None);
         }
         let questions = self.recoveries.iter().map(|(gate, recovery)| question(*gate, recovery, run));
-        let question = Some(questions.collect::<Vec<_>>().join("\n"));
+        let stopped = self.stopped.iter().map(|stopped| stopped.question(run));
+        let question = Some(questions.chain(stopped).collect::<Vec<_>>().join("\n"));
         Ok(Some(Decision { changes_hosts: true, question }))
     }
 
@@ -77,6 +106,15 @@ impl Operation for Recover {
     ) -> Result<(), EngineError> {
         // Half of it is worse than all of it: it is not stopped on the way.
         let all = Run { stop: &Stop::default(), ..run };
+        for stopped in &self.stopped {
+            let stages = vec![stopped.stage(run.wanted).unwrap_or_else(|_| stage("start", BTreeMap::new()))];
+            // One that does not start is told by the next look.
+            let _ = commands::run(&mut observed_hosts.fleet, stages, Failure::GoOn, all, outcome).await;
+            outcome.unhealthy = Some(format!(
+                "{}: nobody answered; its servers are started, and the same `bootstrap recover` can ask them now",
+                stopped.gate.name()
+            ));
+        }
         for (gate, recovery) in &self.recoveries {
             let address = |host: &HostName| observed_hosts.observed.seen.addresses.get(host).copied();
             let mut stages =
@@ -117,6 +155,23 @@ impl Operation for Recover {
     fn tell(&self, _run: Run<'_>, _failures: BTreeMap<HostName, HostFailure>, _outcome: &mut Outcome) {}
 }
 
+impl Stopped {
+    fn question(&self, run: Run<'_>) -> String {
+        let hosts: Vec<&str> = self.hosts.iter().map(HostName::as_str).collect();
+        format!(
+            "No server of {} of `{}` answers.\n  Those on {}, which have the data of members, are started; nothing else is done.",
+            self.gate.product().name(),
+            run.wanted.cluster,
+            hosts.join(", ")
+        )
+    }
+
+    fn stage(&self, wanted: &Wanted) -> Result<Stage, NulInArgument> {
+        let hosts: Vec<&WantedHost> = self.hosts.iter().filter_map(|name| wanted.host(name)).collect();
+        on_all(&hosts, "start", self.gate.name(), &["sh", "-c", &self.start], WHY)
+    }
+}
+
 /// Who has seen most of the state, where its members tell; others stay in their order.
 fn newest_first(survivors: &mut [HostName], cluster: &ClusterAnswers) {
     let Some(snapshots) = cluster.gate.snapshots() else { return };
@@ -130,6 +185,14 @@ fn newest_first(survivors: &mut [HostName], cluster: &ClusterAnswers) {
 /// What it means for one cluster.
 fn question(gate: Gate, recovery: &Recovery, run: Run<'_>) -> String {
     let names = |hosts: &[HostName]| hosts.iter().map(HostName::as_str).collect::<Vec<_>>().join(", ");
+    if let (true, Some((first, others))) = (recovery.is_led, recovery.survivors.split_first()) {
+        return format!(
+            "{} of `{}` is led by {first}, and an earlier recovery was cut short.\n  {} join it anew, and their own data is set aside.",
+            gate.product().name(),
+            run.wanted.cluster,
+            names(others)
+        );
+    }
     let (survivors, lost) = (names(&recovery.survivors), names(&recovery.lost));
     let become_it = match (gate.raft().map(|raft| raft.recovery()), recovery.survivors.as_slice()) {
         (Some(Recovers::OneGoesOn { .. }), [one, others @ ..]) if !others.is_empty() => format!(
@@ -196,18 +259,20 @@ fn one_goes_on(
         Ok(stage(stage_name, BTreeMap::from([(name.clone(), steps)])))
     };
     let Some((first, others)) = recovery.survivors.split_first() else { return Ok(Vec::new()) };
+    let stopping = if recovery.is_led { others } else { &recovery.survivors };
     let beside = watchers.beside(gate);
     let mut stages = beside.pause(WHY)?;
-    let survivors: Vec<&WantedHost> =
-        recovery.survivors.iter().filter_map(|name| wanted.host(name)).collect();
+    let stopping: Vec<&WantedHost> = stopping.iter().filter_map(|name| wanted.host(name)).collect();
     stages.push(on_all(
-        &survivors,
+        &stopping,
         "stop",
         gate.raft().map_or(gate.name(), |raft| raft.label()),
         &[script, "stop"],
         WHY,
     )?);
-    stages.push(of_host("alone", first, "go on as the only member".to_owned(), &[script, "alone"])?);
+    if !recovery.is_led {
+        stages.push(of_host("alone", first, "go on as the only member".to_owned(), &[script, "alone"])?);
+    }
     let at = address(first).map(|ip| match ip {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),

@@ -185,9 +185,10 @@ pub trait Raft: Sync {
         None
     }
 
-    /// The command that starts a server which runs as `unit`, on its host.
+    /// The shell command that starts a server which runs as `unit`, on its host.
     fn start_command(&self, unit: &str) -> String {
-        format!("systemctl start {unit}")
+        // Some are ready only once they have a quorum.
+        format!("systemctl --no-block start {unit}")
     }
 
     /// Whether whoever has the data of a member, and nothing else, has been one.

@@ -5,7 +5,7 @@
 //! addresses alone with protocol 2, which Nomad below 1.3 speaks; there a peer's id is its address.
 
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::quorum::{Peer, majority};
 use super::{View, Views};
@@ -20,6 +20,30 @@ pub struct Recovery {
     pub lost: Vec<HostName>,
     /// The text of `raft/peers.json`.
     pub peers: String,
+    /// The first survivor leads already: the others only have to join it.
+    pub is_led: bool,
+}
+
+/// What is left of a recovery that was cut short after its first survivor had gone on alone: hosts that answer, follow nobody, and
+/// are none of its peers though they `kept` what a member has, or are peers without a vote. One that has its vote and is merely
+/// stopped is none of them.
+pub fn unfinished(expected: &Expected, views: &Views, kept: &BTreeSet<HostName>) -> Option<Recovery> {
+    let leads = |peers: &[Peer]| peers.iter().any(|peer| peer.leader);
+    let (first, peers) =
+        views.iter().find_map(|(host, view)| Some((host, view.peers().filter(|peers| leads(peers))?)))?;
+    let joins = |host: &HostName| {
+        let follows = views.get(host).and_then(View::peers).is_some_and(leads);
+        let address = expected.members.get(host);
+        let peer = peers.iter().find(|peer| Some(&peer.address.ip()) == address);
+        !follows && peer.map_or(kept.contains(host), |peer| !peer.voter)
+    };
+    let joining: Vec<HostName> = expected.asked.iter().filter(|host| joins(host)).cloned().collect();
+    (!joining.is_empty()).then(|| Recovery {
+        survivors: std::iter::once(first.clone()).chain(joining).collect(),
+        lost: Vec::new(),
+        peers: String::new(),
+        is_led: true,
+    })
 }
 
 /// What can be saved of a cluster of servers of `product`, one of which `start` starts on its host.
@@ -60,6 +84,7 @@ pub fn recovery(product: &str, start: &str, expected: &Expected, views: &Views) 
         lost: lost.cloned().collect(),
         peers: peers_json(survivors.iter().map(|(_, peer)| *peer)),
         survivors: survivors.into_iter().map(|(host, _)| host.clone()).collect(),
+        is_led: false,
     })
 }
 
@@ -83,6 +108,24 @@ mod tests {
 
     fn uuid(n: u8) -> String {
         format!("id-{n}")
+    }
+
+    #[test]
+    fn who_has_not_joined_yet_is_what_is_left_of_it() {
+        let alone = |peers: &[u8]| with_ids(peers, 1, uuid);
+        let left = |said: [View; 3], kept: &[u8]| {
+            let kept = kept.iter().map(|n| host(*n)).collect();
+            unfinished(&expected(), &views(said), &kept).map(|recovery| recovery.survivors)
+        };
+        // The second still has its data, the third has none.
+        assert_eq!(left([alone(&[1]), dead(), dead()], &[1, 2]), Some(vec![host(1), host(2)]));
+        // It is a member with a vote, and its agent is stopped.
+        assert_eq!(left([alone(&[1, 2]), dead(), dead()], &[1, 2]), None);
+        // Nobody leads: the recovery has yet to begin.
+        assert_eq!(left([with_ids(&[1, 2, 3], 0, uuid), dead(), dead()], &[1, 2]), None);
+        let View::Peers(mut peers) = alone(&[1, 2]) else { unreachable!("it tells them") };
+        peers[1].voter = false;
+        assert_eq!(left([View::Peers(peers), dead(), dead()], &[1]), Some(vec![host(1), host(2)]));
     }
 
     #[test]

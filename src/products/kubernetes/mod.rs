@@ -593,7 +593,7 @@ impl Raft for ControlPlanes {
 
     /// The kubelet runs what is among its manifests.
     fn start_command(&self, unit: &str) -> String {
-        format!("{STATIC_PODS} up; systemctl start {unit}")
+        format!("{STATIC_PODS} up; systemctl --no-block start {unit}")
     }
 
     /// A node has more than that, and keeps it where joining was cut short.
