@@ -1,21 +1,12 @@
 //! etcd on hosts of its own, without Kubernetes: what becomes of its state when members are lost.
 
-use std::fs;
 use std::time::Duration;
 
-use crate::support::{Lab, etcd_release, poll};
-
-/// As an operator on the host asks it.
-const ETCDCTL: &str = "ETCDCTL_API=3 etcdctl --endpoints https://127.0.0.1:2379 --command-timeout 5s --cacert /etc/etcd/pki/ca.crt \
-    --cert /etc/etcd/pki/client.crt --key /etc/etcd/pki/client.key";
-
-fn etcdctl(lab: &Lab, host: &str, words: &str) -> String {
-    lab.asks(host, &format!("{ETCDCTL} {words}")).trim().to_owned()
-}
+use crate::support::{ETCDCTL, Lab, poll};
 
 /// The members as one of them has them: name and whether it has a vote.
 fn voters(lab: &Lab, host: &str) -> Vec<String> {
-    let list = etcdctl(lab, host, "member list --write-out simple");
+    let list = lab.etcdctl(host, "member list --write-out simple");
     let of = |line: &str| {
         let fields: Vec<&str> = line.split(", ").collect();
         (fields[5] == "false").then(|| fields[2].to_owned())
@@ -29,21 +20,12 @@ fn voters(lab: &Lab, host: &str) -> Vec<String> {
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_etcd_quorum_that_is_lost_for_good() {
-    let lab = Lab::up(&["--hosts", "5"]);
-    lab.edit("roles: [consul-server]", "roles: [etcd]");
-    let text = fs::read_to_string(lab.inventory()).unwrap();
-    let variables = text.find("vars:").unwrap();
-    let ours = format!(
-        "{}vars:\n  kube: {{ external_etcd: true }}\n  etcd: {}\n",
-        &text[..variables],
-        etcd_release()
-    );
-    fs::write(lab.inventory(), ours).unwrap();
+    let lab = Lab::of_etcd(5);
     lab.run("up", &[]).exits(0).says("5 of 5 voters");
-    etcdctl(&lab, "node-1", "put first 1");
+    lab.etcdctl("node-1", "put first 1");
     let saved = lab.run("snapshot save", &[]).exits(0).stdout;
     let snapshot = saved.split_whitespace().last().unwrap().to_owned();
-    etcdctl(&lab, "node-1", "put second 2");
+    lab.etcdctl("node-1", "put second 2");
 
     // While quorum stands there is nothing to recover.
     let refused = lab.run("recover", &["--yes"]);
@@ -77,9 +59,9 @@ fn lab_etcd_quorum_that_is_lost_for_good() {
     lab.run("recover", &["--yes"]).exits(0).says("2 of 2 voters").says("replace-node");
     for host in ["node-1", "node-2"] {
         assert_eq!(voters(&lab, host), ["node-1", "node-2"]);
-        assert_eq!(etcdctl(&lab, host, "get --print-value-only second"), "2");
+        assert_eq!(lab.etcdctl(host, "get --print-value-only second"), "2");
     }
-    etcdctl(&lab, "node-2", "put third 3");
+    lab.etcdctl("node-2", "put third 3");
     assert_eq!(
         lab.asks("node-2", "ls -d /var/lib/etcd/member.left-* | wc -l").trim().parse::<u32>().unwrap()
             + lab
@@ -104,18 +86,18 @@ fn lab_etcd_quorum_that_is_lost_for_good() {
     lab.run("remove-node", &["node-5", "--yes"]).exits(0).says("3 of 3 voters");
     assert_eq!(voters(&lab, "node-1"), ["node-1", "node-2", "node-3"]);
     lab.run("up", &[]).exits(0).says("Nothing to do");
-    assert_eq!(etcdctl(&lab, "node-3", "get --print-value-only third"), "3");
+    assert_eq!(lab.etcdctl("node-3", "get --print-value-only third"), "3");
 
     // What was brought there is of another inventory than the script on the hosts was: the members are three now.
     for host in ["node-1", "node-2", "node-3"] {
         lab.asks(host, "sed -i s/node-3=/node-9=/ /etc/etcd/bootstrap/etcd-restore");
     }
     lab.run("snapshot restore", &[&snapshot, "--yes"]).exits(0).says("3 of 3 voters");
-    assert_eq!(etcdctl(&lab, "node-2", "get --print-value-only --prefix ''"), "1");
+    assert_eq!(lab.etcdctl("node-2", "get --print-value-only --prefix ''"), "1");
     lab.run("up", &[]).exits(0).says("Nothing to do");
 
     // A snapshot that cannot serve, because no member can start: the state from before is back.
-    etcdctl(&lab, "node-1", "put fourth 4");
+    lab.etcdctl("node-1", "put fourth 4");
     let hosts = ["node-1", "node-2", "node-3"];
     for host in hosts {
         lab.asks(
@@ -128,7 +110,7 @@ fn lab_etcd_quorum_that_is_lost_for_good() {
     lab.run("snapshot restore", &[&snapshot, "--yes", "--timeout", "15s"])
         .exits(4)
         .says("the state that they had is back, and the members stand");
-    assert_eq!(etcdctl(&lab, "node-3", "get --print-value-only fourth"), "4");
+    assert_eq!(lab.etcdctl("node-3", "get --print-value-only fourth"), "4");
     for host in hosts {
         lab.asks(host, "rm -r /etc/systemd/system/etcd.service.d && systemctl daemon-reload");
     }

@@ -34,6 +34,10 @@ pub fn consul_release() -> [PathBuf; 2] {
         .map(|name| folder.join(name))
 }
 
+/// etcd's client with what a member on a host of its own shows.
+pub const ETCDCTL: &str = "ETCDCTL_API=3 etcdctl --endpoints https://127.0.0.1:2379 --command-timeout 5s --cacert /etc/etcd/pki/ca.crt \
+    --cert /etc/etcd/pki/client.crt --key /etc/etcd/pki/client.key";
+
 /// A running lab, fresh for one test, taken down at its end. Tests share one machine, so run them
 /// with `--test-threads=1`.
 pub struct Lab {
@@ -102,6 +106,27 @@ impl Lab {
         let lab = Self { folder, user: user.to_owned() };
         fs::copy(Path::new(STATE).join("inventory.yaml"), lab.inventory()).unwrap();
         lab
+    }
+
+    /// The same, all to be members of etcd on hosts of their own.
+    pub fn of_etcd(hosts: u8) -> Self {
+        let lab = Self::up(&["--hosts", &hosts.to_string()]);
+        let text = fs::read_to_string(lab.inventory()).unwrap();
+        let names: Vec<String> = (1..=hosts).map(|n| format!("node-{n}")).collect();
+        let ours = format!(
+            "{}groups:\n  members: {{ hosts: [{}], roles: [etcd] }}\nvars:\n  kube: {{ external_etcd: true }}\n  etcd: {}\n",
+            &text[..text.find("groups:").unwrap()],
+            names.join(", "),
+            etcd_release()
+        );
+        fs::write(lab.inventory(), ours).unwrap();
+        lab
+    }
+
+    /// What etcd's own client on a host says, as an operator there asks it.
+    #[track_caller]
+    pub fn etcdctl(&self, host: &str, words: &str) -> String {
+        self.asks(host, &format!("{ETCDCTL} {words}")).trim().to_owned()
     }
 
     pub fn inventory(&self) -> PathBuf {
