@@ -17,9 +17,8 @@ use crate::report::{events, init_tracing};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: bootstrap add-node inventory.yaml node-4 --address 192.168.56.14 --role \
-consul-server\n\nThe inventory keeps its comments and layout. It is written once the new host is found fit. The other \
-hosts are left as they are, but for what they need of the new one at once, such as routes; what an `up` would change on them, \
-lists of servers among it, is named at the end.")]
+consul-server\n\nThe inventory keeps its comments and layout. It is written once the new host is found fit; the other \
+hosts are left as they are, but for the list of servers that an agent joins by at its next start.")]
 pub struct AddNodeArgs {
     /// The inventory.
     inventory: PathBuf,
@@ -62,7 +61,6 @@ pub fn run(args: AddNodeArgs, global: &Global, password: Option<String>) -> anyh
         refuse_unfit(&setup, global)?;
         node::replace(file, edited).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    setup.options.newcomer = Some(args.name);
     let up = UpArgs::of(args.inventory, args.reach);
     up::bring_up("add-node", &up, global, &mut setup)
 }

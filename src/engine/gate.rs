@@ -224,13 +224,9 @@ pub(crate) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen, outcome: &m
     let missing: BTreeSet<HostName> = fleet.failures.keys().cloned().collect();
     let asked: BTreeSet<HostName> = fleet.connections.keys().cloned().collect();
     for members in members(run.wanted) {
-        let mut expected = members.expected(&seen.addresses, &asked, &missing);
+        let expected = members.expected(&seen.addresses, &asked, &missing);
         if expected.asked.is_empty() {
             continue;
-        }
-        // What is pending on the others is left for an `up`.
-        if let Some(newcomer) = &run.options.newcomer {
-            expected.versions.retain(|host, _| host == newcomer);
         }
         stands(fleet, &members, &expected, run, outcome).await;
         if outcome.unhealthy.is_some() || outcome.stopped {

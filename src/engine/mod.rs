@@ -47,8 +47,6 @@ pub struct Options {
     pub hosts: BTreeSet<HostName>,
     /// Hosts that are expected not to answer: that one of them does not is no failure of the run.
     pub given_up: BTreeSet<HostName>,
-    /// The host that is added to a living cluster: on the others nothing is changed that it does not need.
-    pub newcomer: Option<HostName>,
     /// The only steps that are taken of a plan; `None`: all.
     pub only: Option<BTreeSet<StepId>>,
     /// Hosts worked on at once.

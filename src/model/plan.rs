@@ -49,30 +49,17 @@ impl Plan {
 
     /// The same with those steps alone that have one of these ids.
     pub fn only(mut self, ids: &BTreeSet<StepId>) -> Self {
-        self.keep(|_, id| ids.contains(id));
-        self
-    }
-
-    /// Keeps these steps alone, and no job; what is left out, by host.
-    pub fn keep(&mut self, is_kept: impl Fn(&HostName, &StepId) -> bool) -> BTreeMap<HostName, Vec<StepId>> {
-        let mut left: BTreeMap<HostName, Vec<StepId>> = BTreeMap::new();
         for stage in &mut self.stages {
             for batch in &mut stage.batches {
-                for (host, steps) in &mut batch.steps {
-                    let (kept, others): (Vec<_>, Vec<_>) =
-                        std::mem::take(steps).into_iter().partition(|step| is_kept(host, &step.id));
-                    *steps = kept;
-                    if !others.is_empty() {
-                        left.entry(host.clone()).or_default().extend(others.into_iter().map(|step| step.id));
-                    }
-                }
-                batch.steps.retain(|_, steps| !steps.is_empty());
+                batch.steps.retain(|_, steps| {
+                    steps.retain(|step| ids.contains(&step.id));
+                    !steps.is_empty()
+                });
             }
             stage.batches.retain(|batch| !batch.steps.is_empty());
         }
         self.stages.retain(|stage| !stage.batches.is_empty());
-        self.jobs.clear();
-        left
+        Self { jobs: Vec::new(), ..self }
     }
 
     /// How many steps the plan has on each host that it changes.

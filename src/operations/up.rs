@@ -6,7 +6,7 @@ use super::change::{Decision, Operation};
 use super::observed_hosts::ObservedHosts;
 use crate::engine::observe::Releases;
 use crate::engine::{EngineError, HostFailure, Outcome, Run, apply, gate, jobs, lock, proof, releases};
-use crate::model::{ClusterState, Event, HostName, HostOutcome, Plan, StepId};
+use crate::model::{Event, HostName, HostOutcome, Plan};
 use crate::roles::Wanted;
 
 /// Observes the hosts and plans; changes nothing.
@@ -29,61 +29,15 @@ pub struct Up<F> {
     /// Runs once there is something to change: it keeps the secrets that were made.
     before_changes: Option<F>,
     plan: Plan,
-    /// What is to be changed and is left for an `up`: where one host is added.
-    left: BTreeMap<HostName, Vec<StepId>>,
     /// What is wanted, now that facts are known.
     wanted: Option<Wanted>,
 }
 
 impl<F: FnOnce() -> Result<(), EngineError>> Up<F> {
     pub fn new(before_changes: F) -> Self {
-        Self {
-            before_changes: Some(before_changes),
-            plan: Plan::default(),
-            left: BTreeMap::new(),
-            wanted: None,
-        }
+        Self { before_changes: Some(before_changes), plan: Plan::default(), wanted: None }
     }
 }
-
-/// Whether a host is in every cluster that its roles are a part of; one without any cannot say.
-fn is_member(host: &HostName, wanted: &Wanted, states: &BTreeMap<String, ClusterState>) -> bool {
-    let roles = wanted.host(host).map(|host| host.roles.as_slice()).unwrap_or_default();
-    let gates: Vec<&str> = roles.iter().filter_map(|role| role.gate.as_deref()).collect();
-    let is_in = |gate: &&str| states.get(*gate).is_some_and(|state| state.members.contains(host));
-    !gates.is_empty() && gates.iter().all(is_in)
-}
-
-/// Whether a host needs this of another one that joins.
-fn joins(host: &HostName, id: &StepId, wanted: &Wanted) -> bool {
-    wanted.host(host).is_some_and(|host| host.roles.iter().any(|role| role.joins.contains(id)))
-}
-
-/// What an `up` would change, one line for all hosts that have the same of it.
-fn left_for_up(left: &BTreeMap<HostName, Vec<StepId>>) -> Vec<String> {
-    let mut alike: BTreeMap<&[StepId], Vec<&str>> = BTreeMap::new();
-    for (host, steps) in left {
-        alike.entry(steps).or_default().push(host.as_str());
-    }
-    let mut lines: Vec<String> = alike
-        .into_iter()
-        .map(|(steps, hosts)| {
-            let some: Vec<&str> = steps.iter().take(SHOWN).map(|id| id.0.as_str()).collect();
-            let more = match steps.len() - some.len() {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            format!("pending: {}: {}{more}", hosts.join(", "), some.join(", "))
-        })
-        .collect();
-    if !lines.is_empty() {
-        lines.push("left: what is pending was there before, or can wait: `bootstrap up` does it".to_owned());
-    }
-    lines
-}
-
-/// So many steps of a host tell what is pending there.
-const SHOWN: usize = 3;
 
 /// With what is wanted now that facts are known.
 fn with_facts<'a>(run: Run<'a>, wanted: Option<&'a Wanted>) -> Run<'a> {
@@ -110,16 +64,6 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
         let jobs = jobs::plan(&observed_hosts.fleet, run, &observed.seen).await?;
         let plan = std::mem::replace(&mut observed.plan, Ok(Plan::default())).map_err(EngineError::Plan)?;
         self.plan = Plan { jobs: jobs.plans, ..plan };
-        if let Some(newcomer) = &run.options.newcomer {
-            let states = &observed.seen.cluster_states;
-            let is_new = !is_member(newcomer, run.wanted, states);
-            self.left =
-                self.plan.keep(|host, id| is_new && (host == newcomer || joins(host, id, run.wanted)));
-            if !is_new {
-                run.events.send(Event::PlanReady { plan: self.plan.clone() });
-                return Ok(None);
-            }
-        }
         run.events.send(Event::PlanReady { plan: self.plan.clone() });
         if self.plan.is_empty() && observed.unhealthy.is_none() && jobs.unwell.is_none() {
             return Ok(None);
@@ -166,7 +110,6 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
 
     fn tell(&self, run: Run<'_>, failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
         outcome.set_aside(failures);
-        outcome.notes.extend(left_for_up(&self.left));
         for name in &run.options.hosts {
             outcome.hosts.entry(name.clone()).or_insert(HostOutcome::Unchanged);
         }

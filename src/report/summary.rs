@@ -74,9 +74,6 @@ fn headline(progress: &Progress, failed: bool, elapsed_ms: u64, paint: Paint) ->
             paint.bold(&format!("{run}: done,")),
             count(progress.jobs, "job")
         )),
-        ("add-node", 0) => {
-            Some(format!("{healthy} {} ({took})", paint.bold(&format!("{run}: it is a member already"))))
-        }
         (_, 0) => Some(format!("{healthy} {} ({took})", paint.bold(&nothing_to_do(all)))),
         _ => Some(format!("{healthy} {} {changes} in {took}", paint.bold(&format!("{run}: done,")))),
     }

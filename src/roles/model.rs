@@ -37,8 +37,7 @@ pub struct Role {
     /// As written: `{file: {path: "{{ consul.data_dir }}", template: consul.json}}`. Rendered for each host.
     ///
     /// Beside its kind a resource may have `when`, an expression that must hold and may use facts, and `for_each`, an expression that
-    /// gives a list: then it is made once for each element, which its other expressions and its content call `item`. With `joins:
-    /// true` the hosts that are members already need it of a host that is added: nothing else is changed on them by that.
+    /// gives a list: then it is made once for each element, which its other expressions and its content call `item`.
     pub resources: Vec<Value>,
     /// Ports on which its programs listen.
     pub ports: Vec<Port>,

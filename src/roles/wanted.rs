@@ -79,8 +79,6 @@ pub struct WantedRole {
     defined: Map<String, Value>,
     /// What `item` is in the content of a resource that was made by `for_each`.
     items: BTreeMap<StepId, Value>,
-    /// What the host needs as soon as another one joins.
-    pub joins: BTreeSet<StepId>,
     /// Conditions that only the host's facts decide. [`Wanted::with_facts`] leaves none.
     conditions: BTreeMap<StepId, Condition>,
     /// Every `define`, with its place, for the time when facts are known.
@@ -559,7 +557,6 @@ fn wanted_role(
         parts,
         defined,
         items: made.items,
-        joins: made.joins,
         conditions: made.conditions,
         define,
     })
@@ -618,7 +615,6 @@ fn condition(
 struct RoleResources {
     resources: Vec<Resource>,
     items: BTreeMap<StepId, Value>,
-    joins: BTreeSet<StepId>,
     conditions: BTreeMap<StepId, Condition>,
     /// Where each was made, and from what.
     origins: BTreeMap<StepId, (String, Value)>,
@@ -638,35 +634,12 @@ impl RoleResources {
         let Value::Object(fields) = raw else { return Ok(()) };
         let mut fields = fields.clone();
         let (when, each) = (fields.shift_remove("when"), fields.shift_remove("for_each"));
-        let joins = fields.shift_remove("joins") == Some(Value::Bool(true));
         let fields = Value::Object(fields);
-        let made = self.resources.len();
-        let added = match each {
-            Some(Value::String(each)) => {
-                self.add_each(renderer, host, place, &fields, when.as_ref(), &each, scope, late)
-            }
-            _ => self.add_one(renderer, host, place, &fields, when.as_ref(), None, scope, late),
+        let Some(Value::String(each)) = each else {
+            return self.add_one(renderer, host, place, &fields, when.as_ref(), None, scope, late);
         };
-        if joins {
-            self.joins.extend(self.resources[made..].iter().map(Resource::id));
-        }
-        added
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and one caller has them all")]
-    fn add_each(
-        &mut self,
-        renderer: &Renderer,
-        host: &HostName,
-        place: &str,
-        fields: &Value,
-        when: Option<&Value>,
-        each: &str,
-        scope: &Map<String, Value>,
-        late: &BTreeSet<String>,
-    ) -> Result<(), WantedError> {
         let render = |source| WantedError::Render { host: host.clone(), source };
-        let list = renderer.expression(&format!("{place}, for_each"), each, scope).map_err(render)?;
+        let list = renderer.expression(&format!("{place}, for_each"), &each, scope).map_err(render)?;
         let Value::Array(items) = list else {
             return Err(WantedError::NoList { host: host.clone(), place: place.to_owned(), value: list });
         };
@@ -674,7 +647,7 @@ impl RoleResources {
         for (index, item) in items.iter().enumerate() {
             scope.insert(ITEM.to_owned(), item.clone());
             let place = format!("{place}, for_each[{index}]");
-            self.add_one(renderer, host, &place, fields, when, Some(item), &scope, late)?;
+            self.add_one(renderer, host, &place, &fields, when.as_ref(), Some(item), &scope, late)?;
         }
         Ok(())
     }

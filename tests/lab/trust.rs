@@ -25,15 +25,11 @@ fn follower(lab: &Lab) -> &'static str {
     SERVERS.into_iter().find(|host| !leads(host)).unwrap()
 }
 
-/// Runs: Consul: a bad setting of clients and of servers is put back, an ill voter is mended first, who joins touches nobody else
+/// Runs: Consul: a bad setting of clients and of servers is put back, an ill voter is mended first
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_a_bad_setting_harms_one_member_and_is_put_back() {
-    let lab = Lab::up(&["--hosts", "7"]);
-    let text = std::fs::read_to_string(lab.inventory()).unwrap();
-    let lines = text.lines().filter(|line| !line.starts_with("  node-7:"));
-    let six: String = lines.map(|line| line.replace(", node-7]", "]") + "\n").collect();
-    std::fs::write(lab.inventory(), six).unwrap();
+    let lab = Lab::up(&["--hosts", "6"]);
     lab.run("up", &[]).exits(0);
 
     // It validates, and no agent can start with it.
@@ -92,23 +88,6 @@ fn lab_a_bad_setting_harms_one_member_and_is_put_back() {
     lab.run("up", &["--timeout", "60s"]).exits(0).says("3 of 3 voters");
     assert_eq!(all(&lab, &others, AS_IT_IS), untouched);
     lab.run("up", &[]).exits(0).says("Nothing to do");
-
-    // Who joins changes nobody else: what is pending there is named, and waits for an `up`.
-    lab.sets_consul("log_level: debug");
-    let known = ["node-1", "node-2", "node-3", "node-4", "node-5", "node-6"];
-    let untouched = all(&lab, &known, AS_IT_IS);
-    let add = ["node-7", "--address", "10.77.0.17", "--role", "consul-server"];
-    lab.run("add-node", &add)
-        .exits(0)
-        .says("4 of 4 voters")
-        .says("node-1, node-2, node-3: file /etc/consul.d/consul.json")
-        .says("`bootstrap up` does it");
-    assert_eq!(all(&lab, &known, AS_IT_IS), untouched);
-    let untouched = all(&lab, &["node-1", "node-7"], AS_IT_IS);
-    lab.run("add-node", &["node-7"]).exits(0).says("it is a member already").says("pending");
-    assert_eq!(all(&lab, &["node-1", "node-7"], AS_IT_IS), untouched);
-    lab.run("up", &[]).exits(0).says("4 of 4 voters").says("3 of 3 clients joined");
-    lab.run("add-node", &["node-7"]).exits(0).says("it is a member already");
 
     // Between two leaders: the next one is waited for, and the voters go one after the other.
     let leader = SERVERS.into_iter().find(|host| {
