@@ -5,20 +5,21 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 
-use super::exit::{Exit, Rejected};
-use super::load;
-use super::up::{self, UpArgs};
+use super::exit::{Exit, Rejected, UsageError};
+use super::load::{self, Loaded};
+use super::session::Session;
 use super::{ConnectionArgs, Global, node, problems, run};
 use crate::inventory::edit::{self, EditError, NewHost};
 use crate::inventory::yaml;
 use crate::model::{Diagnostic, HostName, RoleName};
-use crate::operations::{self, EngineError, Stop};
+use crate::operations::{self, Add, EngineError, Stop};
 use crate::report::{events, init_tracing};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: bootstrap add-node inventory.yaml node-4 --address 192.168.56.14 --role \
-consul-server\n\nThe inventory keeps its comments and layout. It is written once the new host is found fit; the other \
-hosts are left as they are, but for the list of servers that an agent joins by at its next start.")]
+consul-server\n\nThe inventory keeps its comments and layout. It is written once the new host is found fit. The other \
+hosts are left as they are, but for lists without which the new host could not work; what else is pending on them is named, and `up` does \
+it.")]
 pub struct AddNodeArgs {
     /// The inventory.
     inventory: PathBuf,
@@ -39,10 +40,13 @@ pub fn run(args: AddNodeArgs, global: &Global, password: Option<String>) -> anyh
     let file = args.inventory.as_path();
     let text = yaml::read(file).map_err(|problem| problems::refuse(*problem, global))?;
     let host = NewHost { name: &args.name, address: args.address.as_deref(), roles: &args.roles };
+    if !args.reach.limit.is_empty() {
+        return Err(UsageError("`add-node` asks every server: leave out --limit".to_owned()).into());
+    }
     let edited = match edit::add(&text, file, &host) {
         Ok(edited) => Some(edited),
-        // It was written by hand, or a run before this one got no further.
-        Err(EditError::Known(_)) if args.address.is_none() && args.roles.is_empty() => None,
+        // It was written by hand, or a run before this one got no further, or all the way.
+        Err(EditError::Known(_)) if is_there(&load::parse(&text, file, global)?, &args) => None,
         Err(EditError::Wrong(wrong)) => {
             problems::show(&wrong, global)?;
             return Err(Rejected.into());
@@ -61,8 +65,18 @@ pub fn run(args: AddNodeArgs, global: &Global, password: Option<String>) -> anyh
         refuse_unfit(&setup, global)?;
         node::replace(file, edited).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    let up = UpArgs::of(args.inventory, args.reach);
-    up::bring_up("add-node", &up, global, &mut setup)
+    setup.options.newcomer = Some(args.name.clone());
+    let mut add = Add::new(&args.name, || setup.secrets.save(&setup.folder).map_err(EngineError::from));
+    Ok(Exit::of(&Session::new("add-node", file, &setup, global).change(&mut add)?))
+}
+
+/// Whether the inventory has the host with all that was given of it.
+fn is_there(loaded: &Loaded, args: &AddNodeArgs) -> bool {
+    let Some(host) = loaded.inventory.hosts.iter().find(|host| host.name == args.name) else { return false };
+    let same_roles =
+        args.roles.len() == host.roles.len() && args.roles.iter().all(|role| host.roles.contains(role));
+    args.address.as_ref().is_none_or(|address| *address == host.address)
+        && (args.roles.is_empty() || same_roles)
 }
 
 /// What an operator can do about an inventory that was not edited.

@@ -73,6 +73,7 @@ impl Setup {
         let options = Options {
             hosts: limit(inventory, &reach.limit)?,
             given_up: BTreeSet::new(),
+            newcomer: None,
             only: None,
             parallel: usize::from(reach.parallel),
             share: BatchSize::default(),

@@ -135,6 +135,10 @@ async fn watch_for_stop(stop: Stop, events: Events, command: String, inventory: 
 /// What stands, what was not done, and the next command.
 fn notes(outcome: &Outcome, command: &str, inventory: &Path) -> Vec<String> {
     let mut notes = outcome.notes.clone();
+    if !outcome.pending.is_empty() {
+        let pending = outcome.pending.join("\n");
+        notes.push(format!("{pending}\n`bootstrap up {}` does it", inventory.display()));
+    }
     notes.extend(outcome.held_back.iter().map(|held| format!("not done: {held}")));
     if outcome.stopped || !outcome.failures.is_empty() || outcome.unhealthy.is_some() {
         notes.push(format!("next: {}", next(command, inventory).trim_matches('`')));
@@ -145,7 +149,7 @@ fn notes(outcome: &Outcome, command: &str, inventory: &Path) -> Vec<String> {
 /// What goes on where this run ended: most commands change hosts as `up` does.
 fn next(command: &str, inventory: &Path) -> String {
     match command {
-        "remove-node" | "replace-node" | "forget" | "recover" | "down" | "certs renew"
+        "add-node" | "remove-node" | "replace-node" | "forget" | "recover" | "down" | "certs renew"
         | "snapshot restore" | "drill" => {
             format!("the same `bootstrap {command}` again")
         }

@@ -69,6 +69,12 @@ pub(crate) async fn wait(
     run: Run<'_>,
 ) -> Result<GateAnswer, Unmet> {
     let gate = members.gate;
+    let mut expected = expected.clone();
+    if let Some(newcomer) = &run.options.newcomer {
+        // The others run what they ran.
+        expected.versions.retain(|host, _| host == newcomer);
+    }
+    let expected = &expected;
     let judge = |answers: &Answers| judge(gate, expected, answers);
     let waiting = Waiting::new(gate.name().to_owned(), run.options.timeout, run.events, run.stop);
     let (answers, verdict, waiting) = poll(fleet, members, expected, waiting, judge).await;

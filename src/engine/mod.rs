@@ -47,6 +47,8 @@ pub struct Options {
     pub hosts: BTreeSet<HostName>,
     /// Hosts that are expected not to answer: that one of them does not is no failure of the run.
     pub given_up: BTreeSet<HostName>,
+    /// A host that joins: it alone is brought to what is wanted, and the others are asked. `None`: all are.
+    pub newcomer: Option<HostName>,
     /// The only steps that are taken of a plan; `None`: all.
     pub only: Option<BTreeSet<StepId>>,
     /// Hosts worked on at once.
@@ -92,6 +94,8 @@ pub struct Outcome {
     pub held_back: Vec<String>,
     /// The operator asked to stop.
     pub stopped: bool,
+    /// What differs on which hosts and is left to the next `up`.
+    pub pending: Vec<String>,
     /// What stands now, and what to do next.
     pub notes: Vec<String>,
 }

@@ -102,7 +102,9 @@ pub(crate) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Result<(
     let take = |host: &HostName, id: &StepId, proof: &Proof| {
         let before = seen.hosts.get(host).map(|seen| proof.judge(&seen.observation.of(&id.0)));
         let skip = proof.as_before && !matches!(before, Some(UseResult::Right));
-        fleet.connections.contains_key(host) && !skip
+        // Of what is not as wanted yet, nothing need work as wanted.
+        let is_changed = run.options.newcomer.as_ref().is_none_or(|newcomer| newcomer == host);
+        fleet.connections.contains_key(host) && is_changed && !skip
     };
     for (role, hosts) in asked(run.wanted, take) {
         wait(fleet, role, &hosts, run).await?;

@@ -48,18 +48,24 @@ impl Plan {
     }
 
     /// The same with those steps alone that have one of these ids.
-    pub fn only(mut self, ids: &BTreeSet<StepId>) -> Self {
+    pub fn only(self, ids: &BTreeSet<StepId>) -> Self {
+        Self { jobs: Vec::new(), ..self.those(|_, step| ids.contains(&step.id)) }
+    }
+
+    /// The same with those steps alone that `take` lets through, in the same order.
+    #[must_use]
+    pub fn those(mut self, take: impl Fn(&HostName, &Step) -> bool) -> Self {
         for stage in &mut self.stages {
             for batch in &mut stage.batches {
-                batch.steps.retain(|_, steps| {
-                    steps.retain(|step| ids.contains(&step.id));
+                batch.steps.retain(|host, steps| {
+                    steps.retain(|step| take(host, step));
                     !steps.is_empty()
                 });
             }
             stage.batches.retain(|batch| !batch.steps.is_empty());
         }
         self.stages.retain(|stage| !stage.batches.is_empty());
-        Self { jobs: Vec::new(), ..self }
+        self
     }
 
     /// How many steps the plan has on each host that it changes.

@@ -3,6 +3,7 @@
 //! Whoever changes hosts goes through one door, [`change()`]: a command is an [`Operation`], which says what is its own of
 //! each step there. It knows no product, and hosts by what the engine tells of them.
 
+mod add;
 mod change;
 mod check;
 mod credentials;
@@ -18,6 +19,7 @@ mod snapshot;
 mod up;
 mod watching;
 
+pub use add::Add;
 pub use change::{Ask, Decision, Door, Operation, change};
 pub use check::check;
 pub use down::Down;

@@ -28,14 +28,44 @@ pub async fn plan(run: Run<'_>) -> Result<(Plan, Outcome), EngineError> {
 pub struct Up<F> {
     /// Runs once there is something to change: it keeps the secrets that were made.
     before_changes: Option<F>,
-    plan: Plan,
+    pub(super) plan: Plan,
     /// What is wanted, now that facts are known.
-    wanted: Option<Wanted>,
+    pub(super) wanted: Option<Wanted>,
 }
 
 impl<F: FnOnce() -> Result<(), EngineError>> Up<F> {
     pub fn new(before_changes: F) -> Self {
         Self { before_changes: Some(before_changes), plan: Plan::default(), wanted: None }
+    }
+}
+
+impl<F> Up<F> {
+    /// Plans; the first job that is not well.
+    pub(super) async fn look(
+        &mut self,
+        observed_hosts: &mut ObservedHosts,
+        run: Run<'_>,
+    ) -> Result<Option<String>, EngineError> {
+        let observed = &mut observed_hosts.observed;
+        self.wanted = observed.wanted.take();
+        let run = with_facts(run, self.wanted.as_ref());
+        let jobs = jobs::plan(&observed_hosts.fleet, run, &observed.seen).await?;
+        let plan = std::mem::replace(&mut observed.plan, Ok(Plan::default())).map_err(EngineError::Plan)?;
+        self.plan = Plan { jobs: jobs.plans, ..plan };
+        Ok(jobs.unwell)
+    }
+
+    /// Shows the plan; nothing is to be done where it is empty and all `is_well`.
+    pub(super) fn decided(&self, is_well: bool, run: Run<'_>) -> Option<Decision> {
+        run.events.send(Event::PlanReady { plan: self.plan.clone() });
+        if self.plan.is_empty() && is_well {
+            return None;
+        }
+        for (host, step) in self.plan.left_files().chain(self.plan.stops()) {
+            let message = format!("{}: {}", step.id, step.change.reason);
+            run.events.send(Event::Warning { host: Some(host.clone()), message });
+        }
+        Some(Decision { changes_hosts: !self.plan.changes_no_host(), question: None })
     }
 }
 
@@ -58,21 +88,8 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
         observed_hosts: &mut ObservedHosts,
         run: Run<'_>,
     ) -> Result<Option<Decision>, EngineError> {
-        let observed = &mut observed_hosts.observed;
-        self.wanted = observed.wanted.take();
-        let run = with_facts(run, self.wanted.as_ref());
-        let jobs = jobs::plan(&observed_hosts.fleet, run, &observed.seen).await?;
-        let plan = std::mem::replace(&mut observed.plan, Ok(Plan::default())).map_err(EngineError::Plan)?;
-        self.plan = Plan { jobs: jobs.plans, ..plan };
-        run.events.send(Event::PlanReady { plan: self.plan.clone() });
-        if self.plan.is_empty() && observed.unhealthy.is_none() && jobs.unwell.is_none() {
-            return Ok(None);
-        }
-        for (host, step) in self.plan.left_files().chain(self.plan.stops()) {
-            let message = format!("{}: {}", step.id, step.change.reason);
-            run.events.send(Event::Warning { host: Some(host.clone()), message });
-        }
-        Ok(Some(Decision { changes_hosts: !self.plan.changes_no_host(), question: None }))
+        let unwell = self.look(observed_hosts, run).await?;
+        Ok(self.decided(observed_hosts.observed.unhealthy.is_none() && unwell.is_none(), run))
     }
 
     async fn change(

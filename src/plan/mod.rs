@@ -2,6 +2,7 @@
 
 mod batch;
 mod build;
+mod newcomer;
 
 pub use batch::{BatchSize, hold_back, interrupts, is_of_ill, keeps, still_ill};
 pub use build::{HostSeen, PlanError, Seen, lacking, scripts};

@@ -23,7 +23,7 @@ mod trace;
 pub use channel::{Events, Receiver, events};
 pub use health_text::{health_text, nagios, prometheus};
 pub use log::RunLog;
-pub use plan_text::{PlanTextOptions, plan_text};
+pub use plan_text::{PlanTextOptions, pending, plan_text};
 pub use problem::problem;
 pub use render::{Output, RenderOptions, RunResult, render};
 pub use survey_text::{finding, survey_summary, survey_table, wrapped};

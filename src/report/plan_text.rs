@@ -1,10 +1,12 @@
 //! Plan -> the text `bootstrap plan` prints: stage by stage, hosts with the same changes together.
 
+use std::collections::BTreeMap;
+
 use similar::{ChangeTag, TextDiff};
 
 use super::summary::nothing_to_do;
-use super::text::{Paint, and_jobs, count, names, natural_key, printable};
-use crate::model::{Action, Batch, JobPlan, Plan, Stage, Step};
+use super::text::{Paint, and_jobs, count, count_of, names, natural_key, printable};
+use crate::model::{Action, Batch, HostName, JobPlan, Plan, Stage, Step};
 
 /// A new file is shown to its 20th line: that is enough to know it again.
 const NEW_FILE_LINES: usize = 20;
@@ -17,6 +19,27 @@ pub struct PlanTextOptions {
     pub verbose: bool,
     /// How many hosts were looked at, for `Nothing to do`.
     pub hosts_total: usize,
+}
+
+/// How much is left to be done, and where: `pending on node-1, node-2: 2 files, 1 unit`.
+pub fn pending(plan: &Plan) -> Vec<String> {
+    let mut kinds: BTreeMap<&HostName, BTreeMap<&str, usize>> = BTreeMap::new();
+    for (host, step) in plan.steps() {
+        let kind = step.id.0.split(' ').next().unwrap_or_default();
+        *kinds.entry(host).or_default().entry(kind).or_default() += 1;
+    }
+    let mut shared: Vec<(String, Vec<&str>)> = Vec::new();
+    for (host, kinds) in kinds {
+        let what: Vec<String> = kinds.into_iter().map(|(kind, number)| count_of(kind, number)).collect();
+        let what = what.join(", ");
+        match shared.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, hosts)) => hosts.push(host.as_str()),
+            None => shared.push((what, vec![host.as_str()])),
+        }
+    }
+    let of_hosts = shared.into_iter().map(|(what, hosts)| format!("pending on {}: {what}", names(hosts)));
+    let jobs = plan.changed_jobs().count();
+    of_hosts.chain((jobs > 0).then(|| format!("pending: {}", count(jobs, "job")))).collect()
 }
 
 /// The plan for people. Ends with a line break.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::plain::quoted;
 use super::progress::{HostProgress, Progress};
-use super::text::{Paint, count, indented, millis, names, printable};
+use super::text::{Paint, count, count_of, indented, millis, names, printable};
 use crate::model::{HostName, StageName};
 
 /// Wide enough for a sentence, narrow enough for the smallest terminal in use.
@@ -74,6 +74,10 @@ fn headline(progress: &Progress, failed: bool, elapsed_ms: u64, paint: Paint) ->
             paint.bold(&format!("{run}: done,")),
             count(progress.jobs, "job")
         )),
+        // The others may differ.
+        ("add-node", 0) => {
+            Some(format!("{healthy} {} ({took})", paint.bold(&format!("{run}: nothing was changed"))))
+        }
         (_, 0) => Some(format!("{healthy} {} ({took})", paint.bold(&nothing_to_do(all)))),
         _ => Some(format!("{healthy} {} {changes} in {took}", paint.bold(&format!("{run}: done,")))),
     }
@@ -166,15 +170,7 @@ fn rows(progress: &Progress) -> Vec<Row> {
 
 /// `11 steps: 3 directories, 3 files, 1 unit`
 fn kinds(host: &HostProgress) -> String {
-    let kinds = host.kinds.iter().map(|(kind, number)| match kind.as_str() {
-        // Of a removed role: the verb says what was done, to whatever.
-        "restore" => format!("{number} restored"),
-        "remove" => format!("{number} removed"),
-        "leave" => format!("{number} left"),
-        "undo" => format!("{number} undone"),
-        kind => count(*number, kind),
-    });
-    let kinds: Vec<String> = kinds.collect();
+    let kinds: Vec<String> = host.kinds.iter().map(|(kind, number)| count_of(kind, *number)).collect();
     format!("{}: {}", count(host.done, "step"), kinds.join(", "))
 }
 

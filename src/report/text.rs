@@ -75,6 +75,18 @@ pub(super) fn count(number: usize, word: &str) -> String {
     format!("{number} {}", if number == 1 { word } else { &plural })
 }
 
+/// The same of steps, by the first word of their names.
+pub(super) fn count_of(kind: &str, number: usize) -> String {
+    match kind {
+        // Of a removed role: the verb says what was done, to whatever.
+        "restore" => format!("{number} restored"),
+        "remove" => format!("{number} removed"),
+        "leave" => format!("{number} left"),
+        "undo" => format!("{number} undone"),
+        kind => count(number, kind),
+    }
+}
+
 /// Names as a person would list them: a few one by one, many as ranges (`node-[1-40]`).
 pub(super) fn names<'a>(hosts: impl IntoIterator<Item = &'a str>) -> String {
     let hosts: Vec<&str> = hosts.into_iter().collect();

@@ -56,6 +56,8 @@ pub struct Role {
     pub endpoint: Option<Value>,
     /// The gate that closes its activation, by name; an expression may choose it, the same on all hosts.
     pub gate: Option<String>,
+    /// Files with a list of hosts which must have a new one for it to do its work: `add-node` changes them on the others too.
+    pub lists_hosts: Vec<String>,
     /// A host that has the role no more gets back what the role changed there: files, folders, links, units, and by `undo`
     /// what its commands did. Packages, users and releases stay.
     pub removable: bool,

@@ -34,6 +34,7 @@ const KEYS: &[&str] = &[
     "verify",
     "gate",
     "endpoint",
+    "lists_hosts",
     "removable",
     "quorum",
     "forms",
@@ -178,6 +179,12 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             refuse.extend(refusal(reader, item));
         }
     }
+    let mut lists_hosts = Vec::new();
+    if let Some(node) = fields.written("lists_hosts") {
+        for item in reader.items(node, "`lists_hosts`", "a list of files") {
+            lists_hosts.extend(reader.text(item, "a file").map(|text| text.value));
+        }
+    }
     let mut verify = Vec::new();
     if let Some(node) = fields.written("verify") {
         for item in reader.items(node, "`verify`", "a list of uses") {
@@ -204,6 +211,7 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         verify,
         endpoint: fields.written("endpoint").and_then(|node| endpoint(reader, node)),
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
+        lists_hosts,
         removable: fields
             .written("removable")
             .and_then(|node| reader.bool(node, "`removable`"))

@@ -59,6 +59,8 @@ pub struct WantedRole {
     pub gate: Option<String>,
     /// Where its agent is.
     pub endpoint: Option<Endpoint>,
+    /// Files that must list a new host for it to do its work.
+    pub lists_hosts: Vec<String>,
     /// What it changes is put back when the host has the role no more.
     pub removable: bool,
     /// Its members form a quorum.
@@ -461,7 +463,7 @@ fn wanted_role(
     let (mut made, mut ports, mut parts) = (RoleResources::default(), Vec::new(), Vec::new());
     let (mut filesystems, mut endpoint) = (Vec::new(), None);
     let render = |source| WantedError::Render { host: host.name.clone(), source };
-    let mut asks = Vec::new();
+    let (mut asks, mut lists_hosts) = (Vec::new(), Vec::new());
     for part in roles.closure([&role.name]) {
         for (name, source) in &part.define {
             let place = format!("role `{}`, define `{name}`", part.name);
@@ -533,6 +535,7 @@ fn wanted_role(
                 reason: error.to_string(),
             })?);
         }
+        lists_hosts.extend(part.lists_hosts.iter().cloned());
         parts.push(part.name.clone());
     }
     let gate = role.gate.as_ref().map(|gate| {
@@ -544,6 +547,7 @@ fn wanted_role(
         name: role.name.clone(),
         gate,
         endpoint,
+        lists_hosts,
         removable: role.removable,
         quorum: role.quorum,
         forms: role.forms,

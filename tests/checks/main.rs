@@ -21,6 +21,7 @@ mod inventory;
 mod kube_config;
 mod kube_manifests;
 mod messages;
+mod newcomer;
 mod nomad_config;
 mod prelude;
 mod products;

@@ -9,10 +9,10 @@ use bootstrap::operations::COMMANDS;
 
 const THREE: [&str; 3] = ["node-1", "node-2", "node-3"];
 
-/// When the agent started, and what each file of it but the list of servers holds and when it was written.
-const UNTOUCHED: &str = "systemctl show -p ExecMainStartTimestampMonotonic consul; \
-    find /etc/consul.d /opt/bootstrap /etc/systemd/system/consul.service -type f ! -name join.json \
-    -exec stat -c '%n %Y %s' {} + | sort";
+/// Which start of the agent this is, and what each file of it holds and when it was written.
+const UNTOUCHED: &str = "systemctl show -p InvocationID consul; \
+    find /etc/consul.d /opt/bootstrap /etc/systemd/system/consul.service /var/lib/bootstrap -type f \
+    -exec stat -c '%n %Y' {} + -exec sha256sum {} + | sort";
 
 /// Three servers and two bare hosts that the inventory does not know.
 fn three_of_five() -> Lab {
@@ -74,6 +74,65 @@ fn lab_two_more_servers_join_and_nobody_else_notices() {
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
+    // Whom to join by they learn with the next `up`, and none restarts for that.
+    lab.run("up", &[]).exits(0);
+    let started = |lab: &Lab| THREE.map(|host| lab.asks(host, "systemctl show -p InvocationID consul"));
+    let before = started(&lab);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    assert_eq!(started(&lab), before);
+}
+
+/// Runs: Consul: a server joins while a change of the others is pending, which waits for `up`
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_who_joins_brings_no_pending_change_to_the_others() {
+    let lab = Lab::up(&["--hosts", "4"]);
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let three: String =
+        text.lines().filter(|line| !line.contains("node-4")).map(|line| format!("{line}\n")).collect();
+    fs::write(lab.inventory(), three).unwrap();
+    hasten(&lab);
+    let add = ["node-4", "--address", "10.77.0.14", "--role", "consul-server"];
+    // Nobody is there to be joined.
+    lab.run("add-node", &add)
+        .exits(1)
+        .says("no cluster of consul-servers with a leader")
+        .says("`bootstrap up`");
+    lab.ssh("node-4", "test -e /etc/consul.d").exits(1);
+    let edited = fs::read_to_string(lab.inventory()).unwrap();
+    let without = edited.lines().filter(|line| !line.starts_with("  node-4:"));
+    let without: String = without.map(|line| line.replace(", node-4]", "]") + "\n").collect();
+    fs::write(lab.inventory(), &without).unwrap();
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+
+    lab.sets_consul("log_level: debug");
+    let untouched = || THREE.map(|host| lab.asks(host, UNTOUCHED));
+    let before = untouched();
+    let pending = "pending on node-1, node-2, node-3: 2 files, 1 unit";
+    lab.run("add-node", &[&add[..], &["--limit", "node-4"]].concat()).exits(2).says("leave out --limit");
+    let joined = lab.run("add-node", &add).exits(0).says("4 of 4 voters").says(pending);
+    assert!(joined.stderr.contains("`bootstrap up "), "{}", joined.stderr);
+    assert_eq!(untouched(), before);
+    assert_voters(&lab, 4);
+    assert!(lab.asks("node-4", "cat /etc/consul.d/consul.json").to_lowercase().contains("debug"));
+
+    // By its name, and by the same command again; also while something of its own is pending.
+    let own = lab.asks("node-4", UNTOUCHED);
+    for options in [&add[..1], &add] {
+        lab.run("add-node", options)
+            .exits(0)
+            .says("node-4 is a member already of consul-servers")
+            .says(pending);
+    }
+    lab.edit("log_level: debug", "log_level: trace");
+    let both = "pending on node-4: 1 file, 1 unit";
+    lab.run("add-node", &["node-4"]).exits(0).says("node-4 is a member already").says(pending).says(both);
+    assert_eq!((untouched(), lab.asks("node-4", UNTOUCHED)), (before.clone(), own));
+
+    lab.run("up", &[]).exits(0).says("4 of 4 voters");
+    let after = untouched();
+    assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{after:?}");
+    lab.run("add-node", &["node-4"]).exits(0).says("is a member already");
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 

@@ -1,0 +1,146 @@
+//! A host joins its clusters; all others stay as they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::change::{Decision, Operation};
+use super::observed_hosts::ObservedHosts;
+use super::up::Up;
+use crate::engine::members::{Members, members};
+use crate::engine::observe::{Observed, Releases};
+use crate::engine::{EngineError, HostFailure, Outcome, Run};
+use crate::model::{HostName, Plan};
+use crate::products::Gate;
+use crate::report::pending;
+
+/// [`Up`] of one host, which the clusters take in.
+pub struct Add<'a, F> {
+    host: &'a HostName,
+    up: Up<F>,
+    /// The clusters that it was a member of before; `None`: it joins some.
+    is_member_of: Option<Vec<Gate>>,
+    /// What `up` would change besides.
+    left: Plan,
+}
+
+impl<'a, F: FnOnce() -> Result<(), EngineError>> Add<'a, F> {
+    /// `before_changes` as of [`Up::new`].
+    pub fn new(host: &'a HostName, before_changes: F) -> Self {
+        Self { host, up: Up::new(before_changes), is_member_of: None, left: Plan::default() }
+    }
+}
+
+impl<F: FnOnce() -> Result<(), EngineError>> Operation for Add<'_, F> {
+    fn releases(&self) -> Releases {
+        self.up.releases()
+    }
+
+    fn fits(&self, observed_hosts: &mut ObservedHosts, run: Run<'_>) -> Result<(), EngineError> {
+        self.up.fits(observed_hosts, run)
+    }
+
+    async fn decide(
+        &mut self,
+        observed_hosts: &mut ObservedHosts,
+        run: Run<'_>,
+    ) -> Result<Option<Decision>, EngineError> {
+        self.up.look(observed_hosts, run).await?;
+        let observed = &observed_hosts.observed;
+        let all = members(run.wanted);
+        let of_host = |members: &&Members<'_>| members.names().contains(self.host);
+        let of_host: Vec<&Members<'_>> = all.iter().filter(of_host).collect();
+        let plan = std::mem::take(&mut self.up.plan);
+        self.is_member_of = is_member_of(self.host, &of_host, observed, &plan);
+        if self.is_member_of.is_some() {
+            self.left = plan;
+        } else {
+            refuse_alone(self.host, &of_host, observed)?;
+            refuse_before_upgrade(self.host, &of_host, observed)?;
+            let wanted = self.up.wanted.as_ref().unwrap_or(run.wanted);
+            let address = observed.seen.addresses.get(self.host).copied();
+            (self.up.plan, self.left) = plan.for_newcomer(wanted, self.host, address);
+        }
+        Ok(self.up.decided(observed.unhealthy.is_none(), run))
+    }
+
+    async fn change(
+        &mut self,
+        observed_hosts: &mut ObservedHosts,
+        run: Run<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), EngineError> {
+        self.up.change(observed_hosts, run, outcome).await
+    }
+
+    async fn prove(&mut self, observed_hosts: &mut ObservedHosts, run: Run<'_>, outcome: &mut Outcome) {
+        self.up.prove(observed_hosts, run, outcome).await;
+    }
+
+    fn tell(&self, run: Run<'_>, failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
+        if let Some(gates) = &self.is_member_of {
+            let gates: Vec<&str> = gates.iter().map(|gate| gate.name()).collect();
+            let of = if gates.is_empty() { String::new() } else { format!(" of {}", gates.join(", ")) };
+            outcome.notes.insert(0, format!("{} is a member already{of}", self.host));
+        }
+        outcome.pending = pending(&self.left);
+        self.up.tell(run, failures, outcome);
+    }
+}
+
+/// The clusters of a host, where all of them count it among their members. A host whose roles have none is one of ours as soon as
+/// it is as the inventory says.
+fn is_member_of(
+    host: &HostName,
+    of_host: &[&Members<'_>],
+    observed: &Observed,
+    plan: &Plan,
+) -> Option<Vec<Gate>> {
+    let state = |gate: Gate| observed.seen.cluster_states.get(gate.name());
+    let is_in = |members: &&Members<'_>| state(members.gate).is_some_and(|now| now.members.contains(host));
+    let is_set_up = !of_host.is_empty() || !plan.steps().any(|(name, _)| name == host);
+    (is_set_up && of_host.iter().all(is_in)).then(|| of_host.iter().map(|members| members.gate).collect())
+}
+
+/// Where the others of its kind have no cluster that it could join: alone it would wait for them, or make one of its own.
+fn refuse_alone(host: &HostName, of_host: &[&Members<'_>], observed: &Observed) -> Result<(), EngineError> {
+    for members in of_host {
+        let is_voter = members.hosts.iter().any(|(wanted, role)| wanted.host.name == *host && role.quorum);
+        let lives = |gate: Gate| {
+            observed.seen.cluster_states.get(gate.name()).is_some_and(|state| !state.members.is_empty())
+        };
+        if is_voter && members.hosts.len() > 1 && !lives(members.gate) {
+            return Err(EngineError::Refused(format!(
+                "there is no cluster of {} with a leader that {host} could join, and nothing was changed on the hosts: `bootstrap \
+                 up` makes the first one, with {host} in it; `bootstrap recover` brings back one that has lost its quorum",
+                members.gate.name()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Where a product does not take in who is newer than those that are there, and the inventory wants newer ones.
+fn refuse_before_upgrade(
+    host: &HostName,
+    of_host: &[&Members<'_>],
+    observed: &Observed,
+) -> Result<(), EngineError> {
+    let products: BTreeSet<&str> = of_host.iter().map(|members| members.gate.product().name()).collect();
+    for cluster in observed.clusters.iter().filter(|cluster| products.contains(cluster.gate.product().name()))
+    {
+        for (name, answer) in cluster.answers.iter().filter(|(name, _)| *name != host) {
+            let (Some(runs), Some(wanted)) =
+                (cluster.gate.version(answer), cluster.expected.versions.get(name))
+            else {
+                continue;
+            };
+            if runs != *wanted {
+                return Err(EngineError::Refused(format!(
+                    "{name} runs {runs} as one of {}, the inventory says {wanted}, and {host} would join with that: bring the \
+                     others there first, by `bootstrap up` of the inventory without {host}; or set the version back",
+                    cluster.gate.name()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
