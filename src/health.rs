@@ -11,7 +11,7 @@ use crate::model::{
 };
 use crate::preflight::Survey;
 use crate::products::{Answers, Gate, Member};
-use crate::raft::{RaftState, majority, tolerance};
+use crate::raft::{RaftState, lost_quorum, tolerance};
 use crate::roles::WantedHost;
 
 /// How well everything is at one moment.
@@ -70,7 +70,7 @@ pub fn of_cluster(cluster: &ClusterView<'_>, hosts: &[WantedHost]) -> (ClusterHe
         }
     };
     let members: Vec<MemberHealth> = expected.members.keys().map(member).collect();
-    let lost = lost_quorum(cluster);
+    let lost = lost_quorum(expected, &gate.views(answers));
     // Without quorum every server has much to complain about, and all of it comes from that.
     let mut findings = match &lost {
         Some(reason) => vec![no_quorum(*gate, reason)],
@@ -100,17 +100,6 @@ pub fn of_cluster(cluster: &ClusterView<'_>, hosts: &[WantedHost]) -> (ClusterHe
         members,
     };
     (cluster, findings)
-}
-
-/// Whether too few servers answer for any of them to lead.
-fn lost_quorum(cluster: &ClusterView<'_>) -> Option<String> {
-    let (servers, answering) = (cluster.expected.members.len(), cluster.answers.values().flatten().count());
-    let needed = majority(servers);
-    let is_lost = cluster.gate.has_raft()
-        && cluster.cluster_state.leader.is_none()
-        && answering < needed
-        && answering > 0;
-    is_lost.then(|| format!("no quorum: {answering} of {servers} servers answer, {needed} are needed"))
 }
 
 fn no_quorum(gate: Gate, reason: &str) -> Finding {

@@ -13,7 +13,7 @@ use super::{Fleet, Options, Outcome, Run};
 use crate::model::{Arg, Batch, Call, ClusterState, Event, Expected, HostName, StepId, Verdict};
 use crate::plan::Seen;
 use crate::products::{Answers, Gate};
-use crate::raft::{Peer, View, majority};
+use crate::raft::{Peer, View, lost_quorum, majority};
 use crate::report::Events;
 use crate::script::{Nonce, Observation, Script};
 
@@ -89,6 +89,16 @@ pub(crate) async fn wait(
             let output = match silent.or(expected.asked.first()) {
                 Some(host) => journal(fleet, host, members, run.options).await,
                 None => String::new(),
+            };
+            // Waiting longer does not help there.
+            let views = gate.views(&answers);
+            let is_made = views.values().filter_map(View::peers).any(|peers| !peers.is_empty());
+            let lost = lost_quorum(expected, &views).filter(|_| is_made);
+            let reason = match lost {
+                Some(lost) => format!(
+                    "{reason}; {lost}: bring the others back, or where they are lost for good, `bootstrap recover`"
+                ),
+                None => reason,
             };
             waiting.failed(&reason, output);
             Err(Unmet::Late(format!("{}: {reason}", gate.name())))

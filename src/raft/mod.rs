@@ -10,5 +10,5 @@ mod view;
 
 pub use leave::{Departure, Refusal, departure, strangers, without};
 pub use quorum::{Peer, agree, majority, tolerance};
-pub use recovery::{Recovery, recovery, unfinished};
+pub use recovery::{Recovery, lost_quorum, recovery, unfinished};
 pub use view::{Agreement, RaftState, View, Views, agreement, cluster_state, notes};

@@ -24,6 +24,16 @@ pub struct Recovery {
     pub is_led: bool,
 }
 
+/// Whether too few servers answer for any of them to lead: what to say of it.
+pub fn lost_quorum(expected: &Expected, views: &Views) -> Option<String> {
+    let servers = expected.members.len();
+    let answering = views.values().filter(|view| !matches!(view, View::Silent(_))).count();
+    let needed = majority(servers);
+    let leads = views.values().filter_map(View::peers).flatten().any(|peer| peer.leader);
+    let is_lost = !leads && answering > 0 && answering < needed;
+    is_lost.then(|| format!("no quorum: {answering} of {servers} servers answer, {needed} are needed"))
+}
+
 /// What is left of a recovery that was cut short after its first survivor had gone on alone: hosts that answer, follow nobody, and
 /// are none of its peers though they `kept` what a member has, or are peers without a vote. One that has its vote and is merely
 /// stopped is none of them.
@@ -108,6 +118,16 @@ mod tests {
 
     fn uuid(n: u8) -> String {
         format!("id-{n}")
+    }
+
+    #[test]
+    fn too_few_to_elect_anybody() {
+        let lost = |said: [View; 3]| lost_quorum(&expected(), &views(said));
+        let told = "no quorum: 1 of 3 servers answer, 2 are needed".to_owned();
+        assert_eq!(lost([said(0, uuid), dead(), dead()]), Some(told));
+        assert_eq!(lost([said(0, uuid), said(0, uuid), dead()]), None, "they elect one");
+        assert_eq!(lost([said(1, uuid), dead(), dead()]), None, "it has a leader still");
+        assert_eq!(lost([dead(), dead(), dead()]), None, "nothing is known");
     }
 
     #[test]
