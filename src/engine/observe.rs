@@ -15,7 +15,9 @@ use crate::model::{
 };
 use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, Subject};
-use crate::products::{Agent, Answer, Answers, Gate, Question, Questions, Response, by_path};
+use crate::products::{
+    Agent, Answer, Answers, Gate, Question, Questions, Response, VersionChange, by_path, oldest,
+};
 use crate::roles::{ClusterAddresses, Wanted, WantedHost};
 use crate::script::{Nonce, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Deadline, Target};
@@ -314,8 +316,8 @@ fn stands(
             // `--limit` leaves all of them alone: this run says nothing about them.
             continue;
         }
-        stands.findings.extend(other_versions(gate, &expected, &answers));
         let state = &stands.states[gate.name()];
+        stands.findings.extend(other_versions(members, state, &answers));
         stands.contradictions.extend(contradictions(members, &expected, state, &answers, hosts));
         match review.verdict() {
             Verdict::Met { .. } => stands.notes.extend(gate.notes(&expected, &answers)),
@@ -366,16 +368,24 @@ async fn planned(
     Ok(Planned { seen, wanted: Some(wanted), plan: Some(plan) })
 }
 
-/// A living cluster of a version from which its own tools do not go to the one that is asked for.
-fn other_versions(gate: Gate, expected: &Expected, answers: &Answers) -> Vec<Finding> {
-    let mut found: BTreeMap<(String, &String), Vec<HostName>> = BTreeMap::new();
-    for (host, answer) in answers {
-        if let (Some(runs), Some(wanted)) = (gate.version(answer), expected.versions.get(host)) {
-            found.entry((runs, wanted)).or_default().push(host.clone());
+/// Members of a version from which their own tools do not go to the one that is asked for. An agent that runs where nothing of
+/// a cluster is has nothing to lose.
+fn other_versions(members: &Members<'_>, state: &ClusterState, answers: &Answers) -> Vec<Finding> {
+    let gate = members.gate;
+    let all: BTreeMap<&HostName, String> =
+        answers.iter().filter_map(|(host, answer)| Some((host, gate.version(answer)?))).collect();
+    let Some(oldest) = oldest(all.values().map(String::as_str)) else { return Vec::new() };
+    let mut found: BTreeMap<(&str, &str), Vec<HostName>> = BTreeMap::new();
+    for (wanted, role) in &members.hosts {
+        let host = &wanted.host.name;
+        let version = role.endpoint.as_ref().and_then(|endpoint| endpoint.version.as_deref());
+        let (Some(runs), Some(version)) = (all.get(host), version) else { continue };
+        if !state.members.is_empty() || state.kept.contains(host) {
+            found.entry((runs, version)).or_default().push(host.clone());
         }
     }
-    let finding = |((runs, wanted), hosts): ((String, &String), Vec<HostName>)| {
-        let remedy = gate.no_way_between(&runs, wanted)?;
+    let finding = |((runs, wanted), hosts): ((&str, &str), Vec<HostName>)| {
+        let remedy = gate.no_way_between(&VersionChange { runs, wanted, oldest })?;
         let reason = format!("{} runs {runs} there, and the inventory says {wanted}", gate.name());
         Some(Finding::error(Check::Agent, hosts, reason, remedy))
     };

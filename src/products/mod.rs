@@ -16,6 +16,7 @@ mod part;
 mod registry;
 mod review;
 pub mod snapshot;
+mod versions;
 
 pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion, by_path};
 pub use gossip::{Member, members as gossip_members};
@@ -23,6 +24,8 @@ pub use part::{
     Agent, Command, DepartureNotice, Drills, Gate, Leaving, Part, Product, Raft, Recovers, Snapshots, Task,
     Transfer, Watching,
 };
+
+pub use versions::{VersionChange, oldest};
 
 use answer::{Responses, answered};
 

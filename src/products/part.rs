@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use super::snapshot::Snapshot;
+use super::versions::{VersionChange, no_way_back};
 use super::{Answer, Answers, Question, Questions, TlsFiles, views};
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Review, Verdict};
 use crate::raft::{self, Peer, RaftState, Views};
@@ -96,8 +97,8 @@ pub trait Part: Sync {
     }
 
     /// Where members that run one version cannot be brought to another by its product's own tools: what to do instead.
-    fn no_way_between(&self, _runs: &str, _wanted: &str) -> Option<String> {
-        None
+    fn no_way_between(&self, change: &VersionChange<'_>) -> Option<String> {
+        no_way_back(self.product().name(), change)
     }
 
     /// Everything that is not as expected, the gravest first.

@@ -163,8 +163,18 @@ fn lab_what_the_plan_restarts_is_restarted() {
     assert_ne!(now.lines().last(), theirs.lines().last(), "it runs on");
     lab.run("up", &[]).exits(0).says("Nothing to do");
 
-    // Who only looks, saves or stops needs no site that has the release which the inventory wants.
+    // A release that need not read what this one has written: refused before anything is asked for or touched.
     let wanted = format!("version: {}", consul());
+    let untouched = all(&lab, &SERVERS, AS_IT_IS);
+    lab.edit(&wanted, "version: 1.7.0");
+    lab.run("up", &[])
+        .exits(1)
+        .says(&format!("consul-servers runs {} there, and the inventory says 1.7.0", consul()))
+        .says("set `consul.version` to");
+    assert_eq!(all(&lab, &SERVERS, AS_IT_IS), untouched);
+    lab.edit("version: 1.7.0", &wanted);
+
+    // Who only looks, saves or stops needs no site that has the release which the inventory wants.
     lab.edit(&wanted, "version: 1.14.99");
     lab.run("plan", &[]).exits(1).says("1.14.99");
     lab.run("health", &[]).exits(0).says("version 1.14.99 not installed");

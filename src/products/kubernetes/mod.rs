@@ -14,8 +14,8 @@ use super::part::DRAIN_DEADLINE;
 use super::snapshot::Snapshot;
 use super::{
     Agent, Answer, Answers, Command, DepartureNotice, Gate, Leaving, Part, Product, Questions, Raft,
-    Recovers, Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer, Watching, answered, etcd, those,
-    views,
+    Recovers, Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer, VersionChange, Watching, answered,
+    etcd, those, views,
 };
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Problem, Review};
 use crate::raft::{self, Peer};
@@ -525,8 +525,8 @@ impl Part for ControlPlanes {
         node_probe(Some(&endpoint.data))
     }
 
-    fn no_way_between(&self, runs: &str, wanted: &str) -> Option<String> {
-        no_way_between(runs, wanted)
+    fn no_way_between(&self, change: &VersionChange<'_>) -> Option<String> {
+        no_way_between(change.runs, change.wanted)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
@@ -637,8 +637,8 @@ impl Part for ApiServers {
         true
     }
 
-    fn no_way_between(&self, runs: &str, wanted: &str) -> Option<String> {
-        no_way_between(runs, wanted)
+    fn no_way_between(&self, change: &VersionChange<'_>) -> Option<String> {
+        no_way_between(change.runs, change.wanted)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
@@ -695,8 +695,8 @@ impl Part for Workers {
         true
     }
 
-    fn no_way_between(&self, runs: &str, wanted: &str) -> Option<String> {
-        no_way_back(runs, wanted)
+    fn no_way_between(&self, change: &VersionChange<'_>) -> Option<String> {
+        no_way_back(change.runs, change.wanted)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
