@@ -73,7 +73,8 @@ fn table(drilled: &DrillReport) -> String {
     let seconds = |ms: u64| format!("{}.{:02} s", ms / 1000, ms % 1000 / 10);
     let led = if drilled.led { ", the leader" } else { ", a follower" };
     let election = drilled.election_ms.map_or("none was needed".to_owned(), seconds);
-    let mut rows = vec![("killed", format!("{}{led}", drilled.victim)), ("new leader", election)];
+    let mut rows =
+        vec![("killed", format!("{}{led}: {}", drilled.victim, drilled.killed)), ("new leader", election)];
     if drilled.writes > 0 {
         rows.push(("writes", format!("{} tried, {} acknowledged", drilled.writes, drilled.acknowledged)));
         rows.push(("longest silence", seconds(drilled.gap_ms)));

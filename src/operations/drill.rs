@@ -5,19 +5,22 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use reqwest::Response;
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::change::{Decision, Operation};
 use super::observed_hosts::ObservedHosts;
+use super::snapshot::gateway;
 use crate::engine::api::Socket;
 use crate::engine::members::members;
 use crate::engine::observe::ClusterAnswers;
-use crate::engine::{EngineError, Outcome, Run, Stop, elapsed_ms, gate};
+use crate::engine::{EngineError, Options, Outcome, Run, Stop, elapsed_ms, gate};
 use crate::model::{Arg, Call, Check, Finding, HostName, StepId};
-use crate::products::{Drills, Gate};
+use crate::products::{Access, Drills, Gate, Keys, Method, Request};
 use crate::script::{Nonce, Observation, Script};
+use crate::ssh::Connection;
 
 const BETWEEN_WRITES: Duration = Duration::from_millis(50);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
@@ -28,7 +31,7 @@ const CALM: Duration = Duration::from_secs(2);
 /// No election takes so long.
 const LONGEST: Duration = Duration::from_secs(60);
 /// Below it lie the keys of a drill, and only they.
-const KEYS: &str = "bootstrap-drill";
+const KEYS: &str = "bootstrap-drill/";
 const HEALTH: &str = "`bootstrap health` says why; `bootstrap up` starts what is stopped";
 
 /// What is killed.
@@ -63,12 +66,15 @@ impl Operation for Drill<'_> {
         run: Run<'_>,
     ) -> Result<Option<Decision>, EngineError> {
         observed_hosts.await_election(run).await;
-        observed_hosts.may_die(self)?;
         let who = match &self.victim {
             Victim::Leader => "the leader".to_owned(),
             Victim::Host(host) => host.to_string(),
         };
-        let how = if self.power.is_some() { "loses its power" } else { "has its agent killed" };
+        let (_, drills, _) = observed_hosts.may_die(self)?;
+        let how = match self.power {
+            Some(_) => "loses its power".to_owned(),
+            None => format!("has {} killed", drills.victim()),
+        };
         let question = Some(format!("In cluster `{}` {who} {how}, now.", run.wanted.cluster));
         Ok(Some(Decision { changes_hosts: true, question }))
     }
@@ -88,6 +94,8 @@ impl Operation for Drill<'_> {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct DrillReport {
     pub victim: String,
+    /// What of it was killed.
+    pub killed: &'static str,
     pub led: bool,
     /// Until a server that lives saw another leader; `None` where the victim did not lead.
     pub election_ms: Option<u64>,
@@ -129,16 +137,16 @@ impl ObservedHosts {
         ) else {
             return Err(refuse(&victim, "its role says nothing of its agent".to_owned(), HEALTH));
         };
-        let writer = Socket::open(connection, port, PATIENCE).await;
-        let watcher = Socket::open(connection, port, PATIENCE).await;
+        let writer = Api::open(connection, drills, port, run.options).await;
+        let watcher = Api::open(connection, drills, port, run.options).await;
         let (Some(writer), Some(watcher)) = (writer, watcher) else {
             let remedy = "a drill goes through forwarded sockets: allow them in its sshd";
             return Err(refuse(observer_name, "its API cannot be reached from here".to_owned(), remedy));
         };
-        let keys = drills.keys.map(|keys| format!("http://localhost{keys}/{KEYS}/"));
+        let old = watcher.leader(drills).await;
         let (over, is_over) = watch::channel(false);
         let writes = async {
-            match &keys {
+            match drills.keys() {
                 Some(keys) => write(&writer, keys, is_over).await,
                 None => Vec::new(),
             }
@@ -146,11 +154,10 @@ impl ObservedHosts {
         let act = async {
             sleep(CALM).await;
             let killed = Instant::now();
-            let result = self.kill(&unit, &victim, drill).await;
-            let old = cluster.expected.members.get(&victim).map(ToString::to_string);
+            let result = self.kill(drills, &unit, &victim, drill).await;
             let mut election = None;
             while result.is_ok() && led && killed.elapsed() < LONGEST && !run.stop.requested() {
-                if leader(&watcher, drills.leader).await.is_some_and(|now| Some(now) != old) {
+                if watcher.leader(drills).await.is_some_and(|now| Some(now) != old) {
                     election = Some(elapsed_ms(killed));
                     break;
                 }
@@ -167,19 +174,20 @@ impl ObservedHosts {
         };
         let (writes, (killed, election_ms)) = tokio::join!(writes, act);
         let revived = Instant::now();
-        let back = self.revive(&unit, &victim, drill).await;
+        let back = self.revive(drills, &unit, &victim, drill).await;
         killed.and(back).map_err(|reason| refuse(&victim, reason, HEALTH))?;
         // Also for an operator who has seen enough: it ends when all is well.
         let well = self.wait_for_all(Run { stop: &Stop::default(), ..run }, cluster, &victim, drill).await;
         well.map_err(|reason| refuse(&victim, reason, HEALTH))?;
         let recovery_ms = elapsed_ms(revived);
-        let lost = match &keys {
+        let lost = match drills.keys() {
             Some(keys) => lost(&writer, keys, &writes).await,
             None => Ok(Vec::new()),
         };
         let remedy = "read the keys below `bootstrap-drill/` by hand";
         Ok(DrillReport {
             victim: victim.to_string(),
+            killed: if drill.power.is_some() { "its power" } else { drills.victim() },
             led,
             election_ms,
             writes: writes.len(),
@@ -195,7 +203,7 @@ impl ObservedHosts {
     }
 
     /// The cluster and its member that may be killed.
-    fn may_die(&self, drill: &Drill<'_>) -> Result<(&ClusterAnswers, Drills, HostName), EngineError> {
+    fn may_die(&self, drill: &Drill<'_>) -> Result<(&ClusterAnswers, &dyn Drills, HostName), EngineError> {
         let raft = || self.observed.clusters.iter().filter(|cluster| cluster.gate.has_raft());
         let drilled = || raft().filter_map(|cluster| Some((cluster, cluster.gate.drills()?)));
         let found = match &drill.victim {
@@ -241,26 +249,39 @@ impl ObservedHosts {
         Ok((cluster, drills, victim))
     }
 
-    async fn kill(&self, unit: &str, victim: &HostName, drill: &Drill<'_>) -> Result<(), String> {
+    async fn kill(
+        &self,
+        drills: &dyn Drills,
+        unit: &str,
+        victim: &HostName,
+        drill: &Drill<'_>,
+    ) -> Result<(), String> {
         if let Some(power) = drill.power {
             return power(victim, false);
         }
-        self.command(victim, &["systemctl", "kill", "-s", "KILL", unit]).await?;
-        // So that systemd does not start it before anybody has noticed.
-        self.command(victim, &["systemctl", "stop", unit]).await
+        for words in drills.kill(unit) {
+            self.command(victim, &words).await?;
+        }
+        Ok(())
     }
 
-    async fn revive(&self, unit: &str, victim: &HostName, drill: &Drill<'_>) -> Result<(), String> {
+    async fn revive(
+        &self,
+        drills: &dyn Drills,
+        unit: &str,
+        victim: &HostName,
+        drill: &Drill<'_>,
+    ) -> Result<(), String> {
         match drill.power {
             Some(power) => power(victim, true),
             // Whether it is well again the gate says.
-            None => self.command(victim, &["systemctl", "--no-block", "start", unit]).await,
+            None => self.command(victim, &drills.revive(unit)).await,
         }
     }
 
-    async fn command(&self, host: &HostName, words: &[&str]) -> Result<(), String> {
+    async fn command(&self, host: &HostName, words: &[String]) -> Result<(), String> {
         let connection = self.fleet.connections.get(host).ok_or("it does not answer")?;
-        let arguments: Result<Vec<Arg>, _> = words.iter().map(|word| Arg::new(*word)).collect();
+        let arguments: Result<Vec<Arg>, _> = words.iter().map(|word| Arg::new(word.as_str())).collect();
         let call = Call::new("exec_run", arguments.map_err(|error| error.to_string())?);
         let script = Script::ask(&Nonce::random(), &[(StepId("drill".to_owned()), call)]);
         let records = connection.run(&script, LONGEST, |_| ()).await.map_err(|error| error.to_string())?;
@@ -296,8 +317,53 @@ fn refuse(host: &HostName, reason: String, remedy: &str) -> EngineError {
     EngineError::Unfit(vec![finding])
 }
 
+/// A way to the API of the server that is watched.
+struct Api {
+    socket: Socket,
+    scheme: &'static str,
+}
+
+impl Api {
+    async fn open(
+        connection: &Connection,
+        drills: &dyn Drills,
+        port: u16,
+        options: &Options,
+    ) -> Option<Self> {
+        match drills.access() {
+            Access::Plain => {
+                Some(Self { socket: Socket::open(connection, port, PATIENCE).await?, scheme: "http" })
+            }
+            Access::Tls { port, files } => {
+                let socket = gateway(connection, port, files, PATIENCE, options).await?;
+                Some(Self { socket, scheme: "https" })
+            }
+        }
+    }
+
+    /// The body of an answer with success.
+    async fn ask(&self, request: Request) -> Result<String, String> {
+        let address = format!("{}://localhost{}", self.scheme, request.path);
+        let http = &self.socket.http;
+        let asked = match request.method {
+            Method::Get => http.get(address),
+            Method::Put => http.put(address),
+            Method::Post => http.post(address),
+            Method::Delete => http.delete(address),
+        };
+        let answer = asked.body(request.body).send().await.and_then(Response::error_for_status);
+        let text = async { answer?.text().await }.await;
+        text.map_err(|error| error.to_string())
+    }
+
+    /// Who leads, as this server sees it.
+    async fn leader(&self, drills: &dyn Drills) -> Option<String> {
+        drills.read_leader(&self.ask(drills.leader()).await.ok()?)
+    }
+}
+
 /// Puts one key after another until it is over.
-async fn write(socket: &Socket, keys: &str, over: watch::Receiver<bool>) -> Vec<Write> {
+async fn write(api: &Api, keys: &dyn Keys, over: watch::Receiver<bool>) -> Vec<Write> {
     let started = Instant::now();
     let mut writes = Vec::new();
     let mut ticks = interval(BETWEEN_WRITES);
@@ -307,14 +373,8 @@ async fn write(socket: &Socket, keys: &str, over: watch::Receiver<bool>) -> Vec<
             break;
         }
         ticks.tick().await;
-        let address = format!("{keys}{key:06}");
-        let answer = socket.http.put(address).body(key.to_string()).send().await;
-        let is_written = match answer {
-            Ok(response) if response.status().is_success() => {
-                response.text().await.is_ok_and(|text| text.trim() == "true")
-            }
-            _ => false,
-        };
+        let answer = api.ask(keys.put(&format!("{KEYS}{key:06}"), &key.to_string())).await;
+        let is_written = answer.is_ok_and(|body| keys.is_acknowledged(&body));
         writes.push(Write { key, acknowledged: is_written.then(|| started.elapsed()) });
     }
     writes
@@ -328,25 +388,15 @@ fn gap(writes: &[Write]) -> u64 {
 }
 
 /// Acknowledged keys that are not there; then takes all of them away.
-async fn lost(socket: &Socket, keys: &str, writes: &[Write]) -> Result<Vec<u64>, String> {
-    let unread = |error: reqwest::Error| format!("its keys cannot be read: {error}");
-    let address = format!("{keys}?keys&consistent");
-    let answer = socket.http.get(address).send().await.map_err(unread)?;
-    let names: Vec<String> = answer.json().await.map_err(unread)?;
+async fn lost(api: &Api, keys: &dyn Keys, writes: &[Write]) -> Result<Vec<u64>, String> {
+    let body = api.ask(keys.list(KEYS)).await.map_err(|error| format!("its keys cannot be read: {error}"))?;
+    let names = keys.read_list(&body).ok_or("what it says of its keys is not understood")?;
     let there: BTreeSet<u64> = names.iter().filter_map(|key| key.rsplit('/').next()?.parse().ok()).collect();
     let acknowledged = writes.iter().filter(|write| write.acknowledged.is_some());
     let lost = acknowledged.map(|write| write.key).filter(|key| !there.contains(key)).collect();
     // What stays is small, and the next drill writes over it.
-    let _ = socket.http.delete(format!("{keys}?recurse")).send().await;
+    let _ = api.ask(keys.remove(KEYS)).await;
     Ok(lost)
-}
-
-/// The address of the leader, as the server behind the socket sees it.
-async fn leader(socket: &Socket, path: &str) -> Option<String> {
-    let response = socket.http.get(format!("http://localhost{path}")).send().await.ok()?;
-    let address: String = response.json().await.ok()?;
-    let (ip, _) = address.rsplit_once(':')?;
-    Some(ip.trim_matches(['[', ']']).to_owned())
 }
 
 #[cfg(test)]

@@ -78,7 +78,9 @@ impl ObservedHosts {
             let position = cluster.answers.get(name).and_then(|answer| snapshots.position(answer));
             let transfer = snapshots.transfer();
             let socket = match transfer {
-                Transfer::Stream { port, files, .. } => gateway(connection, port, files, run.options).await,
+                Transfer::Stream { port, files, .. } => {
+                    gateway(connection, port, files, TRANSFER, run.options).await
+                }
                 Transfer::Api { .. } => match host.endpoint(gate.name()) {
                     Some(endpoint) => Socket::open(connection, endpoint.port, TRANSFER).await,
                     None => None,
@@ -157,12 +159,18 @@ impl SnapshotSource {
 }
 
 /// A way to the gateway of the host's own member, by a certificate that lies there.
-async fn gateway(connection: &Connection, port: u16, files: TlsFiles, options: &Options) -> Option<Socket> {
+pub(super) async fn gateway(
+    connection: &Connection,
+    port: u16,
+    files: TlsFiles,
+    patience: Duration,
+    options: &Options,
+) -> Option<Socket> {
     let certificate = file::read(connection, files.certificate, options).await?;
     let key = file::read(connection, files.key, options).await?;
     let authority = file::read(connection, files.authority, options).await?;
     let tls = Tls { authority, identity: certificate + &key };
-    Socket::open_tls(connection, port, TRANSFER, &tls).await
+    Socket::open_tls(connection, port, patience, &tls).await
 }
 
 /// One message of etcd's gateway, `{"result":{"blob":"…"}}`: how many bytes of the snapshot are in it.

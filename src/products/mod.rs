@@ -7,6 +7,7 @@
 
 mod answer;
 pub mod consul;
+mod drill;
 pub mod etcd;
 mod gossip;
 pub mod kubernetes;
@@ -19,10 +20,11 @@ pub mod snapshot;
 mod versions;
 
 pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion, by_path};
+pub use drill::{Access, Drills, Keys, Method, Request};
 pub use gossip::{Member, members as gossip_members};
 pub use part::{
-    Agent, Command, DepartureNotice, Drills, Gate, Leaving, Part, Product, Raft, Recovers, Snapshots, Task,
-    Transfer, Watching,
+    Agent, Command, DepartureNotice, Gate, Leaving, Part, Product, Raft, Recovers, Snapshots, Task, Transfer,
+    Watching,
 };
 
 pub use versions::{VersionChange, oldest};

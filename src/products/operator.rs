@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use semver::Version;
 use serde::Deserialize;
 
-use super::{Answer, Answers, Responses, views};
+use super::{Answer, Answers, Method, Request, Responses, views};
 use crate::model::{ClusterState, Expected, HostName, Problem, Review};
 use crate::raft::{self, Agreement, Peer, RaftState};
 
@@ -162,6 +162,17 @@ pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
             Ok(Peer { id: server.id, node: server.node, address, leader: server.leader, voter: server.voter })
         })
         .collect()
+}
+
+/// Asks who leads.
+pub(super) fn leader() -> Request {
+    Request::new(Method::Get, "/v1/status/leader", "")
+}
+
+/// The address of the leader in raft; empty where nobody leads.
+pub(super) fn read_leader(body: &str) -> Option<String> {
+    let address: String = serde_json::from_str(body).ok()?;
+    Some(address).filter(|address| !address.is_empty())
 }
 
 /// What stands, and how many servers may fail as autopilot counts them.

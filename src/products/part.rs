@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
+use super::drill::Drills;
 use super::snapshot::Snapshot;
 use super::versions::{VersionChange, no_way_back};
 use super::{Answer, Answers, Question, Questions, TlsFiles, views};
@@ -129,7 +130,7 @@ pub trait Part: Sync {
     }
 
     /// What is measured while one of its members is killed.
-    fn drills(&self) -> Option<Drills> {
+    fn drills(&self) -> Option<&dyn Drills> {
         None
     }
 
@@ -220,15 +221,6 @@ pub trait Snapshots: Sync {
     fn position(&self, _answer: &Answer) -> Option<Snapshot> {
         None
     }
-}
-
-/// What a drill asks the API of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drills {
-    /// Who leads: `"10.0.0.1:8300"`.
-    pub leader: &'static str,
-    /// Where keys are written by PUT, read and deleted, of products that keep keys for others.
-    pub keys: Option<&'static str>,
 }
 
 /// How a snapshot travels.

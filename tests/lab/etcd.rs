@@ -102,7 +102,7 @@ fn lab_etcd_quorum_that_is_lost_for_good() {
     for host in hosts {
         lab.asks(
             host,
-            "mkdir -p /etc/systemd/system/etcd.service.d && printf '[Service]\\nExecStartPre=/usr/bin/test ! -d %s\\n' \
+            "mkdir -p /etc/systemd/system/etcd.service.d && printf '[Service]\\nExecStartPre=+/usr/bin/test ! -d %s\\n' \
              /var/lib/etcd.before/member >/etc/systemd/system/etcd.service.d/x.conf && systemctl daemon-reload && \
              rm -r /var/lib/etcd.before",
         );

@@ -5,8 +5,9 @@
 use serde::Deserialize;
 
 use super::{
-    Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft,
-    Recovers, Responses, Snapshots, Task, Transfer, data_dir, gossip, operator, those,
+    Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, Product, Question,
+    Questions, Raft, Recovers, Request, Responses, Snapshots, Task, Transfer, data_dir, gossip, operator,
+    those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Review};
 use crate::raft::{Peer, RaftState};
@@ -202,8 +203,8 @@ impl Part for Servers {
         Some(format!("consul force-leave {name}"))
     }
 
-    fn drills(&self) -> Option<Drills> {
-        Some(Drills { leader: "/v1/status/leader", keys: Some("/v1/kv") })
+    fn drills(&self) -> Option<&dyn Drills> {
+        Some(self)
     }
 
     fn gossip_question(&self, endpoint: &Endpoint) -> Option<Question> {
@@ -248,6 +249,44 @@ impl Raft for Servers {
 
     fn recovery(&self) -> Recovers {
         Recovers::PeersJson
+    }
+}
+
+/// The operator API names the leader by its address in raft, `"10.0.0.1:8300"`.
+impl Drills for Servers {
+    fn leader(&self) -> Request {
+        operator::leader()
+    }
+
+    fn read_leader(&self, body: &str) -> Option<String> {
+        operator::read_leader(body)
+    }
+
+    fn keys(&self) -> Option<&dyn Keys> {
+        Some(self)
+    }
+}
+
+/// Its key-value store: a write that is acknowledged says `true`.
+impl Keys for Servers {
+    fn put(&self, key: &str, value: &str) -> Request {
+        Request::new(Method::Put, format!("/v1/kv/{key}"), value)
+    }
+
+    fn is_acknowledged(&self, body: &str) -> bool {
+        body.trim() == "true"
+    }
+
+    fn list(&self, prefix: &str) -> Request {
+        Request::new(Method::Get, format!("/v1/kv/{prefix}?keys&consistent"), "")
+    }
+
+    fn read_list(&self, body: &str) -> Option<Vec<String>> {
+        serde_json::from_str(body).ok()
+    }
+
+    fn remove(&self, prefix: &str) -> Request {
+        Request::new(Method::Delete, format!("/v1/kv/{prefix}?recurse"), "")
     }
 }
 

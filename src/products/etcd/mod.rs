@@ -6,12 +6,16 @@
 
 use std::net::SocketAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::snapshot::Snapshot;
 use super::{
-    Agent, Answer, Answers, DepartureNotice, Gate, Leaving, Part, Product, Questions, Raft, Recovers,
-    Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer, answered, views,
+    Access, Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, Product,
+    Questions, Raft, Recovers, Request, Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer,
+    answered, views,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Problem, Review};
 use crate::raft::{self, Agreement, Peer, majority};
@@ -238,6 +242,10 @@ impl Part for Members {
         describe(answer)
     }
 
+    fn drills(&self) -> Option<&dyn Drills> {
+        Some(&DRILL)
+    }
+
     fn raft(&self) -> Option<&dyn Raft> {
         Some(self)
     }
@@ -271,6 +279,104 @@ impl Raft for Members {
     fn recovery(&self) -> Recovers {
         Recovers::OneGoesOn { script: MEMBER }
     }
+}
+
+/// Through the gateway of a member that is not killed.
+pub(super) struct Drill {
+    pub files: TlsFiles,
+    /// What is killed, in the operator's words.
+    pub victim: &'static str,
+    /// The commands that kill and revive where it is no unit: `SCRIPT kill`, `SCRIPT up`.
+    pub script: Option<&'static str>,
+}
+
+const DRILL: Drill = Drill { files: ALONE, victim: "its member of etcd", script: None };
+
+impl Drills for Drill {
+    fn access(&self) -> Access {
+        Access::Tls { port: PORT, files: self.files }
+    }
+
+    fn leader(&self) -> Request {
+        Request::new(Method::Post, STATUS, "{}")
+    }
+
+    /// By its id.
+    fn read_leader(&self, body: &str) -> Option<String> {
+        let status: Status = serde_json::from_str(body).ok()?;
+        Some(status.leader).filter(|leader| !leader.is_empty() && leader != "0")
+    }
+
+    fn keys(&self) -> Option<&dyn Keys> {
+        Some(self)
+    }
+
+    fn victim(&self) -> &'static str {
+        self.victim
+    }
+
+    fn kill(&self, unit: &str) -> Vec<Vec<String>> {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        match self.script {
+            Some(script) => vec![words(&[script, "kill"])],
+            None => {
+                vec![words(&["systemctl", "kill", "-s", "KILL", unit]), words(&["systemctl", "stop", unit])]
+            }
+        }
+    }
+
+    fn revive(&self, unit: &str) -> Vec<String> {
+        match self.script {
+            Some(script) => [script, "up"].map(str::to_owned).into(),
+            None => ["systemctl", "--no-block", "start", unit].map(str::to_owned).into(),
+        }
+    }
+}
+
+/// The gateway has keys and values in base64, and all keys with a prefix as the range up to the next that has it not.
+impl Keys for Drill {
+    fn put(&self, key: &str, value: &str) -> Request {
+        let body = json!({ "key": STANDARD.encode(key), "value": STANDARD.encode(value) });
+        Request::new(Method::Post, "/v3/kv/put", body.to_string())
+    }
+
+    fn is_acknowledged(&self, _: &str) -> bool {
+        true
+    }
+
+    fn list(&self, prefix: &str) -> Request {
+        let mut range = range(prefix);
+        range["keys_only"] = json!(true);
+        Request::new(Method::Post, "/v3/kv/range", range.to_string())
+    }
+
+    fn read_list(&self, body: &str) -> Option<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Range {
+            #[serde(default)]
+            kvs: Vec<Pair>,
+        }
+        #[derive(Deserialize)]
+        struct Pair {
+            key: String,
+        }
+        let range: Range = serde_json::from_str(body).ok()?;
+        let name = |pair: Pair| String::from_utf8(STANDARD.decode(pair.key).ok()?).ok();
+        range.kvs.into_iter().map(name).collect()
+    }
+
+    fn remove(&self, prefix: &str) -> Request {
+        Request::new(Method::Post, "/v3/kv/deleterange", range(prefix).to_string())
+    }
+}
+
+/// All keys that begin with an ASCII text.
+fn range(prefix: &str) -> Value {
+    let mut end = prefix.as_bytes().to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    json!({ "key": STANDARD.encode(prefix), "range_end": STANDARD.encode(end) })
 }
 
 impl Snapshots for Members {
@@ -321,7 +427,6 @@ pub(super) fn words(words: &[String]) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
 
     use super::super::Response;
     use super::*;

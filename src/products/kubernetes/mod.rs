@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::part::DRAIN_DEADLINE;
 use super::snapshot::Snapshot;
 use super::{
-    Agent, Answer, Answers, Command, DepartureNotice, Gate, Leaving, Part, Product, Questions, Raft,
+    Agent, Answer, Answers, Command, DepartureNotice, Drills, Gate, Leaving, Part, Product, Questions, Raft,
     Recovers, Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer, VersionChange, Watching, answered,
     etcd, those, views,
 };
@@ -75,6 +75,10 @@ const ETCD_RECOVER: &str = "/etc/kubernetes/bootstrap/etcd-recover";
 
 /// The role's script that runs kubeadm.
 const KUBE_RUN: &str = "/etc/kubernetes/bootstrap/run";
+
+/// All that the kubelet of a control plane runs by itself: etcd's member, the API server, the controllers.
+const DRILL: etcd::Drill =
+    etcd::Drill { files: etcd::BESIDE_API_SERVER, victim: "its control plane", script: Some(STATIC_PODS) };
 
 const PAUSE: Command = Command { name: "stop API servers and", words: [STATIC_PODS, "down"] };
 const RESUME: Command = Command { name: "start API servers and", words: [STATIC_PODS, "up"] };
@@ -558,6 +562,10 @@ impl Part for ControlPlanes {
             resume: Some(RESUME),
             look_again: LOOK_AGAIN,
         })
+    }
+
+    fn drills(&self) -> Option<&dyn Drills> {
+        Some(&DRILL)
     }
 
     fn raft(&self) -> Option<&dyn Raft> {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::part::DRAIN_DEADLINE;
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft,
-    Recovers, Responses, Snapshots, Task, Transfer, consul, data_dir, gossip, operator, those,
+    Recovers, Request, Responses, Snapshots, Task, Transfer, consul, data_dir, gossip, operator, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Review};
 use crate::raft::{Peer, RaftState};
@@ -241,8 +241,8 @@ impl Part for Servers {
         Some(format!("nomad server force-leave {member}"))
     }
 
-    fn drills(&self) -> Option<Drills> {
-        Some(Drills { leader: "/v1/status/leader", keys: None })
+    fn drills(&self) -> Option<&dyn Drills> {
+        Some(self)
     }
 
     fn gossip_question(&self, endpoint: &Endpoint) -> Option<Question> {
@@ -291,6 +291,17 @@ impl Raft for Servers {
 
     fn recovery(&self) -> Recovers {
         Recovers::PeersJson
+    }
+}
+
+/// The operator API names the leader by its address in raft, `"10.0.0.1:8300"`.
+impl Drills for Servers {
+    fn leader(&self) -> Request {
+        operator::leader()
+    }
+
+    fn read_leader(&self, body: &str) -> Option<String> {
+        operator::read_leader(body)
     }
 }
 

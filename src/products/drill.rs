@@ -1,0 +1,85 @@
+//! What a drill asks the API of a server while another one is killed, and how that one is killed.
+
+use super::TlsFiles;
+
+/// What a server is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub method: Method,
+    pub path: String,
+    pub body: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    Put,
+    Post,
+    Delete,
+}
+
+/// How the API of a server is reached, on its own loopback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// At the port of its endpoint.
+    Plain,
+    /// At this port, by certificates that lie on its host.
+    Tls { port: u16, files: TlsFiles },
+}
+
+/// What is measured while one of a part's members is killed.
+pub trait Drills: Sync {
+    fn access(&self) -> Access {
+        Access::Plain
+    }
+
+    /// Asks who leads.
+    fn leader(&self) -> Request;
+
+    /// Who leads, in the API's own words; `None`: nobody, or it is not understood.
+    fn read_leader(&self, body: &str) -> Option<String>;
+
+    /// Where keys are written meanwhile, of products that keep keys for others.
+    fn keys(&self) -> Option<&dyn Keys> {
+        None
+    }
+
+    /// What of a host is killed, in the operator's words.
+    fn victim(&self) -> &'static str {
+        "its agent"
+    }
+
+    /// The commands that kill the member which runs as `unit`, and keep it from being started at once.
+    fn kill(&self, unit: &str) -> Vec<Vec<String>> {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        vec![words(&["systemctl", "kill", "-s", "KILL", unit]), words(&["systemctl", "stop", unit])]
+    }
+
+    /// The command that starts it again.
+    fn revive(&self, unit: &str) -> Vec<String> {
+        ["systemctl", "--no-block", "start", unit].map(str::to_owned).into()
+    }
+}
+
+/// Keys that a product keeps for others.
+pub trait Keys: Sync {
+    fn put(&self, key: &str, value: &str) -> Request;
+
+    /// Whether an answer with success acknowledges it.
+    fn is_acknowledged(&self, body: &str) -> bool;
+
+    /// Asks for all keys that begin so, as the leader has them.
+    fn list(&self, prefix: &str) -> Request;
+
+    /// Their names; `None`: the answer is not understood.
+    fn read_list(&self, body: &str) -> Option<Vec<String>>;
+
+    /// Removes all keys that begin so.
+    fn remove(&self, prefix: &str) -> Request;
+}
+
+impl Request {
+    pub(super) fn new(method: Method, path: impl Into<String>, body: impl Into<String>) -> Self {
+        Self { method, path: path.into(), body: body.into() }
+    }
+}
