@@ -632,7 +632,7 @@ fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
     }
 }
 
-/// Runs: Kubernetes: control planes that have lost their quorum for good: recovered on two of four, a third one joins
+/// Runs: Kubernetes: a drill of a control plane under a writer; control planes that have lost their quorum for good: recovered on two of four, a third one joins
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_quorum_that_is_lost_for_good() {
@@ -645,6 +645,10 @@ fn lab_kubernetes_quorum_that_is_lost_for_good() {
     let saved = lab.run("snapshot save", &[]).exits(0).stdout;
     let snapshot = saved.split_whitespace().last().unwrap().to_owned();
     kubectl(&lab, "node-1", "create configmap second");
+
+    // All that a control plane runs is killed at once, under a writer, and comes back.
+    let drilled = lab.run("drill", &["host", "node-2", "--yes", "--timeout", "180s"]).exits(0).stdout;
+    assert!(drilled.contains(": its control plane") && drilled.contains("lost             0"), "{drilled}");
 
     for host in ["node-3", "node-4"] {
         lab.lab(&["kill", host]);
