@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 
 use super::api::{Api, Socket};
 use super::members::{Members, members};
-use super::observe::{Observed, questions};
+use super::observe::Observed;
+use super::questions::questions;
 use super::wait::Waiting;
 use super::{Fleet, Options, Outcome, Run};
 use crate::model::{Arg, Batch, Call, ClusterState, Event, Expected, HostName, StepId, Verdict};
