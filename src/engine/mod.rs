@@ -19,6 +19,7 @@ pub(crate) mod peers;
 pub(crate) mod proof;
 mod put_back;
 mod questions;
+pub(crate) mod reach;
 pub(crate) mod releases;
 mod steps;
 mod stop;

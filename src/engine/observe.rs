@@ -8,11 +8,12 @@ use futures_util::stream::{self, StreamExt};
 use super::members::{Members, data, members};
 use super::membership::contradictions;
 use super::questions::{answer, ask, question, questions};
-use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, lock, proof};
+use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, lock, proof, reach};
 use crate::facts::{ClockOffset, Facts};
 use crate::ledger;
 use crate::model::{
-    Arg, Call, Check, ClusterState, Event, Expected, Finding, HostName, NulInArgument, Plan, StepId, Verdict,
+    Arg, Call, Check, ClusterState, Event, Expected, Finding, HostName, NulInArgument, Plan, Problem, StepId,
+    Verdict,
 };
 use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, Subject};
@@ -44,6 +45,8 @@ pub(crate) struct ClusterAnswers {
     pub gate: Gate,
     pub expected: Expected,
     pub answers: Answers,
+    /// Ways between its servers that are closed, by what each of them tried.
+    pub cuts: Vec<Problem>,
 }
 
 /// Looks at every host of the run, and asks the clusters.
@@ -97,7 +100,7 @@ async fn observe_host(wanted: &WantedHost, run: Run<'_>) -> Result<(Connection, 
         .await
         .map_err(HostFailure::Unreachable)?;
     run.events.send(Event::HostConnected { host: host.name.clone(), elapsed_ms: elapsed_ms(started) });
-    let script = Script::observe(&Nonce::random(), &probes(wanted)?);
+    let script = Script::observe(&Nonce::random(), &probes(wanted)?, &beside(wanted)?);
     let sent = now_ms();
     let mut first_reply = None;
     let deadline = Deadline { first: Some(run.options.connect_timeout), whole: run.options.script_timeout };
@@ -158,6 +161,13 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
     }
     probes.extend(preflight::probes(wanted));
     Ok(probes)
+}
+
+/// What a host is asked meanwhile: it may have to wait for others.
+fn beside(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
+    let gates = wanted.roles.iter().filter_map(|role| Gate::parse(role.gate.as_deref()?));
+    let probes = gates.filter_map(|gate| reach::probe(gate, wanted).transpose());
+    probes.collect::<Result<_, _>>().map_err(|error: NulInArgument| HostFailure::Facts(error.to_string()))
 }
 
 /// Reads what the hosts said, in this order: what their agents answered, which members that makes, what stands in the way,
@@ -256,7 +266,10 @@ fn stands(
             |host: &HostName| hosts.get(host).is_some_and(|seen| kept(&seen.observation, gate).is_some());
         let kept = members.names().into_iter().filter(carries).collect();
         let review = gate.review(&expected, &answers);
+        // Who cannot be reached by another is not ill: neither of the two is mended by a restart.
         let state = ClusterState { kept, ..gate.cluster_state(&expected, &answers).with_ill(&review) };
+        let said = |host: &HostName| hosts.get(host).map(|seen| &seen.observation);
+        let cuts = reach::cuts(gate, &expected, &answers, said);
         stands.states.insert(gate.name().to_owned(), state);
         if expected.asked.is_empty() {
             // `--limit` leaves all of them alone: this run says nothing about them.
@@ -265,13 +278,13 @@ fn stands(
         stands.findings.extend(other_versions(gate, &expected, &answers));
         let state = &stands.states[gate.name()];
         stands.contradictions.extend(contradictions(members, &expected, state, &answers, hosts));
-        match review.verdict() {
+        match review.and(&cuts).verdict() {
             Verdict::Met { .. } => stands.notes.extend(gate.notes(&expected, &answers)),
             Verdict::NotYet { reason } => {
                 stands.unhealthy.get_or_insert(format!("{}: {reason}", gate.name()));
             }
         }
-        stands.clusters.push(ClusterAnswers { gate, expected, answers });
+        stands.clusters.push(ClusterAnswers { gate, expected, answers, cuts });
     }
     stands
 }

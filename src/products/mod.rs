@@ -20,8 +20,8 @@ pub mod snapshot;
 pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion, by_path};
 pub use gossip::{Member, members as gossip_members};
 pub use part::{
-    Agent, Command, DepartureNotice, Drills, Gate, Leaving, Part, Product, Raft, Snapshots, Task, Transfer,
-    Watching,
+    Agent, Command, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product, Raft, Snapshots, Task,
+    Transfer, Watching,
 };
 
 use answer::{Responses, answered};

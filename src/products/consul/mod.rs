@@ -5,8 +5,8 @@
 use serde::Deserialize;
 
 use super::{
-    Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft,
-    Responses, Snapshots, Task, Transfer, data_dir, gossip, operator, those,
+    Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product, Question,
+    Questions, Raft, Responses, Snapshots, Task, Transfer, data_dir, gossip, operator, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Review};
 use crate::raft::{Peer, RaftState};
@@ -226,6 +226,10 @@ impl Part for Servers {
 impl Raft for Servers {
     fn peers(&self, answer: &Answer) -> Result<Vec<Peer>, String> {
         operator::peers(answer)
+    }
+
+    fn places(&self) -> PlacesIn {
+        operator::PLACES
     }
 
     fn standing(&self, answer: &Answer) -> Option<RaftState> {

@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use super::snapshot::Snapshot;
 use super::{
-    Agent, Answer, Answers, DepartureNotice, Gate, Leaving, Part, Product, Questions, Raft, Responses,
-    Snapshots, Task, TlsFiles, TlsQuestion, Transfer, answered, views,
+    Agent, Answer, Answers, DepartureNotice, Gate, Leaving, Part, PlacesIn, Product, Questions, Raft,
+    Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer, answered, views,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Problem, Review};
 use crate::raft::{self, Agreement, Peer, majority};
@@ -25,6 +25,8 @@ const UNIT: &str = "etcd.service";
 
 pub(super) const LIST: &str = "/v3/cluster/member/list";
 pub(super) const STATUS: &str = "/v3/maintenance/status";
+/// Of the members in their list.
+pub(super) const PLACES: PlacesIn = PlacesIn { path: LIST, key: "peerURLs" };
 const SNAPSHOT: &str = "/v3/maintenance/snapshot";
 pub(super) const HEALTH: &str = "/health";
 
@@ -249,6 +251,10 @@ impl Part for Members {
 impl Raft for Members {
     fn peers(&self, answer: &Answer) -> Result<Vec<Peer>, String> {
         peers(answer)
+    }
+
+    fn places(&self) -> PlacesIn {
+        PLACES
     }
 
     fn label(&self) -> &'static str {
