@@ -51,6 +51,8 @@ pub struct ClusterView<'a> {
     pub gate: Gate,
     pub expected: &'a Expected,
     pub answers: &'a Answers,
+    /// Ways between its servers that are closed.
+    pub cuts: &'a [Problem],
     pub cluster_state: &'a ClusterState,
     /// Whom the gossip of one member knows, and which member was asked.
     pub roster: Option<(HostName, Vec<Member>)>,
@@ -59,7 +61,7 @@ pub struct ClusterView<'a> {
 /// How a cluster is, and what is wrong with it.
 pub fn of_cluster(cluster: &ClusterView<'_>, hosts: &[WantedHost]) -> (ClusterHealth, Vec<Finding>) {
     let ClusterView { gate, expected, answers, cluster_state, .. } = cluster;
-    let review = gate.review(expected, answers);
+    let review = gate.review(expected, answers).and(cluster.cuts);
     let member = |host: &HostName| {
         let answer = answers.get(host);
         MemberHealth {
@@ -155,6 +157,10 @@ fn remedy(gate: Gate, unit: &str, problem: &Problem) -> String {
             "split brain: stop clients from writing, restart nothing; `{}` on each server tells which side has the majority",
             raft.stale_command()
         ),
+        (ProblemKind::Cut, _) => {
+            "open that port on the way between them, in that direction; `bootstrap check --connect` tries all ports"
+                .to_owned()
+        }
         (_, Some(raft)) => format!(
             "`{}` and `journalctl -u {unit} -e` on it, and the network between servers",
             raft.members_command()

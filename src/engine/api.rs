@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::observe::{answer, ask, question};
+use super::questions::{answer, ask, question};
 use crate::products::{Answer, Gate, Question, Questions, Response, by_path};
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::{Connection, Forward};

@@ -7,8 +7,9 @@ use futures_util::future::join_all;
 
 use super::api::{Api, Socket};
 use super::members::{Members, members};
-use super::observe::{Observed, questions};
-use super::wait::Waiting;
+use super::observe::Observed;
+use super::questions::questions;
+use super::wait::{Unmet, Waiting};
 use super::{Fleet, Options, Outcome, Run};
 use crate::model::{Arg, Batch, Call, ClusterState, Event, Expected, HostName, StepId, Verdict};
 use crate::plan::Seen;
@@ -27,33 +28,6 @@ const JOURNAL_LINES: &str = "20";
 /// What a gate that was met said.
 pub(crate) struct GateAnswer {
     pub answers: Answers,
-}
-
-/// Why a gate is not met.
-#[derive(Debug)]
-pub(crate) enum Unmet {
-    /// The operator did not want to wait any longer.
-    Stopped,
-    /// The gate and the last reason.
-    Late(String),
-}
-
-impl Unmet {
-    pub(crate) fn tell(self, outcome: &mut Outcome) {
-        match self {
-            Self::Stopped => outcome.stopped = true,
-            Self::Late(reason) => drop(outcome.unhealthy.get_or_insert(reason)),
-        }
-    }
-}
-
-impl std::fmt::Display for Unmet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Stopped => "stopped before it was known",
-            Self::Late(reason) => reason,
-        })
-    }
 }
 
 /// Polls the members' agents until the gate is met, as `judge` has it, or its time is over.
@@ -207,7 +181,7 @@ pub(crate) async fn await_election(fleet: &Fleet, run: Run<'_>, observed: &mut O
         observed.unhealthy.take_if(is_ours);
         let review = gate.review(&cluster.expected, &answers);
         let cluster_state = gate.cluster_state(&cluster.expected, &answers).with_ill(&review);
-        if let Verdict::NotYet { reason } = review.verdict() {
+        if let Verdict::NotYet { reason } = review.and(&cluster.cuts).verdict() {
             observed.unhealthy.get_or_insert(format!("{}: {reason}", gate.name()));
         }
         let before = observed.seen.cluster_states.remove(gate.name()).unwrap_or_default();

@@ -18,6 +18,8 @@ pub(crate) mod observe;
 pub(crate) mod peers;
 pub(crate) mod proof;
 mod put_back;
+mod questions;
+pub(crate) mod reach;
 pub(crate) mod releases;
 mod steps;
 mod stop;

@@ -7,17 +7,17 @@ use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, data, members};
 use super::membership::contradictions;
-use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, lock, proof};
+use super::questions::{answer, ask, question, questions};
+use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, lock, proof, reach};
 use crate::facts::{ClockOffset, Facts};
 use crate::ledger;
 use crate::model::{
-    Arg, Call, Check, ClusterState, Event, Expected, Finding, HostName, NulInArgument, Plan, StepId, Verdict,
+    Arg, Call, Check, ClusterState, Event, Expected, Finding, HostName, NulInArgument, Plan, Problem, StepId,
+    Verdict,
 };
 use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, Subject};
-use crate::products::{
-    Agent, Answer, Answers, Gate, Question, Questions, Response, VersionChange, by_path, oldest,
-};
+use crate::products::{Answers, Gate, VersionChange, oldest};
 use crate::roles::{ClusterAddresses, Wanted, WantedHost};
 use crate::script::{Nonce, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Deadline, Target};
@@ -45,6 +45,8 @@ pub(crate) struct ClusterAnswers {
     pub gate: Gate,
     pub expected: Expected,
     pub answers: Answers,
+    /// Ways between its servers that are closed, by what each of them tried.
+    pub cuts: Vec<Problem>,
 }
 
 /// Looks at every host of the run, and asks the clusters.
@@ -98,7 +100,7 @@ async fn observe_host(wanted: &WantedHost, run: Run<'_>) -> Result<(Connection, 
         .await
         .map_err(HostFailure::Unreachable)?;
     run.events.send(Event::HostConnected { host: host.name.clone(), elapsed_ms: elapsed_ms(started) });
-    let script = Script::observe(&Nonce::random(), &probes(wanted)?);
+    let script = Script::observe(&Nonce::random(), &probes(wanted)?, &beside(wanted)?);
     let sent = now_ms();
     let mut first_reply = None;
     let deadline = Deadline { first: Some(run.options.connect_timeout), whole: run.options.script_timeout };
@@ -161,57 +163,11 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
     Ok(probes)
 }
 
-/// The id of the probe that asks a gate's questions.
-pub(crate) fn question(gate: Gate) -> StepId {
-    StepId(format!("{} answers", gate.name()))
-}
-
-/// What a gate asks of a host's agents.
-pub(crate) fn questions(gate: Gate, wanted: &WantedHost) -> Questions {
-    let Some(endpoint) = wanted.endpoint(gate.name()) else { return Questions::Plain(Vec::new()) };
-    let beside = wanted.endpoints().into_iter().filter(|other| *other != endpoint).collect();
-    gate.questions(&Agent { host: &wanted.host.name, endpoint, beside })
-}
-
-/// Has the host ask.
-pub(crate) fn ask(questions: &Questions) -> Result<Call, NulInArgument> {
-    let (function, words): (_, Vec<String>) = match questions {
-        Questions::Plain(questions) => {
-            let url = |Question { port, path }: &Question| format!("http://127.0.0.1:{port}{path}");
-            ("http_get", questions.iter().map(url).collect())
-        }
-        Questions::Tls(questions) => {
-            let words = questions.iter().flat_map(|question| {
-                let files = question.files;
-                [
-                    question.url.as_str(),
-                    files.authority,
-                    files.certificate,
-                    files.key,
-                    question.accept,
-                    question.body,
-                ]
-                .map(str::to_owned)
-            });
-            ("tls_get", words.collect())
-        }
-    };
-    let words: Result<Vec<Arg>, _> = words.into_iter().map(Arg::new).collect();
-    Ok(Call::new(function, words?))
-}
-
-/// What a host's agents said to a script: as far as they answer.
-pub(crate) fn answer(observation: &Observation, gate: Gate, questions: &Questions) -> Answer {
-    let fields = observation.of(&question(gate).0);
-    let said = fields.all("status").filter_map(|status| status.parse().ok()).zip(fields.all_bytes("body"));
-    let said: Vec<_> = said.map(|(status, body)| Response { status, body: body.to_vec() }).collect();
-    let paths = questions.paths();
-    // Over TLS a host says of each question what came of it, unless it lacks what to ask with.
-    let lacks_files = matches!(questions, Questions::Tls(_)) && said.len() < paths.len();
-    by_path(paths, said).filter(|_| !lacks_files).ok_or_else(|| {
-        let reason = fields.text("error").map(str::trim).filter(|reason| !reason.is_empty());
-        reason.unwrap_or("its agent does not answer").to_owned()
-    })
+/// What a host is asked meanwhile: it may have to wait for others.
+fn beside(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
+    let gates = wanted.roles.iter().filter_map(|role| Gate::parse(role.gate.as_deref()?));
+    let probes = gates.filter_map(|gate| reach::probe(gate, wanted).transpose());
+    probes.collect::<Result<_, _>>().map_err(|error: NulInArgument| HostFailure::Facts(error.to_string()))
 }
 
 /// Reads what the hosts said, in this order: what their agents answered, which members that makes, what stands in the way,
@@ -310,7 +266,10 @@ fn stands(
             |host: &HostName| hosts.get(host).is_some_and(|seen| kept(&seen.observation, gate).is_some());
         let kept = members.names().into_iter().filter(carries).collect();
         let review = gate.review(&expected, &answers);
+        // Who cannot be reached by another is not ill: neither of the two is mended by a restart.
         let state = ClusterState { kept, ..gate.cluster_state(&expected, &answers).with_ill(&review) };
+        let said = |host: &HostName| hosts.get(host).map(|seen| &seen.observation);
+        let cuts = reach::cuts(gate, &expected, &answers, said);
         stands.states.insert(gate.name().to_owned(), state);
         if expected.asked.is_empty() {
             // `--limit` leaves all of them alone: this run says nothing about them.
@@ -319,13 +278,13 @@ fn stands(
         let state = &stands.states[gate.name()];
         stands.findings.extend(other_versions(members, state, &answers));
         stands.contradictions.extend(contradictions(members, &expected, state, &answers, hosts));
-        match review.verdict() {
+        match review.and(&cuts).verdict() {
             Verdict::Met { .. } => stands.notes.extend(gate.notes(&expected, &answers)),
             Verdict::NotYet { reason } => {
                 stands.unhealthy.get_or_insert(format!("{}: {reason}", gate.name()));
             }
         }
-        stands.clusters.push(ClusterAnswers { gate, expected, answers });
+        stands.clusters.push(ClusterAnswers { gate, expected, answers, cuts });
     }
     stands
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Stop, elapsed_ms};
+use super::{Outcome, Stop, elapsed_ms};
 use crate::model::Event;
 use crate::report::Events;
 
@@ -60,6 +60,33 @@ impl<'a> Waiting<'a> {
         let reason = said.clone();
         self.events.send(Event::GateFailed { gate: self.name, reason, output, elapsed_ms });
         said
+    }
+}
+
+/// Why a gate is not met.
+#[derive(Debug)]
+pub(crate) enum Unmet {
+    /// The operator did not want to wait any longer.
+    Stopped,
+    /// The gate and the last reason.
+    Late(String),
+}
+
+impl Unmet {
+    pub(crate) fn tell(self, outcome: &mut Outcome) {
+        match self {
+            Self::Stopped => outcome.stopped = true,
+            Self::Late(reason) => drop(outcome.unhealthy.get_or_insert(reason)),
+        }
+    }
+}
+
+impl std::fmt::Display for Unmet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Stopped => "stopped before it was known",
+            Self::Late(reason) => reason,
+        })
     }
 }
 

@@ -52,6 +52,8 @@ pub enum ProblemKind {
     Silent,
     /// Servers follow different leaders, or have different peers.
     Split,
+    /// One server cannot connect to another.
+    Cut,
     /// It is well, and of another version than it is to be: a change is on its way, or was stopped there.
     Behind,
     Other,
@@ -84,6 +86,12 @@ impl std::fmt::Display for Problem {
 }
 
 impl Review {
+    /// With what else is wrong.
+    pub fn and(mut self, problems: &[Problem]) -> Self {
+        self.problems.extend_from_slice(problems);
+        self
+    }
+
     /// Whether all that is wrong is versions that are yet to change.
     pub fn stands(&self) -> bool {
         self.problems.iter().all(|problem| problem.kind == ProblemKind::Behind)

@@ -32,6 +32,7 @@ pub async fn health(run: Run<'_>) -> Result<Health, EngineError> {
                 gate: cluster.gate,
                 expected: &cluster.expected,
                 answers: &cluster.answers,
+                cuts: &cluster.cuts,
                 cluster_state: observed.seen.cluster_states.get(cluster.gate.name()).unwrap_or(&nobody),
                 roster,
             },

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::change::{Decision, Operation};
 use super::observed_hosts::ObservedHosts;
 use crate::engine::observe::Releases;
-use crate::engine::{EngineError, HostFailure, Outcome, Run, apply, gate, jobs, lock, proof, releases};
+use crate::engine::{
+    EngineError, HostFailure, Outcome, Run, apply, gate, jobs, lock, proof, reach, releases,
+};
 use crate::model::{Event, HostName, HostOutcome, Plan};
 use crate::roles::Wanted;
 
@@ -116,6 +118,9 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
         let run = with_facts(run, self.wanted.as_ref());
         let (fleet, seen) = (&observed_hosts.fleet, &observed_hosts.observed.seen);
         gate::verify(fleet, run, seen, outcome).await;
+        if outcome.unhealthy.is_none() && !outcome.stopped {
+            reach::verify(fleet, run, seen, outcome).await;
+        }
         if outcome.unhealthy.is_none() && !outcome.stopped {
             outcome.unhealthy = proof::verify(fleet, run, seen).await.err();
         }

@@ -23,8 +23,8 @@ pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQu
 pub use drill::{Access, Drills, Keys, Method, Request};
 pub use gossip::{Member, members as gossip_members};
 pub use part::{
-    Agent, Command, DepartureNotice, Gate, Leaving, Part, Product, Raft, Recovers, Snapshots, Task, Transfer,
-    Watching,
+    Agent, Command, DepartureNotice, Gate, Leaving, Part, PlacesIn, Product, Raft, Recovers, Snapshots, Task,
+    Transfer, Watching,
 };
 
 pub use versions::{VersionChange, oldest};

@@ -9,12 +9,14 @@ use std::net::SocketAddr;
 use semver::Version;
 use serde::Deserialize;
 
-use super::{Answer, Answers, Method, Request, Responses, views};
+use super::{Answer, Answers, Method, PlacesIn, Request, Responses, views};
 use crate::model::{ClusterState, Expected, HostName, Problem, Review};
 use crate::raft::{self, Agreement, Peer, RaftState};
 
 /// `stale`: each server answers from its own state instead of passing the question to the leader.
 pub(super) const CONFIGURATION: &str = "/v1/operator/raft/configuration?stale";
+/// Of the peers in it.
+pub(super) const PLACES: PlacesIn = PlacesIn { path: CONFIGURATION, key: "Address" };
 /// 200 when healthy, 429 when not, the same JSON both times; 500 without a leader.
 pub(super) const AUTOPILOT: &str = "/v1/operator/autopilot/health";
 

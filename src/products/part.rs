@@ -166,6 +166,9 @@ pub trait Raft: Sync {
     /// It does not say, or what it says is not understood.
     fn peers(&self, answer: &Answer) -> Result<Vec<Peer>, String>;
 
+    /// Where a server says at which addresses its peers are.
+    fn places(&self) -> PlacesIn;
+
     /// A server's own place in raft, of products that tell it.
     fn standing(&self, _answer: &Answer) -> Option<RaftState> {
         None
@@ -210,6 +213,15 @@ pub enum Recovers {
     /// One goes on alone with the data that it has, and the others join it anew, one after the other. The script of its role does it:
     /// `stop`, `alone`, `rejoin ADDRESS`.
     OneGoesOn { script: &'static str },
+}
+
+/// Where in an answer the addresses of peers are, for who looks at it with a shell's means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlacesIn {
+    /// Of one of the questions that its servers are asked.
+    pub path: &'static str,
+    /// Each of them is the text, or the first of the list of URLs, below this key.
+    pub key: &'static str,
 }
 
 /// A state that can be saved and put back.

@@ -2155,6 +2155,69 @@ tls_ask() {
   say body "${answer%"$mark"*}"
 }
 
+# Probe: which of its peers a server on this host cannot connect to, one attempt each: KEY http_get URL, or KEY tls_get URL
+# AUTHORITY CERTIFICATE KEY ACCEPT BODY. The server itself says where they are, in JSON below KEY; where it does not answer, nothing
+# is said. Who is asked over TLS is visited over TLS: etcd logs each connection that ends before that, Consul and Nomad none that
+# ends before its first byte.
+peers_reach() {
+  key=$1
+  shift
+  answer=$(agent_answer "$@" 2>/dev/null) || return 0
+  lost=$(
+    set -f
+    for place in $(json_places "$key" "$answer"); do
+      { peer_reached "$place" "$@" >/dev/null 2>&1 || printf '%s\n' "$place"; } &
+    done
+    wait
+  )
+  set -f
+  for place in $lost; do say lost "$place"; done
+  set +f
+}
+
+# Prints what an agent of this host answers, asked as `peers_reach` is told.
+agent_answer() {
+  if [ "$1" = tls_get ]; then
+    set -- --cacert "$3" --cert "$4" --key "$5" -d "$7" -- "$2"
+  elif command -v curl >/dev/null; then
+    set -- -- "$2"
+  else
+    http_raw "$2"
+    return
+  fi
+  curl -q --silent --max-time 2 --noproxy '*' "$@"
+}
+
+# Prints the places below a key in JSON, HOST:PORT of an address or of the first URL of a list: KEY JSON.
+json_places() {
+  key=$1
+  set -f
+  IFS='"'
+  # shellcheck disable=SC2086 # to be taken apart at the quotes
+  set -- $2
+  unset IFS
+  set +f
+  while [ "$#" -ge 3 ]; do
+    # KEY, a colon and what opens a list, the place.
+    [ "$1" != "$key" ] || printf '%s\n' "${3#*://}"
+    shift
+  done
+}
+
+# Whether a connection to a peer can be made, in 2 s or not at all: the kernel repeats a lost first packet after one. PLACE, and
+# how its own server is asked. The connection is closed in good order.
+peer_reached() {
+  if [ "$2" = tls_get ]; then
+    curl -q --silent --max-time 2 --noproxy '*' --cacert "$4" --cert "$5" --key "$6" -o /dev/null "https://$1/version"
+    # 7: no connection, 28: its time was over. Whoever says anything else was reached.
+    case $? in 7 | 28) return 1 ;; *) return 0 ;; esac
+  fi
+  address=${1%:*}
+  address=${address#\[}
+  # shellcheck disable=SC2016 # its own arguments
+  timeout 2 bash -c 'exec 3<>"/dev/tcp/$1/$2"' sh "${address%\]}" "${1##*:}"
+}
+
 # One URL, by what a host without curl has.
 http_any() {
   # The dot keeps the newlines at the end of the body.

@@ -31,9 +31,16 @@ pub struct Script {
 
 #[derive(Clone)]
 enum Body {
-    /// Encoded ids and the calls that answer for them.
-    Probes(Vec<(String, Call)>),
+    Probes(Probes),
     Steps(Steps),
+}
+
+/// Encoded ids and the calls that answer for them.
+#[derive(Clone)]
+struct Probes {
+    in_turn: Vec<(String, Call)>,
+    /// Those that run meanwhile, since they may have to wait.
+    beside: Vec<(String, Call)>,
 }
 
 /// What an apply script does.
@@ -48,18 +55,18 @@ struct Steps {
 }
 
 impl Script {
-    /// Facts first, then every probe. Needs no lock, changes nothing.
-    pub fn observe(nonce: &Nonce, probes: &[(StepId, Call)]) -> Self {
+    /// Facts first, then every probe, and `beside` at the same time. Needs no lock, changes nothing.
+    pub fn observe(nonce: &Nonce, probes: &[(StepId, Call)], beside: &[(StepId, Call)]) -> Self {
         let facts = (FACTS.to_owned(), Call::new("facts", []));
-        Self {
-            nonce: nonce.clone(),
-            body: Body::Probes([facts].into_iter().chain(encoded(probes)).collect()),
-        }
+        let in_turn = [facts].into_iter().chain(encoded(probes)).collect();
+        let beside = encoded(beside).collect();
+        Self { nonce: nonce.clone(), body: Body::Probes(Probes { in_turn, beside }) }
     }
 
     /// Calls for their output alone: each a probe, no facts.
     pub fn ask(nonce: &Nonce, probes: &[(StepId, Call)]) -> Self {
-        Self { nonce: nonce.clone(), body: Body::Probes(encoded(probes).collect()) }
+        let in_turn = encoded(probes).collect();
+        Self { nonce: nonce.clone(), body: Body::Probes(Probes { in_turn, beside: Vec::new() }) }
     }
 
     /// Takes the host's lock, runs the steps in order, stops at the first that fails.
@@ -99,9 +106,17 @@ impl Body {
     /// The functions of this script, each call written by `show`.
     fn text(&self, nonce: &Nonce, show: impl Fn(&Call) -> String) -> String {
         match self {
-            Self::Probes(probes) => {
-                let lines: String =
-                    probes.iter().map(|(id, call)| format!("probe '{id}' {}\n", show(call))).collect();
+            Self::Probes(Probes { in_turn, beside }) => {
+                let lines = |probes: &[(String, Call)]| {
+                    let line = |(id, call): &(String, Call)| format!("probe '{id}' {}\n", show(call));
+                    probes.iter().map(line).collect::<String>()
+                };
+                let in_turn = lines(in_turn);
+                // What is said meanwhile waits in the pipe: a line that is written in parts stays whole.
+                let lines = match lines(beside) {
+                    none if none.is_empty() => in_turn,
+                    beside => format!("{{\n{beside}}} | {{\n{{\n{in_turn}}} </dev/null\ncat\n}}\n"),
+                };
                 format!("main() {{\nstart '{nonce}'\n{lines}finish_script\n}}\n")
             }
             Self::Steps(Steps { lock, keep, steps }) => {

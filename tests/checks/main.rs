@@ -38,6 +38,7 @@ mod script_framing;
 mod script_keep;
 mod script_names;
 mod script_preflight;
+mod script_reach;
 mod script_release;
 mod script_text;
 mod script_undo;

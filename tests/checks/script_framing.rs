@@ -305,6 +305,33 @@ fn a_failing_probe_says_why_and_the_next_one_answers() {
     }
 }
 
+#[test]
+fn what_runs_beside_the_probes_holds_none_of_them_up_and_spoils_no_line() {
+    for shell in shells() {
+        let host = Host::new();
+        // Longer than what a pipe takes at once.
+        let long = "x".repeat(100_000);
+        let file = host.write("file", &long);
+        let (started, goes_on) = (host.at("started"), host.at("goes-on"));
+        // Each waits for the other: one after the other they would wait for ever.
+        let wait = "i=0; until [ -e \"$1\" ]; do i=$((i + 1)); [ $i -lt 500 ] || exit 1; sleep 0.01; done";
+        let beside = format!(": >\"$2\"; {wait}; echo beside");
+        let beside =
+            [(StepId("beside".into()), call("command_ask", &["sh", "-c", &beside, "", &goes_on, &started]))];
+        let in_turn = format!("{wait}; : >\"$2\"");
+        let in_turn = [
+            (StepId("waits".into()), call("command_ask", &["sh", "-c", &in_turn, "", &started, &goes_on])),
+            (StepId("file".into()), call("file_probe", &[&file, "read"])),
+        ];
+        let records = host.run(shell, &Script::observe(&Nonce::random(), &in_turn, &beside));
+        let seen = bootstrap::script::Observation::new(&records);
+        for id in ["waits", "beside"] {
+            assert_eq!(seen.of(id).text("right"), Some("yes"), "{shell:?}: {:?}", seen.of(id));
+        }
+        assert_eq!(seen.of("file").text("body"), Some(long.as_str()), "{shell:?}");
+    }
+}
+
 /// Text that shells trip over, mixed with any other.
 fn hostile() -> impl Strategy<Value = String> {
     let pieces = prop_oneof![

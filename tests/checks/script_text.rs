@@ -29,7 +29,8 @@ fn observe() {
         (StepId("file /etc/it's here".into()), call("file_probe", &["/etc/it's here", "read"])),
         (StepId("unit a.service".into()), call("unit_probe", &["a.service", "1", "/etc/a.json"])),
     ];
-    assert_snapshot("observe", &Script::observe(&Nonce::fixed("00000000000000ff"), &probes));
+    let beside = [(StepId("slow".into()), call("say", &["it's", "slow"]))];
+    assert_snapshot("observe", &Script::observe(&Nonce::fixed("00000000000000ff"), &probes, &beside));
 }
 
 #[test]

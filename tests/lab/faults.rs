@@ -369,7 +369,8 @@ fn lab_recover_is_killed_at_any_moment() {
         let dead = ["node-3", "node-4"];
         dead.iter().for_each(|host| lab.lab(&["kill", host]));
         poll("nobody leads", Duration::from_secs(30), || {
-            lab.run("health", &brief).stdout.contains("bootstrap recover").then_some(())
+            let health = lab.run("health", &brief);
+            (health.stdout + &health.stderr).contains("bootstrap recover").then_some(())
         });
         match &mut moments {
             None => moments = Some(Moments::of(|| drop(lab.run(recover[0], &recover[1..]).exits(0)))),

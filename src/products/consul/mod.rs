@@ -5,9 +5,9 @@
 use serde::Deserialize;
 
 use super::{
-    Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, Product, Question,
-    Questions, Raft, Recovers, Request, Responses, Snapshots, Task, Transfer, data_dir, gossip, operator,
-    those,
+    Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, PlacesIn, Product,
+    Question, Questions, Raft, Recovers, Request, Responses, Snapshots, Task, Transfer, data_dir, gossip,
+    operator, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Review};
 use crate::raft::{Peer, RaftState};
@@ -227,6 +227,10 @@ impl Part for Servers {
 impl Raft for Servers {
     fn peers(&self, answer: &Answer) -> Result<Vec<Peer>, String> {
         operator::peers(answer)
+    }
+
+    fn places(&self) -> PlacesIn {
+        operator::PLACES
     }
 
     fn standing(&self, answer: &Answer) -> Option<RaftState> {

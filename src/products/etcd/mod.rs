@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::snapshot::Snapshot;
 use super::{
-    Access, Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, Product,
-    Questions, Raft, Recovers, Request, Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer,
+    Access, Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, PlacesIn,
+    Product, Questions, Raft, Recovers, Request, Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer,
     answered, views,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Problem, Review};
@@ -29,6 +29,8 @@ const UNIT: &str = "etcd.service";
 
 pub(super) const LIST: &str = "/v3/cluster/member/list";
 pub(super) const STATUS: &str = "/v3/maintenance/status";
+/// Of the members in their list.
+pub(super) const PLACES: PlacesIn = PlacesIn { path: LIST, key: "peerURLs" };
 const SNAPSHOT: &str = "/v3/maintenance/snapshot";
 pub(super) const HEALTH: &str = "/health";
 
@@ -262,6 +264,10 @@ impl Part for Members {
 impl Raft for Members {
     fn peers(&self, answer: &Answer) -> Result<Vec<Peer>, String> {
         peers(answer)
+    }
+
+    fn places(&self) -> PlacesIn {
+        PLACES
     }
 
     fn label(&self) -> &'static str {

@@ -13,9 +13,9 @@ use serde_json::Value;
 use super::part::DRAIN_DEADLINE;
 use super::snapshot::Snapshot;
 use super::{
-    Agent, Answer, Answers, Command, DepartureNotice, Drills, Gate, Leaving, Part, Product, Questions, Raft,
-    Recovers, Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer, VersionChange, Watching, answered,
-    etcd, those, views,
+    Agent, Answer, Answers, Command, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product,
+    Questions, Raft, Recovers, Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer, VersionChange,
+    Watching, answered, etcd, those, views,
 };
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Problem, Review};
 use crate::raft::{self, Peer};
@@ -585,6 +585,10 @@ impl Part for ControlPlanes {
 impl Raft for ControlPlanes {
     fn peers(&self, answer: &Answer) -> Result<Vec<Peer>, String> {
         etcd::peers(answer)
+    }
+
+    fn places(&self) -> PlacesIn {
+        etcd::PLACES
     }
 
     fn label(&self) -> &'static str {

@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use super::part::DRAIN_DEADLINE;
 use super::{
-    Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, Product, Question, Questions, Raft,
-    Recovers, Request, Responses, Snapshots, Task, Transfer, consul, data_dir, gossip, operator, those,
+    Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product, Question,
+    Questions, Raft, Recovers, Request, Responses, Snapshots, Task, Transfer, consul, data_dir, gossip,
+    operator, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Review};
 use crate::raft::{Peer, RaftState};
@@ -265,6 +266,10 @@ impl Part for Servers {
 impl Raft for Servers {
     fn peers(&self, answer: &Answer) -> Result<Vec<Peer>, String> {
         operator::peers(answer)
+    }
+
+    fn places(&self) -> PlacesIn {
+        operator::PLACES
     }
 
     fn standing(&self, answer: &Answer) -> Option<RaftState> {
