@@ -133,7 +133,12 @@ pub(crate) async fn await_election(fleet: &Fleet, run: Run<'_>, observed: &mut O
         let Some(cluster) = observed.clusters.iter_mut().find(|cluster| cluster.gate == gate) else {
             continue;
         };
-        let answering = |answers: &Answers| answers.values().filter(|answer| answer.is_ok()).count();
+        // Who refuses to tell will not tell of the next leader either.
+        let answering = |answers: &Answers| {
+            let refused = |view: &&View| matches!(view, View::Refused(_));
+            let refused = gate.views(answers).values().filter(refused).count();
+            answers.values().filter(|answer| answer.is_ok()).count() - refused
+        };
         // Its followers name a leader that is gone for a moment longer, and do not name a new one that they have yet to hear from.
         let led = |answers: &Answers| {
             let leader = gate.cluster_state(&cluster.expected, answers).leader;

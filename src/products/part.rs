@@ -165,6 +165,9 @@ pub trait Raft: Sync {
     /// It does not say, or what it says is not understood.
     fn peers(&self, answer: &Answer) -> Result<Vec<Peer>, String>;
 
+    /// The path of the question whose answer has them.
+    fn asked_at(&self) -> &'static str;
+
     /// A server's own place in raft, of products that tell it.
     fn standing(&self, _answer: &Answer) -> Option<RaftState> {
         None
@@ -359,7 +362,10 @@ impl Gate {
 
     /// What each server says of its peers; nothing where they have none.
     pub fn views(self, answers: &Answers) -> Views {
-        self.0.raft().map(|raft| views(answers, |answer| raft.peers(answer))).unwrap_or_default()
+        self.0
+            .raft()
+            .map(|raft| views(answers, raft.asked_at(), |answer| raft.peers(answer)))
+            .unwrap_or_default()
     }
 
     /// Lines for the closing summary: leader, peers, where to look next.
