@@ -153,6 +153,9 @@ fn remedy(gate: Gate, unit: &str, problem: &Problem) -> String {
                 "`systemctl status {unit}`, `journalctl -u {unit} -e` on it; `bootstrap up` starts what is stopped"
             )
         }
+        (ProblemKind::Refused, _) => "let whoever asks without a token read of agents, nodes and the operator's API; or take back what \
+             denies it, or the proxy before it"
+            .to_owned(),
         (ProblemKind::Split, Some(raft)) => format!(
             "split brain: stop clients from writing, restart nothing; `{}` on each server tells which side has the majority",
             raft.stale_command()

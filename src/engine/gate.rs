@@ -145,8 +145,10 @@ pub(crate) async fn await_election(fleet: &Fleet, run: Run<'_>, observed: &mut O
         let Some(cluster) = observed.clusters.iter_mut().find(|cluster| cluster.gate == gate) else {
             continue;
         };
+        // Who refuses to tell will not tell of the next leader either.
         let answering = |answers: &Answers| {
-            gate.views(answers).values().filter(|view| !matches!(view, View::Silent(_))).count()
+            let tells = |view: &&View| !matches!(view, View::Silent(_) | View::Refused(_));
+            gate.views(answers).values().filter(tells).count()
         };
         // Whom the inventory names and nobody knows has no vote.
         let quorum = |answers: &Answers| {

@@ -200,6 +200,8 @@ pub struct ClusterState {
     pub failure_tolerance: usize,
     /// Hosts that carry what a member keeps, whether it runs or not.
     pub kept: BTreeSet<HostName>,
+    /// Where nobody leads by what was told: servers that answer and refuse to tell. They may be a living cluster.
+    pub untold: BTreeSet<HostName>,
     /// Members that are not well, by their own word or that of the others.
     pub ill: BTreeSet<HostName>,
 }

@@ -50,6 +50,8 @@ pub struct Problem {
 pub enum ProblemKind {
     /// The agent says nothing at all.
     Silent,
+    /// The agent answers, and refuses to tell whoever asks.
+    Refused,
     /// Servers follow different leaders, or have different peers.
     Split,
     /// One server cannot connect to another.
@@ -68,6 +70,11 @@ impl Problem {
     /// It runs another version than it is to.
     pub fn behind(host: &HostName, reason: String) -> Self {
         Self { kind: ProblemKind::Behind, ..Self::of(host, reason) }
+    }
+
+    /// It answers that it does not tell.
+    pub fn refused(host: &HostName, reason: String) -> Self {
+        Self { kind: ProblemKind::Refused, ..Self::of(host, reason) }
     }
 
     /// It does not answer.

@@ -48,6 +48,7 @@ impl std::str::FromStr for BatchSize {
 
 /// Splits the steps of a stage into batches.
 ///
+/// Servers that refuse to tell of their cluster are taken for a living one.
 /// Voters of a living cluster go one at a time, those that are ill first and the leader last; the voters of a new one
 /// start together, because none is ready before it has seen the others. Elsewhere what starts goes first
 /// and at once, and what is interrupted goes a `share` of the hosts at a time, or one by one where others
@@ -58,7 +59,7 @@ pub(super) fn batches(
     share: BatchSize,
     steps: BTreeMap<HostName, Vec<Step>>,
 ) -> Vec<Batch> {
-    if quorum && cluster_state.members.is_empty() {
+    if quorum && cluster_state.members.is_empty() && cluster_state.untold.is_empty() {
         return one_batch(steps);
     }
     let mut groups: BTreeMap<u8, Vec<(HostName, Vec<Step>)>> = BTreeMap::new();
@@ -159,6 +160,18 @@ pub fn hold_back(
     cluster_state: &ClusterState,
     absent: &BTreeSet<HostName>,
 ) -> Option<String> {
+    if stage.quorum
+        && interrupts(batch)
+        && cluster_state.members.is_empty()
+        && !cluster_state.untold.is_empty()
+    {
+        let names: Vec<&str> = cluster_state.untold.iter().map(HostName::as_str).collect();
+        return Some(format!(
+            "the API of {} refuses to tell of the cluster (status 401 or 403: ACLs?), and nobody knows whether it can spare a voter; \
+             let whoever asks without a token read, or stop it all first, by `bootstrap down`",
+            names.join(", ")
+        ));
+    }
     if !stage.quorum || absent.is_empty() {
         return None;
     }
@@ -318,6 +331,40 @@ mod tests {
         assert_eq!(held(Effect::Start, &ClusterState::default(), &BTreeSet::new()), None);
         assert!(held(Effect::Restart, &living(&[1, 2, 3], 1), &absent).is_some());
         assert_eq!(held(Effect::Start, &living(&[1, 2, 3], 1), &absent), None);
+    }
+
+    #[test]
+    fn servers_that_refuse_to_tell_are_a_cluster_whose_voters_nobody_interrupts() {
+        let untold = |hosts: &[usize]| ClusterState {
+            kept: (1..=3).map(host).collect(),
+            untold: hosts.iter().map(|n| host(*n)).collect(),
+            ..ClusterState::default()
+        };
+        let stage = |batches| Stage {
+            name: StageName("consul-server".into()),
+            gate: Some("consul-servers".into()),
+            quorum: true,
+            batches,
+        };
+        for hosts in [&[1, 2, 3][..], &[2]] {
+            for effect in [Effect::Restart, Effect::Stop] {
+                let state = untold(hosts);
+                let stage = stage(batches(true, &state, BatchSize::default(), steps(&[effect; 3])));
+                assert_eq!(stage.batches.len(), 3, "{}", names(&stage.batches).join(" "));
+                for batch in &stage.batches {
+                    let held = hold_back(&stage, batch, &state, &BTreeSet::new()).unwrap();
+                    assert!(held.contains("node-2") && held.contains("refuses to tell"), "{held}");
+                }
+            }
+        }
+        // Nobody is harmed by one that starts; and what the others tell of the cluster is enough.
+        let starts = stage(batches(true, &untold(&[1]), BatchSize::default(), steps(&[Effect::Start])));
+        assert_eq!(hold_back(&starts, &starts.batches[0], &untold(&[1]), &BTreeSet::new()), None);
+        let known = ClusterState { untold: BTreeSet::from([host(2)]), ..living(&[1, 2, 3], 1) };
+        let restarts = stage(batches(true, &known, BatchSize::default(), steps(&[Effect::Restart])));
+        assert_eq!(hold_back(&restarts, &restarts.batches[0], &known, &BTreeSet::new()), None);
+        // Where nobody refuses, those that have no leader start anew together.
+        assert_eq!(batches(true, &untold(&[]), BatchSize::default(), steps(&[Effect::Restart; 3])).len(), 1);
     }
 
     #[test]

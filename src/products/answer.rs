@@ -73,6 +73,7 @@ pub(super) fn answered<'s>(
     let response = said.get(path).ok_or_else(|| format!("{what} was not asked"))?;
     match response.status {
         200 => Ok(response),
+        401 | 403 => Err(response.refusal()),
         0 => Err(format!("{what} does not answer: {}", response.start())),
         status => Err(format!("{what} says {status}: {}", response.start())),
     }
@@ -84,13 +85,27 @@ impl Response {
         Self { status: 0, body: b"no answer in time, as without a leader".to_vec() }
     }
 
+    /// Whether whoever asks is not to know it, by the word of the API or of a proxy before it.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.status, 401 | 403)
+    }
+
+    fn refusal(&self) -> String {
+        format!("its API refuses to tell (status {}: ACLs?)", self.status)
+    }
+
     /// The body as JSON. The error says what came instead, shortened.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, String> {
         if self.status == 0 {
             return Err(self.start());
         }
-        serde_json::from_slice(&self.body)
-            .map_err(|error| format!("status {}, {} (`{}`)", self.status, error, self.start()))
+        if self.is_refused() {
+            return Err(self.refusal());
+        }
+        serde_json::from_slice(&self.body).map_err(|error| match self.status {
+            200 => format!("its answer is not understood: {error} (`{}`)", self.start()),
+            status => format!("status {status} (`{}`)", self.start()),
+        })
     }
 
     /// How the body begins, for a message.
@@ -115,3 +130,29 @@ pub type Answer = Result<Responses, String>;
 
 /// What the agents of every asked host said.
 pub type Answers = BTreeMap<HostName, Answer>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_answer_is_said_in_plain_words() {
+        for (status, body, says) in [
+            (200, "[]", None),
+            (0, "connection refused", Some("connection refused")),
+            (403, "Permission denied", Some("its API refuses to tell (status 403: ACLs?)")),
+            (403, "", Some("its API refuses to tell (status 403: ACLs?)")),
+            (401, "[]", Some("its API refuses to tell (status 401: ACLs?)")),
+            (502, "<html>Bad Gateway", Some("status 502 (`<html>Bad Gateway`)")),
+            (500, "No cluster leader", Some("status 500 (`No cluster leader`)")),
+            // Autopilot's own words about a cluster that is not well.
+            (429, "[]", None),
+        ] {
+            let response = Response { status, body: body.as_bytes().to_vec() };
+            let said = response.json::<Vec<u8>>().err();
+            assert_eq!(said.as_deref(), says, "{status} {body}");
+        }
+        let html = Response { status: 200, body: b"<html>".to_vec() };
+        assert!(html.json::<Vec<u8>>().unwrap_err().starts_with("its answer is not understood: "));
+    }
+}

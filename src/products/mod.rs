@@ -34,15 +34,19 @@ use answer::{Responses, answered};
 use crate::model::ClusterState;
 use crate::raft::{Peer, View, Views};
 
-/// What each server that was asked says of its peers, as `peers` reads its answer.
-fn views(answers: &Answers, peers: impl Fn(&Answer) -> Result<Vec<Peer>, String>) -> Views {
-    let view = |answer: &Answer| match answer {
-        Err(reason) => View::Silent(reason.clone()),
+/// What each server that was asked says of its peers at `path`, as `peers` reads its answer.
+fn views(
+    answers: &Answers,
+    path: &'static str,
+    peers: impl Fn(&Answer) -> Result<Vec<Peer>, String>,
+) -> Views {
+    let view = |answer: &Answer| match (answer, peers(answer)) {
+        (Err(reason), _) => View::Silent(reason.clone()),
+        (Ok(_), Ok(peers)) => View::Peers(peers),
         // It was asked by a host that answers, and does not answer itself.
-        Ok(said) if said.values().all(|response| response.status == 0) => {
-            View::Silent(peers(answer).err().unwrap_or_default())
-        }
-        Ok(_) => peers(answer).map_or_else(View::Unclear, View::Peers),
+        (Ok(said), Err(reason)) if said.values().all(|response| response.status == 0) => View::Silent(reason),
+        (Ok(said), Err(reason)) if said.get(path).is_some_and(Response::is_refused) => View::Refused(reason),
+        (Ok(_), Err(reason)) => View::Unclear(reason),
     };
     answers.iter().map(|(host, answer)| (host.clone(), view(answer))).collect()
 }

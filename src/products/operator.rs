@@ -76,7 +76,8 @@ pub(super) fn review(
     answers: &Answers,
     special: impl Fn(&HostName, &Responses) -> Result<(), String>,
 ) -> Review {
-    let Agreement { detail, mut problems, told } = raft::agreement(expected, &views(answers, peers));
+    let Agreement { detail, mut problems, told } =
+        raft::agreement(expected, &views(answers, CONFIGURATION, peers));
     // Every server relays autopilot's question to the leader; asking all of them shows that each can.
     for host in &told {
         let Ok(answer) = &answers[host] else { continue };
@@ -150,8 +151,10 @@ fn autopilot_is_content<'e>(
 pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
     let answer = answer.as_ref().map_err(Clone::clone)?;
     let response = answer.get(CONFIGURATION).ok_or("the raft configuration was not asked")?;
-    let configuration: Configuration =
-        response.json().map_err(|error| format!("no raft configuration: {error}"))?;
+    let configuration: Configuration = response.json().map_err(|error| match response.is_refused() {
+        true => error,
+        false => format!("no raft configuration: {error}"),
+    })?;
     configuration
         .servers
         .unwrap_or_default()
@@ -179,7 +182,9 @@ pub(super) fn read_leader(body: &str) -> Option<String> {
 
 /// What stands, and how many servers may fail as autopilot counts them.
 pub(super) fn cluster_state(expected: &Expected, answers: &Answers) -> ClusterState {
-    raft::cluster_state(expected, &views(answers, peers), |host, _| autopilot_tolerance(&answers[host]))
+    raft::cluster_state(expected, &views(answers, CONFIGURATION, peers), |host, _| {
+        autopilot_tolerance(&answers[host])
+    })
 }
 
 fn autopilot_tolerance(answer: &Answer) -> usize {
@@ -208,6 +213,8 @@ mod tests {
 
     use super::super::{Response, consul, nomad};
     use super::*;
+    use crate::model::Verdict;
+    use crate::raft::testing::{expected, host};
 
     /// What the leader of two servers says of itself.
     fn leader(config: &Value, version: &str) -> Answer {
@@ -225,6 +232,81 @@ mod tests {
             ("/v1/agent/self", body(json!({ "Config": config, "config": config, "Stats": {}, "stats": {} }))),
             (CONFIGURATION, body(json!({ "Servers": [peer(1), peer(2)] }))),
         ]))
+    }
+
+    fn said(answers: [(&'static str, u16, Value); 4]) -> Answer {
+        let response = |(path, status, value): (&'static str, u16, Value)| {
+            let body = value.as_str().map_or_else(|| value.to_string(), str::to_owned).into_bytes();
+            (path, Response { status, body })
+        };
+        Ok(answers.into_iter().map(response).collect())
+    }
+
+    const CATALOG: &str = "/v1/catalog/nodes?consistent";
+
+    /// As Consul 1.14 says it to whoever comes without a token, with `default_policy` deny.
+    fn denies() -> Answer {
+        let denied = || json!("Permission denied: anonymous token lacks permission 'operator:read'");
+        let own = ("/v1/agent/self", 403, denied());
+        said([own, (CONFIGURATION, 403, denied()), (AUTOPILOT, 403, denied()), (CATALOG, 200, json!([]))])
+    }
+
+    fn tells(host: u8) -> Answer {
+        let peer = |n: u8| {
+            json!({"ID": format!("id-{n}"), "Node": format!("n{n}"), "Address": format!("10.0.0.{n}:8300"),
+                   "Leader": n == 1, "Voter": true, "Healthy": true, "SerfStatus": "alive"})
+        };
+        let peers: Vec<Value> = (1..=3).map(peer).collect();
+        let config =
+            json!({"Datacenter": "dc1", "NodeName": format!("n{host}"), "NodeID": "1", "Version": "1.14.11"});
+        let raft =
+            json!({"state": "Follower", "applied_index": "7", "commit_index": "7", "last_contact": "1ms"});
+        let nodes: Vec<Value> = (1..=3).map(|n| json!({ "Node": format!("n{n}") })).collect();
+        said([
+            ("/v1/agent/self", 200, json!({"Config": config, "Stats": {"raft": raft}})),
+            (CONFIGURATION, 200, json!({ "Servers": peers })),
+            (AUTOPILOT, 200, json!({"Healthy": true, "FailureTolerance": 1, "Servers": peers})),
+            (CATALOG, 200, json!(nodes)),
+        ])
+    }
+
+    #[test]
+    fn servers_that_refuse_to_tell_are_neither_silent_nor_gone() {
+        let silent = || Err("its agent does not answer".to_owned());
+        // What each says; the verdict; who are members, who refuses where nobody knows that, and who is ill.
+        type Case = ([Answer; 3], &'static str, usize, &'static [u8], &'static [u8]);
+        let cases: [Case; 4] = [
+            ([tells(1), tells(2), tells(3)], "3 of 3 voters, leader n1", 3, &[], &[]),
+            (
+                [denies(), denies(), denies()],
+                "n1: its API refuses to tell (status 403: ACLs?)",
+                0,
+                &[1, 2, 3],
+                &[],
+            ),
+            ([tells(1), denies(), tells(3)], "n2: its API refuses to tell (status 403: ACLs?)", 3, &[], &[2]),
+            ([silent(), denies(), silent()], "n1: its agent does not answer", 0, &[2], &[]),
+        ];
+        for (answers, says, members, untold, ill) in cases {
+            let answers: Answers = (1..=3).map(host).zip(answers).collect();
+            let review = consul::SERVERS.review(&expected(), &answers);
+            let reason = match review.clone().verdict() {
+                Verdict::Met { detail } => detail,
+                Verdict::NotYet { reason } => reason,
+            };
+            assert_eq!(reason, says);
+            let all: Vec<String> = review.problems.iter().map(ToString::to_string).collect();
+            assert!(
+                !all.iter().any(|problem| problem.contains("no server") || problem.contains("column")),
+                "{all:?}"
+            );
+            let state = consul::SERVERS.cluster_state(&expected(), &answers).with_ill(&review);
+            let hosts = |numbers: &[u8]| numbers.iter().map(|n| host(*n)).collect();
+            assert_eq!((state.members.len(), state.untold, state.ill), (members, hosts(untold), hosts(ill)));
+        }
+        let client: Answers = BTreeMap::from([(host(1), denies())]);
+        let Verdict::NotYet { reason } = consul::CLIENTS.judge(&expected(), &client) else { panic!("met") };
+        assert!(reason.ends_with("n1: its API refuses to tell (status 403: ACLs?)"), "{reason}");
     }
 
     #[test]

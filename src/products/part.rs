@@ -382,7 +382,10 @@ impl Gate {
 
     /// What each server says of its peers; nothing where they have none.
     pub fn views(self, answers: &Answers) -> Views {
-        self.0.raft().map(|raft| views(answers, |answer| raft.peers(answer))).unwrap_or_default()
+        self.0
+            .raft()
+            .map(|raft| views(answers, raft.places().path, |answer| raft.peers(answer)))
+            .unwrap_or_default()
     }
 
     /// Lines for the closing summary: leader, peers, where to look next.

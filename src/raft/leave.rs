@@ -40,8 +40,12 @@ pub fn departure(
     views: &Views,
     host: &HostName,
 ) -> Result<Departure, Refusal> {
-    let others = views.iter().filter(|(name, _)| *name != host);
-    let views = others.filter_map(|(name, view)| Some((name, view.peers()?)));
+    let others = || views.iter().filter(|(name, _)| *name != host);
+    let refused = others().find_map(|(name, view)| match view {
+        View::Refused(reason) => Some(format!("{name}: {reason}")),
+        _ => None,
+    });
+    let views = others().filter_map(|(name, view)| Some((name, view.peers()?)));
     let views: Vec<(&HostName, &[Peer])> =
         views.filter(|(_, peers)| peers.iter().any(|peer| peer.leader)).collect();
     let refusal = |reason: String, remedy: &str, can_be_forced| Refusal {
@@ -52,6 +56,10 @@ pub fn departure(
     if expected.members.len() == 1 {
         let reason = format!("it is the only {product} server: the cluster would end with it");
         return Err(refusal(reason, "`bootstrap down` takes a whole cluster down", false));
+    }
+    if let Some(reason) = refused.filter(|_| views.is_empty()) {
+        let remedy = "without that nobody knows whether the others can spare one: let them tell whoever asks without a token";
+        return Err(refusal(reason, remedy, false));
     }
     let Some((_, peers)) = views.first() else {
         let reason = format!("no other {product} server has a leader: there is no quorum to decide it");
@@ -117,7 +125,7 @@ pub fn without(expected: &Expected, views: &Views, host: &HostName) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raft::testing::{dead, expected, host, said, views};
+    use crate::raft::testing::{dead, expected, host, refuses, said, views};
 
     #[test]
     fn who_leaves_must_leave_a_quorum_behind() {
@@ -129,6 +137,13 @@ mod tests {
             departs.warning.unwrap(),
             "2 consul servers bear 0 to fail, as 1 would: an odd number is better"
         );
+        // Where nobody tells, nobody is to blame of having no leader.
+        let untold = leaves([refuses(), refuses(), refuses()]).unwrap_err();
+        assert!(
+            untold.reason.starts_with("n1: its API refuses to tell") && !untold.can_be_forced,
+            "{untold:?}"
+        );
+        assert!(leaves([said(&all, 1), said(&all, 1), refuses()]).is_ok());
         // A dead one goes by the word of the others.
         assert!(leaves([said(&all, 1), said(&all, 1), dead()]).is_ok());
         let refusal = leaves([said(&all, 1), dead(), said(&all, 1)]).unwrap_err();

@@ -61,6 +61,14 @@ pub fn unfinished(expected: &Expected, views: &Views, kept: &BTreeSet<HostName>)
 /// # Errors
 /// Why there is nothing to recover, or nothing to recover from.
 pub fn recovery(product: &str, start: &str, expected: &Expected, views: &Views) -> Result<Recovery, String> {
+    // One that does not tell is not lost.
+    let refused = views.iter().find_map(|(host, view)| match view {
+        View::Refused(reason) => Some(format!("{host}: {reason}")),
+        _ => None,
+    });
+    if let Some(reason) = refused {
+        return Err(format!("{reason}; {product} may have a leader for all that is told"));
+    }
     let told = views.iter().filter_map(|(host, view)| Some((host, View::peers(view)?)));
     let views: BTreeMap<&HostName, &[Peer]> = told.filter(|(_, peers)| !peers.is_empty()).collect();
     if let Some((host, leader)) =
@@ -109,7 +117,7 @@ fn peers_json<'p>(peers: impl Iterator<Item = &'p Peer>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raft::testing::{dead, expected, host, views, with_ids};
+    use crate::raft::testing::{dead, expected, host, refuses, views, with_ids};
 
     /// What a server says of three peers of which `leader` leads.
     fn said(leader: u8, id: impl Fn(u8) -> String) -> View {
@@ -162,6 +170,7 @@ mod tests {
             ([said(2, uuid), said(2, uuid), dead()], "quorum stands"),
             ([said(0, uuid), said(0, uuid), dead()], "2 of 3 consul servers answer, which is a quorum"),
             ([dead(), dead(), dead()], "start one first"),
+            ([said(0, uuid), dead(), refuses()], "n3: its API refuses to tell"),
         ] {
             let said = judge(answers).unwrap_err();
             assert!(said.contains(reason), "`{reason}` is not in `{said}`");

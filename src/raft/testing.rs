@@ -37,6 +37,10 @@ pub fn dead() -> View {
     View::Silent("its agent does not answer".to_owned())
 }
 
+pub fn refuses() -> View {
+    View::Refused("its API refuses to tell (status 403: ACLs?)".to_owned())
+}
+
 pub fn views(said: [View; 3]) -> Views {
     (1..=3).map(host).zip(said).collect()
 }

@@ -14,6 +14,8 @@ pub enum View {
     Silent(String),
     /// It answers something else, and what.
     Unclear(String),
+    /// It answers that it does not tell whoever asks, and in which words.
+    Refused(String),
     Peers(Vec<Peer>),
 }
 
@@ -22,7 +24,7 @@ impl View {
     pub fn peers(&self) -> Option<&[Peer]> {
         match self {
             Self::Peers(peers) => Some(peers),
-            Self::Silent(_) | Self::Unclear(_) => None,
+            Self::Silent(_) | Self::Unclear(_) | Self::Refused(_) => None,
         }
     }
 
@@ -33,7 +35,7 @@ impl View {
     pub fn known(&self) -> Result<&[Peer], &str> {
         match self {
             Self::Peers(peers) => Ok(peers),
-            Self::Silent(reason) | Self::Unclear(reason) => Err(reason),
+            Self::Silent(reason) | Self::Unclear(reason) | Self::Refused(reason) => Err(reason),
         }
     }
 }
@@ -68,6 +70,7 @@ pub fn agreement(expected: &Expected, views: &Views) -> Agreement {
             None => problems.push(Problem::silent(host, "was not asked".to_owned())),
             Some(View::Silent(reason)) => problems.push(Problem::silent(host, reason.clone())),
             Some(View::Unclear(reason)) => problems.push(Problem::of(host, reason.clone())),
+            Some(View::Refused(reason)) => problems.push(Problem::refused(host, reason.clone())),
             Some(View::Peers(peers)) => drop(told.insert(host.clone(), peers.clone())),
         }
     }
@@ -81,6 +84,10 @@ pub fn agreement(expected: &Expected, views: &Views) -> Agreement {
                 some => format!(", {some} answer"),
             };
             format!("{voters} of {} voters{answering}, leader {leader}", expected.members.len())
+        }
+        // Some answer, and what they say is told already.
+        Err(_) if told.is_empty() && problems.iter().any(|problem| problem.kind != ProblemKind::Silent) => {
+            String::new()
         }
         Err(discord) => {
             let kind = if discord.split { ProblemKind::Split } else { ProblemKind::Other };
@@ -100,7 +107,11 @@ pub fn cluster_state(
 ) -> ClusterState {
     let mut told = views.iter().filter_map(|(host, view)| Some((host, view.peers()?)));
     let Some((host, peers)) = told.find(|(_, peers)| peers.iter().any(|peer| peer.leader)) else {
-        return ClusterState::default();
+        let refused = views.iter().filter(|(_, view)| matches!(view, View::Refused(_)));
+        return ClusterState {
+            untold: refused.map(|(host, _)| host.clone()).collect(),
+            ..ClusterState::default()
+        };
     };
     let named = |peer: &Peer| {
         expected.members.iter().find(|(_, ip)| **ip == peer.address.ip()).map(|(host, _)| host.clone())

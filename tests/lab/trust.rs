@@ -277,3 +277,53 @@ fn lab_a_member_that_nobody_names() {
     lab.run("up", &[]).exits(0).says("4 of 4 voters");
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
+
+/// Runs: Consul: servers whose ACLs deny are never restarted together
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_servers_that_refuse_to_tell_are_not_restarted_together() {
+    let lab = Lab::up(&["--hosts", "3"]);
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    let refuses = "its API refuses to tell (status 403: ACLs?)";
+
+    // The first that has them is put back, and the others never get them.
+    let first = follower(&lab);
+    let others: Vec<&str> = SERVERS.into_iter().filter(|host| *host != first).collect();
+    let (untouched, files) = (all(&lab, &others, AS_IT_IS), lab.asks(first, FILES));
+    let acl = "extra_config: { acl: { enabled: true, default_policy: deny } }";
+    lab.sets_consul(acl);
+    let ran = lab.run("up", &["--timeout", "20s"]).exits(4).says(refuses);
+    assert!(!ran.stderr.contains("line 1 column 1"), "{}", ran.stderr);
+    assert_eq!((all(&lab, &others, AS_IT_IS), lab.asks(first, FILES)), (untouched, files));
+    lab.edit(&format!("\n    {acl}"), "");
+
+    // By somebody's hand all have them: whoever leads, nobody tells.
+    for host in SERVERS {
+        lab.asks(
+            host,
+            "sed -i '0,/{/s//{\"acl\": {\"enabled\": true, \"default_policy\": \"deny\"},/' /etc/consul.d/consul.json \
+             && systemctl restart consul",
+        );
+    }
+    for host in SERVERS {
+        poll("it refuses", Duration::from_secs(30), || {
+            let ask = "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8500/v1/operator/raft/configuration?stale";
+            (lab.ssh(host, ask).stdout == "403").then_some(())
+        });
+    }
+    let theirs = all(&lab, &SERVERS, AS_IT_IS);
+    let health = lab.run("health", &[]).exits(4);
+    assert!(
+        health.stderr.contains(refuses) && !health.stderr.contains("no server answers"),
+        "{}",
+        health.stderr
+    );
+    lab.run("up", &["--timeout", "20s"])
+        .exits(4)
+        .says("refuses to tell of the cluster")
+        .says("`bootstrap down`");
+    assert_eq!(all(&lab, &SERVERS, AS_IT_IS), theirs);
+    // The way out that it names.
+    lab.run("down", &["--yes"]).exits(0);
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+}

@@ -160,7 +160,7 @@ pub(super) fn healthy(said: &Responses) -> Result<(), String> {
 pub(super) fn cluster_state(expected: &Expected, answers: &Answers) -> ClusterState {
     let healthy =
         answers.values().filter(|answer| answer.as_ref().is_ok_and(|said| healthy(said).is_ok())).count();
-    raft::cluster_state(expected, &views(answers, peers), |_, peers| {
+    raft::cluster_state(expected, &views(answers, LIST, peers), |_, peers| {
         let voters = peers.iter().filter(|peer| peer.voter).count();
         healthy.saturating_sub(majority(voters))
     })
@@ -168,7 +168,7 @@ pub(super) fn cluster_state(expected: &Expected, answers: &Answers) -> ClusterSt
 
 /// The members of hosts of their own.
 fn review(expected: &Expected, answers: &Answers) -> Review {
-    let Agreement { detail, mut problems, told } = raft::agreement(expected, &views(answers, peers));
+    let Agreement { detail, mut problems, told } = raft::agreement(expected, &views(answers, LIST, peers));
     for host in &told {
         let Ok(said) = &answers[host] else { continue };
         problems.extend(healthy(said).err().map(|reason| Problem::of(host, reason)));

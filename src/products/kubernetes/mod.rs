@@ -231,7 +231,7 @@ fn review_voters(
     answers: &Answers,
     problem: impl Fn(&HostName, &Responses) -> Option<Problem>,
 ) -> Review {
-    let views = views(answers, etcd::peers);
+    let views = views(answers, etcd::LIST, etcd::peers);
     let raft::Agreement { detail, mut problems, .. } = raft::agreement(expected, &views);
     for (host, said) in
         expected.asked.iter().filter_map(|host| Some((host, answers.get(host)?.as_ref().ok()?)))
