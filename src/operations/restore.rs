@@ -267,5 +267,6 @@ async fn put_back(
         (_, Some(reason)) => format!("the state that they had is back, and they do not stand: {reason}"),
         (Err(stage), None) => format!("a host failed in stage {stage} on the way back"),
     };
+    outcome.notes.push(format!("restored: {now}"));
     outcome.unhealthy = Some(format!("{reason}; {now}"));
 }
