@@ -59,7 +59,8 @@ fn lab_bare_hosts_to_a_quorum_and_then_nothing_to_do() {
     for (host, before) in THREE.iter().zip(before) {
         let made = lab.logins(host).since(before);
         assert_eq!(made.handshakes, 1, "{host}: first up");
-        assert!(made.sessions <= 3, "{host}: first up took {} sessions", made.sessions);
+        // Three before the first gate, and one that tries the ways between servers when all is done.
+        assert!(made.sessions <= 4, "{host}: first up took {} sessions", made.sessions);
     }
     assert_quorum(&lab);
     assert_no_deprecation(&lab, "node-1");
