@@ -103,7 +103,10 @@ impl Operation for Restore<'_> {
                 observed_hosts.verify(run, gate, outcome).await;
             }
         }
-        if let (Some(gate), Some(reason)) = (self.members, outcome.unhealthy.take()) {
+        // What goes to a server's API has no old state beside it: there the reason stays as it is.
+        if let Some(gate) = self.members
+            && let Some(reason) = outcome.unhealthy.take()
+        {
             put_back(gate, observed_hosts, run, outcome, &reason).await;
         }
     }
