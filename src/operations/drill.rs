@@ -137,8 +137,8 @@ impl ObservedHosts {
         ) else {
             return Err(refuse(&victim, "its role says nothing of its agent".to_owned(), HEALTH));
         };
-        let writer = Api::open(connection, drills, port, run.options).await;
-        let watcher = Api::open(connection, drills, port, run.options).await;
+        let writer = Observer::open(connection, drills, port, run.options).await;
+        let watcher = Observer::open(connection, drills, port, run.options).await;
         let (Some(writer), Some(watcher)) = (writer, watcher) else {
             let remedy = "a drill goes through forwarded sockets: allow them in its sshd";
             return Err(refuse(observer_name, "its API cannot be reached from here".to_owned(), remedy));
@@ -318,12 +318,12 @@ fn refuse(host: &HostName, reason: String, remedy: &str) -> EngineError {
 }
 
 /// A way to the API of the server that is watched.
-struct Api {
+struct Observer {
     socket: Socket,
     scheme: &'static str,
 }
 
-impl Api {
+impl Observer {
     async fn open(
         connection: &Connection,
         drills: &dyn Drills,
@@ -363,7 +363,7 @@ impl Api {
 }
 
 /// Puts one key after another until it is over.
-async fn write(api: &Api, keys: &dyn Keys, over: watch::Receiver<bool>) -> Vec<Write> {
+async fn write(api: &Observer, keys: &dyn Keys, over: watch::Receiver<bool>) -> Vec<Write> {
     let started = Instant::now();
     let mut writes = Vec::new();
     let mut ticks = interval(BETWEEN_WRITES);
@@ -388,7 +388,7 @@ fn gap(writes: &[Write]) -> u64 {
 }
 
 /// Acknowledged keys that are not there; then takes all of them away.
-async fn lost(api: &Api, keys: &dyn Keys, writes: &[Write]) -> Result<Vec<u64>, String> {
+async fn lost(api: &Observer, keys: &dyn Keys, writes: &[Write]) -> Result<Vec<u64>, String> {
     let body = api.ask(keys.list(KEYS)).await.map_err(|error| format!("its keys cannot be read: {error}"))?;
     let names = keys.read_list(&body).ok_or("what it says of its keys is not understood")?;
     let there: BTreeSet<u64> = names.iter().filter_map(|key| key.rsplit('/').next()?.parse().ok()).collect();

@@ -123,7 +123,7 @@ impl Operation for Recover {
                 match gate.raft().map(|raft| raft.recovery()) {
                     Some(Recovers::OneGoesOn { script }) => {
                         let watchers = Watchers::of(*gate, run.wanted).that_answer(&observed_hosts.fleet);
-                        one_goes_on(run.wanted, *gate, script, recovery, &watchers, address)
+                        one_goes_on(run.wanted, script, recovery, &watchers, address)
                     }
                     _ => all_are_told(run.wanted, *gate, recovery),
                 }
@@ -245,7 +245,6 @@ fn all_are_told(wanted: &Wanted, gate: Gate, recovery: &Recovery) -> Result<Vec<
 /// serves their state to others stands still meanwhile, and looks at all of it again at the end.
 fn one_goes_on(
     wanted: &Wanted,
-    gate: Gate,
     script: &str,
     recovery: &Recovery,
     watchers: &Watchers<'_>,
@@ -260,16 +259,10 @@ fn one_goes_on(
     };
     let Some((first, others)) = recovery.survivors.split_first() else { return Ok(Vec::new()) };
     let stopping = if recovery.is_led { others } else { &recovery.survivors };
-    let beside = watchers.beside(gate);
+    let beside = watchers.beside();
     let mut stages = beside.pause(WHY)?;
     let stopping: Vec<&WantedHost> = stopping.iter().filter_map(|name| wanted.host(name)).collect();
-    stages.push(on_all(
-        &stopping,
-        "stop",
-        gate.raft().map_or(gate.name(), |raft| raft.label()),
-        &[script, "stop"],
-        WHY,
-    )?);
+    stages.push(on_all(&stopping, "stop", watchers.label, &[script, "stop"], WHY)?);
     if !recovery.is_led {
         stages.push(of_host("alone", first, "go on as the only member".to_owned(), &[script, "alone"])?);
     }

@@ -156,7 +156,6 @@ fn refuse_missing(gate: Gate, observed_hosts: &ObservedHosts, run: Run<'_>) -> R
 struct Takers<'a> {
     members: Vec<&'a WantedHost>,
     watchers: Watchers<'a>,
-    label: &'static str,
     script: &'static str,
     unit: Option<&'static str>,
 }
@@ -165,17 +164,11 @@ impl<'a> Takers<'a> {
     fn new(gate: Gate, run: Run<'a>, fleet: &Fleet) -> Option<Self> {
         let Transfer::Stream { script, unit, .. } = gate.snapshots()?.transfer() else { return None };
         let watchers = Watchers::of(gate, run.wanted).that_answer(fleet);
-        Some(Self {
-            members: hosts_of(gate, run.wanted),
-            watchers,
-            label: gate.raft()?.label(),
-            script,
-            unit,
-        })
+        Some(Self { members: hosts_of(gate, run.wanted), watchers, script, unit })
     }
 
     fn all(&self, name: &str, words: &[&str]) -> Result<Stage, NulInArgument> {
-        on_all(&self.members, name, self.label, words, WHY)
+        on_all(&self.members, name, self.watchers.label, words, WHY)
     }
 
     /// With the pods of a member that is one, it stops and starts as well.

@@ -11,8 +11,10 @@ use crate::roles::{Wanted, WantedHost};
 
 /// Each part that keeps its state with the members of one cluster, and its hosts.
 pub(super) struct Watchers<'a> {
-    /// Whose state it is, in the names of steps.
-    label: &'static str,
+    /// Whose state it is.
+    gate: Gate,
+    /// The same in the names of steps.
+    pub(super) label: &'static str,
     watching: Vec<(Gate, Watching, Vec<&'a WantedHost>)>,
 }
 
@@ -23,7 +25,11 @@ impl<'a> Watchers<'a> {
         let watches = gates
             .iter()
             .filter_map(|of| Some((of.gate, of.gate.watches(gate.name())?, of.hosts().collect())));
-        Self { label: gate.raft().map_or(gate.name(), |raft| raft.label()), watching: watches.collect() }
+        Self {
+            gate,
+            label: gate.raft().map_or(gate.name(), |raft| raft.label()),
+            watching: watches.collect(),
+        }
     }
 
     /// Those on hosts that answer; the others look when they are back.
@@ -35,9 +41,9 @@ impl<'a> Watchers<'a> {
     }
 
     /// Those that are no members of the cluster themselves.
-    pub(super) fn beside(&self, gate: Gate) -> Self {
-        let others = self.watching.iter().filter(|(part, _, _)| *part != gate);
-        Self { label: self.label, watching: others.cloned().collect() }
+    pub(super) fn beside(&self) -> Self {
+        let others = self.watching.iter().filter(|(part, _, _)| *part != self.gate);
+        Self { watching: others.cloned().collect(), ..*self }
     }
 
     /// The hosts of those that serve the state.

@@ -51,14 +51,25 @@ pub trait Drills: Sync {
 
     /// The commands that kill the member which runs as `unit`, and keep it from being started at once.
     fn kill(&self, unit: &str) -> Vec<Vec<String>> {
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        vec![words(&["systemctl", "kill", "-s", "KILL", unit]), words(&["systemctl", "stop", unit])]
+        kill_unit(unit)
     }
 
     /// The command that starts it again.
     fn revive(&self, unit: &str) -> Vec<String> {
-        ["systemctl", "--no-block", "start", unit].map(str::to_owned).into()
+        start_unit(unit)
     }
+}
+
+pub(super) fn kill_unit(unit: &str) -> Vec<Vec<String>> {
+    vec![
+        ["systemctl", "kill", "-s", "KILL", unit].map(str::to_owned).into(),
+        ["systemctl", "stop", unit].map(str::to_owned).into(),
+    ]
+}
+
+/// Whether it is well again a gate says.
+pub(super) fn start_unit(unit: &str) -> Vec<String> {
+    ["systemctl", "--no-block", "start", unit].map(str::to_owned).into()
 }
 
 /// Keys that a product keeps for others.

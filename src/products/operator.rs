@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use semver::Version;
 use serde::Deserialize;
 
-use super::{Answer, Answers, Method, PlacesIn, Request, Responses, views};
+use super::{Answer, Answers, Drills, Keys, Method, PlacesIn, Request, Responses, views};
 use crate::model::{ClusterState, Expected, HostName, Problem, Review};
 use crate::raft::{self, Agreement, Peer, RaftState};
 
@@ -169,15 +169,25 @@ pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
         .collect()
 }
 
-/// Asks who leads.
-pub(super) fn leader() -> Request {
-    Request::new(Method::Get, "/v1/status/leader", "")
+/// Of servers that this API tells the leader of.
+pub(super) struct Drill {
+    pub keys: Option<&'static dyn Keys>,
 }
 
-/// The address of the leader in raft; empty where nobody leads.
-pub(super) fn read_leader(body: &str) -> Option<String> {
-    let address: String = serde_json::from_str(body).ok()?;
-    Some(address).filter(|address| !address.is_empty())
+impl Drills for Drill {
+    fn leader(&self) -> Request {
+        Request::new(Method::Get, "/v1/status/leader", "")
+    }
+
+    /// By its address in raft, `"10.0.0.1:8300"`; empty where nobody leads.
+    fn read_leader(&self, body: &str) -> Option<String> {
+        let address: String = serde_json::from_str(body).ok()?;
+        Some(address).filter(|address| !address.is_empty())
+    }
+
+    fn keys(&self) -> Option<&dyn Keys> {
+        self.keys
+    }
 }
 
 /// What stands, and how many servers may fail as autopilot counts them.

@@ -1,6 +1,7 @@
 //! May a member leave? What its cluster is without it.
 
 use super::quorum::{majority, tolerance};
+use super::view::refused;
 use super::{Peer, View, Views};
 use crate::model::{Expected, HostName, Verdict};
 
@@ -41,10 +42,7 @@ pub fn departure(
     host: &HostName,
 ) -> Result<Departure, Refusal> {
     let others = || views.iter().filter(|(name, _)| *name != host);
-    let refused = others().find_map(|(name, view)| match view {
-        View::Refused(reason) => Some(format!("{name}: {reason}")),
-        _ => None,
-    });
+    let refused = refused(others());
     let views = others().filter_map(|(name, view)| Some((name, view.peers()?)));
     let views: Vec<(&HostName, &[Peer])> =
         views.filter(|(_, peers)| peers.iter().any(|peer| peer.leader)).collect();

@@ -8,6 +8,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::quorum::{Peer, majority};
+use super::view::refused;
 use super::{View, Views};
 use crate::model::{Expected, HostName};
 
@@ -62,11 +63,7 @@ pub fn unfinished(expected: &Expected, views: &Views, kept: &BTreeSet<HostName>)
 /// Why there is nothing to recover, or nothing to recover from.
 pub fn recovery(product: &str, start: &str, expected: &Expected, views: &Views) -> Result<Recovery, String> {
     // One that does not tell is not lost.
-    let refused = views.iter().find_map(|(host, view)| match view {
-        View::Refused(reason) => Some(format!("{host}: {reason}")),
-        _ => None,
-    });
-    if let Some(reason) = refused {
+    if let Some(reason) = refused(views) {
         return Err(format!("{reason}; {product} may have a leader for all that is told"));
     }
     let told = views.iter().filter_map(|(host, view)| Some((host, View::peers(view)?)));

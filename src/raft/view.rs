@@ -43,6 +43,14 @@ impl View {
 /// What the servers that were asked say, by their hosts.
 pub type Views = BTreeMap<HostName, View>;
 
+/// The first of some servers that refuses to tell, with its reason.
+pub(super) fn refused<'v>(views: impl IntoIterator<Item = (&'v HostName, &'v View)>) -> Option<String> {
+    views.into_iter().find_map(|(host, view)| match view {
+        View::Refused(reason) => Some(format!("{host}: {reason}")),
+        _ => None,
+    })
+}
+
 /// One server's own part in raft.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RaftState {

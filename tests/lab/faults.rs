@@ -159,6 +159,17 @@ fn lab_killed_at_any_moment_the_next_up_converges() {
     score.report();
 }
 
+/// Why one more run did not end what was begun, or the `up` after it was not idle.
+fn unsettled(again: &Ran, idle: &Ran) -> Option<String> {
+    if again.status != 0 {
+        Some(format!("one more run ended with status {}:\n{}", again.status, again.stderr))
+    } else if idle.status != 0 || !idle.stderr.contains("Nothing to do") {
+        Some(format!("the up after it found work:\n{}", idle.stderr))
+    } else {
+        None
+    }
+}
+
 /// A cluster that lives, the keys written to it so far, and how the rounds ended.
 struct Trial {
     lab: Lab,
@@ -199,10 +210,8 @@ impl Trial {
         let again = self.lab.run(command, options);
         let idle = self.lab.run("up", &[]);
         let keys = self.lab.ssh("node-1", "consul kv get -keys trial/ | wc -l").stdout;
-        let flaw = if again.status != 0 {
-            Some(format!("one more run ended with status {}:\n{}", again.status, again.stderr))
-        } else if idle.status != 0 || !idle.stderr.contains("Nothing to do") {
-            Some(format!("the up after it found work:\n{}", idle.stderr))
+        let flaw = if let Some(flaw) = unsettled(&again, &idle) {
+            Some(flaw)
         } else if keys.trim() != self.keys.to_string() {
             Some(format!("{} keys were acknowledged, {} are there", self.keys, keys.trim()))
         } else {
@@ -341,14 +350,11 @@ fn lab_a_restore_is_killed_at_any_moment() {
         let what = kill(&lab, &restore, moments.next());
         let again = lab.run(restore[0], &restore[1..]);
         let idle = lab.run("up", &[]);
-        let flaw = if again.status != 0 {
-            Some(format!("one more run ended with status {}:\n{}", again.status, again.stderr))
-        } else if idle.status != 0 || !idle.stderr.contains("Nothing to do") {
-            Some(format!("the up after it found work:\n{}", idle.stderr))
-        } else {
+        let others = || {
             let states = THREE.map(|host| lab.etcdctl(host, "get --print-value-only state"));
             (states != ["saved"; 3]).then(|| format!("the members have {states:?}"))
         };
+        let flaw = unsettled(&again, &idle).or_else(others);
         score.count(&what, flaw);
     }
     score.report();

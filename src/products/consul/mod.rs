@@ -208,7 +208,7 @@ impl Part for Servers {
     }
 
     fn drills(&self) -> Option<&dyn Drills> {
-        Some(self)
+        Some(&operator::Drill { keys: Some(&Self) })
     }
 
     fn gossip_question(&self, endpoint: &Endpoint) -> Option<Question> {
@@ -257,21 +257,6 @@ impl Raft for Servers {
 
     fn recovery(&self) -> Recovers {
         Recovers::PeersJson
-    }
-}
-
-/// The operator API names the leader by its address in raft, `"10.0.0.1:8300"`.
-impl Drills for Servers {
-    fn leader(&self) -> Request {
-        operator::leader()
-    }
-
-    fn read_leader(&self, body: &str) -> Option<String> {
-        operator::read_leader(body)
-    }
-
-    fn keys(&self) -> Option<&dyn Keys> {
-        Some(self)
     }
 }
 

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::drill::{kill_unit, start_unit};
 use super::snapshot::Snapshot;
 use super::{
     Access, Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, PlacesIn,
@@ -322,20 +323,11 @@ impl Drills for Drill {
     }
 
     fn kill(&self, unit: &str) -> Vec<Vec<String>> {
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        match self.script {
-            Some(script) => vec![words(&[script, "kill"])],
-            None => {
-                vec![words(&["systemctl", "kill", "-s", "KILL", unit]), words(&["systemctl", "stop", unit])]
-            }
-        }
+        self.script.map_or_else(|| kill_unit(unit), |script| vec![[script, "kill"].map(str::to_owned).into()])
     }
 
     fn revive(&self, unit: &str) -> Vec<String> {
-        match self.script {
-            Some(script) => [script, "up"].map(str::to_owned).into(),
-            None => ["systemctl", "--no-block", "start", unit].map(str::to_owned).into(),
-        }
+        self.script.map_or_else(|| start_unit(unit), |script| [script, "up"].map(str::to_owned).into())
     }
 }
 

@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::part::DRAIN_DEADLINE;
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product, Question,
-    Questions, Raft, Recovers, Request, Responses, Snapshots, Task, Transfer, consul, data_dir, gossip,
-    operator, those,
+    Questions, Raft, Recovers, Responses, Snapshots, Task, Transfer, consul, data_dir, gossip, operator,
+    those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Review};
 use crate::raft::{Peer, RaftState};
@@ -243,7 +243,7 @@ impl Part for Servers {
     }
 
     fn drills(&self) -> Option<&dyn Drills> {
-        Some(self)
+        Some(&operator::Drill { keys: None })
     }
 
     fn gossip_question(&self, endpoint: &Endpoint) -> Option<Question> {
@@ -296,17 +296,6 @@ impl Raft for Servers {
 
     fn recovery(&self) -> Recovers {
         Recovers::PeersJson
-    }
-}
-
-/// The operator API names the leader by its address in raft, `"10.0.0.1:8300"`.
-impl Drills for Servers {
-    fn leader(&self) -> Request {
-        operator::leader()
-    }
-
-    fn read_leader(&self, body: &str) -> Option<String> {
-        operator::read_leader(body)
     }
 }
 
