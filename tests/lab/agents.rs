@@ -383,7 +383,7 @@ fn lab_ctrl_c_finishes_the_step_and_says_how_to_go_on() {
     .unwrap();
     let status = running.wait().unwrap();
     let said = fs::read_to_string(&log).unwrap();
-    assert_eq!(status.code(), Some(1), "{said}");
+    assert_eq!(status.code(), Some(130), "{said}");
     assert!(said.contains("carries on from there"), "{said}");
     for host in THREE {
         lab.ssh(host, "! systemctl is-active --quiet consul").exits(0);
