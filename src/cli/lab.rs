@@ -50,6 +50,12 @@ bootstrap lab up --suite trixie --user ops --rtt 50")]
         /// Cut it off from this machine and the world as well
         #[arg(long, conflicts_with = "one_way")]
         from_controller: bool,
+        /// Only what it sends to this host is lost
+        #[arg(long, value_name = "HOST", conflicts_with_all = ["one_way", "from_controller"])]
+        to: Option<String>,
+        /// Of that only what is for this port, of TCP and UDP
+        #[arg(long, requires = "to", value_parser = clap::value_parser!(u16).range(1..))]
+        port: Option<u16>,
     },
     /// End a host's partition
     #[command(after_help = "Example: bootstrap lab heal node-2")]
@@ -140,13 +146,19 @@ pub fn run(args: LabArgs, global: &Global) -> anyhow::Result<ExitCode> {
             true => say(&format!("{host} is on and answers ssh")),
             false => say(&format!("{host} was on already")),
         },
-        LabCommand::Partition { host, one_way, from_controller } => {
-            let fault = match (one_way, from_controller) {
-                (true, _) => Fault::OneWay,
-                (_, true) => Fault::Everything,
-                _ => Fault::Hosts,
+        LabCommand::Partition { host, one_way, from_controller, to, port } => {
+            let fault = match (to, one_way, from_controller) {
+                (Some(to), ..) => lab::close_way(&host, &to, port)?,
+                (None, one_way, from_controller) => {
+                    let fault = match (one_way, from_controller) {
+                        (true, _) => Fault::OneWay,
+                        (_, true) => Fault::Everything,
+                        _ => Fault::Hosts,
+                    };
+                    lab::partition(&host, fault)?;
+                    fault
+                }
             };
-            lab::partition(&host, fault)?;
             say(&format!("{host}: {}; `bootstrap lab heal {host}` ends it", fault.description()));
         }
         LabCommand::Heal { host } => {
@@ -212,7 +224,7 @@ fn table(status: &Status) -> String {
         let power = if host.pid.is_some() { "on" } else { "off" };
         let ssh = if host.ssh { "answers" } else { "silent" };
         let pid = host.pid.map_or("-".to_owned(), |pid| pid.to_string());
-        let note = host.fault.map_or("", Fault::description);
+        let note = host.fault.map_or_else(String::new, Fault::description);
         let line =
             format!("{:<10} {:<13} {power:<7} {ssh:<7} {pid:<8} {note}", host.name, host.address.to_string());
         text.push_str(line.trim_end());

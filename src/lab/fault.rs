@@ -34,6 +34,14 @@ pub fn partition(name: &str, fault: Fault) -> Result<(), Error> {
     })
 }
 
+/// Closes one way: what a host sends to another is lost, all of it or what is for one port.
+pub fn close_way(name: &str, to: &str, port: Option<u16>) -> Result<Fault, Error> {
+    let to = load()?.host(to)?.address();
+    let fault = Fault::Way { to, port };
+    partition(name, fault)?;
+    Ok(fault)
+}
+
 /// Ends the host's partition.
 pub fn heal(name: &str) -> Result<(), Error> {
     change(name, |record, host| {

@@ -60,10 +60,17 @@ fn rules(delay: Delay, outside: &[Ipv4Addr], faults: &BTreeMap<Ipv4Addr, Fault>)
     let _ = writeln!(filter, "-A BSLAB-FORWARD -s {CONTROLLER} -d {SUBNET} -j ACCEPT");
     let _ = writeln!(filter, "-A BSLAB-FORWARD -s {SUBNET} -d {CONTROLLER} -j ACCEPT");
     for (host, fault) in faults {
-        let _ = writeln!(filter, "-A BSLAB-FORWARD -s {host} -d {SUBNET} -j DROP");
-        if *fault != Fault::OneWay {
-            let _ = writeln!(filter, "-A BSLAB-FORWARD -s {SUBNET} -d {host} -j DROP");
-        }
+        let all_it_sends = format!("-A BSLAB-FORWARD -s {host} -d {SUBNET} -j DROP");
+        let _ = match fault {
+            Fault::OneWay => writeln!(filter, "{all_it_sends}"),
+            Fault::Hosts | Fault::Everything => {
+                writeln!(filter, "{all_it_sends}\n-A BSLAB-FORWARD -s {SUBNET} -d {host} -j DROP")
+            }
+            Fault::Way { to, port: None } => writeln!(filter, "-A BSLAB-FORWARD -s {host} -d {to} -j DROP"),
+            Fault::Way { to, port: Some(port) } => ["tcp", "udp"].iter().try_for_each(|protocol| {
+                writeln!(filter, "-A BSLAB-FORWARD -s {host} -d {to} -p {protocol} --dport {port} -j DROP")
+            }),
+        };
     }
     let _ = writeln!(filter, "-A BSLAB-FORWARD -i {BRIDGE} -o {BRIDGE} -j ACCEPT");
     for address in outside {
@@ -158,6 +165,21 @@ mod tests {
         let text = rules(Delay::None, &[], &[(Ipv4Addr::new(10, 77, 0, 12), Fault::OneWay)].into());
         assert!(text.contains("-s 10.77.0.12 -d 10.77.0.0/24 -j DROP"));
         assert!(!text.contains("-d 10.77.0.12 -j DROP"));
+    }
+
+    #[test]
+    fn one_way_to_one_port_is_closed_and_no_other() {
+        let way = |port| Fault::Way { to: Ipv4Addr::new(10, 77, 0, 13), port };
+        let dropped = |port| {
+            let text = rules(Delay::None, &[], &[(Ipv4Addr::new(10, 77, 0, 12), way(port))].into());
+            text.lines().filter(|line| line.ends_with("DROP")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(dropped(None), ["-A BSLAB-FORWARD -s 10.77.0.12 -d 10.77.0.13 -j DROP"]);
+        let to = "-A BSLAB-FORWARD -s 10.77.0.12 -d 10.77.0.13 -p";
+        assert_eq!(
+            dropped(Some(8300)),
+            ["tcp", "udp"].map(|protocol| format!("{to} {protocol} --dport 8300 -j DROP"))
+        );
     }
 
     #[test]

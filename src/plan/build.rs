@@ -211,7 +211,7 @@ fn host_steps(
             let so_far = Planned { steps: &planned, keys: &keys };
             let change = resource.decide(&said, &state.facts, &so_far).map_err(failed)?;
             let Some(mut change) = change else { continue };
-            if role.removable {
+            if role.puts_back(&resource) {
                 change = ledger::recorded(&role.name, &resource, &said, change).map_err(failed)?;
             }
             if std::mem::take(&mut first) {

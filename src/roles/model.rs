@@ -37,7 +37,8 @@ pub struct Role {
     /// As written: `{file: {path: "{{ consul.data_dir }}", template: consul.json}}`. Rendered for each host.
     ///
     /// Beside its kind a resource may have `when`, an expression that must hold and may use facts, and `for_each`, an expression that
-    /// gives a list: then it is made once for each element, which its other expressions and its content call `item`.
+    /// gives a list: then it is made once for each element, which its other expressions and its content call `item`. With
+    /// `removable` it is put back once no role of the host makes it any more, also while the role stays.
     pub resources: Vec<Value>,
     /// Ports on which its programs listen.
     pub ports: Vec<Port>,

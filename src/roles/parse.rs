@@ -40,7 +40,7 @@ const KEYS: &[&str] = &[
     "forms",
 ];
 /// Keys of a resource that are no kind.
-const BESIDE_KIND: [&str; 2] = ["when", "for_each"];
+const BESIDE_KIND: [&str; 3] = ["when", "for_each", "removable"];
 const REQUIRE_KEYS: &[&str] = &["that", "message", "help"];
 const FILESYSTEM_KEYS: &[&str] = &["name", "when", "remedy"];
 const VARIABLE_KEYS: &[&str] =
@@ -574,19 +574,24 @@ fn variable_type<'d>(
     })
 }
 
-/// `{ KIND: { … }, when: …, for_each: … }` as JSON, with `template: NAME` replaced by the template's text.
+/// `{ KIND: { … }, when: …, for_each: …, removable: … }` as JSON, with `template: NAME` replaced by the template's text.
 fn resource(reader: &mut Reader<'_>, node: &Node, templates: &IndexMap<String, String>) -> Option<Value> {
     let document = reader.document;
     let beside = |entry: &&Entry| BESIDE_KIND.contains(&entry.key.value.as_str());
     let kinds: Vec<&Entry> = node.entries().iter().filter(|entry| !beside(entry)).collect();
     let [kind] = kinds.as_slice() else {
-        let problem =
-            document.error(node.span, "a resource is a map with one kind, and perhaps `when` and `for_each`");
+        let problem = document.error(
+            node.span,
+            "a resource is a map with one kind, and perhaps `when`, `for_each` and `removable`",
+        );
         reader.note(problem.help("for example `- file: { path: /etc/motd, template: motd }`"));
         return None;
     };
     for entry in node.entries().iter().filter(beside) {
-        expression(reader, &entry.value, &entry.key.value)?;
+        match entry.key.value.as_str() {
+            "removable" => drop(reader.bool(&entry.value, "`removable`")?),
+            key => expression(reader, &entry.value, key)?,
+        }
     }
     let mut json = node.to_json();
     if let Some(template) = kind.value.get("template") {

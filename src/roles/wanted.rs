@@ -63,6 +63,8 @@ pub struct WantedRole {
     pub lists_hosts: Vec<String>,
     /// What it changes is put back when the host has the role no more.
     pub removable: bool,
+    /// Where only some of it is put back: those.
+    removables: BTreeSet<StepId>,
     /// Its members form a quorum.
     pub quorum: bool,
     pub forms: Forms,
@@ -319,6 +321,13 @@ impl Wanted {
     }
 }
 
+impl WantedRole {
+    /// Whether a resource is put back once the host's roles make it no more.
+    pub fn puts_back(&self, resource: &Resource) -> bool {
+        self.removable || self.removables.contains(&resource.id())
+    }
+}
+
 /// Decides what waited for facts.
 fn decide_with_facts(
     renderer: &Renderer,
@@ -549,6 +558,7 @@ fn wanted_role(
         endpoint,
         lists_hosts,
         removable: role.removable,
+        removables: made.removables,
         quorum: role.quorum,
         forms: role.forms,
         resources: made.resources,
@@ -577,6 +587,7 @@ fn join_early_packages(roles: &mut [WantedRole]) {
             match resource {
                 Resource::Package(package)
                     if package.unless_program.is_none()
+                        && !role.removables.contains(&Resource::Package(package.clone()).id())
                         && !role.conditions.contains_key(&Resource::Package(package.clone()).id()) =>
                 {
                     if first.is_some() && package.early {
@@ -618,6 +629,7 @@ fn condition(
 #[derive(Default)]
 struct RoleResources {
     resources: Vec<Resource>,
+    removables: BTreeSet<StepId>,
     items: BTreeMap<StepId, Value>,
     conditions: BTreeMap<StepId, Condition>,
     /// Where each was made, and from what.
@@ -638,9 +650,30 @@ impl RoleResources {
         let Value::Object(fields) = raw else { return Ok(()) };
         let mut fields = fields.clone();
         let (when, each) = (fields.shift_remove("when"), fields.shift_remove("for_each"));
+        let removable = fields.shift_remove("removable").is_some_and(|value| is_true(&value));
         let fields = Value::Object(fields);
+        let before = self.resources.len();
+        let made = self.add_each(renderer, host, place, &fields, when.as_ref(), each, scope, late);
+        if removable {
+            self.removables.extend(self.resources.iter().skip(before).map(Resource::id));
+        }
+        made
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and one caller has them all")]
+    fn add_each(
+        &mut self,
+        renderer: &Renderer,
+        host: &HostName,
+        place: &str,
+        fields: &Value,
+        when: Option<&Value>,
+        each: Option<Value>,
+        scope: &Map<String, Value>,
+        late: &BTreeSet<String>,
+    ) -> Result<(), WantedError> {
         let Some(Value::String(each)) = each else {
-            return self.add_one(renderer, host, place, &fields, when.as_ref(), None, scope, late);
+            return self.add_one(renderer, host, place, fields, when, None, scope, late);
         };
         let render = |source| WantedError::Render { host: host.clone(), source };
         let list = renderer.expression(&format!("{place}, for_each"), &each, scope).map_err(render)?;
@@ -651,7 +684,7 @@ impl RoleResources {
         for (index, item) in items.iter().enumerate() {
             scope.insert(ITEM.to_owned(), item.clone());
             let place = format!("{place}, for_each[{index}]");
-            self.add_one(renderer, host, &place, &fields, when.as_ref(), Some(item), &scope, late)?;
+            self.add_one(renderer, host, &place, fields, when, Some(item), &scope, late)?;
         }
         Ok(())
     }

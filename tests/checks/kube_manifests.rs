@@ -565,6 +565,10 @@ fn they_are_applied_in_their_order_and_again_when_their_text_changes() {
             of("- F/consul.secret.yaml F/consul.yaml"),
             of("- F/metrics-server.yaml"),
             of("- F/page.yaml"),
+            (
+                format!("{script} prune fetched consul metrics-server page"),
+                format!("{script} strays fetched consul metrics-server page"),
+            ),
         ]
     );
     for exec in execs {
@@ -579,7 +583,9 @@ fn what_kubectl_finds_is_shown_where_no_secret_can_be_in_it() {
     let shown = |version: &str| -> Vec<String> {
         let manifests = [METRICS, DASHBOARD, VOLUME, PAGE, TOKEN, HIDDEN, FETCHED];
         resources_of(version, &manifests, |resource| match resource {
-            Resource::Exec(exec) if exec.diff => Some(exec.name.replace("apply the manifest ", "")),
+            Resource::Exec(exec) if exec.diff => {
+                exec.name.strip_prefix("apply the manifest ").map(str::to_owned)
+            }
             _ => None,
         })
     };
@@ -902,6 +908,7 @@ esac
     assert_eq!(
         said,
         [
+            "get -f x.yaml -f y z.yaml --ignore-not-found --output go-template=",
             "apply --server-side --force-conflicts -f x.yaml -f y z.yaml",
             "get -f x.yaml -f y z.yaml --no-headers --output custom-columns=A:.kind,B:.metadata.namespace,C:.metadata.name",
             looks[1].as_str(),

@@ -216,3 +216,25 @@ fn lab_a_host_that_loses_power_while_it_installs() {
     lab.lab(&["start", "node-2"]);
     assert_converged(&lab);
 }
+
+/// Runs: Consul: one way between two followers is closed, and both are named
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_a_way_between_two_followers_that_is_closed_is_named() {
+    let lab = Lab::up(&[]);
+    lab.run("up", &[]).exits(0);
+    let leader = lab.asks("node-1", "curl -sf http://127.0.0.1:8500/v1/status/leader");
+    let followers: Vec<&str> =
+        THREE.into_iter().filter(|host| !leader.contains(&format!("{}:", lab.address(host)))).collect();
+    let [from, to] = followers[..] else { panic!("{leader} leads, and {followers:?} follow") };
+    lab.lab(&["partition", from, "--to", to, "--port", "8300"]);
+    let said = format!("{from} cannot reach {to} at {}:8300", lab.address(to));
+    // All agents are well, and only the two of them know.
+    lab.run("health", &[]).exits(4).says(&said);
+    lab.run("up", &["--timeout", "20s"]).exits(4).says(&said);
+    lab.sets_consul("log_level: debug");
+    lab.run("up", &["--timeout", "20s"]).exits(4).says(&said);
+    lab.lab(&["heal", from]);
+    lab.run("health", &[]).exits(0);
+    assert_converged(&lab);
+}

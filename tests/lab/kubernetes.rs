@@ -983,3 +983,94 @@ fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
     );
     poll("it is whole again", Duration::from_secs(60), || (lab.run("health", &[]).status == 0).then_some(()));
 }
+
+/// Two objects of their own, and one that is somebody else's.
+const LISTED: &str = "apiVersion: v1
+kind: Namespace
+metadata: { name: shop }
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: prices, namespace: shop }
+data: { apple: '1' }
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: hours, namespace: shop }
+data: { opens: '8' }
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: theirs, namespace: default }
+data: { ours: 'yes' }
+";
+
+/// Runs: Kubernetes: what is taken out of the manifests goes from the cluster, what holds data or was there before stays
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_what_is_taken_out_of_the_manifests_goes() {
+    build();
+    let lab = Lab::up(&["--for", "kubernetes", "--hosts", "1"]);
+    let indented = |text: &str| text.lines().map(|line| format!("          {line}\n")).collect::<String>();
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let listed = format!("      - name: listed\n        content: |\n{}", indented(LISTED));
+    let page = format!("      - name: page\n        content: |\n{}", indented(PAGE));
+    fs::write(lab.inventory(), text.trim_end().to_owned() + "\n    manifests:\n" + &page + &listed).unwrap();
+    lab.edit("cni: bridge", "cni: bridge\n    taints: []");
+    lab.edit("\nvars:\n", "\n  manifests:\n    hosts: [node-1]\n    roles: [kube-manifests]\nvars:\n");
+    lab.edit(&listed, "");
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("1 of 1 voters");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    kubectl(&lab, "node-1", "create configmap theirs --from-literal=old=yes");
+    lab.edit(&page, &format!("{page}{listed}"));
+    lab.run("up", &[]).exits(0);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    let there = |what: &str| {
+        lab.ssh("node-1", &format!("kubectl --kubeconfig /etc/kubernetes/admin.conf get {what}")).status == 0
+    };
+    assert_eq!(
+        kubectl(&lab, "node-1", "get configmap theirs -o jsonpath={.data}"),
+        r#"{"old":"yes","ours":"yes"}"#
+    );
+
+    // One object of a manifest; what somebody has deleted is made again, and is ours as before.
+    let hours = "          ---\n          apiVersion: v1\n          kind: ConfigMap\n          metadata: { name: hours, namespace: shop }\n          data: { opens: '8' }\n";
+    kubectl(&lab, "node-1", "-n shop delete configmap prices");
+    lab.edit(hours, "");
+    lab.run("up", &[]).exits(0);
+    assert!(there("-n shop configmap prices") && !there("-n shop configmap hours"));
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // A whole one: its plan says what goes and what stays.
+    let less = indented(LISTED).replace(hours, "");
+    lab.edit(&format!("      - name: listed\n        content: |\n{less}"), "");
+    let plan = lab.run("plan", &["--exit-code"]).exits(5).stdout;
+    for said in [
+        "-ConfigMap shop/prices",
+        "Namespace shop stays",
+        "restore file /etc/kubernetes/bootstrap/manifests/listed.yaml",
+    ] {
+        assert!(plan.contains(said), "{said}: {plan}");
+    }
+    assert!(!plan.contains("theirs"), "{plan}");
+    lab.run("up", &[]).exits(0);
+    assert!(!there("-n shop configmap prices") && there("namespace shop") && there("configmap theirs"));
+    lab.ssh("node-1", "test -e /etc/kubernetes/bootstrap/manifests/listed.yaml").exits(1);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // The last one, with what runs.
+    lab.edit(&format!("    manifests:\n{page}"), "    manifests: []\n");
+    lab.run("up", &[]).exits(0);
+    assert!(!there("deployment page") && !there("service page") && there("service kubernetes"));
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // Mirrors of registries, which the runtime reads at each pull.
+    let mirrors = "    mirrors: { quay.io: [\"https://mirror.example.org\"] }\n";
+    lab.edit("  container:\n", &format!("  container:\n{mirrors}"));
+    lab.run("up", &[]).exits(0);
+    lab.asks("node-1", "grep -q mirror.example.org /etc/containerd/certs.d/quay.io/hosts.toml");
+    lab.edit(mirrors, "");
+    lab.run("up", &[]).exits(0);
+    lab.ssh("node-1", "test -e /etc/containerd/certs.d/quay.io").exits(1);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+}
