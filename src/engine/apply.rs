@@ -7,8 +7,13 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 
 use super::members::members;
-use super::{Fleet, HostFailure, Outcome, Run, delegation, elapsed_ms, gate, put_back, releases, steps};
-use crate::model::{Batch, ClusterState, Event, HostName, HostOutcome, Keep, Plan, Stage, StageName};
+use super::wait::Unmet;
+use super::{
+    Fleet, HostFailure, Outcome, Run, delegation, elapsed_ms, gate, put_back, reach, releases, steps,
+};
+use crate::model::{
+    Batch, ClusterState, Event, Expected, HostName, HostOutcome, Keep, Plan, Stage, StageName,
+};
 use crate::plan::{Seen, hold_back, interrupts, is_of_ill, keeps, still_ill};
 use crate::products::Gate;
 use crate::report::Events;
@@ -77,14 +82,7 @@ async fn run_stage(
             // A voter is only interrupted while the others can spare it.
             let mut expected = expected(members, &standing, seen, fleet);
             expected.versions.clear();
-            let ready = match gate::wait(fleet, members, &expected, Gate::judge, run).await {
-                // Whoever leads now is asked to let another lead: clients wait less than for an election.
-                Ok(met) if gate::hand_over(fleet, members, &expected, &met, batch, run.events).await => {
-                    gate::wait(fleet, members, &expected, Gate::judge, run).await
-                }
-                ready => ready,
-            };
-            if let Err(unmet) = ready {
+            if let Err(unmet) = spare(fleet, members, &expected, batch, run).await {
                 unmet.tell(outcome);
                 return false;
             }
@@ -150,13 +148,33 @@ async fn run_stage(
     true
 }
 
+/// Waits until the others can spare who is in the batch. Where that is the leader, it has another lead if its product can: clients
+/// wait less than for an election.
+async fn spare(
+    fleet: &Fleet,
+    members: &super::members::Members<'_>,
+    expected: &Expected,
+    batch: &Batch,
+    run: Run<'_>,
+) -> Result<(), Unmet> {
+    let met = gate::wait(fleet, members, expected, Gate::judge, run).await?;
+    let leader = members.gate.cluster_state(expected, &met.answers).leader;
+    let Some(leader) = leader.filter(|leader| batch.steps.contains_key(leader)) else { return Ok(()) };
+    // While all reach the leader all is well. Whoever leads next has to be in reach of all too.
+    reach::wait(fleet, members, expected, run).await?;
+    if gate::hand_over(fleet, members, &leader, &met, run.events).await {
+        gate::wait(fleet, members, expected, Gate::judge, run).await?;
+    }
+    Ok(())
+}
+
 /// Those that should be members by now.
 fn expected(
     members: &super::members::Members<'_>,
     standing: &BTreeSet<HostName>,
     seen: &Seen,
     fleet: &Fleet,
-) -> crate::model::Expected {
+) -> Expected {
     let asked = standing.iter().filter(|host| fleet.connections.contains_key(*host)).cloned().collect();
     let missing = fleet.failures.keys().filter(|host| standing.contains(*host)).cloned().collect();
     let mut expected = members.expected(&seen.addresses, &asked, &missing);

@@ -11,7 +11,7 @@ use super::observe::Observed;
 use super::questions::questions;
 use super::wait::{Unmet, Waiting};
 use super::{Fleet, Options, Outcome, Run};
-use crate::model::{Arg, Batch, Call, ClusterState, Event, Expected, HostName, StepId, Verdict};
+use crate::model::{Arg, Call, ClusterState, Event, Expected, HostName, StepId, Verdict};
 use crate::plan::Seen;
 use crate::products::{Answers, Gate};
 use crate::raft::{Peer, View, lost_quorum, majority};
@@ -80,21 +80,19 @@ pub(crate) async fn wait(
     }
 }
 
-/// Where the leader is in this batch and its product has a way: has it hand over to another server. Whether it was asked;
-/// one that keeps leading is followed by an election, as where there is no way.
+/// Has the leader hand over to another server, where its product has a way. Whether it was asked; one that keeps leading is
+/// followed by an election, as where there is no way.
 pub(crate) async fn hand_over(
     fleet: &Fleet,
     members: &Members<'_>,
-    expected: &Expected,
+    leader: &HostName,
     met: &GateAnswer,
-    batch: &Batch,
     events: &Events,
 ) -> bool {
-    let Some(leader) = members.gate.cluster_state(expected, &met.answers).leader else { return false };
-    let host = members.hosts.iter().find(|(host, _)| host.host.name == leader).map(|(host, _)| host);
-    let way = met.answers.get(&leader).and_then(|answer| members.gate.raft()?.step_down(answer));
-    let (true, Some(host), Some(way)) = (batch.steps.contains_key(&leader), host, way) else { return false };
-    let Some(connection) = fleet.connections.get(&leader) else { return false };
+    let host = members.hosts.iter().find(|(host, _)| host.host.name == *leader).map(|(host, _)| host);
+    let way = met.answers.get(leader).and_then(|answer| members.gate.raft()?.step_down(answer));
+    let (Some(host), Some(way)) = (host, way) else { return false };
+    let Some(connection) = fleet.connections.get(leader) else { return false };
     let Some(endpoint) = host.endpoint(members.gate.name()) else { return false };
     let Some(socket) = Socket::open(connection, endpoint.port, HAND_OVER).await else { return false };
     let reason = format!("{leader} hands its leadership over");

@@ -1,8 +1,9 @@
 //! The jobs of the inventory: parsed and planned by Nomad itself, submitted with the index that the plan saw, and waited
-//! for.
+//! for. One that the inventory has no more is stopped, if it still is as it was submitted: hosts of servers remember that.
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use reqwest::{Client, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -12,17 +13,23 @@ use super::members::members;
 use super::wait::Waiting;
 use super::{EngineError, Fleet, Outcome, Run, elapsed_ms};
 use crate::inventory::{Body, Job};
-use crate::model::{Action, Event, HostName, JobPlan, StageName};
+use crate::model::{Action, Arg, Call, Event, HostName, JobPlan, StageName, StepId};
 use crate::plan::Seen;
-use crate::products::nomad;
-use crate::products::nomad::jobs::{Progress, Status, TaskProblem, job_plan, later};
+use crate::products::nomad::jobs::{
+    Progress, Record, Recorded, Registered, Status, Submitted, TaskProblem, job_plan, later,
+};
+use crate::products::{Gate, nomad};
 use crate::roles::Wanted;
+use crate::script::{Nonce, Script};
 
 /// How long one request may take: the scheduler plans before it answers.
 const REQUEST: Duration = Duration::from_secs(30);
 /// Bytes at the end of a task's log that are read, and lines of them that are shown.
 const LOG_BYTES: &str = "4000";
 const LOG_LINES: usize = 10;
+
+/// The record of what was submitted, on a server's host.
+const RECORD: &str = "jobs";
 
 /// What Nomad says of the jobs before anything is changed.
 pub(crate) struct Jobs {
@@ -37,13 +44,24 @@ struct Nomad {
     socket: Socket,
 }
 
-/// Asks a server of the living cluster what submitting each job would do. Where none leads yet, that is for later.
+/// Has a server's host say what was submitted.
+pub(super) fn probe(gate: Gate) -> Option<(StepId, Call)> {
+    (gate == nomad::SERVERS).then(|| (StepId(RECORD.to_owned()), Call::new("jobs_read", [])))
+}
+
+fn record(seen: &Seen) -> Record {
+    Record::newest(seen.hosts.values().filter_map(|state| state.observation.of(RECORD).text("body")))
+}
+
+/// Asks a server of the living cluster what submitting each job would do, and what there still is of those that the inventory has
+/// no more. Where none leads yet, that is for later.
 ///
 /// # Errors
 /// Every job that Nomad cannot parse or plan, in its own words.
 pub(crate) async fn plan(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Result<Jobs, EngineError> {
     let mut jobs = Jobs { plans: Vec::new(), unwell: None };
-    if run.wanted.jobs.is_empty() || !concerns_servers(run) {
+    let record = record(seen);
+    if run.wanted.jobs.is_empty() && record.jobs.is_empty() || !concerns_servers(run) {
         return Ok(jobs);
     }
     let stands = seen.cluster_states.get(nomad::SERVERS.name()).is_some_and(|now| now.leader.is_some());
@@ -64,6 +82,15 @@ pub(crate) async fn plan(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Result<Job
                 jobs.plans.push(plan);
             }
             Err(message) => errors.push((job.source.clone(), message)),
+        }
+    }
+    // With a job of which nobody knows its name, none can be said to be one too many.
+    if errors.is_empty() {
+        for recorded in record.without(&jobs.plans) {
+            match nomad.registered(recorded).await {
+                Ok(now) => jobs.plans.extend(now.and_then(|now| recorded.removal(&now))),
+                Err(message) => errors.push((format!("job {}", recorded.id), message)),
+            }
         }
     }
     if errors.is_empty() { Ok(jobs) } else { Err(EngineError::Jobs(errors)) }
@@ -94,25 +121,48 @@ pub(crate) async fn run(
     let hosts = vec![nomad.host.clone()];
     run.events.send(Event::StageStarted { stage: stage.clone(), hosts, steps: 0 });
     let mut submitted = Vec::new();
-    for (plan, job) in plans.into_iter().zip(&run.wanted.jobs) {
-        let result = match plan.action {
-            Action::Later => nomad.plan(job).await,
-            _ => Ok(plan),
-        };
-        let result = match result {
-            Ok(plan) => nomad.submit(&plan).await.map(|()| plan),
-            Err(message) => Err(message),
-        };
-        match result {
-            Ok(plan) => submitted.push(plan),
+    let failed = |outcome: &mut Outcome, gate: String, reason: String| {
+        outcome.unhealthy.get_or_insert(format!("{gate}: {reason}"));
+        let elapsed_ms = elapsed_ms(started);
+        run.events.send(Event::GateFailed { gate, reason, output: String::new(), elapsed_ms });
+    };
+    let mut recorded = Record { written: jiff::Timestamp::now().as_millisecond(), jobs: Vec::new() };
+    let mut plans = plans.into_iter();
+    let wanted: Vec<JobPlan> = plans.by_ref().take(run.wanted.jobs.len()).collect();
+    // First: what is wanted may need the room, or a port.
+    for plan in plans.filter(|plan| plan.action == Action::Stop) {
+        match nomad.stop(&plan).await {
+            Ok(()) => submitted.push(plan),
             Err(reason) => {
-                let gate = format!("job {}", job.source);
-                outcome.unhealthy.get_or_insert(format!("{gate}: {reason}"));
-                let elapsed_ms = elapsed_ms(started);
-                run.events.send(Event::GateFailed { gate, reason, output: String::new(), elapsed_ms });
+                // The next run tries it again.
+                recorded.jobs.extend(Recorded::of(&plan));
+                failed(outcome, plan.source.clone(), reason);
             }
         }
     }
+    let before = record(seen);
+    for (plan, job) in wanted.into_iter().zip(&run.wanted.jobs) {
+        let result = match plan.action {
+            Action::Later => nomad.plan(job).await,
+            _ => Ok(plan.clone()),
+        };
+        let result = match result {
+            Ok(plan) => nomad.submit(&plan).await.map(|index| (plan, index)),
+            Err(message) => Err(message),
+        };
+        match result {
+            Ok((plan, index)) => {
+                recorded.jobs.extend(Recorded::of(&plan).map(|job| Recorded { index, ..job }));
+                submitted.push(plan);
+            }
+            Err(reason) => {
+                let old = Recorded::of(&plan).and_then(|job| before.of(&job));
+                recorded.jobs.extend(old);
+                failed(outcome, format!("job {}", job.source), reason);
+            }
+        }
+    }
+    remember(fleet, run, &recorded).await;
     for plan in &submitted {
         for message in &plan.warnings {
             let message = format!("job {}: {message}", plan.name());
@@ -123,6 +173,26 @@ pub(crate) async fn run(
         }
     }
     run.events.send(Event::StageFinished { stage, elapsed_ms: elapsed_ms(started) });
+}
+
+/// Has the hosts of all servers know what was submitted. One that cannot be told knows less than another.
+async fn remember(fleet: &Fleet, run: Run<'_>, record: &Record) {
+    let Ok(text) = Arg::new(record.text()) else { return };
+    let servers = members(run.wanted).into_iter().find(|members| members.gate == nomad::SERVERS);
+    let names = servers.map(|servers| servers.names()).unwrap_or_default();
+    let telling = names.iter().filter_map(|host| Some((host, fleet.connections.get(host)?))).map(
+        |(host, connection)| {
+            let call = (StepId(RECORD.to_owned()), Call::new("jobs_write", [text.clone()]));
+            let script = Script::ask(&Nonce::random(), &[call]);
+            async move {
+                if let Err(error) = connection.run(&script, run.options.script_timeout, |_| ()).await {
+                    let message = format!("it does not remember which jobs were submitted: {error}");
+                    run.events.send(Event::Warning { host: Some(host.clone()), message });
+                }
+            }
+        },
+    );
+    join_all(telling).await;
 }
 
 impl Nomad {
@@ -164,14 +234,43 @@ impl Nomad {
         Ok(job_plan(job, parsed, &planned))
     }
 
-    async fn submit(&self, plan: &JobPlan) -> Result<(), String> {
-        let Some(submission) = plan.submission.as_ref().filter(|_| plan.is_change()) else { return Ok(()) };
+    /// A job as Nomad has it, if it has one.
+    async fn registered(&self, job: &Recorded) -> Result<Option<Registered>, String> {
+        match self.get(url(&["job", &job.id], Some(&job.namespace))).await {
+            Ok(registered) => Ok(Some(registered)),
+            Err(reason) if reason.contains("not found") => Ok(None),
+            Err(reason) => Err(format!("Nomad does not say what it is: {reason}")),
+        }
+    }
+
+    /// It stays in Nomad's history: `nomad job run` of it, or `nomad job revert`, has it back.
+    async fn stop(&self, plan: &JobPlan) -> Result<(), String> {
+        let Some(job) = Recorded::of(plan) else { return Ok(()) };
+        match self.registered(&job).await? {
+            Some(now) if now.job_modify_index != job.index => {
+                Err("somebody changed it since it was planned; it was not stopped, plan again".to_owned())
+            }
+            Some(now) if !now.stop => {
+                let address = url(&["job", &job.id], Some(&job.namespace));
+                let stopped = text(self.http().delete(address).send().await).await;
+                stopped.map(drop).map_err(|reason| format!("Nomad does not stop it: {reason}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The index that the job has then.
+    async fn submit(&self, plan: &JobPlan) -> Result<u64, String> {
+        let Some(submission) = plan.submission.as_ref() else { return Ok(0) };
+        if !plan.is_change() {
+            return Ok(submission.index);
+        }
         let request = json!({
             "Job": submission.job, "EnforceIndex": true, "JobModifyIndex": submission.index,
         });
         let address = url(&["jobs"], submission.job["Namespace"].as_str());
-        match self.post::<Value>(address, &request).await {
-            Ok(_) => Ok(()),
+        match self.post::<Submitted>(address, &request).await {
+            Ok(submitted) => Ok(submitted.job_modify_index),
             // Nomad has no code for it.
             Err(reason) if reason.contains("Enforcing job modify index") => Err(format!(
                 "somebody changed it since it was planned ({reason}); nothing was submitted, plan again"
@@ -219,7 +318,11 @@ impl Nomad {
                 }
                 told = troubled;
             }
-            let (reason, is_hopeless) = match status.as_ref().map(Status::progress) {
+            let progress = match plan.action {
+                Action::Stop => Status::ending,
+                _ => Status::progress,
+            };
+            let (reason, is_hopeless) = match status.as_ref().map(progress) {
                 Ok(Progress::Done(detail)) => {
                     waiting.met(detail);
                     return Ok(());

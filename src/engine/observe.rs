@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt};
 use super::members::{Members, data, members};
 use super::membership::contradictions;
 use super::questions::{answer, ask, question, questions};
-use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, lock, proof, reach};
+use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, jobs, lock, proof, reach};
 use crate::facts::{ClockOffset, Facts};
 use crate::ledger;
 use crate::model::{
@@ -158,6 +158,7 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
         let (function, words) = gate.data_probe(endpoint);
         let words: Result<Vec<Arg>, _> = words.into_iter().map(Arg::new).collect();
         probes.push((data(gate), Call::new(function, words.map_err(unusable)?)));
+        probes.extend(jobs::probe(gate));
     }
     probes.extend(preflight::probes(wanted));
     Ok(probes)

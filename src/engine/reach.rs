@@ -72,17 +72,27 @@ pub(super) fn cuts<'a>(
 /// Tries all ways between the servers of each gate until they are open, or the time is over: why not is in `outcome`.
 pub(crate) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen, outcome: &mut Outcome) {
     let asked: BTreeSet<HostName> = fleet.connections.keys().cloned().collect();
-    for members in members(run.wanted).iter().filter(|members| members.gate.has_raft()) {
+    for members in &members(run.wanted) {
         let expected = members.expected(&seen.addresses, &asked, &BTreeSet::new());
-        if expected.asked.len() > 1
-            && let Err(unmet) = wait(fleet, members, &expected, run).await
-        {
+        if let Err(unmet) = wait(fleet, members, &expected, run).await {
             unmet.tell(outcome);
         }
     }
 }
 
-async fn wait(fleet: &Fleet, members: &Members<'_>, expected: &Expected, run: Run<'_>) -> Result<(), Unmet> {
+/// Waits until all servers of a gate that are asked reach one another.
+///
+/// # Errors
+/// They do not, within [`DEADLINE`]: which one does not reach which.
+pub(super) async fn wait(
+    fleet: &Fleet,
+    members: &Members<'_>,
+    expected: &Expected,
+    run: Run<'_>,
+) -> Result<(), Unmet> {
+    if !members.gate.has_raft() || expected.asked.len() < 2 {
+        return Ok(());
+    }
     let name = format!("{} reach one another", members.gate.name());
     let mut waiting = Waiting::new(name, DEADLINE.min(run.options.timeout), run.events, run.stop);
     // Their gate is met: all that are asked live.

@@ -38,6 +38,10 @@ pub enum Action {
     Update,
     /// Nomad does not stand yet: it is planned and submitted when it does.
     Later,
+    /// The inventory has it no more.
+    Stop,
+    /// Nor has the inventory this one, but somebody has changed it since: nobody asks for it any more, and it goes on.
+    Leave,
 }
 
 impl JobPlan {

@@ -2028,9 +2028,24 @@ cluster_read() {
 
 # Step: remembers the cluster this host is part of.
 cluster_write() {
+  state_write cluster "$1"
+}
+
+# Probe: the jobs that this program has submitted to the server on this host, as it wrote them.
+jobs_read() {
+  file_read "$state_dir/jobs"
+}
+
+# Remembers them.
+jobs_write() {
+  state_write jobs "$1"
+}
+
+# NAME LINE: what a file of this program's own says from now on.
+state_write() {
   mkdir -p "$state_dir"
-  printf '%s\n' "$1" >"$state_dir/.cluster.new"
-  into_place "$state_dir/.cluster.new" "$state_dir/cluster"
+  printf '%s\n' "$2" >"$state_dir/.$1.new"
+  into_place "$state_dir/.$1.new" "$state_dir/$1"
 }
 
 # Probe: the node's id in an agent's data folder, digests of the keys of its gossip, and raft data there with the time when it

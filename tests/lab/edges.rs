@@ -232,8 +232,14 @@ fn lab_a_way_between_two_followers_that_is_closed_is_named() {
     // All agents are well, and only the two of them know.
     lab.run("health", &[]).exits(4).says(&said);
     lab.run("up", &["--timeout", "20s"]).exits(4).says(&said);
+    // The leader reaches both, so it goes on to lead: whoever came after it would be out of reach of one.
+    let runs = |host: &str| lab.asks(host, "systemctl show --property InvocationID consul");
+    let led = THREE.into_iter().find(|host| !followers.contains(host)).unwrap();
+    let before = runs(led);
     lab.sets_consul("log_level: debug");
     lab.run("up", &["--timeout", "20s"]).exits(4).says(&said);
+    assert_eq!(runs(led), before);
+    assert!(lab.asks(from, "consul operator raft list-peers").contains("leader"));
     lab.lab(&["heal", from]);
     lab.run("health", &[]).exits(0);
     assert_converged(&lab);

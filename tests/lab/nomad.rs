@@ -8,20 +8,31 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{Lab, poll};
+use semver::Version;
 use serde_json::Value;
 
 const THREE: [&str; 3] = ["node-1", "node-2", "node-3"];
-const VERSION: &str = "1.1.2";
+const MIRROR: &str = "/var/cache/bootstrap-lab/mirror/nomad";
+
+/// The newest release in the lab's mirror.
+fn version() -> Option<Version> {
+    let folders = fs::read_dir(MIRROR).ok()?.flatten();
+    let versions = folders.filter_map(|folder| Version::parse(folder.file_name().to_str()?).ok());
+    versions
+        .filter(|version| Path::new(&format!("{MIRROR}/{version}/nomad_{version}_linux_amd64.zip")).exists())
+        .max()
+}
 
 /// Bare hosts whose inventory has Nomad's roles too; `None` says why there are none.
 fn lab(test: &str, hosts: &str, extra: &str) -> Option<Lab> {
-    let folder = format!("/var/cache/bootstrap-lab/mirror/nomad/{VERSION}");
-    let zip = format!("{folder}/nomad_{VERSION}_linux_amd64.zip");
-    if !Path::new(&zip).exists() {
+    let Some(version) = version() else {
         // Not `eprintln!`: of a test that passes nobody would see it.
-        let _ = writeln!(std::io::stderr(), "SKIPPED {test}: the lab's mirror has no {zip}");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {test}: the lab's mirror has no release of Nomad, {MIRROR}/VERSION/nomad_VERSION_linux_amd64.zip"
+        );
         return None;
-    }
+    };
     let lab = Lab::up(&["--hosts", hosts]);
     let text = fs::read_to_string(lab.inventory()).unwrap();
     let source = text.lines().find_map(|line| line.trim().strip_prefix("source: ")).unwrap().to_owned();
@@ -32,7 +43,7 @@ fn lab(test: &str, hosts: &str, extra: &str) -> Option<Lab> {
     let text = fs::read_to_string(lab.inventory()).unwrap();
     // The disk is the machine's: where it is four fifths full, clients throw away the logs of what has ended.
     let nomad = format!(
-        "  nomad:\n    version: {VERSION}\n    source: {source}\n    \
+        "  nomad:\n    version: {version}\n    source: {source}\n    \
          extra_config: {{ client: {{ gc_disk_usage_threshold: 100 }} }}\n    drivers: [exec, raw_exec]\n"
     );
     fs::write(lab.inventory(), format!("{text}{nomad}{extra}")).unwrap();
@@ -121,7 +132,7 @@ job "contained" {
 }
 "#;
 
-/// Runs: Nomad: bare hosts to jobs that answer
+/// Runs: Nomad: bare hosts to jobs that answer, and are stopped when the inventory has them no more
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_nomad_bare_hosts_to_jobs_that_answer() {
@@ -215,6 +226,32 @@ fn lab_nomad_bare_hosts_to_jobs_that_answer() {
                  \"true\"}}]}]}, \"EnforceIndex\": true, \"JobModifyIndex\": 1}";
     let said = lab.asks("node-1", &format!("curl -s -X POST -d '{moved}' http://127.0.0.1:4646/v1/jobs"));
     assert!(said.contains("Enforcing job modify index"), "{said}");
+
+    // What the inventory has no more is stopped, unless somebody else has changed it since.
+    let group = api(&lab, "node-1", "job/demo-http")["TaskGroups"][0]["Name"].clone();
+    let scaled = format!("{{\"Count\": 1, \"Target\": {{\"Group\": {group}}}}}");
+    lab.asks(
+        "node-1",
+        &format!("curl -sf -X POST -d '{scaled}' http://127.0.0.1:4646/v1/job/demo-http/scale"),
+    );
+    lab.asks("node-1", "curl -sf -X POST -d '{\"Job\": {\"ID\": \"theirs\", \"Name\": \"theirs\", \"Type\": \"batch\", \
+        \"Datacenters\": [\"dc1\"], \"TaskGroups\": [{\"Name\": \"a\", \"Tasks\": [{\"Name\": \"a\", \"Driver\": \"raw_exec\", \
+        \"Config\": {\"command\": \"sleep\", \"args\": [\"600\"]}}]}]}}' http://127.0.0.1:4646/v1/jobs");
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let kept: Vec<&str> = text.lines().filter(|line| !line.contains("ready: demo-")).collect();
+    fs::write(lab.inventory(), kept.join("\n") + "\n").unwrap();
+    let planned = lab.run("plan", &["--exit-code"]).exits(5).stdout;
+    let of = |job: &str| {
+        planned.split(&format!("job {job}:")).nth(1).unwrap_or_default().lines().nth(1).unwrap_or_default()
+    };
+    assert!(of("demo-tcp").contains("it is stopped"), "{planned}");
+    assert!(of("demo-http").contains("somebody has changed it") && !planned.contains("theirs"), "{planned}");
+    lab.run("up", &[]).exits(0).says("job demo-tcp").says("stopped");
+    assert_eq!(api(&lab, "node-2", "job/demo-tcp")["Stop"], true);
+    assert!(runs_on(&lab, "demo-tcp").is_empty());
+    assert!(!runs_on(&lab, "demo-http").is_empty() && !runs_on(&lab, "theirs").is_empty());
+    assert_eq!(page(&lab, "node-1", "contained"), "in a container");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 
 #[test]
@@ -324,6 +361,7 @@ fn lab_nomad_without_consul() {
     assert_eq!(lab.asks("node-4", "ps -o user= -C nomad").trim().lines().next(), Some("root"));
     lab.ssh("node-1", "test ! -e /usr/local/bin/consul").exits(0);
     lab.edit(jobs, "");
+    lab.run("up", &[]).exits(0).says("stopped");
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 

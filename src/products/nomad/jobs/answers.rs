@@ -137,6 +137,7 @@ fn nodes_of(count: u64) -> String {
 pub struct Submitted {
     #[serde(rename = "EvalID")]
     pub eval_id: String,
+    pub job_modify_index: u64,
 }
 
 /// A job as Nomad has it.
@@ -146,6 +147,8 @@ pub struct Registered {
     /// `service`, `system`, `batch` or `sysbatch`.
     pub r#type: String,
     pub version: u64,
+    /// Of the last change of what it says.
+    pub job_modify_index: u64,
     pub stop: bool,
     pub task_groups: Option<Vec<Group>>,
     pub periodic: Option<serde_json::Value>,

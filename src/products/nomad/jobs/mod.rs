@@ -3,6 +3,7 @@
 mod answers;
 mod diff;
 mod progress;
+mod record;
 
 use serde_json::Value;
 
@@ -11,6 +12,7 @@ use crate::model::{Action, JobPlan, Submission};
 
 pub use answers::{Allocation, Deployment, Evaluation, Planned, Registered, Submitted, failures};
 pub use progress::{Progress, Status, TaskProblem};
+pub use record::{Record, Recorded};
 
 /// A job that is planned when Nomad stands.
 pub fn later(job: &Job) -> JobPlan {

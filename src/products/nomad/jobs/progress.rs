@@ -37,6 +37,16 @@ const SILENT: [&str; 11] = [
 ];
 
 impl Status {
+    /// The same for one that is to end.
+    pub fn ending(&self) -> Progress {
+        let ended =
+            |allocation: &&Allocation| !matches!(allocation.client_status.as_str(), "running" | "pending");
+        match self.allocations.iter().filter(|allocation| !ended(allocation)).count() {
+            0 => Progress::Done("stopped".to_owned()),
+            left => Progress::Waiting(format!("{left} of its allocations still run")),
+        }
+    }
+
     pub fn progress(&self) -> Progress {
         let job = &self.job;
         if job.stop {
