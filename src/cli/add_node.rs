@@ -1,5 +1,6 @@
 //! `bootstrap add-node`: one host more, in the inventory and in its running cluster.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -65,7 +66,7 @@ pub fn run(args: AddNodeArgs, global: &Global, password: Option<String>) -> anyh
         refuse_unfit(&setup, global)?;
         node::replace(file, edited).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    setup.options.newcomer = Some(args.name.clone());
+    setup.options.brings = Some(BTreeSet::from([args.name.clone()]));
     let mut add = Add::new(&args.name, || setup.secrets.save(&setup.folder).map_err(EngineError::from));
     Ok(Exit::of(&Session::new("add-node", file, &setup, global).change(&mut add)?))
 }

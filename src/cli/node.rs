@@ -9,13 +9,13 @@ use clap::Args;
 
 use super::exit::{Exit, Rejected, UsageError};
 use super::session::Session;
-use super::up::{self, UpArgs};
 use super::{ConnectionArgs, Global, load, problems, run};
 use crate::files;
+use crate::inventory::Host;
 use crate::inventory::edit::{self, EditError, NewHost};
 use crate::inventory::yaml;
 use crate::model::{Diagnostic, HostName};
-use crate::operations::Leave;
+use crate::operations::{EngineError, Leave, Up};
 
 #[derive(Debug, Args)]
 #[command(
@@ -131,9 +131,16 @@ fn leave(
     }
     replace(change.file, change.with).with_context(|| format!("cannot write {}", change.file.display()))?;
     let mut setup = run::Setup::new(&after, &reach, password)?;
-    let up = UpArgs::of(change.file.to_owned(), reach);
-    // From here on it is an `up` like any other, and after a failure an `up` carries on.
-    up::bring_up("up", &up, global, &mut setup)
+    // From here on it is an `up`, and after a failure an `up` carries on: of what follows from this. What differed before still
+    // waits for the operator's own.
+    if !operation.waits.is_empty() {
+        let came = |host: &&Host| !before.inventory.hosts.iter().any(|known| known.name == host.name);
+        let came = after.inventory.hosts.iter().filter(|host| came(host) || host.name == *leaving.host);
+        setup.options.brings = Some(came.map(|host| host.name.clone()).collect());
+    }
+    let mut up =
+        Up::new(|| setup.secrets.save(&setup.folder).map_err(EngineError::from)).leaving(operation.waits);
+    Ok(Exit::of(&Session::new("up", change.file, &setup, global).change(&mut up)?))
 }
 
 /// What an operator can do about an inventory that was not edited.

@@ -73,7 +73,7 @@ impl Setup {
         let options = Options {
             hosts: limit(inventory, &reach.limit)?,
             given_up: BTreeSet::new(),
-            newcomer: None,
+            brings: None,
             only: None,
             parallel: usize::from(reach.parallel),
             share: BatchSize::default(),

@@ -44,9 +44,9 @@ pub(crate) async fn wait(
 ) -> Result<GateAnswer, Unmet> {
     let gate = members.gate;
     let mut expected = expected.clone();
-    if let Some(newcomer) = &run.options.newcomer {
+    if let Some(brings) = &run.options.brings {
         // The others run what they ran.
-        expected.versions.retain(|host, _| host == newcomer);
+        expected.versions.retain(|host, _| brings.contains(host));
     }
     let expected = &expected;
     let judge = |answers: &Answers| judge(gate, expected, answers);

@@ -49,8 +49,8 @@ pub struct Options {
     pub hosts: BTreeSet<HostName>,
     /// Hosts that are expected not to answer: that one of them does not is no failure of the run.
     pub given_up: BTreeSet<HostName>,
-    /// A host that joins: it alone is brought to what is wanted, and the others are asked. `None`: all are.
-    pub newcomer: Option<HostName>,
+    /// Hosts that are brought to all that is wanted; of the others something is left to the next `up`. `None`: all are.
+    pub brings: Option<BTreeSet<HostName>>,
     /// The only steps that are taken of a plan; `None`: all.
     pub only: Option<BTreeSet<StepId>>,
     /// Hosts worked on at once.

@@ -103,7 +103,7 @@ pub(crate) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Result<(
         let before = seen.hosts.get(host).map(|seen| proof.judge(&seen.observation.of(&id.0)));
         let skip = proof.as_before && !matches!(before, Some(UseResult::Right));
         // Of what is not as wanted yet, nothing need work as wanted.
-        let is_changed = run.options.newcomer.as_ref().is_none_or(|newcomer| newcomer == host);
+        let is_changed = run.options.brings.as_ref().is_none_or(|brings| brings.contains(host));
         fleet.connections.contains_key(host) && is_changed && !skip
     };
     for (role, hosts) in asked(run.wanted, take) {

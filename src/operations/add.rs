@@ -10,7 +10,6 @@ use crate::engine::observe::{Observed, Releases};
 use crate::engine::{EngineError, HostFailure, Outcome, Run};
 use crate::model::{HostName, Plan};
 use crate::products::Gate;
-use crate::report::pending;
 
 /// [`Up`] of one host, which the clusters take in.
 pub struct Add<'a, F> {
@@ -18,14 +17,12 @@ pub struct Add<'a, F> {
     up: Up<F>,
     /// The clusters that it was a member of before; `None`: it joins some.
     is_member_of: Option<Vec<Gate>>,
-    /// What `up` would change besides.
-    left: Plan,
 }
 
 impl<'a, F: FnOnce() -> Result<(), EngineError>> Add<'a, F> {
     /// `before_changes` as of [`Up::new`].
     pub fn new(host: &'a HostName, before_changes: F) -> Self {
-        Self { host, up: Up::new(before_changes), is_member_of: None, left: Plan::default() }
+        Self { host, up: Up::new(before_changes), is_member_of: None }
     }
 }
 
@@ -51,13 +48,13 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Add<'_, F> {
         let plan = std::mem::take(&mut self.up.plan);
         self.is_member_of = is_member_of(self.host, &of_host, observed, &plan);
         if self.is_member_of.is_some() {
-            self.left = plan;
+            self.up.left = plan;
         } else {
             refuse_alone(self.host, &of_host, observed)?;
             refuse_before_upgrade(self.host, &of_host, observed)?;
             let wanted = self.up.wanted.as_ref().unwrap_or(run.wanted);
             let address = observed.seen.addresses.get(self.host).copied();
-            (self.up.plan, self.left) = plan.for_newcomer(wanted, self.host, address);
+            (self.up.plan, self.up.left) = plan.for_newcomer(wanted, self.host, address);
         }
         Ok(self.up.decided(observed.unhealthy.is_none(), run))
     }
@@ -81,7 +78,6 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Add<'_, F> {
             let of = if gates.is_empty() { String::new() } else { format!(" of {}", gates.join(", ")) };
             outcome.notes.insert(0, format!("{} is a member already{of}", self.host));
         }
-        outcome.pending = pending(&self.left);
         self.up.tell(run, failures, outcome);
     }
 }
@@ -119,7 +115,7 @@ fn refuse_alone(host: &HostName, of_host: &[&Members<'_>], observed: &Observed) 
 }
 
 /// Where a product does not take in who is newer than those that are there, and the inventory wants newer ones.
-fn refuse_before_upgrade(
+pub(super) fn refuse_before_upgrade(
     host: &HostName,
     of_host: &[&Members<'_>],
     observed: &Observed,

@@ -5,14 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::add::refuse_before_upgrade;
 use super::change::{Decision, Operation};
 use super::observed_hosts::{Alive, ObservedHosts};
 use crate::engine::commands::{self, is_empty, stage, step};
-use crate::engine::members::members;
+use crate::engine::members::{Members, members};
 use crate::engine::observe::{ClusterAnswers, Observed};
 use crate::engine::wait::Waiting;
 use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
-use crate::model::{Check, Event, Finding, HostName, NulInArgument, Stage, Step, Verdict};
+use crate::model::{Check, Event, Finding, HostName, NulInArgument, Plan, Stage, Step, StepId, Verdict};
 use crate::products::{Answers, DepartureNotice, Gate};
 use crate::raft::{Departure, departure, without};
 use crate::roles::{Wanted, WantedHost};
@@ -25,11 +26,13 @@ pub struct Leave<'a> {
     /// Only if it does not answer: another host takes its place.
     pub must_be_dead: bool,
     departures: Vec<(Gate, Departure)>,
+    /// What differed on the others before it left.
+    pub waits: BTreeSet<(HostName, StepId)>,
 }
 
 impl<'a> Leave<'a> {
     pub fn new(host: &'a HostName, force: bool, must_be_dead: bool) -> Self {
-        Self { host, force, must_be_dead, departures: Vec::new() }
+        Self { host, force, must_be_dead, departures: Vec::new(), waits: BTreeSet::new() }
     }
 
     /// What it means, and what may be lost.
@@ -83,7 +86,17 @@ impl Operation for Leave<'_> {
                 return Err(EngineError::Unfit(alive.iter().map(finding).collect()));
             }
         }
+        let all = members(run.wanted);
+        let of_host: Vec<&Members<'_>> =
+            all.iter().filter(|members| members.names().contains(host)).collect();
+        if self.must_be_dead && !is_half_upgraded(host, &of_host, &observed_hosts.observed) {
+            // Who comes in its place joins like any newcomer.
+            refuse_before_upgrade(host, &of_host, &observed_hosts.observed)?;
+        }
         self.departures = departures(self, &observed_hosts.observed, run)?;
+        let differs = observed_hosts.observed.plan.iter().flat_map(Plan::steps);
+        let of_others = differs.filter(|(name, _)| *name != host);
+        self.waits = of_others.map(|(name, step)| (name.clone(), step.id.clone())).collect();
         Ok(Some(Decision { changes_hosts: true, question: Some(self.question(run.wanted)) }))
     }
 
@@ -135,6 +148,20 @@ impl Operation for Leave<'_> {
         failures.remove(self.host);
         outcome.set_aside(failures);
     }
+}
+
+/// Whether somebody runs what the inventory says already: an upgrade that the host's death has ended goes on with the new one.
+fn is_half_upgraded(host: &HostName, of_host: &[&Members<'_>], observed: &Observed) -> bool {
+    let clusters = observed.clusters.iter().filter(|cluster| {
+        of_host.iter().any(|members| members.gate.product().name() == cluster.gate.product().name())
+    });
+    clusters.flat_map(|cluster| cluster.answers.iter().map(move |answer| (cluster, answer))).any(
+        |(cluster, (name, answer))| {
+            name != host
+                && cluster.gate.version(answer).as_ref() == cluster.expected.versions.get(name)
+                && cluster.expected.versions.contains_key(name)
+        },
+    )
 }
 
 /// What each cluster says to it. Forced or not, the operator is told what it means.

@@ -1,6 +1,6 @@
 //! Brings every host to what the inventory says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::{Decision, Operation};
 use super::observed_hosts::ObservedHosts;
@@ -8,7 +8,8 @@ use crate::engine::observe::Releases;
 use crate::engine::{
     EngineError, HostFailure, Outcome, Run, apply, gate, jobs, lock, proof, reach, releases,
 };
-use crate::model::{Event, HostName, HostOutcome, Plan};
+use crate::model::{Event, HostName, HostOutcome, JobPlan, Plan, Step, StepId};
+use crate::report::pending;
 use crate::roles::Wanted;
 
 /// Observes the hosts and plans; changes nothing.
@@ -31,13 +32,24 @@ pub struct Up<F> {
     /// Runs once there is something to change: it keeps the secrets that were made.
     before_changes: Option<F>,
     pub(super) plan: Plan,
+    /// What differs as well, and waits for another `up`.
+    pub(super) left: Plan,
+    /// What waited before this command and has nothing to do with it.
+    waits: Option<BTreeSet<(HostName, StepId)>>,
     /// What is wanted, now that facts are known.
     pub(super) wanted: Option<Wanted>,
 }
 
 impl<F: FnOnce() -> Result<(), EngineError>> Up<F> {
     pub fn new(before_changes: F) -> Self {
-        Self { before_changes: Some(before_changes), plan: Plan::default(), wanted: None }
+        let (plan, left) = (Plan::default(), Plan::default());
+        Self { before_changes: Some(before_changes), plan, left, waits: None, wanted: None }
+    }
+
+    /// The same for what follows from another change alone: it leaves these steps, which waited before that, and jobs that differ.
+    #[must_use]
+    pub fn leaving(self, waits: BTreeSet<(HostName, StepId)>) -> Self {
+        Self { waits: Some(waits), ..self }
     }
 }
 
@@ -54,6 +66,13 @@ impl<F> Up<F> {
         let jobs = jobs::plan(&observed_hosts.fleet, run, &observed.seen).await?;
         let plan = std::mem::replace(&mut observed.plan, Ok(Plan::default())).map_err(EngineError::Plan)?;
         self.plan = Plan { jobs: jobs.plans, ..plan };
+        if let Some(waits) = &self.waits {
+            let plan = std::mem::take(&mut self.plan);
+            let (left, jobs) = plan.jobs.iter().cloned().partition(JobPlan::is_change);
+            let waits = |host: &HostName, step: &Step| waits.contains(&(host.clone(), step.id.clone()));
+            self.left = Plan { jobs: left, ..plan.clone().those(waits) };
+            self.plan = Plan { jobs, ..plan.those(|host, step| !waits(host, step)) };
+        }
         Ok(jobs.unwell)
     }
 
@@ -132,6 +151,7 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
 
     fn tell(&self, run: Run<'_>, failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
         outcome.set_aside(failures);
+        outcome.pending = pending(&self.left);
         for name in &run.options.hosts {
             outcome.hosts.entry(name.clone()).or_insert(HostOutcome::Unchanged);
         }

@@ -82,7 +82,7 @@ fn lab_two_more_servers_join_and_nobody_else_notices() {
     assert_eq!(started(&lab), before);
 }
 
-/// Runs: Consul: a server joins while a change of the others is pending, which waits for `up`
+/// Runs: Consul: a server joins, leaves, or takes the place of a dead one while a change of the others is pending, which waits for `up`
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_who_joins_brings_no_pending_change_to_the_others() {
@@ -133,6 +133,22 @@ fn lab_who_joins_brings_no_pending_change_to_the_others() {
     let after = untouched();
     assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{after:?}");
     lab.run("add-node", &["node-4"]).exits(0).says("is a member already");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // Nor does who leaves, or takes the place of a dead one.
+    lab.edit("log_level: trace", "log_level: debug");
+    let before = untouched();
+    lab.run("remove-node", &["node-4", "--yes"])
+        .exits(0)
+        .says("3 of 3 voters")
+        .says("pending on node-1, node-2, node-3: ");
+    assert_eq!(untouched(), before);
+    lab.lab(&["kill", "node-3"]);
+    let replace = ["node-3", "--name", "node-4", "--address", "10.77.0.14", "--yes"];
+    lab.run("replace-node", &replace).exits(0).says("3 of 3 voters").says("pending on node-1, node-2: ");
+    let two = ["node-1", "node-2"].map(|host| lab.asks(host, UNTOUCHED));
+    assert_eq!(two, before[..2]);
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 
