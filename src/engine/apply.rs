@@ -80,7 +80,7 @@ async fn run_stage(
         let waits = stage.quorum && interrupts && !cluster_state.members.is_empty();
         if let Some(members) = members.filter(|_| waits && !is_of_ill(batch, cluster_state)) {
             // A voter is only interrupted while the others can spare it.
-            let mut expected = expected(members, &standing, seen, fleet);
+            let mut expected = expected(members, &standing, seen, fleet, run);
             expected.versions.clear();
             if let Err(unmet) = spare(fleet, members, &expected, batch, run).await {
                 unmet.tell(outcome);
@@ -119,7 +119,7 @@ async fn run_stage(
             outcome.held_back.push(held);
             return false;
         }
-        let mut expected = expected(members, &standing, seen, fleet);
+        let mut expected = expected(members, &standing, seen, fleet, run);
         // Those that come later run what they ran.
         let later: BTreeSet<&HostName> =
             stage.batches[index + 1..].iter().flat_map(|batch| batch.steps.keys()).collect();
@@ -174,10 +174,11 @@ fn expected(
     standing: &BTreeSet<HostName>,
     seen: &Seen,
     fleet: &Fleet,
+    run: Run<'_>,
 ) -> Expected {
     let asked = standing.iter().filter(|host| fleet.connections.contains_key(*host)).cloned().collect();
     let missing = fleet.failures.keys().filter(|host| standing.contains(*host)).cloned().collect();
-    let mut expected = members.expected(&seen.addresses, &asked, &missing);
+    let mut expected = run.options.as_far_as_brought(members.expected(&seen.addresses, &asked, &missing));
     expected.members.retain(|host, _| standing.contains(host));
     expected
 }

@@ -43,12 +43,6 @@ pub(crate) async fn wait(
     run: Run<'_>,
 ) -> Result<GateAnswer, Unmet> {
     let gate = members.gate;
-    let mut expected = expected.clone();
-    if let Some(brings) = &run.options.brings {
-        // The others run what they ran.
-        expected.versions.retain(|host, _| brings.contains(host));
-    }
-    let expected = &expected;
     let judge = |answers: &Answers| judge(gate, expected, answers);
     let waiting = Waiting::new(gate.name().to_owned(), run.options.timeout, run.events, run.stop);
     let (answers, verdict, waiting) = poll(fleet, members, expected, waiting, judge).await;
@@ -143,10 +137,20 @@ pub(crate) async fn await_election(fleet: &Fleet, run: Run<'_>, observed: &mut O
         let Some(cluster) = observed.clusters.iter_mut().find(|cluster| cluster.gate == gate) else {
             continue;
         };
-        // Who refuses to tell will not tell of the next leader either.
-        let answering = |answers: &Answers| {
-            let tells = |view: &&View| !matches!(view, View::Silent(_) | View::Refused(_));
-            gate.views(answers).values().filter(tells).count()
+        // Who refuses to tell will not tell of the next leader either. An agent that runs and is silent may be busy for a moment.
+        let runs = |host: &HostName| {
+            let unit = members.unit().map(|unit| format!("unit {unit}"));
+            let seen = observed.seen.hosts.get(host).zip(unit);
+            seen.is_some_and(|(seen, unit)| seen.observation.of(&unit).text("ActiveState") == Some("active"))
+        };
+        let may_tell = |answers: &Answers| {
+            let views = gate.views(answers);
+            let tells = |(host, view): &(&HostName, &View)| match view {
+                View::Silent(_) => runs(host),
+                View::Refused(_) => false,
+                _ => true,
+            };
+            views.iter().filter(tells).count()
         };
         // Whom the inventory names and nobody knows has no vote.
         let quorum = |answers: &Answers| {
@@ -167,7 +171,7 @@ pub(crate) async fn await_election(fleet: &Fleet, run: Run<'_>, observed: &mut O
             let following = views.values().filter_map(View::peers).filter(|peers| follows(peers)).count();
             (following >= quorum(answers)).then_some(leader)
         };
-        if led(&cluster.answers).is_some() || answering(&cluster.answers) < quorum(&cluster.answers) {
+        if led(&cluster.answers).is_some() || may_tell(&cluster.answers) < quorum(&cluster.answers) {
             continue;
         }
         let waiting =
@@ -214,7 +218,7 @@ pub(crate) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen, outcome: &m
     let missing: BTreeSet<HostName> = fleet.failures.keys().cloned().collect();
     let asked: BTreeSet<HostName> = fleet.connections.keys().cloned().collect();
     for members in members(run.wanted) {
-        let expected = members.expected(&seen.addresses, &asked, &missing);
+        let expected = run.options.as_far_as_brought(members.expected(&seen.addresses, &asked, &missing));
         if expected.asked.is_empty() {
             continue;
         }

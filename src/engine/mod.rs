@@ -33,7 +33,7 @@ pub use failure::{EngineError, HostFailure};
 pub use members::{check_gates, check_roles};
 pub use stop::Stop;
 
-use crate::model::{Event, HostName, HostOutcome, StepId};
+use crate::model::{Event, Expected, HostName, HostOutcome, StepId};
 use crate::plan::BatchSize;
 use crate::preflight::Marker;
 use crate::releases::Cache;
@@ -70,6 +70,16 @@ pub struct Options {
     pub artifacts: PathBuf,
     /// Where downloads are kept.
     pub cache: Cache,
+}
+
+impl Options {
+    /// The same, but that hosts which are not brought to all that is wanted run what they ran.
+    fn as_far_as_brought(&self, mut expected: Expected) -> Expected {
+        if let Some(brings) = &self.brings {
+            expected.versions.retain(|host, _| brings.contains(host));
+        }
+        expected
+    }
 }
 
 /// What all parts of a run are given.
