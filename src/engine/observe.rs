@@ -18,6 +18,7 @@ use crate::model::{
 use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, Subject};
 use crate::products::{Answers, Gate, VersionChange, oldest};
+use crate::resource::{Download, Resource};
 use crate::roles::{ClusterAddresses, Wanted, WantedHost};
 use crate::script::{Nonce, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Deadline, Target};
@@ -277,7 +278,7 @@ fn stands(
             continue;
         }
         let state = &stands.states[gate.name()];
-        stands.findings.extend(other_versions(members, state, &answers));
+        stands.findings.extend(other_versions(members, state, &answers, hosts));
         stands.contradictions.extend(contradictions(members, &expected, state, &answers, hosts));
         match review.and(&cuts).verdict() {
             Verdict::Met { .. } => stands.notes.extend(gate.notes(&expected, &answers)),
@@ -330,10 +331,35 @@ async fn planned(
 
 /// Members of a version from which their own tools do not go to the one that is asked for. An agent that runs where nothing of
 /// a cluster is has nothing to lose.
-fn other_versions(members: &Members<'_>, state: &ClusterState, answers: &Answers) -> Vec<Finding> {
+fn other_versions(
+    members: &Members<'_>,
+    state: &ClusterState,
+    answers: &Answers,
+    hosts: &BTreeMap<HostName, HostSeen>,
+) -> Vec<Finding> {
     let gate = members.gate;
-    let all: BTreeMap<&HostName, String> =
+    let mut all: BTreeMap<&HostName, String> =
         answers.iter().filter_map(|(host, answer)| Some((host, gate.version(answer)?))).collect();
+    // Where an agent does not run, what was installed there last has written its data.
+    let rests: BTreeMap<&HostName, String> = members
+        .hosts
+        .iter()
+        .filter(|(wanted, _)| !all.contains_key(&wanted.host.name) && state.kept.contains(&wanted.host.name))
+        .filter_map(|(wanted, role)| {
+            let seen = hosts.get(&wanted.host.name)?;
+            let release = role.resources.iter().find_map(|resource| match resource {
+                Resource::Download(Download::Release(release))
+                    if release.product.as_str() == gate.product().name() =>
+                {
+                    Some(release)
+                }
+                _ => None,
+            })?;
+            let version = release.linked_version(&seen.observation.of(&release.id().0))?;
+            Some((&wanted.host.name, version.to_owned()))
+        })
+        .collect();
+    all.extend(rests.iter().map(|(host, version)| (*host, version.clone())));
     let Some(oldest) = oldest(all.values().map(String::as_str)) else { return Vec::new() };
     let mut found: BTreeMap<(&str, &str), Vec<HostName>> = BTreeMap::new();
     for (wanted, role) in &members.hosts {
@@ -346,7 +372,8 @@ fn other_versions(members: &Members<'_>, state: &ClusterState, answers: &Answers
     }
     let finding = |((runs, wanted), hosts): ((&str, &str), Vec<HostName>)| {
         let remedy = gate.no_way_between(&VersionChange { runs, wanted, oldest })?;
-        let reason = format!("{} runs {runs} there, and the inventory says {wanted}", gate.name());
+        let verb = if hosts.iter().all(|host| rests.contains_key(host)) { "ran" } else { "runs" };
+        let reason = format!("{} {verb} {runs} there, and the inventory says {wanted}", gate.name());
         Some(Finding::error(Check::Agent, hosts, reason, remedy))
     };
     found.into_iter().filter_map(finding).collect()

@@ -103,7 +103,7 @@ impl Release {
     }
 
     /// Ends with the links, so that a unit that watches one is seen to be touched.
-    pub(super) fn id(&self) -> StepId {
+    pub fn id(&self) -> StepId {
         let links: String = self.binaries().map(|binary| format!(" {}/{binary}", self.bin_dir)).collect();
         StepId(format!("release {} {}{links}", self.product, self.version))
     }
@@ -288,6 +288,16 @@ impl Release {
         call_of(id, "release_from_site", start.into_iter().chain(binaries))
     }
 
+    /// The version to which the links lead, where it is one of ours.
+    pub fn linked_version<'a>(&self, seen: &Fields<'a>) -> Option<&'a str> {
+        let ours = format!("{}/{}/", self.install_dir, self.product);
+        let of = |binary: &PartName| {
+            let target = linked(binary, seen)?.strip_prefix(&ours)?;
+            target.split('/').next()
+        };
+        self.binaries().find_map(of)
+    }
+
     /// What moves the link of one program, if it does not lead to this version.
     fn link(
         &self,
@@ -295,7 +305,7 @@ impl Release {
         binary: &PartName,
         seen: &Fields<'_>,
     ) -> Result<Option<(String, Call)>, Error> {
-        let target = seen.all("link").find_map(|link| link.strip_prefix(binary.as_str())?.strip_prefix(' '));
+        let target = linked(binary, seen);
         let link = format!("{}/{binary}", self.bin_dir);
         let reason = match target {
             Some(target) if self.is_target(target, binary) => return Ok(None),
@@ -324,6 +334,11 @@ impl Release {
     }
 }
 
+/// Where the link of a program leads.
+fn linked<'a>(binary: &PartName, seen: &Fields<'a>) -> Option<&'a str> {
+    seen.all("link").find_map(|link| link.strip_prefix(binary.as_str())?.strip_prefix(' '))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -344,6 +359,21 @@ mod tests {
         ("binary", "consul"),
         ("link", "consul /opt/bootstrap/consul/1.21.4/consul"),
     ];
+
+    #[test]
+    fn what_is_installed_is_told_by_the_links() {
+        let consul = json!({"download": {"release": {"product": "consul", "version": "1.8.7", "source": "release", "via": "host"}}});
+        let Resource::Download(crate::resource::Download::Release(release)) = resource(consul) else {
+            panic!("a release")
+        };
+        let version = |said: &[SeenValue<'_>]| {
+            let said = owned(said);
+            release.linked_version(&Fields::new(&said)).map(str::to_owned)
+        };
+        assert_eq!(version(&INSTALLED).as_deref(), Some("1.21.4"));
+        assert_eq!(version(&[("link", "consul /usr/bin/consul")]), None);
+        assert_eq!(version(&[("other", "consul")]), None);
+    }
 
     #[test]
     fn the_version_and_its_link_are_compared() {

@@ -190,6 +190,15 @@ fn lab_old_data_never_comes_back() {
     lab.run("up", &[]).exits(0).says("5 of 5 voters");
     lab.asks("node-1", "consul kv put of-the-first yes && mkdir -p /opt/consul/theirs");
 
+    // What an agent has left that is stopped is not given to an older release.
+    lab.run("down", &["--yes"]).exits(0);
+    let version = format!("version: {}", consul());
+    lab.edit(&version, "version: 1.8.7");
+    let refused = format!("consul-servers ran {} there, and the inventory says 1.8.7", consul());
+    lab.run("up", &[]).exits(1).says(&refused).says("`consul.version`");
+    lab.edit("version: 1.8.7", &version);
+    lab.run("up", &[]).exits(0).says("5 of 5 voters");
+
     // A folder that changes its place would be a member without a past.
     let untouched = all(&lab, &SERVERS, AS_IT_IS);
     lab.sets_consul("data_dir: /srv/consul");
