@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use super::exit::{Exit, Rejected, UsageError};
 use super::explain::{Section, point_to};
 use super::{Global, problems};
+use crate::model::Check;
 use crate::operations::EngineError;
 
 /// Prints an error with its causes, and tells its exit status.
@@ -15,7 +16,10 @@ pub fn report(error: &anyhow::Error, global: &Global) -> ExitCode {
     if let Some(EngineError::Unfit(findings)) = error.downcast_ref() {
         // A terminal that is gone takes no message either way.
         let _ = problems::show_findings(findings, global);
-        return Exit::HostFailed.into();
+        return match findings.iter().any(|finding| finding.is_error() && finding.check == Check::Quorum) {
+            true => Exit::Unhealthy.into(),
+            false => Exit::HostFailed.into(),
+        };
     }
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {

@@ -14,7 +14,7 @@ pub enum Exit {
     /// Usage or inventory.
     Usage = 2,
     Unreachable = 3,
-    /// No quorum, or a gate that was not met.
+    /// No quorum, or a gate that was not met; or refused for quorum's sake.
     Unhealthy = 4,
     /// `plan --exit-code` found changes.
     Changes = 5,

@@ -33,6 +33,8 @@ pub enum Check {
     Units,
     /// Its agents answer, and are members that their clusters count on.
     Agent,
+    /// Its cluster has a quorum, and keeps it.
+    Quorum,
     /// Real uses of what its roles set up: names resolve, containers find them, exports are there.
     Uses,
     /// It is as the inventory says.
@@ -86,6 +88,8 @@ impl Check {
             Self::Data => "data",
             Self::Units => "units",
             Self::Agent => "agent",
+            // Where the words on quorum are.
+            Self::Quorum => "gate",
             Self::Uses => "uses",
             Self::Drift => "drift",
         }

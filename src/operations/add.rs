@@ -8,7 +8,7 @@ use super::up::Up;
 use crate::engine::members::{Members, members};
 use crate::engine::observe::{Observed, Releases};
 use crate::engine::{EngineError, HostFailure, Outcome, Run};
-use crate::model::{HostName, Plan};
+use crate::model::{Check, Finding, HostName, Plan};
 use crate::products::Gate;
 
 /// [`Up`] of one host, which the clusters take in.
@@ -104,11 +104,19 @@ fn refuse_alone(host: &HostName, of_host: &[&Members<'_>], observed: &Observed) 
             observed.seen.cluster_states.get(gate.name()).is_some_and(|state| !state.members.is_empty())
         };
         if is_voter && members.hosts.len() > 1 && !lives(members.gate) {
-            return Err(EngineError::Refused(format!(
-                "there is no cluster of {} with a leader that {host} could join, and nothing was changed on the hosts: `bootstrap \
-                 up` makes the first one, with {host} in it; `bootstrap recover` brings back one that has lost its quorum",
+            let reason = format!(
+                "there is no cluster of {} with a leader that it could join, and nothing was changed on the hosts",
                 members.gate.name()
-            )));
+            );
+            let remedy = format!(
+                "`bootstrap up` makes the first one, with {host} in it; `bootstrap recover` brings back one that has lost its quorum"
+            );
+            return Err(EngineError::Unfit(vec![Finding::error(
+                Check::Quorum,
+                vec![host.clone()],
+                reason,
+                remedy,
+            )]));
         }
     }
     Ok(())

@@ -313,7 +313,7 @@ impl ObservedHosts {
 }
 
 fn refuse(host: &HostName, reason: String, remedy: &str) -> EngineError {
-    let finding = Finding::error(Check::Agent, vec![host.clone()], reason, remedy.to_owned());
+    let finding = Finding::error(Check::Quorum, vec![host.clone()], reason, remedy.to_owned());
     EngineError::Unfit(vec![finding])
 }
 

@@ -195,7 +195,7 @@ fn departures(
             }
             Err(refusal) => {
                 refused.push(Finding::error(
-                    Check::Agent,
+                    Check::Quorum,
                     vec![leaver.host.clone()],
                     refusal.reason,
                     refusal.remedy,

@@ -59,7 +59,7 @@ impl ObservedHosts {
     async fn open(&self, run: Run<'_>, cluster: &ClusterAnswers) -> Result<SnapshotSource, Finding> {
         let gate = cluster.gate;
         let refuse = |reason: String, remedy: &str| {
-            Finding::error(Check::Agent, Vec::new(), format!("{}: {reason}", gate.name()), remedy.to_owned())
+            Finding::error(Check::Quorum, Vec::new(), format!("{}: {reason}", gate.name()), remedy.to_owned())
         };
         let leader = self.observed.seen.cluster_states.get(gate.name()).and_then(|now| now.leader.clone());
         let Some(leader) = leader else {
