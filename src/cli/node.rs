@@ -133,7 +133,7 @@ fn leave(
     let mut setup = run::Setup::new(&after, &reach, password)?;
     // From here on it is an `up`, and after a failure an `up` carries on: of what follows from this. What differed before still
     // waits for the operator's own.
-    if !operation.waits.is_empty() {
+    if !operation.waits.steps.is_empty() {
         let came = |host: &&Host| !before.inventory.hosts.iter().any(|known| known.name == host.name);
         let came = after.inventory.hosts.iter().filter(|host| came(host) || host.name == *leaving.host);
         setup.options.brings = Some(came.map(|host| host.name.clone()).collect());

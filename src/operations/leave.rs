@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::add::refuse_before_upgrade;
 use super::change::{Decision, Operation};
 use super::observed_hosts::{Alive, ObservedHosts};
+use super::up::Waits;
 use crate::engine::commands::{self, is_empty, stage, step};
 use crate::engine::members::{Members, members};
 use crate::engine::observe::{ClusterAnswers, Observed};
 use crate::engine::wait::Waiting;
 use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
-use crate::model::{Check, Event, Finding, HostName, NulInArgument, Plan, Stage, Step, StepId, Verdict};
+use crate::model::{Check, Event, Finding, HostName, NulInArgument, Plan, Stage, Step, Verdict};
 use crate::products::{Answers, DepartureNotice, Gate};
 use crate::raft::{Departure, departure, without};
 use crate::roles::{Wanted, WantedHost};
@@ -27,12 +28,12 @@ pub struct Leave<'a> {
     pub must_be_dead: bool,
     departures: Vec<(Gate, Departure)>,
     /// What differed on the others before it left.
-    pub waits: BTreeSet<(HostName, StepId)>,
+    pub waits: Waits,
 }
 
 impl<'a> Leave<'a> {
     pub fn new(host: &'a HostName, force: bool, must_be_dead: bool) -> Self {
-        Self { host, force, must_be_dead, departures: Vec::new(), waits: BTreeSet::new() }
+        Self { host, force, must_be_dead, departures: Vec::new(), waits: Waits::default() }
     }
 
     /// What it means, and what may be lost.
@@ -96,7 +97,10 @@ impl Operation for Leave<'_> {
         self.departures = departures(self, &observed_hosts.observed, run)?;
         let differs = observed_hosts.observed.plan.iter().flat_map(Plan::steps);
         let of_others = differs.filter(|(name, _)| *name != host);
-        self.waits = of_others.map(|(name, step)| (name.clone(), step.id.clone())).collect();
+        self.waits = Waits {
+            steps: of_others.map(|(name, step)| (name.clone(), step.id.clone())).collect(),
+            address: observed_hosts.observed.seen.addresses.get(host).copied(),
+        };
         Ok(Some(Decision { changes_hosts: true, question: Some(self.question(run.wanted)) }))
     }
 

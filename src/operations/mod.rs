@@ -31,7 +31,7 @@ pub use observed_hosts::{ObservedHosts, look};
 pub use recover::Recover;
 pub use restore::{Restore, takes_streams};
 pub use snapshot::SnapshotSource;
-pub use up::{Up, plan};
+pub use up::{Up, Waits, plan};
 
 pub use crate::engine::{EngineError, HostFailure, Options, Outcome, Run, Stop, check_gates, check_roles};
 

@@ -1,6 +1,7 @@
 //! Brings every host to what the inventory says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::change::{Decision, Operation};
 use super::observed_hosts::ObservedHosts;
@@ -8,7 +9,7 @@ use crate::engine::observe::Releases;
 use crate::engine::{
     EngineError, HostFailure, Outcome, Run, apply, gate, jobs, lock, proof, reach, releases,
 };
-use crate::model::{Event, HostName, HostOutcome, JobPlan, Plan, Step, StepId};
+use crate::model::{Event, HostName, HostOutcome, Plan, StepId};
 use crate::report::pending;
 use crate::roles::Wanted;
 
@@ -27,6 +28,14 @@ pub async fn plan(run: Run<'_>) -> Result<(Plan, Outcome), EngineError> {
     Ok((plan, Outcome { failures, ..Outcome::default() }))
 }
 
+/// What waited for `up` when a host left its clusters.
+#[derive(Debug, Default)]
+pub struct Waits {
+    pub steps: BTreeSet<(HostName, StepId)>,
+    /// Of the host that left, where it is known.
+    pub address: Option<IpAddr>,
+}
+
 /// Every host comes to its wanted state, and the clusters stand.
 pub struct Up<F> {
     /// Runs once there is something to change: it keeps the secrets that were made.
@@ -35,7 +44,7 @@ pub struct Up<F> {
     /// What differs as well, and waits for another `up`.
     pub(super) left: Plan,
     /// What waited before this command and has nothing to do with it.
-    waits: Option<BTreeSet<(HostName, StepId)>>,
+    waits: Option<Waits>,
     /// What is wanted, now that facts are known.
     pub(super) wanted: Option<Wanted>,
 }
@@ -48,7 +57,7 @@ impl<F: FnOnce() -> Result<(), EngineError>> Up<F> {
 
     /// The same for what follows from another change alone: it leaves these steps, which waited before that, and jobs that differ.
     #[must_use]
-    pub fn leaving(self, waits: BTreeSet<(HostName, StepId)>) -> Self {
+    pub fn leaving(self, waits: Waits) -> Self {
         Self { waits: Some(waits), ..self }
     }
 }
@@ -66,12 +75,12 @@ impl<F> Up<F> {
         let jobs = jobs::plan(&observed_hosts.fleet, run, &observed.seen).await?;
         let plan = std::mem::replace(&mut observed.plan, Ok(Plan::default())).map_err(EngineError::Plan)?;
         self.plan = Plan { jobs: jobs.plans, ..plan };
-        if let Some(waits) = &self.waits {
+        if let Some(Waits { steps, address }) = &self.waits {
+            let came =
+                run.options.brings.iter().flatten().filter_map(|host| observed.seen.addresses.get(host));
+            let addresses: Vec<IpAddr> = came.chain(address).copied().collect();
             let plan = std::mem::take(&mut self.plan);
-            let (left, jobs) = plan.jobs.iter().cloned().partition(JobPlan::is_change);
-            let waits = |host: &HostName, step: &Step| waits.contains(&(host.clone(), step.id.clone()));
-            self.left = Plan { jobs: left, ..plan.clone().those(waits) };
-            self.plan = Plan { jobs, ..plan.those(|host, step| !waits(host, step)) };
+            (self.plan, self.left) = plan.without_waiting(steps, run.wanted, &addresses);
         }
         Ok(jobs.unwell)
     }

@@ -1,9 +1,9 @@
 //! What is done for a host that joins, and what is left as it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::model::{HostName, Plan, Step, StepId};
+use crate::model::{HostName, JobPlan, Plan, Step, StepId};
 use crate::resource::{Resource, Unit};
 use crate::roles::{Wanted, WantedHost};
 
@@ -19,23 +19,54 @@ impl Plan {
     /// to the others.
     #[must_use]
     pub fn for_newcomer(self, wanted: &Wanted, newcomer: &HostName, address: Option<IpAddr>) -> (Self, Self) {
-        let listing: BTreeMap<&HostName, BTreeSet<StepId>> =
-            wanted.hosts.iter().map(|host| (&host.host.name, lists(host, &self, address))).collect();
-        let takes = |host: &HostName, step: &Step| {
-            host == newcomer || listing.get(host).is_some_and(|ids| ids.contains(&step.id))
-        };
+        let listing = self.lists(wanted, address.as_slice());
+        let takes = |host: &HostName, step: &Step| host == newcomer || listing.contains(&key(host, step));
         let own = Self { jobs: Vec::new(), ..self.clone() }.those(takes);
         (own, self.those(|host, step| !takes(host, step)))
     }
+
+    /// The part of it that follows from hosts that came or went, by their addresses, and the rest: what waited before that. Lists of
+    /// hosts without which others could not work are not left, as in [`Self::for_newcomer`].
+    #[must_use]
+    pub fn without_waiting(
+        self,
+        waits: &BTreeSet<(HostName, StepId)>,
+        wanted: &Wanted,
+        addresses: &[IpAddr],
+    ) -> (Self, Self) {
+        let listing = self.lists(wanted, addresses);
+        let waits = |host: &HostName, step: &Step| {
+            waits.contains(&key(host, step)) && !listing.contains(&key(host, step))
+        };
+        let (left, jobs) = self.jobs.iter().cloned().partition(JobPlan::is_change);
+        let rest = Self { jobs: left, ..self.clone().those(waits) };
+        (Self { jobs, ..self.those(|host, step| !waits(host, step)) }, rest)
+    }
+
+    /// The steps that write lists of hosts anew, now with one of these addresses, or without.
+    fn lists(&self, wanted: &Wanted, addresses: &[IpAddr]) -> BTreeSet<(HostName, StepId)> {
+        let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+        let of_host = |host: &WantedHost| {
+            lists(host, self, &addresses)
+                .into_iter()
+                .map(|id| (host.host.name.clone(), id))
+                .collect::<Vec<_>>()
+        };
+        wanted.hosts.iter().flat_map(of_host).collect()
+    }
 }
 
-/// The steps of a host that write a list of hosts anew, now with this address.
-fn lists(host: &WantedHost, plan: &Plan, address: Option<IpAddr>) -> BTreeSet<StepId> {
-    let Some(address) = address.map(|address| address.to_string()) else { return BTreeSet::new() };
+fn key(host: &HostName, step: &Step) -> (HostName, StepId) {
+    (host.clone(), step.id.clone())
+}
+
+fn lists(host: &WantedHost, plan: &Plan, addresses: &[String]) -> BTreeSet<StepId> {
+    let names_one =
+        |line: &str| line.starts_with(['+', '-']) && addresses.iter().any(|address| has_word(line, address));
     let names_it = |id: &StepId| {
         let of_host = plan.steps().filter(|(name, step)| **name == host.host.name && step.id == *id);
         let diffs = of_host.filter_map(|(_, step)| step.change.diff.as_deref());
-        diffs.flat_map(str::lines).any(|line| line.starts_with('+') && has_word(line, &address))
+        diffs.flat_map(str::lines).any(names_one)
     };
     let mut ids = BTreeSet::new();
     for role in &host.roles {

@@ -89,7 +89,9 @@ fn ports_are_told_with_who_has_them() {
         assert_eq!(seen.of("probe").all("socket").count(), 1, "{shell:?}: {seen:?}");
         drop((tcp, udp));
         let seen = host.ask(shell, call("ports_probe", &[&pattern, "no-such-unit.service"]));
-        assert!(seen.of("probe").is_empty(), "{shell:?}: {seen:?}");
+        // Somebody else may have the port by now.
+        let ours = |socket: &str| socket.contains(&format!(" {pid} "));
+        assert!(!seen.of("probe").all("socket").any(ours), "{shell:?}: {seen:?}");
     }
 }
 

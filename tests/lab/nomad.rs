@@ -170,9 +170,10 @@ fn lab_nomad_bare_hosts_to_jobs_that_answer() {
     lab.run("up", &[]).exits(0).says("3 of 3 voters").says("3 of 3 clients ready").says("job demo-http");
     for (host, before) in THREE.iter().zip(before) {
         let made = lab.logins(host).since(before);
-        // One to look, one to prepare, then one for each role that starts something and for each real use it is proved by.
+        // One to look, one to prepare, then one for each role that starts something and for each real use it is proved by; one for
+        // the servers of each product to try their ways, and one to remember the jobs.
         assert_eq!(made.handshakes, 1, "{host}: first up");
-        assert!(made.sessions <= 8, "{host}: first up took {} sessions", made.sessions);
+        assert!(made.sessions <= 11, "{host}: first up took {} sessions", made.sessions);
     }
     assert_quorum(&lab);
     let nodes = api(&lab, "node-2", "nodes");
