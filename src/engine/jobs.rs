@@ -126,11 +126,12 @@ pub(crate) async fn run(
         let elapsed_ms = elapsed_ms(started);
         run.events.send(Event::GateFailed { gate, reason, output: String::new(), elapsed_ms });
     };
+    let changes = plans.iter().any(JobPlan::is_change);
     let mut recorded = Record { written: jiff::Timestamp::now().as_millisecond(), jobs: Vec::new() };
-    let mut plans = plans.into_iter();
-    let wanted: Vec<JobPlan> = plans.by_ref().take(run.wanted.jobs.len()).collect();
+    let (removed, wanted): (Vec<JobPlan>, Vec<JobPlan>) =
+        plans.into_iter().partition(|plan| matches!(plan.action, Action::Stop | Action::Leave));
     // First: what is wanted may need the room, or a port.
-    for plan in plans.filter(|plan| plan.action == Action::Stop) {
+    for plan in removed.into_iter().filter(|plan| plan.action == Action::Stop) {
         match nomad.stop(&plan).await {
             Ok(()) => submitted.push(plan),
             Err(reason) => {
@@ -141,9 +142,10 @@ pub(crate) async fn run(
         }
     }
     let before = record(seen);
-    for (plan, job) in wanted.into_iter().zip(&run.wanted.jobs) {
-        let result = match plan.action {
-            Action::Later => nomad.plan(job).await,
+    for (index, plan) in wanted.into_iter().enumerate() {
+        let result = match (plan.action, run.wanted.jobs.get(index)) {
+            // Then it is so of all, in the order of the inventory.
+            (Action::Later, Some(job)) => nomad.plan(job).await,
             _ => Ok(plan.clone()),
         };
         let result = match result {
@@ -158,11 +160,13 @@ pub(crate) async fn run(
             Err(reason) => {
                 let old = Recorded::of(&plan).and_then(|job| before.of(&job));
                 recorded.jobs.extend(old);
-                failed(outcome, format!("job {}", job.source), reason);
+                failed(outcome, format!("job {}", plan.source), reason);
             }
         }
     }
-    remember(fleet, run, &recorded).await;
+    if changes {
+        remember(fleet, run, &recorded).await;
+    }
     for plan in &submitted {
         for message in &plan.warnings {
             let message = format!("job {}: {message}", plan.name());
