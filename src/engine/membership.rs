@@ -20,14 +20,19 @@ pub(super) fn contradictions(
     hosts: &BTreeMap<HostName, HostSeen>,
 ) -> Vec<Finding> {
     let mut findings = former_members(members, state, answers);
-    findings.extend(unnamed(members, expected, answers));
+    findings.extend(unnamed(members, expected, answers, hosts));
     findings.extend(moved_data(members, hosts));
     findings.extend(other_keys(members, state, hosts));
     findings
 }
 
 /// Members of the living cluster that the inventory does not name: whatever is changed, they have their vote.
-fn unnamed(members: &Members<'_>, expected: &Expected, answers: &Answers) -> Vec<Finding> {
+fn unnamed(
+    members: &Members<'_>,
+    expected: &Expected,
+    answers: &Answers,
+    hosts: &BTreeMap<HostName, HostSeen>,
+) -> Vec<Finding> {
     let gate = members.gate;
     if expected.members.len() < members.names().len() {
         // Of some that it names the address is not known: it could be theirs.
@@ -36,8 +41,16 @@ fn unnamed(members: &Members<'_>, expected: &Expected, answers: &Answers) -> Vec
     let strangers = strangers(expected, &gate.views(answers));
     let finding = |peer: Peer| {
         let name = peer.node.split('.').next().unwrap_or_default();
-        let reason =
-            format!("{name} ({}) is a member of {} and not in the inventory", peer.address.ip(), gate.name());
+        let is_member = format!("{name} ({}) is a member of {}", peer.address.ip(), gate.name());
+        if let Some(host) = hosts.keys().find(|host| host.as_str() == name) {
+            let remedy = format!(
+                "give it its role again, to keep it; or give it the role and take it out with `bootstrap remove-node INVENTORY {name}`, \
+                 then add it with its other roles"
+            );
+            let reason = format!("{is_member}, and its role for that is not in the inventory");
+            return Finding::error(Check::Agent, vec![host.clone()], reason, remedy);
+        }
+        let reason = format!("{is_member} and not in the inventory");
         let remedy = format!(
             "write {name} into the inventory again, to keep it or to take it out with `bootstrap remove-node`; where the host is \
              gone for good, `bootstrap forget INVENTORY {name}`"

@@ -261,6 +261,11 @@ fn lab_a_member_that_nobody_names() {
     let lab = Lab::up(&["--hosts", "5"]);
     lab.run("up", &[]).exits(0).says("5 of 5 voters");
     let inventory = std::fs::read_to_string(lab.inventory()).unwrap();
+    // Named, and no server any more.
+    std::fs::write(lab.inventory(), inventory.replace(", node-5]", "]")).unwrap();
+    lab.run("up", &[]).exits(1).says(
+        "node-5 (10.77.0.15) is a member of consul-servers, and its role for that is not in the inventory",
+    );
     let lines = inventory.lines().filter(|line| !line.starts_with("  node-5:"));
     let without: String = lines.map(|line| line.replace(", node-5]", "]") + "\n").collect();
     std::fs::write(lab.inventory(), &without).unwrap();
