@@ -1,9 +1,9 @@
 //! `bootstrap add-node`: one host more, in the inventory and in its running cluster.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 
 use super::exit::{Exit, Rejected, UsageError};
@@ -13,8 +13,7 @@ use super::{ConnectionArgs, Global, node, problems, run};
 use crate::inventory::edit::{self, EditError, NewHost};
 use crate::inventory::yaml;
 use crate::model::{Diagnostic, HostName, RoleName};
-use crate::operations::{self, Add, EngineError, Stop};
-use crate::report::{events, init_tracing};
+use crate::operations::{Add, EngineError};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example: bootstrap add-node inventory.yaml node-4 --address 192.168.56.14 --role \
@@ -62,13 +61,24 @@ pub fn run(args: AddNodeArgs, global: &Global, password: Option<String>) -> anyh
     }
     let password = run::become_password(&args.reach, password)?;
     let mut setup = run::Setup::new(&loaded, &args.reach, password)?;
-    if let Some(edited) = &edited {
-        refuse_unfit(&setup, global)?;
-        node::replace(file, edited).with_context(|| format!("cannot write {}", file.display()))?;
-    }
     setup.options.brings = Some(BTreeSet::from([args.name.clone()]));
-    let mut add = Add::new(&args.name, || setup.secrets.save(&setup.folder).map_err(EngineError::from));
-    Ok(Exit::of(&Session::new("add-node", file, &setup, global).change(&mut add)?))
+    // Once it is found fit, and before anything is changed: who is refused leaves nothing half-written.
+    let unwritten = Cell::new(edited.as_deref());
+    let write = || match unwritten.take() {
+        Some(edited) => node::replace(file, edited),
+        None => Ok(()),
+    };
+    let cannot = |error: std::io::Error| format!("cannot write {}: {error}", file.display());
+    let mut add = Add::new(&args.name, || {
+        write().map_err(|error| EngineError::Refused(cannot(error)))?;
+        setup.secrets.save(&setup.folder).map_err(EngineError::from)
+    });
+    let exit = Exit::of(&Session::new("add-node", file, &setup, global).change(&mut add)?);
+    if exit == Exit::Done {
+        // It was a member already.
+        write().map_err(|error| anyhow::anyhow!(cannot(error)))?;
+    }
+    Ok(exit)
 }
 
 /// Whether the inventory has the host with all that was given of it.
@@ -90,14 +100,4 @@ fn explained(error: &EditError, file: &Path) -> Diagnostic {
         _ => format!("add the host by hand, then `bootstrap up {}`", file.display()),
     };
     Diagnostic::error(error.to_string()).help(help)
-}
-
-/// All that would stand in the way, also between hosts, before the inventory is touched.
-fn refuse_unfit(setup: &run::Setup, global: &Global) -> anyhow::Result<()> {
-    init_tracing(global.verbose, global.color_on_stderr(), None);
-    let runtime = tokio::runtime::Runtime::new()?;
-    let (events, _) = events();
-    let survey = runtime.block_on(operations::check(setup.run(&events, &Stop::default())))?;
-    let errors: Vec<_> = survey.findings.into_iter().filter(|finding| finding.is_error()).collect();
-    if errors.is_empty() { Ok(()) } else { Err(EngineError::Unfit(errors).into()) }
 }

@@ -7,8 +7,9 @@ use super::observed_hosts::ObservedHosts;
 use super::up::Up;
 use crate::engine::members::{Members, members};
 use crate::engine::observe::{Observed, Releases};
-use crate::engine::{EngineError, HostFailure, Outcome, Run};
+use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, peers};
 use crate::model::{Check, Finding, HostName, Plan};
+use crate::plan::Seen;
 use crate::products::Gate;
 
 /// [`Up`] of one host, which the clusters take in.
@@ -40,6 +41,9 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Add<'_, F> {
         observed_hosts: &mut ObservedHosts,
         run: Run<'_>,
     ) -> Result<Option<Decision>, EngineError> {
+        if let Some(failure) = observed_hosts.fleet.failures.get(self.host) {
+            return Err(EngineError::Unfit(vec![failure.finding(self.host)]));
+        }
         self.up.look(observed_hosts, run).await?;
         let observed = &observed_hosts.observed;
         let all = members(run.wanted);
@@ -51,6 +55,7 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Add<'_, F> {
             self.up.left = plan;
         } else {
             refuse_alone(self.host, &of_host, observed)?;
+            refuse_closed_ways(&observed_hosts.fleet, run, &observed.seen).await?;
             refuse_before_upgrade(self.host, &of_host, observed)?;
             let wanted = self.up.wanted.as_ref().unwrap_or(run.wanted);
             let address = observed.seen.addresses.get(self.host).copied();
@@ -94,6 +99,13 @@ fn is_member_of(
     let is_in = |members: &&Members<'_>| state(members.gate).is_some_and(|now| now.members.contains(host));
     let is_set_up = !of_host.is_empty() || !plan.steps().any(|(name, _)| name == host);
     (is_set_up && of_host.iter().all(is_in)).then(|| of_host.iter().map(|members| members.gate).collect())
+}
+
+/// Where hosts do not reach the ports that they need of one another: the newcomer would wait for that.
+async fn refuse_closed_ways(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Result<(), EngineError> {
+    let tried = peers::try_ports(fleet, run, seen).await;
+    let closed: Vec<Finding> = tried.findings.into_iter().filter(Finding::is_error).collect();
+    if closed.is_empty() { Ok(()) } else { Err(EngineError::Unfit(closed)) }
 }
 
 /// Where the others of its kind have no cluster that it could join: alone it would wait for them, or make one of its own.

@@ -1048,7 +1048,7 @@ fn lab_kubernetes_what_is_taken_out_of_the_manifests_goes() {
     for said in [
         "-ConfigMap shop/prices",
         "Namespace shop stays",
-        "restore file /etc/kubernetes/bootstrap/manifests/listed.yaml",
+        "remove file /etc/kubernetes/bootstrap/manifests/listed.yaml",
     ] {
         assert!(plan.contains(said), "{said}: {plan}");
     }
