@@ -7,9 +7,8 @@ use super::observed_hosts::ObservedHosts;
 use super::up::Up;
 use crate::engine::members::{Members, members};
 use crate::engine::observe::{Observed, Releases};
-use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, peers};
+use crate::engine::{EngineError, HostFailure, Outcome, Run, peers};
 use crate::model::{Check, Finding, HostName, Plan};
-use crate::plan::Seen;
 use crate::products::Gate;
 
 /// [`Up`] of one host, which the clusters take in.
@@ -55,7 +54,7 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Add<'_, F> {
             self.up.left = plan;
         } else {
             refuse_alone(self.host, &of_host, observed)?;
-            refuse_closed_ways(&observed_hosts.fleet, run, &observed.seen).await?;
+            refuse_closed_ways(observed_hosts, run).await?;
             refuse_before_upgrade(self.host, &of_host, observed)?;
             let wanted = self.up.wanted.as_ref().unwrap_or(run.wanted);
             let address = observed.seen.addresses.get(self.host).copied();
@@ -102,8 +101,8 @@ fn is_member_of(
 }
 
 /// Where hosts do not reach the ports that they need of one another: the newcomer would wait for that.
-async fn refuse_closed_ways(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Result<(), EngineError> {
-    let tried = peers::try_ports(fleet, run, seen).await;
+async fn refuse_closed_ways(observed_hosts: &ObservedHosts, run: Run<'_>) -> Result<(), EngineError> {
+    let tried = peers::try_ports(&observed_hosts.fleet, run, &observed_hosts.observed.seen).await;
     let closed: Vec<Finding> = tried.findings.into_iter().filter(Finding::is_error).collect();
     if closed.is_empty() { Ok(()) } else { Err(EngineError::Unfit(closed)) }
 }
