@@ -1052,7 +1052,7 @@ fn lab_kubernetes_what_is_taken_out_of_the_manifests_goes() {
     ] {
         assert!(plan.contains(said), "{said}: {plan}");
     }
-    assert!(!plan.contains("theirs"), "{plan}");
+    assert!(!plan.contains("ConfigMap default/theirs"), "{plan}");
     lab.run("up", &[]).exits(0);
     assert!(!there("-n shop configmap prices") && there("namespace shop") && there("configmap theirs"));
     lab.ssh("node-1", "test -e /etc/kubernetes/bootstrap/manifests/listed.yaml").exits(1);
