@@ -42,7 +42,8 @@ fn unnamed(
     let finding = |peer: Peer| {
         let name = peer.node.split('.').next().unwrap_or_default();
         let is_member = format!("{name} ({}) is a member of {}", peer.address.ip(), gate.name());
-        if let Some(host) = hosts.keys().find(|host| host.as_str() == name) {
+        let has_no_role = |host: &&HostName| host.as_str() == name && !members.names().contains(*host);
+        if let Some(host) = hosts.keys().find(has_no_role) {
             let remedy = format!(
                 "give it its role again, to keep it; or give it the role and take it out with `bootstrap remove-node INVENTORY {name}`, \
                  then add it with its other roles"
