@@ -24,7 +24,8 @@ fn lab_etcd_quorum_that_is_lost_for_good() {
     lab.run("up", &[]).exits(0).says("5 of 5 voters");
     lab.etcdctl("node-1", "put first 1");
 
-    // One way between two followers is closed: both are named, though all members are well. Nobody who tries is a stranger to etcd.
+    // One way between two followers is closed: both are named, though all members are well. Who tries is no stranger to
+    // their peers.
     let status = lab.etcdctl("node-1", "endpoint status --cluster --write-out simple");
     let follows = |host: &String| {
         let own = format!("//{}:", lab.address(host));
@@ -39,7 +40,7 @@ fn lab_etcd_quorum_that_is_lost_for_good() {
     lab.lab(&["heal", from]);
     lab.run("health", &[]).exits(0);
     for host in &followers {
-        let rejected = lab.asks(host, "journalctl -u etcd | grep -F 'rejected connection' || true");
+        let rejected = lab.asks(host, "journalctl -u etcd | grep -F 'rejected connection on peer' || true");
         assert_eq!(rejected, "", "{host}");
     }
     let saved = lab.run("snapshot save", &[]).exits(0).stdout;
