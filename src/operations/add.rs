@@ -119,14 +119,13 @@ fn refuse_alone(host: &HostName, of_host: &[&Members<'_>], observed: &Observed) 
                 "there is no cluster of {} with a leader that it could join, and nothing was changed on the hosts",
                 members.gate.name()
             );
-            let remedy = format!(
-                "`bootstrap up` makes the first one, with {host} in it; `bootstrap recover` brings back one that has lost its quorum"
-            );
+            let remedy = "`bootstrap up` makes the first one, and then it can join; `bootstrap recover` brings back one that has \
+                          lost its quorum";
             return Err(EngineError::Unfit(vec![Finding::error(
                 Check::Quorum,
                 vec![host.clone()],
                 reason,
-                remedy,
+                remedy.to_owned(),
             )]));
         }
     }
