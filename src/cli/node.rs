@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -16,6 +17,9 @@ use crate::inventory::edit::{self, EditError, NewHost};
 use crate::inventory::yaml;
 use crate::model::{Diagnostic, HostName};
 use crate::operations::{EngineError, Leave, Up};
+
+/// For connecting to a host that goes, and most likely does not answer any more. Its peers are asked of it too.
+const GONE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 #[command(
@@ -119,6 +123,7 @@ fn leave(
     let mut setup = run::Setup::new(&before, &reach, password.clone())?;
     // That it does not answer may be why it goes.
     setup.options.given_up.insert(leaving.host.clone());
+    setup.options.given_up_timeout = GONE.min(setup.options.connect_timeout);
     let mut operation = Leave::new(leaving.host, leaving.force, leaving.must_be_dead);
     let session = Session { yes: leaving.yes, ..Session::new(command, change.file, &setup, global) };
     let outcome = session.change(&mut operation)?;

@@ -79,6 +79,7 @@ impl Setup {
             share: BatchSize::default(),
             timeout: reach.timeout,
             connect_timeout: CONNECT.min(reach.timeout),
+            given_up_timeout: CONNECT.min(reach.timeout),
             script_timeout: SCRIPT,
             // The longest pause between two scripts is a gate.
             holder: holder(reach.timeout * 2 + Duration::from_secs(60)),

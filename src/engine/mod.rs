@@ -61,6 +61,8 @@ pub struct Options {
     pub timeout: Duration,
     /// For connecting to a host, all attempts together.
     pub connect_timeout: Duration,
+    /// The same for one of `given_up`.
+    pub given_up_timeout: Duration,
     /// For one script on one host.
     pub script_timeout: Duration,
     /// Whose name the hosts' locks carry.

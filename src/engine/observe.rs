@@ -96,7 +96,11 @@ async fn observe_host(wanted: &WantedHost, run: Run<'_>) -> Result<(Connection, 
     let started = Instant::now();
     let host = &wanted.host;
     let target = Target::from(host);
-    let connect = ConnectOptions { deadline: run.options.connect_timeout, ..ConnectOptions::default() };
+    let deadline = match run.options.given_up.contains(&host.name) {
+        true => run.options.given_up_timeout,
+        false => run.options.connect_timeout,
+    };
+    let connect = ConnectOptions { deadline, ..ConnectOptions::default() };
     let connection = Connection::open(&target, &connect, run.options.password.as_ref())
         .await
         .map_err(HostFailure::Unreachable)?;
