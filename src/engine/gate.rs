@@ -213,12 +213,20 @@ async fn journal(fleet: &Fleet, host: &HostName, members: &Members<'_>, options:
     format!("journal of {unit} on {host}:\n{}", text.trim_end())
 }
 
-/// All gates once more, with every member, after everything was changed.
+/// All gates once more, with every member, after everything was changed. Who waits for the next `up` to become one is none yet.
 pub(crate) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen, outcome: &mut Outcome) {
     let missing: BTreeSet<HostName> = fleet.failures.keys().cloned().collect();
     let asked: BTreeSet<HostName> = fleet.connections.keys().cloned().collect();
     for members in members(run.wanted) {
-        let expected = run.options.as_far_as_brought(members.expected(&seen.addresses, &asked, &missing));
+        let is_one = |host: &HostName| {
+            let state = seen.cluster_states.get(members.gate.name());
+            let was_one = state.is_some_and(|state| state.known().contains(host));
+            run.options.brings.as_ref().is_none_or(|brings| was_one || brings.contains(host))
+        };
+        let [asked, missing] =
+            [&asked, &missing].map(|hosts| hosts.iter().filter(|host| is_one(host)).cloned().collect());
+        let mut expected = run.options.as_far_as_brought(members.expected(&seen.addresses, &asked, &missing));
+        expected.members.retain(|host, _| is_one(host));
         if expected.asked.is_empty() {
             continue;
         }
