@@ -148,17 +148,12 @@ pub fn run(args: LabArgs, global: &Global) -> anyhow::Result<ExitCode> {
         },
         LabCommand::Partition { host, one_way, from_controller, to, port } => {
             let fault = match (to, one_way, from_controller) {
-                (Some(to), ..) => lab::close_way(&host, &to, port)?,
-                (None, one_way, from_controller) => {
-                    let fault = match (one_way, from_controller) {
-                        (true, _) => Fault::OneWay,
-                        (_, true) => Fault::Everything,
-                        _ => Fault::Hosts,
-                    };
-                    lab::partition(&host, fault)?;
-                    fault
-                }
+                (Some(to), ..) => lab::way(&to, port)?,
+                (None, true, _) => Fault::OneWay,
+                (None, _, true) => Fault::Everything,
+                _ => Fault::Hosts,
             };
+            lab::partition(&host, fault)?;
             say(&format!("{host}: {}; `bootstrap lab heal {host}` ends it", fault.description()));
         }
         LabCommand::Heal { host } => {

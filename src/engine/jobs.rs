@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::api::Socket;
-use super::members::members;
+use super::members::{Members, members};
 use super::wait::Waiting;
 use super::{EngineError, Fleet, Outcome, Run, elapsed_ms};
 use crate::inventory::{Body, Job};
@@ -96,11 +96,15 @@ pub(crate) async fn plan(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Result<Job
     if errors.is_empty() { Ok(jobs) } else { Err(EngineError::Jobs(errors)) }
 }
 
+/// Nomad's servers, where the inventory has some.
+fn servers(wanted: &Wanted) -> Option<Members<'_>> {
+    members(wanted).into_iter().find(|members| members.gate == nomad::SERVERS)
+}
+
 /// With `--limit` and no server among its hosts, jobs are left alone.
 fn concerns_servers(run: Run<'_>) -> bool {
-    let mut gates = members(run.wanted).into_iter();
-    let servers = gates.find(|members| members.gate == nomad::SERVERS);
-    servers.is_some_and(|servers| servers.names().iter().any(|host| run.options.hosts.contains(host)))
+    servers(run.wanted)
+        .is_some_and(|servers| servers.names().iter().any(|host| run.options.hosts.contains(host)))
 }
 
 /// Submits what differs and waits until every job is well.
@@ -182,8 +186,7 @@ pub(crate) async fn run(
 /// Has the hosts of all servers know what was submitted. One that cannot be told knows less than another.
 async fn remember(fleet: &Fleet, run: Run<'_>, record: &Record) {
     let Ok(text) = Arg::new(record.text()) else { return };
-    let servers = members(run.wanted).into_iter().find(|members| members.gate == nomad::SERVERS);
-    let names = servers.map(|servers| servers.names()).unwrap_or_default();
+    let names = servers(run.wanted).map(|servers| servers.names()).unwrap_or_default();
     let telling = names.iter().filter_map(|host| Some((host, fleet.connections.get(host)?))).map(
         |(host, connection)| {
             let call = (StepId(RECORD.to_owned()), Call::new("jobs_write", [text.clone()]));
@@ -202,7 +205,7 @@ async fn remember(fleet: &Fleet, run: Run<'_>, record: &Record) {
 impl Nomad {
     /// The leader's host before others.
     async fn open(fleet: &Fleet, wanted: &Wanted, seen: &Seen) -> Option<Self> {
-        let servers = members(wanted).into_iter().find(|members| members.gate == nomad::SERVERS)?;
+        let servers = servers(wanted)?;
         let leader = seen.cluster_states.get(nomad::SERVERS.name()).and_then(|now| now.leader.as_ref());
         let mut hosts: Vec<_> = servers.hosts.iter().map(|(host, _)| *host).collect();
         hosts.sort_by_key(|host| Some(&host.host.name) != leader);

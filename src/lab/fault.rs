@@ -34,12 +34,9 @@ pub fn partition(name: &str, fault: Fault) -> Result<(), Error> {
     })
 }
 
-/// Closes one way: what a host sends to another is lost, all of it or what is for one port.
-pub fn close_way(name: &str, to: &str, port: Option<u16>) -> Result<Fault, Error> {
-    let to = load()?.host(to)?.address();
-    let fault = Fault::Way { to, port };
-    partition(name, fault)?;
-    Ok(fault)
+/// One way that is closed: what is sent to a host is lost, all of it or what is for one port.
+pub fn way(to: &str, port: Option<u16>) -> Result<Fault, Error> {
+    Ok(Fault::Way { to: load()?.host(to)?.address(), port })
 }
 
 /// Ends the host's partition.

@@ -38,7 +38,7 @@ mod up;
 pub use base::Suite;
 pub use down::{DownReport, down};
 pub use error::Error;
-pub use fault::{close_way, heal, kill, partition, start};
+pub use fault::{heal, kill, partition, start, way};
 pub use layout::MAX_HOSTS;
 pub use partition::Fault;
 pub use record::{Purpose, Settings};

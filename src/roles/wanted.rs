@@ -653,38 +653,23 @@ impl RoleResources {
         let removable = fields.shift_remove("removable").is_some_and(|value| is_true(&value));
         let fields = Value::Object(fields);
         let before = self.resources.len();
-        let made = self.add_each(renderer, host, place, &fields, when.as_ref(), each, scope, late);
+        if let Some(Value::String(each)) = each {
+            let render = |source| WantedError::Render { host: host.clone(), source };
+            let list = renderer.expression(&format!("{place}, for_each"), &each, scope).map_err(render)?;
+            let Value::Array(items) = list else {
+                return Err(WantedError::NoList { host: host.clone(), place: place.to_owned(), value: list });
+            };
+            let mut scope = scope.clone();
+            for (index, item) in items.iter().enumerate() {
+                scope.insert(ITEM.to_owned(), item.clone());
+                let place = format!("{place}, for_each[{index}]");
+                self.add_one(renderer, host, &place, &fields, when.as_ref(), Some(item), &scope, late)?;
+            }
+        } else {
+            self.add_one(renderer, host, place, &fields, when.as_ref(), None, scope, late)?;
+        }
         if removable {
             self.removables.extend(self.resources.iter().skip(before).map(Resource::id));
-        }
-        made
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "each is a different thing, and one caller has them all")]
-    fn add_each(
-        &mut self,
-        renderer: &Renderer,
-        host: &HostName,
-        place: &str,
-        fields: &Value,
-        when: Option<&Value>,
-        each: Option<Value>,
-        scope: &Map<String, Value>,
-        late: &BTreeSet<String>,
-    ) -> Result<(), WantedError> {
-        let Some(Value::String(each)) = each else {
-            return self.add_one(renderer, host, place, fields, when, None, scope, late);
-        };
-        let render = |source| WantedError::Render { host: host.clone(), source };
-        let list = renderer.expression(&format!("{place}, for_each"), &each, scope).map_err(render)?;
-        let Value::Array(items) = list else {
-            return Err(WantedError::NoList { host: host.clone(), place: place.to_owned(), value: list });
-        };
-        let mut scope = scope.clone();
-        for (index, item) in items.iter().enumerate() {
-            scope.insert(ITEM.to_owned(), item.clone());
-            let place = format!("{place}, for_each[{index}]");
-            self.add_one(renderer, host, &place, fields, when, Some(item), &scope, late)?;
         }
         Ok(())
     }
