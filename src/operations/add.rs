@@ -138,23 +138,39 @@ pub(super) fn refuse_before_upgrade(
     of_host: &[&Members<'_>],
     observed: &Observed,
 ) -> Result<(), EngineError> {
-    let products: BTreeSet<&str> = of_host.iter().map(|members| members.gate.product().name()).collect();
-    for cluster in observed.clusters.iter().filter(|cluster| products.contains(cluster.gate.product().name()))
-    {
-        for (name, answer) in cluster.answers.iter().filter(|(name, _)| *name != host) {
-            let (Some(runs), Some(wanted)) =
-                (cluster.gate.version(answer), cluster.expected.versions.get(name))
-            else {
-                continue;
-            };
-            if runs != *wanted {
-                return Err(EngineError::Refused(format!(
-                    "{name} runs {runs} as one of {}, the inventory says {wanted}, and {host} would join with that: bring the \
-                     others there first, by `bootstrap up` of the inventory without {host}; or set the version back",
-                    cluster.gate.name()
-                )));
-            }
-        }
+    match versions(host, of_host, observed).into_iter().find(|member| member.runs != *member.wanted) {
+        Some(Versions { gate, name, runs, wanted }) => Err(EngineError::Refused(format!(
+            "{name} runs {runs} as one of {}, the inventory says {wanted}, and {host} would join with that: bring the \
+             others there first, by `bootstrap up` of the inventory without {host}; or set the version back",
+            gate.name()
+        ))),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// What a member runs, and is to run.
+pub(super) struct Versions<'o> {
+    gate: Gate,
+    name: &'o HostName,
+    pub runs: String,
+    pub wanted: &'o str,
+}
+
+/// Those of the others in the clusters of a host's products.
+pub(super) fn versions<'o>(
+    host: &HostName,
+    of_host: &[&Members<'_>],
+    observed: &'o Observed,
+) -> Vec<Versions<'o>> {
+    let products: BTreeSet<&str> = of_host.iter().map(|members| members.gate.product().name()).collect();
+    let clusters =
+        observed.clusters.iter().filter(|cluster| products.contains(cluster.gate.product().name()));
+    let members = clusters.flat_map(|cluster| cluster.answers.iter().map(move |answer| (cluster, answer)));
+    members
+        .filter(|(_, (name, _))| *name != host)
+        .filter_map(|(cluster, (name, answer))| {
+            let (runs, wanted) = (cluster.gate.version(answer)?, cluster.expected.versions.get(name)?);
+            Some(Versions { gate: cluster.gate, name, runs, wanted })
+        })
+        .collect()
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::add::refuse_before_upgrade;
+use super::add::{refuse_before_upgrade, versions};
 use super::change::{Decision, Operation};
 use super::observed_hosts::{Alive, ObservedHosts};
 use super::up::Waits;
@@ -156,16 +156,7 @@ impl Operation for Leave<'_> {
 
 /// Whether somebody runs what the inventory says already: an upgrade that the host's death has ended goes on with the new one.
 fn is_half_upgraded(host: &HostName, of_host: &[&Members<'_>], observed: &Observed) -> bool {
-    let clusters = observed.clusters.iter().filter(|cluster| {
-        of_host.iter().any(|members| members.gate.product().name() == cluster.gate.product().name())
-    });
-    clusters.flat_map(|cluster| cluster.answers.iter().map(move |answer| (cluster, answer))).any(
-        |(cluster, (name, answer))| {
-            name != host
-                && cluster.gate.version(answer).as_ref() == cluster.expected.versions.get(name)
-                && cluster.expected.versions.contains_key(name)
-        },
-    )
+    versions(host, of_host, observed).iter().any(|member| member.runs == *member.wanted)
 }
 
 /// What each cluster says to it. Forced or not, the operator is told what it means.

@@ -1,4 +1,4 @@
-//! What is done for a host that joins, and what is left as it is.
+//! What is done for a host that joins or leaves, and what is left as it is.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -60,6 +60,7 @@ fn key(host: &HostName, step: &Step) -> (HostName, StepId) {
     (host.clone(), step.id.clone())
 }
 
+/// Those of one host.
 fn lists(host: &WantedHost, plan: &Plan, addresses: &[String]) -> BTreeSet<StepId> {
     let names_one =
         |line: &str| line.starts_with(['+', '-']) && addresses.iter().any(|address| has_word(line, address));
