@@ -29,6 +29,9 @@ pub struct UpArgs {
     /// Go back to the inventory that the last run before this one brought the hosts to. The file itself stays.
     #[arg(long)]
     pub rollback: bool,
+    /// Do not ask before hosts that have lost a role leave their cluster.
+    #[arg(long)]
+    pub yes: bool,
     #[command(flatten)]
     pub reach: ConnectionArgs,
 }
@@ -36,7 +39,7 @@ pub struct UpArgs {
 impl UpArgs {
     /// Another command's: all as usual.
     pub fn of(inventory: PathBuf, reach: ConnectionArgs) -> Self {
-        Self { inventory, timings: None, batch: BatchSize::default(), rollback: false, reach }
+        Self { inventory, timings: None, batch: BatchSize::default(), rollback: false, yes: false, reach }
     }
 }
 
@@ -77,7 +80,7 @@ pub fn bring_up(
 ) -> anyhow::Result<Exit> {
     setup.options.share = args.batch;
     let mut up = Up::new(|| setup.secrets.save(&setup.folder).map_err(EngineError::from));
-    let session =
-        Session { timings: args.timings.as_deref(), ..Session::new(command, &args.inventory, setup, global) };
+    let (timings, yes) = (args.timings.as_deref(), args.yes);
+    let session = Session { timings, yes, ..Session::new(command, &args.inventory, setup, global) };
     Ok(Exit::of(&session.change(&mut up)?))
 }

@@ -10,7 +10,7 @@ use crate::model::{
     StepId,
 };
 use crate::plan::{self, PlanError};
-use crate::products::Task;
+use crate::products::{Gate, Task};
 use crate::resource::Resource;
 use crate::roles::{Wanted, WantedHost};
 
@@ -88,6 +88,34 @@ pub(crate) fn tasks(host: &WantedHost, tasks: Vec<Task>) -> Result<Vec<Step>, Nu
         step(host, task.id, &task.reason, task.function, &words)
     };
     tasks.into_iter().map(step).collect()
+}
+
+/// Stops the agent of a part for good; what it remembers is set aside ([`aside`]).
+pub(crate) fn ends(
+    gate: Gate,
+    host: &WantedHost,
+    unit: &str,
+    data: &str,
+) -> Result<Vec<Step>, NulInArgument> {
+    let id = format!("stop {unit} ({})", gate.name());
+    let stop = stop(host, id, "it is to stay stopped, also after a boot", unit)?;
+    let after = tasks(host, gate.leaving().after_stop())?;
+    Ok([stop].into_iter().chain(after).chain(aside(gate, host, data)?).collect())
+}
+
+/// Sets aside what a member remembers, if that is something.
+pub(crate) fn aside(gate: Gate, host: &WantedHost, data: &str) -> Result<Option<Step>, NulInArgument> {
+    // With what a server remembers it would bring back a past that the others have left.
+    let paths = match gate.has_raft() {
+        true => gate.product().membership(data),
+        false => gate.leaving().remains(data),
+    };
+    let aside = (!paths.is_empty()).then(|| {
+        let words: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let id = format!("set aside {}", paths.join(", "));
+        step(host, id, "a former member's data stays out of reach", "data_aside", &words)
+    });
+    aside.transpose()
 }
 
 /// Removes the secret files that its roles have written: who is a member no more has no use for them.

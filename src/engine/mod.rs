@@ -15,6 +15,7 @@ pub(crate) mod lock;
 pub(crate) mod members;
 mod membership;
 pub(crate) mod observe;
+pub(crate) mod parts;
 pub(crate) mod peers;
 pub(crate) mod proof;
 mod put_back;

@@ -7,6 +7,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, data, members};
 use super::membership::contradictions;
+use super::parts::{self, LostParts};
 use super::questions::{answer, ask, question, questions};
 use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, jobs, lock, proof, reach};
 use crate::facts::{ClockOffset, Facts};
@@ -39,6 +40,8 @@ pub(crate) struct Observed {
     /// The first gate that is not met, with its reason.
     pub unhealthy: Option<String>,
     pub notes: Vec<String>,
+    /// What hosts were set up as and are to be no more.
+    pub lost: LostParts,
 }
 
 /// What the members of one gate said, and what is expected of them.
@@ -195,14 +198,21 @@ async fn assess(
     let ExistingClusters { clusters, states, findings: versions, contradictions, unhealthy, notes } =
         stands(&gates, &hosts, &addresses, &missing);
     findings.extend(versions);
-    let text = serde_json::to_string(run.marker).expect("a marker is two strings");
-    let seen = Seen { hosts, cluster_states: states, addresses, marker: text, downloads: BTreeMap::new() };
+    let markers = parts::markers(run.wanted, run.marker);
+    let views = |gate: Gate| {
+        let cluster = clusters.iter().find(|cluster| cluster.gate == gate);
+        cluster.map(|cluster| gate.views(&cluster.answers)).unwrap_or_default()
+    };
+    let carried = hosts.iter().filter_map(|(host, seen)| Some((host, seen.marker.as_deref()?))).collect();
+    let mut lost = parts::lost(run.wanted, run.marker, &carried, &views, &addresses);
+    let seen = Seen { hosts, cluster_states: states, addresses, markers, downloads: BTreeMap::new() };
     // Without everyone's address, contents cannot be rendered, and no site need be asked for releases.
     let planned = match findings.is_empty() {
-        true => planned(run, releases, &gates, seen).await?,
+        true => planned(run, releases, &gates, seen, &lost).await?,
         false => Planned { seen, wanted: None, plan: None },
     };
     findings.extend(contradictions);
+    findings.append(&mut lost.findings);
     let Planned { seen, wanted: with_facts, plan } = planned;
     let unhealthy =
         unhealthy.or_else(|| with_facts.as_ref().and_then(|wanted| proof::unproven(wanted, &seen)));
@@ -217,7 +227,7 @@ async fn assess(
         .collect();
     findings.extend(preflight::judge(&subjects, &seen.addresses, run.marker));
     let plan = plan.unwrap_or_else(|| Ok(Plan::default()));
-    Ok(Observed { seen, wanted: with_facts, plan, findings, clusters, unhealthy, notes })
+    Ok(Observed { seen, wanted: with_facts, plan, findings, clusters, unhealthy, notes, lost })
 }
 
 /// What the agents of a gate's hosts answered.
@@ -311,6 +321,7 @@ async fn planned(
     releases: Releases,
     gates: &[Members<'_>],
     seen: Seen,
+    lost: &LostParts,
 ) -> Result<Planned, EngineError> {
     let formed = formed(gates, &seen);
     let facts = |host: &HostName| seen.hosts.get(host).map(|seen| &seen.facts);
@@ -326,9 +337,10 @@ async fn planned(
         Releases::Verified => super::releases::verify(run, seen).await?,
         Releases::AsNamed => super::releases::as_named(run, seen),
     };
-    let plan = Plan::new(&wanted, &seen, run.options.share).map(|plan| match &run.options.only {
+    let share = run.options.share;
+    let plan = Plan::new(&wanted, &seen, share).map(|plan| match &run.options.only {
         Some(ids) => plan.only(ids),
-        None => plan,
+        None => lost.first(plan, share),
     });
     Ok(Planned { seen, wanted: Some(wanted), plan: Some(plan) })
 }

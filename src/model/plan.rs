@@ -80,9 +80,23 @@ impl Plan {
     }
 }
 
-/// `prepare`, or the role that is activated.
+/// `prepare`, the role that is activated, or what happens to roles that are gone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct StageName(pub String);
+
+impl StageName {
+    const LEAVE: &str = "leave ";
+
+    /// Of the stage in which hosts leave the clusters of roles that they have lost.
+    pub fn leaving<'r>(roles: impl IntoIterator<Item = &'r str>) -> Self {
+        let roles: Vec<&str> = roles.into_iter().collect();
+        Self(format!("{}{}", Self::LEAVE, roles.join(", ")))
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        self.0.starts_with(Self::LEAVE)
+    }
+}
 
 impl fmt::Display for StageName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,6 +15,7 @@ use crate::engine::observe::{ClusterAnswers, Observed};
 use crate::engine::wait::Waiting;
 use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
 use crate::model::{Check, Event, Finding, HostName, NulInArgument, Plan, Stage, Step, Verdict};
+use crate::preflight::{HostMarker, Marker};
 use crate::products::{Answers, DepartureNotice, Gate};
 use crate::raft::{Departure, departure, without};
 use crate::roles::{Wanted, WantedHost};
@@ -113,6 +114,7 @@ impl Operation for Leave<'_> {
         let stages = stages(
             &observed_hosts.fleet,
             run.wanted,
+            run.marker,
             self.host,
             &self.departures,
             &observed_hosts.observed.clusters,
@@ -216,6 +218,7 @@ fn nul(host: &HostName) -> EngineError {
 fn stages(
     fleet: &Fleet,
     wanted: &Wanted,
+    marker: &Marker,
     host: &HostName,
     departures: &[(Gate, Departure)],
     all: &[ClusterAnswers],
@@ -259,6 +262,9 @@ fn stages(
     }
     if let Some(leaving) = leaving.filter(|_| !own.is_empty()) {
         own.extend(commands::remove_keys(leaving)?);
+        let text = HostMarker::new(marker, BTreeMap::new()).to_string();
+        let (id, reason) = ("marker cluster".to_owned(), "nothing is set up there any more");
+        own.push(step(leaving, id, reason, "cluster_write", &[&text])?);
     }
     let own = BTreeMap::from([(host.clone(), own)]);
     let mut stages = vec![stage("drain", first), stage("leave", own), stage("forget", told)];
@@ -269,16 +275,7 @@ fn stages(
 /// What the host does as a member of this gate's cluster.
 fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, NulInArgument> {
     let Some(endpoint) = host.endpoint(gate.name()) else { return Ok(Vec::new()) };
-    let (leaving, unit) = (gate.leaving(), &endpoint.unit);
-    let id = format!("stop {unit} ({})", gate.name());
-    let stop = commands::stop(host, id, "it is to stay stopped, also after a boot", unit)?;
-    let before = commands::tasks(host, leaving.on_host(&endpoint.url(), answers))?;
-    let after = commands::tasks(host, leaving.after_stop())?;
-    // With what it remembers it would bring back a past that the others have left.
-    let aside = gate.has_raft().then(|| gate.product().membership(&endpoint.data)).map(|paths| {
-        let words: Vec<&str> = paths.iter().map(String::as_str).collect();
-        let id = format!("set aside the data in {}", endpoint.data);
-        step(host, id, "a former member's data stays out of reach", "data_aside", &words)
-    });
-    Ok(before.into_iter().chain([stop]).chain(after).chain(aside.transpose()?).collect())
+    let before = commands::tasks(host, gate.leaving().on_host(&endpoint.url(), answers))?;
+    let rest = commands::ends(gate, host, &endpoint.unit, &endpoint.data)?;
+    Ok(before.into_iter().chain(rest).collect())
 }

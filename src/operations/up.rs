@@ -47,12 +47,14 @@ pub struct Up<F> {
     waits: Option<Waits>,
     /// What is wanted, now that facts are known.
     pub(super) wanted: Option<Wanted>,
+    /// What it means where hosts leave their clusters.
+    pub(super) question: Option<String>,
 }
 
 impl<F: FnOnce() -> Result<(), EngineError>> Up<F> {
     pub fn new(before_changes: F) -> Self {
         let (plan, left) = (Plan::default(), Plan::default());
-        Self { before_changes: Some(before_changes), plan, left, waits: None, wanted: None }
+        Self { before_changes: Some(before_changes), plan, left, waits: None, wanted: None, question: None }
     }
 
     /// The same for what follows from another change alone: it leaves these steps, which waited before that, and jobs that differ.
@@ -71,6 +73,7 @@ impl<F> Up<F> {
     ) -> Result<Option<String>, EngineError> {
         let observed = &mut observed_hosts.observed;
         self.wanted = observed.wanted.take();
+        self.question = observed.lost.question();
         let run = with_facts(run, self.wanted.as_ref());
         let jobs = jobs::plan(&observed_hosts.fleet, run, &observed.seen).await?;
         let plan = std::mem::replace(&mut observed.plan, Ok(Plan::default())).map_err(EngineError::Plan)?;
@@ -95,7 +98,10 @@ impl<F> Up<F> {
             let message = format!("{}: {}", step.id, step.change.reason);
             run.events.send(Event::Warning { host: Some(host.clone()), message });
         }
-        Some(Decision { changes_hosts: !self.plan.changes_no_host(), question: None })
+        // They may be among what is left to another run.
+        let leaves = self.plan.stages.iter().any(|stage| stage.name.is_leaving());
+        let question = self.question.clone().filter(|_| leaves);
+        Some(Decision { changes_hosts: !self.plan.changes_no_host(), question })
     }
 }
 

@@ -20,7 +20,7 @@ pub struct Seen {
     pub cluster_states: BTreeMap<String, ClusterState>,
     pub addresses: ClusterAddresses,
     /// The marker that each host should carry, as text.
-    pub marker: String,
+    pub markers: BTreeMap<HostName, String>,
     /// What was found out on this machine about the files from sites that hosts lack.
     pub downloads: BTreeMap<RemoteFile, Verified>,
 }
@@ -99,8 +99,7 @@ impl Plan {
         if !removals.is_empty() {
             let name = StageName(ledger::stage_name(removals.values()));
             let steps = removals.into_iter().map(|(host, removal)| (host, removal.steps)).collect();
-            let batches = batches(false, &ClusterState::default(), share, steps);
-            stages.push(Stage { name, gate: None, quorum: false, batches });
+            stages.push(removal_stage(name, share, steps));
         }
         if !prepare.is_empty() {
             stages.push(Stage {
@@ -126,6 +125,12 @@ impl Plan {
         }
         Ok(Self { stages, jobs: Vec::new() })
     }
+}
+
+/// What hosts have no role for any more goes from them.
+pub fn removal_stage(name: StageName, share: BatchSize, steps: BTreeMap<HostName, Vec<Step>>) -> Stage {
+    let batches = batches(false, &ClusterState::default(), share, steps);
+    Stage { name, gate: None, quorum: false, batches }
 }
 
 /// The scripts of a host's roles that are not as they are wanted now: what an operation runs there may be of an earlier
@@ -184,8 +189,9 @@ fn host_steps(
     // What waits for its role's turn.
     let mut later: BTreeSet<StepId> = BTreeSet::new();
     for role in &host.roles {
-        if steps.prepare.is_empty() && state.marker.as_deref() != Some(seen.marker.as_str()) {
-            steps.prepare.push(marker_step(&role.name, state, &seen.marker));
+        let marker = seen.markers.get(&host.host.name).filter(|text| state.marker.as_ref() != Some(text));
+        if let Some(marker) = marker.filter(|_| steps.prepare.is_empty()) {
+            steps.prepare.push(marker_step(&role.name, state, marker));
         }
         let mut activate = Vec::new();
         let mut first = role.removable;
@@ -266,7 +272,7 @@ fn runs(role: &WantedRole, state: &HostSeen) -> bool {
 
 /// The first step on every host: from then on it is known whose the host is.
 fn marker_step(role: &RoleName, state: &HostSeen, marker: &str) -> Step {
-    let text = Arg::new(marker).expect("a marker is made of names and hex digits");
+    let text = Arg::new(marker).expect("JSON has no NUL byte");
     Step {
         id: StepId("marker cluster".to_owned()),
         role: role.clone(),

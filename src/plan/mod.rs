@@ -5,4 +5,4 @@ mod build;
 mod newcomer;
 
 pub use batch::{BatchSize, hold_back, interrupts, is_of_ill, keeps, still_ill};
-pub use build::{HostSeen, PlanError, Seen, lacking, scripts};
+pub use build::{HostSeen, PlanError, Seen, lacking, removal_stage, scripts};

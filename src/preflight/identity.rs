@@ -4,11 +4,12 @@
 //! beside our own marker is ours, whatever state it is in; raft data without it is somebody's, and
 //! starting a server on it could join two clusters or bring back a dead one.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::ClusterName;
+use crate::model::{ClusterName, Endpoint, RoleName};
 
 /// Says on a host which cluster it belongs to. Written before anything else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +17,50 @@ pub struct Marker {
     pub cluster: ClusterName,
     /// Made once per cluster and kept with its secrets.
     pub id: String,
+}
+
+/// A part of a product as it was set up on a host: what is needed to take it away once no role says so any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostPart {
+    pub role: RoleName,
+    /// The API, for programs on the host itself.
+    pub api: String,
+    pub unit: String,
+    pub data: String,
+}
+
+impl HostPart {
+    pub fn new(role: &RoleName, endpoint: &Endpoint) -> Self {
+        let (role, unit, data) = (role.clone(), endpoint.unit.clone(), endpoint.data.clone());
+        Self { role, api: endpoint.url(), unit, data }
+    }
+}
+
+/// What the marker of one host says, as JSON: whose it is, and which parts were set up there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostMarker {
+    pub cluster: ClusterName,
+    pub id: String,
+    /// By their names. Markers of earlier versions have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, HostPart>,
+}
+
+impl HostMarker {
+    pub fn new(marker: &Marker, parts: BTreeMap<String, HostPart>) -> Self {
+        Self { cluster: marker.cluster.clone(), id: marker.id.clone(), parts }
+    }
+
+    /// The parts that a marker's text tells; none where it is not to be read.
+    pub fn parts(text: &str) -> BTreeMap<String, HostPart> {
+        serde_json::from_str(text).map(|marker: Self| marker.parts).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for HostMarker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
 }
 
 impl fmt::Display for Marker {
@@ -129,6 +174,15 @@ mod tests {
             "{}",
             error.remedy()
         );
+        // With the parts that were set up there.
+        let endpoint = serde_json::from_value(serde_json::json!(
+            {"product": "consul", "port": 8500, "unit": "consul.service", "data": "/opt/consul"}
+        ));
+        let part = HostPart::new(&RoleName::parse("consul-client").unwrap(), &endpoint.unwrap());
+        let text = HostMarker::new(&ours, BTreeMap::from([("consul-clients".to_owned(), part)])).to_string();
+        assert_eq!(check(Some(&text), None), Ok(()));
+        assert_eq!(HostMarker::parts(&text)["consul-clients"].api, "http://127.0.0.1:8500");
+        assert_eq!(HostMarker::new(&ours, BTreeMap::new()).to_string(), own);
         // The same name is not the same cluster.
         let other = r#"{"cluster":"dc1","id":"bb"}"#;
         assert!(matches!(check(Some(other), None), Err(IdentityError::OtherCluster { .. })));

@@ -18,7 +18,7 @@ mod system;
 use std::collections::BTreeSet;
 
 pub use address::addresses;
-pub use identity::{Claim, IdentityError, Marker, check_identity};
+pub use identity::{Claim, HostMarker, HostPart, IdentityError, Marker, check_identity};
 pub use places::low as low_on_space;
 pub use survey::{Mark, Survey};
 

@@ -300,6 +300,13 @@ impl Task {
         Self::by("http_put_until", id, reason, &[Self::REMOVAL_SECONDS, url])
     }
 
+    /// The same while a unit runs; nothing where it does not. Of commands that are run once.
+    #[must_use]
+    pub fn while_active(self, unit: &str) -> Self {
+        let words = [unit.to_owned()].into_iter().chain(self.words).collect();
+        Self { function: "exec_while_active", words, ..self }
+    }
+
     fn by(function: &'static str, id: impl Into<String>, reason: &str, words: &[&str]) -> Self {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
         Self { id: id.into(), reason: reason.to_owned(), function, words }
@@ -337,6 +344,16 @@ pub trait Leaving: Sync {
 
     /// What the host does itself before its unit is stopped; `api` is its own.
     fn on_host(&self, _api: &str, _answers: bool) -> Vec<Task> {
+        Vec::new()
+    }
+
+    /// What the host does instead where its unit goes on as another part.
+    fn hands_over(&self, _api: &str) -> Vec<Task> {
+        Vec::new()
+    }
+
+    /// What it leaves in `data` that must be out of reach when it comes back, besides what makes a host a member.
+    fn remains(&self, _data: &str) -> Vec<String> {
         Vec::new()
     }
 

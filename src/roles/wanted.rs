@@ -577,16 +577,17 @@ fn wanted_role(
 }
 
 /// Packages that may come early go to the first packages of the host: a package manager that is called once takes seconds less.
-/// What is put back with its role, or waits for facts, stays by itself.
+/// What is told of when its role goes, or waits for facts, stays by itself.
 fn join_early_packages(roles: &mut [WantedRole]) {
     let mut first: Option<(usize, usize)> = None;
     let mut early = Vec::new();
-    for (number, role) in roles.iter_mut().enumerate().filter(|(_, role)| !role.removable) {
+    for (number, role) in roles.iter_mut().enumerate() {
         let mut kept = Vec::with_capacity(role.resources.len());
         for resource in std::mem::take(&mut role.resources) {
             match resource {
                 Resource::Package(package)
                     if package.unless_program.is_none()
+                        && (package.early || !role.removable)
                         && !role.removables.contains(&Resource::Package(package.clone()).id())
                         && !role.conditions.contains_key(&Resource::Package(package.clone()).id()) =>
                 {

@@ -1904,6 +1904,13 @@ exec_run() {
   command "$@"
 }
 
+# Step: runs a command while a unit runs; where it does not, there is nobody who could do it: UNIT COMMAND...
+exec_while_active() {
+  systemctl is-active -q "$1" || return 0
+  shift
+  exec_run "$@"
+}
+
 # Step: runs a command again until it succeeds: SECONDS COMMAND...; what has no leader for a moment refuses. The last try's
 # output counts.
 exec_until() {

@@ -104,7 +104,8 @@ impl Site {
         let clock = ClockOffset::between(0, 0, &facts);
         let host = HostSeen { facts, observation, marker: Some("m".to_owned()), clock };
         let hosts = BTreeMap::from([(inventory.hosts[0].name.clone(), host)]);
-        let seen = Seen { hosts, marker: "m".to_owned(), ..Seen::default() };
+        let markers = BTreeMap::from([(inventory.hosts[0].name.clone(), "m".to_owned())]);
+        let seen = Seen { hosts, markers, ..Seen::default() };
         Plan::new(&wanted, &seen, bootstrap::plan::BatchSize::default())
             .unwrap_or_else(|errors| panic!("{:?}: {errors:?}", self.shell))
     }

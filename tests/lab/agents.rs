@@ -143,6 +143,42 @@ fn lab_clients_join_and_services_register() {
         let said = lab.asks("node-1", "curl -s http://127.0.0.1:8500/v1/catalog/service/web");
         (said.matches("\"ServicePort\":8081").count() == 4).then_some(())
     });
+
+    // A host that loses the role leaves, and what the role made goes; not without a yes.
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    lab.edit("roles: [consul-client]", "roles: []");
+    let plan = lab.run("plan", &[]).exits(0).stdout;
+    for said in [
+        "leave consul-client",
+        "leave consul",
+        "remove consul-client",
+        "remove file /etc/consul.d/consul.json",
+    ] {
+        assert!(plan.contains(said), "`{said}` is not in\n{plan}");
+    }
+    lab.run("up", &[]).exits(2).says("node-4 from consul-clients").says("--yes");
+    assert_eq!(lab.asks("node-1", "consul members").matches("alive").count(), 4);
+    let servers = lab.asks("node-1", "systemctl show -p InvocationID --value consul");
+    lab.run("up", &["--yes"]).exits(0);
+    let members = lab.asks("node-1", "consul members");
+    assert!(!members.lines().any(|line| line.contains("node-4") && line.contains("alive")), "{members}");
+    lab.ssh(
+        "node-4",
+        "test ! -e /etc/consul.d && test ! -e /etc/systemd/system/consul.service && ! pgrep -x consul",
+    )
+    .exits(0);
+    assert_eq!(lab.asks("node-1", "systemctl show -p InvocationID --value consul"), servers);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    // Servers do not go by a line that is missing.
+    lab.edit("roles: [consul-server]", "roles: []");
+    lab.run("up", &["--yes"])
+        .exits(4)
+        .says("node-1")
+        .says("its own marker")
+        .says("bootstrap down INVENTORY --purge");
+    fs::write(lab.inventory(), text).unwrap();
+    lab.run("up", &[]).exits(0);
+    assert_eq!(lab.asks("node-4", "consul members").matches("alive").count(), 4);
 }
 
 #[test]

@@ -683,6 +683,13 @@ fn lab_kubernetes_quorum_that_is_lost_for_good() {
     lab.run("snapshot restore", &[&snapshot, "--yes", "--timeout", "180s"]).exits(0).says("3 of 3 voters");
     let maps = kubectl(&lab, "node-4", "get configmaps -o name");
     assert!(maps.contains("configmap/first") && !maps.contains("configmap/second"), "{maps}");
+
+    // A worker that loses its role is drained, and no node any more.
+    lab.edit("[container-runtime, kube-worker]", "[container-runtime]");
+    lab.run("up", &["--yes", "--timeout", "180s"]).exits(0).says("reset kubeadm");
+    assert_eq!(ready(&lab, "node-2").len(), 3);
+    lab.ssh("node-5", "test ! -e /etc/kubernetes/kubelet.conf && ! pgrep -x kubelet").exits(0);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 
 /// Runs: Kubernetes: an upgrade in which the program, a node and a member of etcd are killed

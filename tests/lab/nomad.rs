@@ -388,14 +388,35 @@ fn lab_nomad_shrinks_grows_and_is_saved() {
     assert_eq!((of("consul "), of("nomad ")), (1, 1), "{saved}");
     assert_eq!(lab.run("snapshot list", &[]).exits(0).stdout, saved);
 
-    // What runs on a client that goes moves to others first.
+    // What runs on a client moves to others first: where the host loses the role, and where it goes.
+    let without = |lab: &Lab, host: &str| {
+        poll("all tasks run elsewhere", Duration::from_secs(60), || {
+            let nodes = runs_on(lab, "demo-http");
+            (nodes.len() == 4 && !nodes.iter().any(|node| node == host)).then_some(())
+        });
+    };
     assert!(runs_on(&lab, "demo-http").contains(&"node-4".to_owned()));
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    lab.edit("[consul-client, nomad-client]", "[consul-client]");
+    lab.run("up", &["--yes"]).exits(0).says("drain nomad");
+    without(&lab, "node-4");
+    lab.ssh(
+        "node-4",
+        "test ! -e /etc/nomad.d && test ! -e /etc/systemd/system/nomad.service && ! pgrep -x nomad",
+    )
+    .exits(0);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    // Its agent goes on as a server.
+    lab.edit("  node-1: {", "  node-1: { roles: [consul-server, nomad-server],");
+    lab.edit("servers: { hosts: [node-1, ", "servers: { hosts: [");
+    lab.run("up", &["--yes"]).exits(0).says("drain nomad").says("3 of 3 voters");
+    without(&lab, "node-1");
+    assert_quorum(&lab);
+    fs::write(lab.inventory(), text).unwrap();
+    lab.run("up", &[]).exits(0).says("4 of 4");
     lab.run("remove-node", &["node-4", "--yes"]).exits(0).says("drain nomad");
     assert!(!fs::read_to_string(lab.inventory()).unwrap().contains("node-4"));
-    poll("all tasks run elsewhere", Duration::from_secs(60), || {
-        let nodes = runs_on(&lab, "demo-http");
-        (nodes.len() == 4 && !nodes.contains(&"node-4".to_owned())).then_some(())
-    });
+    without(&lab, "node-4");
     let unit = "systemctl is-active nomad consul; systemctl is-enabled nomad consul; true";
     assert_eq!(lab.asks("node-4", unit), "inactive\ninactive\ndisabled\ndisabled\n");
 

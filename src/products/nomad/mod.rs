@@ -86,6 +86,12 @@ struct Node {
     drain: bool,
 }
 
+/// Entries of the data directory beside `data`, the servers' part of it.
+fn beside_servers(data: &str, entries: &[&str]) -> Vec<String> {
+    let folder = data.rsplit_once('/').map_or("", |(folder, _)| folder);
+    entries.iter().map(|entry| format!("{folder}/{entry}")).collect()
+}
+
 /// The Consul agent on the same host with which Nomad registers.
 fn registers_with<'a>(agent: &Agent<'a>) -> Option<&'a Endpoint> {
     let uses = agent.endpoint.settings.get("consul").and_then(Value::as_bool).unwrap_or_default();
@@ -199,8 +205,7 @@ impl Product for Nomad {
 
     /// The folder of an endpoint is that of servers; that of clients is beside it.
     fn state(&self, data: &str) -> Vec<String> {
-        let beside = data.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let beside = ["client", "alloc", "checkpoint-signature"].map(|entry| format!("{beside}/{entry}"));
+        let beside = beside_servers(data, &["client", "alloc", "checkpoint-signature"]);
         [data.to_owned()].into_iter().chain(beside).collect()
     }
 
@@ -351,6 +356,15 @@ impl Leaving for Clients {
             ["nomad", "node", "drain", &address, "-self", "-enable", "-yes", "-deadline", DRAIN_DEADLINE];
         let drain = || Task::run("drain nomad", "its allocations move to other nodes", &words);
         answers.then(drain).into_iter().collect()
+    }
+
+    fn hands_over(&self, api: &str) -> Vec<Task> {
+        self.on_host(api, true)
+    }
+
+    /// A node that comes back as the one that was drained gets no work.
+    fn remains(&self, data: &str) -> Vec<String> {
+        beside_servers(data, &["client"])
     }
 
     /// A drained node would stay out of the scheduler's sight when it comes back: it is to come back as a new one. One that
