@@ -24,6 +24,7 @@ pub(crate) mod reach;
 pub(crate) mod releases;
 mod steps;
 mod stop;
+pub(crate) mod tasks;
 pub(crate) mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::commands::{self, step};
+use super::tasks::{self, step};
 use crate::model::{Arg, Call, Check, Delegation, Finding, HostName, NulInArgument, Plan, StageName, Step};
 use crate::plan::{BatchSize, removal_stage};
 use crate::preflight::{HostMarker, HostPart, Marker};
@@ -159,9 +159,9 @@ fn leave(
             .any(|role| role.endpoint.as_ref().is_some_and(|endpoint| endpoint.unit == part.unit));
         let mut own = match goes_on && !gate.has_raft() {
             true => {
-                let tasks = guarded(gate.leaving().hands_over(&part.api), &[], &part.unit);
-                let aside = commands::aside(*gate, host, &part.data)?;
-                commands::tasks(host, tasks)?.into_iter().chain(aside).collect()
+                let own = guarded(gate.leaving().hands_over(&part.api), &[], &part.unit);
+                let aside = tasks::aside(*gate, host, &part.data)?;
+                tasks::tasks(host, own)?.into_iter().chain(aside).collect()
             }
             false => ends(*gate, host, part)?,
         };
@@ -184,8 +184,8 @@ fn leave(
 fn ends(gate: Gate, host: &WantedHost, part: &HostPart) -> Result<Vec<Step>, NulInArgument> {
     let leaving = gate.leaving();
     let always = leaving.on_host(&part.api, false);
-    let before = commands::tasks(host, guarded(leaving.on_host(&part.api, true), &always, &part.unit))?;
-    let rest = commands::ends(gate, host, &part.unit, &part.data)?;
+    let before = tasks::tasks(host, guarded(leaving.on_host(&part.api, true), &always, &part.unit))?;
+    let rest = tasks::ends(gate, host, &part.unit, &part.data)?;
     Ok(before.into_iter().chain(rest).collect())
 }
 

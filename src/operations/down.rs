@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::change::{Decision, Operation};
 use super::observed_hosts::ObservedHosts;
-use crate::engine::commands::{self, Failure, remove_keys, stage, step, stop};
+use crate::engine::commands::{self, Failure, stage};
 use crate::engine::members::members;
+use crate::engine::tasks::{remove_keys, step, stop};
 use crate::engine::{EngineError, Outcome, Run};
 use crate::model::{Endpoint, NulInArgument, Stage};
 use crate::roles::Wanted;

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use super::change::{Decision, Operation};
 use super::observed_hosts::{ObservedHosts, ask_roster};
-use crate::engine::commands::{self, stage, tasks};
+use crate::engine::commands::{self, stage};
 use crate::engine::members::members;
+use crate::engine::tasks::tasks;
 use crate::engine::{EngineError, Outcome, Run};
 use crate::model::{HostName, Stage};
 use crate::products::{DepartureNotice, Gate};

@@ -9,9 +9,10 @@ use super::add::{refuse_before_upgrade, versions};
 use super::change::{Decision, Operation};
 use super::observed_hosts::{Alive, ObservedHosts};
 use super::up::Waits;
-use crate::engine::commands::{self, is_empty, stage, step};
+use crate::engine::commands::{self, is_empty, stage};
 use crate::engine::members::{Members, members};
 use crate::engine::observe::{ClusterAnswers, Observed};
+use crate::engine::tasks::{self, step};
 use crate::engine::wait::Waiting;
 use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
 use crate::model::{Check, Event, Finding, HostName, NulInArgument, Plan, Stage, Step, Verdict};
@@ -250,18 +251,18 @@ fn stages(
             });
         if let Some((helper, endpoint)) = helper {
             let leaving = gate.leaving();
-            let tasks = commands::tasks(helper, leaving.before(host, answers))?;
-            first.entry(helper.host.name.clone()).or_default().extend(tasks);
+            let before = tasks::tasks(helper, leaving.before(host, answers))?;
+            first.entry(helper.host.name.clone()).or_default().extend(before);
             let peer = departure.peer.as_ref();
-            let tasks = commands::tasks(
+            let notice = tasks::tasks(
                 helper,
                 leaving.told(&DepartureNotice { api: &endpoint.url(), host, peer, answer }),
             )?;
-            told.entry(helper.host.name.clone()).or_default().extend(tasks);
+            told.entry(helper.host.name.clone()).or_default().extend(notice);
         }
     }
     if let Some(leaving) = leaving.filter(|_| !own.is_empty()) {
-        own.extend(commands::remove_keys(leaving)?);
+        own.extend(tasks::remove_keys(leaving)?);
         let text = HostMarker::new(marker, BTreeMap::new()).to_string();
         let (id, reason) = ("marker cluster".to_owned(), "nothing is set up there any more");
         own.push(step(leaving, id, reason, "cluster_write", &[&text])?);
@@ -275,7 +276,7 @@ fn stages(
 /// What the host does as a member of this gate's cluster.
 fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, NulInArgument> {
     let Some(endpoint) = host.endpoint(gate.name()) else { return Ok(Vec::new()) };
-    let before = commands::tasks(host, gate.leaving().on_host(&endpoint.url(), answers))?;
-    let rest = commands::ends(gate, host, &endpoint.unit, &endpoint.data)?;
+    let before = tasks::tasks(host, gate.leaving().on_host(&endpoint.url(), answers))?;
+    let rest = tasks::ends(gate, host, &endpoint.unit, &endpoint.data)?;
     Ok(before.into_iter().chain(rest).collect())
 }

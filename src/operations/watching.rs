@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::engine::Fleet;
-use crate::engine::commands::{stage, step};
+use crate::engine::commands::stage;
 use crate::engine::members::members;
+use crate::engine::tasks::step;
 use crate::model::{HostName, NulInArgument, Stage};
 use crate::products::{Command, Gate, Watching};
 use crate::roles::{Wanted, WantedHost};
