@@ -384,7 +384,7 @@ fn lab_quorum_that_is_lost_comes_back() {
     // What stood is whole again with new hosts.
     for (old, new) in [("node-2", "node-4"), ("node-3", "node-5")] {
         let address = lab.address(new);
-        lab.run("replace-node", &[old, "--name", new, "--address", &address, "--timeout", "20s", "--yes"]);
+        lab.run("replace-node", &[old, "--name", new, "--address", &address, "--timeout", "8s", "--yes"]);
     }
     lab.run("up", &["--timeout", "60s"]).exits(0);
     assert_voters(&lab, 3);

@@ -3,8 +3,9 @@
 
 use indoc::indoc;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// Where the lab keeps its state; its inventory names key and known_hosts below it.
@@ -44,6 +45,7 @@ pub struct Lab {
     /// Holds the test's inventory and what `bootstrap` writes beside it.
     pub folder: tempfile::TempDir,
     pub user: String,
+    began: Instant,
 }
 
 /// What a command did.
@@ -95,6 +97,7 @@ impl Lab {
             .chain(release.iter().map(String::as_str))
             .chain(options.iter().copied())
             .collect();
+        let began = Instant::now();
         // The lab's servers live on after the command; inheriting our pipes they would hold them open.
         let folder = tempfile::tempdir().unwrap();
         let log = fs::File::create(folder.path().join("lab.log")).unwrap();
@@ -103,7 +106,7 @@ impl Lab {
         let said = fs::read_to_string(folder.path().join("lab.log")).unwrap();
         assert!(status.success(), "lab up: {said}");
         let user = options.iter().position(|option| *option == "--user").map_or("root", |at| options[at + 1]);
-        let lab = Self { folder, user: user.to_owned() };
+        let lab = Self { folder, user: user.to_owned(), began };
         fs::copy(Path::new(STATE).join("inventory.yaml"), lab.inventory()).unwrap();
         lab
     }
@@ -241,13 +244,15 @@ impl Logins {
 impl Drop for Lab {
     fn drop(&mut self) {
         // The next `lab up --fresh` clears up as well; a failure here must not hide the test's own.
-        let _ = bootstrap().args(["lab", "down"]).status();
+        let _ = bootstrap().args(["lab", "down"]).stderr(Stdio::null()).status();
+        // Beside the test's name, also where what a test prints is kept back.
+        let _ = write!(std::io::stdout(), "{} s ", self.began.elapsed().as_secs());
     }
 }
 
 pub fn bootstrap() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bootstrap"));
-    command.stdin(std::process::Stdio::null()).env("NO_COLOR", "1");
+    command.stdin(Stdio::null()).env("NO_COLOR", "1");
     command
 }
 
