@@ -22,10 +22,10 @@ refuses where no server may fail."
 pub struct DrillArgs {
     /// The inventory.
     inventory: PathBuf,
-    /// What is killed: `leader`, or `host` with its name.
-    #[arg(value_name = "leader|host", value_parser = ["leader", "host"])]
+    /// What is killed: the member that is `leader`, or that of a `host`; or, of a control plane, its `api-server` alone.
+    #[arg(value_name = "leader|host|api-server", value_parser = ["leader", "host", "api-server"])]
     what: String,
-    /// The host.
+    /// The host; of API servers any, without it.
     #[arg(value_name = "NAME", required_if_eq("what", "host"), value_parser = |text: &str| HostName::parse(text))]
     name: Option<HostName>,
     /// Cut the host's power instead of killing its agent: of lab hosts.
@@ -42,6 +42,11 @@ pub fn run(args: &DrillArgs, global: &Global, password: Option<String>) -> anyho
     let setup = run::Setup::load(&args.inventory, &args.reach, global, password)?;
     let victim = match (&args.name, args.what.as_str()) {
         (Some(name), "host") => Victim::Host(name.clone()),
+        (name, "api-server") if args.power => {
+            let host = name.as_ref().map_or_else(|| "NAME".to_owned(), ToString::to_string);
+            return Err(UsageError(format!("power is cut of a whole host: `host {host} --power`")).into());
+        }
+        (name, program @ "api-server") => Victim::Program(program.to_owned(), name.clone()),
         (None, "leader") => Victim::Leader,
         _ => return Err(UsageError("`leader` takes no name".to_owned()).into()),
     };
@@ -71,10 +76,15 @@ pub fn run(args: &DrillArgs, global: &Global, password: Option<String>) -> anyho
 
 fn table(drilled: &DrillReport) -> String {
     let seconds = |ms: u64| format!("{}.{:02} s", ms / 1000, ms % 1000 / 10);
-    let led = if drilled.led { ", the leader" } else { ", a follower" };
-    let election = drilled.election_ms.map_or("none was needed".to_owned(), seconds);
-    let mut rows =
-        vec![("killed", format!("{}{led}: {}", drilled.victim, drilled.killed)), ("new leader", election)];
+    let led = match drilled.led {
+        Some(true) => ", the leader",
+        Some(false) => ", a follower",
+        None => "",
+    };
+    let mut rows = vec![("killed", format!("{}{led}: {}", drilled.victim, drilled.killed))];
+    if drilled.led.is_some() {
+        rows.push(("new leader", drilled.election_ms.map_or("none was needed".to_owned(), seconds)));
+    }
     if drilled.writes > 0 {
         rows.push(("writes", format!("{} tried, {} acknowledged", drilled.writes, drilled.acknowledged)));
         rows.push(("longest silence", seconds(drilled.gap_ms)));

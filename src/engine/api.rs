@@ -50,14 +50,14 @@ impl Socket {
         Some(Self { http, _forward: forward })
     }
 
-    /// The same where TLS is spoken.
+    /// The same where TLS is spoken, at an address that the host reaches.
     pub(crate) async fn open_tls(
         connection: &Connection,
-        port: u16,
+        (address, port): (&str, u16),
         request: Duration,
         tls: &Tls,
     ) -> Option<Self> {
-        let forward = connection.forward(port).await.ok()?;
+        let forward = connection.forward_to(address, port).await.ok()?;
         let http = crate::http::tls_socket(forward.path(), &tls.authority, &tls.identity).ok()?;
         Some(Self { http: http.timeout(request).build().ok()?, _forward: forward })
     }

@@ -17,7 +17,7 @@ use crate::engine::api::Socket;
 use crate::engine::members::members;
 use crate::engine::observe::ClusterAnswers;
 use crate::engine::{EngineError, Options, Outcome, Run, Stop, elapsed_ms, gate};
-use crate::model::{Arg, Call, Check, Finding, HostName, StepId};
+use crate::model::{Arg, Call, Check, Endpoint, Finding, HostName, StepId};
 use crate::products::{Access, Drills, Gate, Keys, Method, Request};
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::Connection;
@@ -39,6 +39,8 @@ const HEALTH: &str = "`bootstrap health` says why; `bootstrap up` starts what is
 pub enum Victim {
     Leader,
     Host(HostName),
+    /// A program of a member, on this host or on any.
+    Program(String, Option<HostName>),
 }
 
 /// Switches a host on (`true`) or cuts its power; the error is in the operator's words.
@@ -66,11 +68,11 @@ impl Operation for Drill<'_> {
         run: Run<'_>,
     ) -> Result<Option<Decision>, EngineError> {
         observed_hosts.await_election(run).await;
+        let (_, drills, victim) = observed_hosts.may_die(self)?;
         let who = match &self.victim {
             Victim::Leader => "the leader".to_owned(),
-            Victim::Host(host) => host.to_string(),
+            Victim::Host(_) | Victim::Program(..) => victim.to_string(),
         };
-        let (_, drills, _) = observed_hosts.may_die(self)?;
         let how = match self.power {
             Some(_) => "loses its power".to_owned(),
             None => format!("has {} killed", drills.victim()),
@@ -96,7 +98,8 @@ pub struct DrillReport {
     pub victim: String,
     /// What of it was killed.
     pub killed: &'static str,
-    pub led: bool,
+    /// Whether it led; `None` where nobody leads.
+    pub led: Option<bool>,
     /// Until a server that lives saw another leader; `None` where the victim did not lead.
     pub election_ms: Option<u64>,
     pub writes: usize,
@@ -122,7 +125,7 @@ impl ObservedHosts {
     /// The cluster does not stand, or could not bear it; the victim is none of its servers.
     async fn drill(&self, run: Run<'_>, drill: &Drill<'_>) -> Result<DrillReport, EngineError> {
         let (cluster, drills, victim) = self.may_die(drill)?;
-        let led = self.leader_of(cluster).as_ref() == Some(&victim);
+        let led = drills.program().is_none().then(|| self.leader_of(cluster).as_ref() == Some(&victim));
         let observer = cluster.expected.asked.iter().find(|host| **host != victim);
         let observer = observer.and_then(|name| run.wanted.hosts.iter().find(|host| host.host.name == *name));
         let connection = observer.and_then(|host| self.fleet.connections.get(&host.host.name));
@@ -131,19 +134,22 @@ impl ObservedHosts {
         };
         let observer_name = &observer.host.name;
         let endpoint = |host: &HostName| run.wanted.host(host)?.endpoint(cluster.gate.name());
-        let (Some(port), Some(unit)) = (
-            endpoint(&observer.host.name).map(|endpoint| endpoint.port),
-            endpoint(&victim).map(|endpoint| endpoint.unit.clone()),
-        ) else {
+        let (Some(asked), Some(unit)) =
+            (endpoint(&observer.host.name), endpoint(&victim).map(|endpoint| endpoint.unit.clone()))
+        else {
             return Err(refuse(&victim, "its role says nothing of its agent".to_owned(), HEALTH));
         };
-        let writer = Observer::open(connection, drills, port, run.options).await;
-        let watcher = Observer::open(connection, drills, port, run.options).await;
+        let writer = Observer::open(connection, drills, asked, run.options).await;
+        let watcher = Observer::open(connection, drills, asked, run.options).await;
         let (Some(writer), Some(watcher)) = (writer, watcher) else {
             let remedy = "a drill goes through forwarded sockets: allow them in its sshd";
             return Err(refuse(observer_name, "its API cannot be reached from here".to_owned(), remedy));
         };
         let old = watcher.leader(drills).await;
+        if let Some(keys) = drills.keys() {
+            // What a drill that was ended has left would refuse the writes of this one.
+            let _ = writer.ask(keys.remove(KEYS)).await;
+        }
         let (over, is_over) = watch::channel(false);
         let writes = async {
             match drills.keys() {
@@ -156,7 +162,7 @@ impl ObservedHosts {
             let killed = Instant::now();
             let result = self.kill(drills, &unit, &victim, drill).await;
             let mut election = None;
-            while result.is_ok() && led && killed.elapsed() < LONGEST && !run.stop.requested() {
+            while result.is_ok() && led == Some(true) && killed.elapsed() < LONGEST && !run.stop.requested() {
                 if watcher.leader(drills).await.is_some_and(|now| Some(now) != old) {
                     election = Some(elapsed_ms(killed));
                     break;
@@ -205,18 +211,29 @@ impl ObservedHosts {
     /// The cluster and its member that may be killed.
     fn may_die(&self, drill: &Drill<'_>) -> Result<(&ClusterAnswers, &dyn Drills, HostName), EngineError> {
         let raft = || self.observed.clusters.iter().filter(|cluster| cluster.gate.has_raft());
-        let drilled = || raft().filter_map(|cluster| Some((cluster, cluster.gate.drills()?)));
+        let program = match &drill.victim {
+            Victim::Program(program, _) => Some(program.as_str()),
+            Victim::Leader | Victim::Host(_) => None,
+        };
+        let mut drilled = self.observed.clusters.iter().flat_map(|cluster| {
+            let all = cluster.gate.drills().into_iter();
+            all.filter(|drills| drills.program() == program).map(move |drills| (cluster, drills))
+        });
+        let has = |cluster: &ClusterAnswers, host: &HostName| cluster.expected.members.contains_key(host);
         let found = match &drill.victim {
             Victim::Leader => {
-                drilled().find_map(|(cluster, drills)| Some((cluster, drills, self.leader_of(cluster)?)))
+                drilled.find_map(|(cluster, drills)| Some((cluster, drills, self.leader_of(cluster)?)))
             }
-            Victim::Host(host) => drilled()
-                .find(|(cluster, _)| cluster.expected.members.contains_key(host))
+            Victim::Host(host) | Victim::Program(_, Some(host)) => drilled
+                .find(|(cluster, _)| has(cluster, host))
                 .map(|(cluster, drills)| (cluster, drills, host.clone())),
+            Victim::Program(_, None) => drilled.find_map(|(cluster, drills)| {
+                Some((cluster, drills, cluster.expected.members.keys().next()?.clone()))
+            }),
         };
         let (cluster, drills, victim) = found.ok_or_else(|| {
             let others: Vec<&str> = raft()
-                .filter(|cluster| cluster.gate.drills().is_none())
+                .filter(|cluster| cluster.gate.drills().is_empty())
                 .map(|cluster| cluster.gate.product().name())
                 .collect();
             let reason = match others.as_slice() {
@@ -241,7 +258,8 @@ impl ObservedHosts {
             let cluster_state = self.observed.seen.cluster_states.get(cluster.gate.name());
             cluster_state.is_none_or(|now| now.failure_tolerance == 0)
         };
-        if raft().any(|cluster| cluster.expected.members.contains_key(&victim) && cannot_bear(cluster)) {
+        let is_only = cluster.expected.members.len() < 2;
+        if is_only || raft().any(|cluster| has(cluster, &victim) && cannot_bear(cluster)) {
             let remedy = "with three servers one may fail; `bootstrap add-node` adds some";
             let reason = "no server of its cluster may fail: quorum would be lost".to_owned();
             return Err(refuse(&victim, reason, remedy));
@@ -320,30 +338,32 @@ fn refuse(host: &HostName, reason: String, remedy: &str) -> EngineError {
 /// A way to the API of the server that is watched.
 struct Observer {
     socket: Socket,
-    scheme: &'static str,
+    /// What its address begins with. The name is looked up nowhere: the socket decides where it leads.
+    site: String,
 }
 
 impl Observer {
     async fn open(
         connection: &Connection,
         drills: &dyn Drills,
-        port: u16,
+        endpoint: &Endpoint,
         options: &Options,
     ) -> Option<Self> {
-        match drills.access() {
+        match drills.access(endpoint) {
             Access::Plain => {
-                Some(Self { socket: Socket::open(connection, port, PATIENCE).await?, scheme: "http" })
+                let socket = Socket::open(connection, endpoint.port, PATIENCE).await?;
+                Some(Self { socket, site: "http://localhost".to_owned() })
             }
-            Access::Tls { port, files } => {
-                let socket = gateway(connection, port, files, PATIENCE, options).await?;
-                Some(Self { socket, scheme: "https" })
+            Access::Tls { address, port, name, files } => {
+                let socket = gateway(connection, (&address, port), files, PATIENCE, options).await?;
+                Some(Self { socket, site: format!("https://{name}") })
             }
         }
     }
 
     /// The body of an answer with success.
     async fn ask(&self, request: Request) -> Result<String, String> {
-        let address = format!("{}://localhost{}", self.scheme, request.path);
+        let address = format!("{}{}", self.site, request.path);
         let http = &self.socket.http;
         let asked = match request.method {
             Method::Get => http.get(address),

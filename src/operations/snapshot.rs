@@ -17,7 +17,7 @@ use crate::engine::observe::ClusterAnswers;
 use crate::engine::{EngineError, Options, Run, file};
 use crate::model::{Check, Finding, HostName};
 use crate::products::snapshot::Snapshot;
-use crate::products::{Gate, TlsFiles, Transfer};
+use crate::products::{Gate, LOOPBACK, TlsFiles, Transfer};
 use crate::ssh::Connection;
 
 /// A large state takes long to write.
@@ -79,7 +79,7 @@ impl ObservedHosts {
             let transfer = snapshots.transfer();
             let socket = match transfer {
                 Transfer::Stream { port, files, .. } => {
-                    gateway(connection, port, files, TRANSFER, run.options).await
+                    gateway(connection, (LOOPBACK, port), files, TRANSFER, run.options).await
                 }
                 Transfer::Api { .. } => match host.endpoint(gate.name()) {
                     Some(endpoint) => Socket::open(connection, endpoint.port, TRANSFER).await,
@@ -158,10 +158,10 @@ impl SnapshotSource {
     }
 }
 
-/// A way to the gateway of the host's own member, by a certificate that lies there.
+/// A way to an API at an address that the host reaches, by a certificate that lies there.
 pub(super) async fn gateway(
     connection: &Connection,
-    port: u16,
+    to: (&str, u16),
     files: TlsFiles,
     patience: Duration,
     options: &Options,
@@ -170,7 +170,7 @@ pub(super) async fn gateway(
     let key = file::read(connection, files.key, options).await?;
     let authority = file::read(connection, files.authority, options).await?;
     let tls = Tls { authority, identity: certificate + &key };
-    Socket::open_tls(connection, port, patience, &tls).await
+    Socket::open_tls(connection, to, patience, &tls).await
 }
 
 /// One message of etcd's gateway, `{"result":{"blob":"…"}}`: how many bytes of the snapshot are in it.

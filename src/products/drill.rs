@@ -1,6 +1,7 @@
 //! What a drill asks the API of a server while another one is killed, and how that one is killed.
 
 use super::TlsFiles;
+use crate::model::Endpoint;
 
 /// What a server is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,19 +19,27 @@ pub enum Method {
     Delete,
 }
 
-/// How the API of a server is reached, on its own loopback.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How an API is reached from a server that is not killed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// At the port of its endpoint.
+    /// At the port of its endpoint, on its own loopback.
     Plain,
-    /// At this port, by certificates that lie on its host.
-    Tls { port: u16, files: TlsFiles },
+    /// At an address that it reaches, by certificates that lie on its host; `name` is one that the API's own certificate has.
+    Tls { address: String, port: u16, name: &'static str, files: TlsFiles },
 }
 
-/// What is measured while one of a part's members is killed.
+/// A server's own loopback.
+pub const LOOPBACK: &str = "127.0.0.1";
+
+/// What is measured while one of a part's members is killed, or a program of it.
 pub trait Drills: Sync {
-    fn access(&self) -> Access {
+    fn access(&self, _endpoint: &Endpoint) -> Access {
         Access::Plain
+    }
+
+    /// The program that is killed, by the word for it on the command line; `None`: the member itself.
+    fn program(&self) -> Option<&'static str> {
+        None
     }
 
     /// Asks who leads.

@@ -20,7 +20,7 @@ pub mod snapshot;
 mod versions;
 
 pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion, by_path};
-pub use drill::{Access, Drills, Keys, Method, Request};
+pub use drill::{Access, Drills, Keys, LOOPBACK, Method, Request};
 pub use gossip::{Member, members as gossip_members};
 pub use part::{
     Agent, Command, DepartureNotice, Gate, Leaving, Part, PlacesIn, Product, Raft, Recovers, Snapshots, Task,

@@ -129,9 +129,9 @@ pub trait Part: Sync {
         None
     }
 
-    /// What is measured while one of its members is killed.
-    fn drills(&self) -> Option<&dyn Drills> {
-        None
+    /// What is measured while one of its members is killed, or a program of it; none: there are no drills of it.
+    fn drills(&self) -> Vec<&dyn Drills> {
+        Vec::new()
     }
 
     /// Where its members keep credentials for whoever governs the cluster.

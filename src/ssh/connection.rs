@@ -32,7 +32,7 @@ pub struct Connection {
     one_at_a_time: AsyncMutex<()>,
     password_refused: AtomicBool,
     /// The sockets so far, with the ports they lead to.
-    pub(super) forwards: Mutex<Vec<(PathBuf, u16)>>,
+    pub(super) forwards: Mutex<Vec<(PathBuf, Socket<'static>)>>,
     pub(super) forwarding: OnceCell<bool>,
 }
 
@@ -100,10 +100,9 @@ impl Connection {
     /// Lets a connection that is kept forget the ports of this command.
     async fn forget_forwards(&self) {
         let forwards = std::mem::take(&mut *self.forwards.lock().unwrap_or_else(PoisonError::into_inner));
-        for (path, port) in forwards {
+        for (path, to) in forwards {
             // A listener that stays is only a file descriptor of an ssh that ends before long.
-            let _ =
-                self.session().close_port_forward(ForwardType::Local, path.as_path(), loopback(port)).await;
+            let _ = self.session().close_port_forward(ForwardType::Local, path.as_path(), to).await;
             let _ = fs::remove_file(path);
         }
     }
@@ -174,15 +173,10 @@ impl Connection {
     }
 
     /// A name for another forwarded socket. Other commands may use the same directory.
-    pub(super) fn new_forward(&self, port: u16) -> PathBuf {
+    pub(super) fn new_forward(&self, to: Socket<'static>) -> PathBuf {
         let mut forwards = self.forwards.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.directory().join(format!("f{}-{}", std::process::id(), forwards.len()));
-        forwards.push((path.clone(), port));
+        forwards.push((path.clone(), to));
         path
     }
-}
-
-/// The address, not the name: `localhost` may lead to ::1 first, where the APIs do not listen.
-pub(super) fn loopback(port: u16) -> Socket<'static> {
-    Socket::TcpSocket { host: "127.0.0.1".into(), port }
 }

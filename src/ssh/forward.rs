@@ -4,18 +4,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use openssh::ForwardType;
+use openssh::{ForwardType, Socket};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::connection::loopback;
 use super::{Connection, Error, log, master};
+
+/// The address, not the name: `localhost` may lead to ::1 first, where the APIs do not listen.
+const LOOPBACK: &str = "127.0.0.1";
 
 /// Nothing listens there (tcpmux): a port to learn from whether sshd forwards at all.
 const CLOSED_PORT: u16 = 1;
 
-/// A socket that leads to a port on a host's loopback; it goes with the connection or when dropped.
+/// A socket that leads to a port on a host's loopback, or to one that the host reaches; it goes with the connection or when dropped.
 ///
 /// ssh opens the way anew for each connection to the socket. If nothing listens on the host yet, the
 /// socket accepts and closes at once: an HTTP client reports an incomplete message, not a refusal.
@@ -42,18 +44,23 @@ impl Connection {
     /// A unix socket on this machine that leads to `port` on the host's loopback, without a session.
     /// Whether sshd allows it is tried once per connection; whether anything listens is not.
     pub async fn forward(&self, port: u16) -> Result<Forward, Error> {
+        self.forward_to(LOOPBACK, port).await
+    }
+
+    /// The same to a port at an address, or a name, that the host reaches.
+    pub async fn forward_to(&self, address: &str, port: u16) -> Result<Forward, Error> {
         let allowed = self.forwarding.get_or_try_init(|| is_allowed(self)).await?;
         if !allowed {
             return Err(Error::ForwardingForbidden { host: self.host.clone(), at: self.address.clone() });
         }
-        listen(self, port).await
+        listen(self, address, port).await
     }
 }
 
-async fn listen(connection: &Connection, port: u16) -> Result<Forward, Error> {
-    let path = connection.new_forward(port);
-    match connection.session().request_port_forward(ForwardType::Local, path.as_path(), loopback(port)).await
-    {
+async fn listen(connection: &Connection, address: &str, port: u16) -> Result<Forward, Error> {
+    let to = || Socket::TcpSocket { host: address.to_owned().into(), port };
+    let path = connection.new_forward(to());
+    match connection.session().request_port_forward(ForwardType::Local, path.as_path(), to()).await {
         Ok(()) => Ok(Forward { path }),
         Err(openssh::Error::Disconnected) => Err(connection.lost().await),
         Err(source) => {
@@ -67,7 +74,7 @@ async fn listen(connection: &Connection, port: u16) -> Result<Forward, Error> {
 /// tells a forbidden way from a closed port. So one is made to a port that is closed anyway.
 async fn is_allowed(connection: &Connection) -> Result<bool, Error> {
     let already = master::read_log(connection.directory()).len();
-    let probe = listen(connection, CLOSED_PORT).await?;
+    let probe = listen(connection, LOOPBACK, CLOSED_PORT).await?;
     let answered = async {
         let mut stream = UnixStream::connect(probe.path()).await?;
         stream.read(&mut [0]).await

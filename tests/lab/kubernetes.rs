@@ -602,6 +602,11 @@ fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
     let has_address = |host: &&str| lab.ssh(host, "ip -o address show | grep -q 10.77.0.100/").status == 0;
     let holder = *CONTROL_PLANES.iter().find(|host| has_address(host)).expect("somebody has the address");
 
+    // One API server of three is killed: who writes through the address waits for the load balancer alone.
+    let drilled = lab.run("drill", &["api-server", holder, "--yes", "--timeout", "180s"]).exits(0).stdout;
+    println!("{drilled}");
+    assert!(drilled.contains(": its API server") && drilled.contains("lost             0"), "{drilled}");
+
     lab.lab(&["kill", holder]);
     let other = *CONTROL_PLANES.iter().find(|host| **host != holder).unwrap();
     poll("the address has moved", Duration::from_secs(30), || {
@@ -632,7 +637,7 @@ fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
     }
 }
 
-/// Runs: Kubernetes: a drill of a control plane under a writer; control planes that have lost their quorum for good: recovered on two of four, a third one joins
+/// Runs: Kubernetes: a drill of a control plane, and of one API server, under a writer; control planes that have lost their quorum for good: recovered on two of four, a third one joins
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_quorum_that_is_lost_for_good() {
@@ -649,6 +654,15 @@ fn lab_kubernetes_quorum_that_is_lost_for_good() {
     // All that a control plane runs is killed at once, under a writer, and comes back.
     let drilled = lab.run("drill", &["host", "node-2", "--yes", "--timeout", "180s"]).exits(0).stdout;
     assert!(drilled.contains(": its control plane") && drilled.contains("lost             0"), "{drilled}");
+
+    // One API server alone, as those notice it who come by the endpoint: that is this one here.
+    let drilled = lab.run("drill", &["api-server", "node-1", "--yes", "--timeout", "180s"]).exits(0).stdout;
+    assert!(
+        drilled.contains("node-1: its API server") && drilled.contains("lost             0"),
+        "{drilled}"
+    );
+    assert!(!drilled.contains("new leader"), "{drilled}");
+    assert_eq!(kubectl(&lab, "node-2", "-n kube-system get configmaps -l bootstrap-drill=true -o name"), "");
 
     for host in ["node-3", "node-4"] {
         lab.lab(&["kill", host]);

@@ -207,8 +207,8 @@ impl Part for Servers {
         Some(format!("consul force-leave {name}"))
     }
 
-    fn drills(&self) -> Option<&dyn Drills> {
-        Some(&operator::Drill { keys: Some(&Self) })
+    fn drills(&self) -> Vec<&dyn Drills> {
+        vec![&operator::Drill { keys: Some(&Self) }]
     }
 
     fn gossip_question(&self, endpoint: &Endpoint) -> Option<Question> {

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use super::drill::{kill_unit, start_unit};
 use super::snapshot::Snapshot;
 use super::{
-    Access, Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, PlacesIn,
-    Product, Questions, Raft, Recovers, Request, Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer,
-    answered, views,
+    Access, Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, LOOPBACK, Leaving, Method, Part,
+    PlacesIn, Product, Questions, Raft, Recovers, Request, Responses, Snapshots, Task, TlsFiles, TlsQuestion,
+    Transfer, answered, views,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Problem, Review};
 use crate::raft::{self, Agreement, Peer, majority};
@@ -245,8 +245,8 @@ impl Part for Members {
         describe(answer)
     }
 
-    fn drills(&self) -> Option<&dyn Drills> {
-        Some(&DRILL)
+    fn drills(&self) -> Vec<&dyn Drills> {
+        vec![&DRILL]
     }
 
     fn raft(&self) -> Option<&dyn Raft> {
@@ -300,8 +300,8 @@ pub(super) struct Drill {
 const DRILL: Drill = Drill { files: ALONE, victim: "its member of etcd", script: None };
 
 impl Drills for Drill {
-    fn access(&self) -> Access {
-        Access::Tls { port: PORT, files: self.files }
+    fn access(&self, _: &Endpoint) -> Access {
+        Access::Tls { address: LOOPBACK.to_owned(), port: PORT, name: "localhost", files: self.files }
     }
 
     fn leader(&self) -> Request {

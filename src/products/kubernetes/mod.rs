@@ -3,12 +3,16 @@
 //! Shapes of the answers: the API server's health endpoints (`/readyz` since 1.16), nodes as a `Table` of
 //! `meta.k8s.io/v1`, which is what `kubectl get nodes` prints and a fraction of the nodes themselves.
 
+mod drill;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use semver::Version;
 use serde::Deserialize;
 use serde_json::Value;
+
+use drill::ApiServerDrill;
 
 use super::part::DRAIN_DEADLINE;
 use super::snapshot::Snapshot;
@@ -564,8 +568,8 @@ impl Part for ControlPlanes {
         })
     }
 
-    fn drills(&self) -> Option<&dyn Drills> {
-        Some(&DRILL)
+    fn drills(&self) -> Vec<&dyn Drills> {
+        vec![&DRILL, &ApiServerDrill]
     }
 
     fn raft(&self) -> Option<&dyn Raft> {
@@ -671,6 +675,10 @@ impl Part for ApiServers {
 
     fn credentials(&self) -> Option<&'static str> {
         Some(ADMIN_CONF)
+    }
+
+    fn drills(&self) -> Vec<&dyn Drills> {
+        vec![&ApiServerDrill]
     }
 
     fn watches(&self, state: &str) -> Option<Watching> {

@@ -247,8 +247,8 @@ impl Part for Servers {
         Some(format!("nomad server force-leave {member}"))
     }
 
-    fn drills(&self) -> Option<&dyn Drills> {
-        Some(&operator::Drill { keys: None })
+    fn drills(&self) -> Vec<&dyn Drills> {
+        vec![&operator::Drill { keys: None }]
     }
 
     fn gossip_question(&self, endpoint: &Endpoint) -> Option<Question> {
