@@ -7,6 +7,8 @@ mod recovery;
 #[cfg(test)]
 pub mod testing;
 mod view;
+#[cfg(test)]
+mod world;
 
 pub use leave::{Departure, Refusal, departure, strangers, without};
 pub use quorum::{Peer, agree, majority, tolerance};

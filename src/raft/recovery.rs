@@ -94,6 +94,16 @@ pub fn recovery(product: &str, start: &str, expected: &Expected, views: &Views) 
             survivors.len()
         ));
     }
+    let is_named = |peer: &&Peer| expected.members.values().any(|ip| *ip == peer.address.ip());
+    if let Some(stranger) = known.iter().find(|peer| peer.voter && !is_named(peer)) {
+        // Whoever is not asked may live, and lead.
+        let name = stranger.node.split('.').next().unwrap_or_default();
+        return Err(format!(
+            "{name} ({}) is a voter of {product} and not in the inventory: nobody asks whether it lives. Write it in again, also \
+             where it is lost for good, and run again",
+            stranger.address.ip()
+        ));
+    }
     let lost = expected.members.keys().filter(|host| !survivors.iter().any(|(name, _)| name == host));
     Ok(Recovery {
         lost: lost.cloned().collect(),
