@@ -101,7 +101,7 @@ proptest! {
     fn who_leaves_leaves_a_quorum(world in vec(voter(), 1..=7).prop_map(World), leaver in 0_usize..7) {
         let leaver = leaver % world.0.len();
         let (expected, views) = (world.expected(), world.views());
-        match departure("consul", &expected, &views, &host(leaver)) {
+        match departure("servers", &expected, &views, &host(leaver)) {
             Ok(departure) => {
                 let left = world.0.len() - usize::from(departure.peer.is_some());
                 let mut quorum = world.quorum().unwrap_or_default();
@@ -118,7 +118,7 @@ proptest! {
     fn no_recovery_beside_a_living_quorum(world in vec(voter(), 1..=7).prop_map(World)) {
         let (expected, views) = (world.expected(), world.views());
         let all_asked = world.0.iter().all(|voter| voter.reached);
-        let recovered = recovery("consul", "start", &expected, &views);
+        let recovered = recovery("servers", "start", &expected, &views);
         if let Ok(recovery) = &recovered {
             prop_assert!(!world.tells());
             prop_assert!(world.0.iter().all(|voter| voter.named), "a stranger may live");
