@@ -337,7 +337,6 @@ fn said_wrong(stderr: &str) -> bool {
 pub(super) fn refusal(connection: &Connection, ended: &CommandResult) -> Option<Error> {
     let host = connection.host.clone();
     let said = |texts: &[&str]| texts.iter().any(|text| ended.stderr.contains(text));
-    let reason = || last_line(&ended.stderr).trim_start_matches("sudo: ").to_owned();
     if said(&["sudo: a password is required", "sudo-rs: interactive authentication is required"]) {
         Some(Error::SudoPasswordNeeded { host })
     } else if said_wrong(&ended.stderr) {
@@ -347,11 +346,16 @@ pub(super) fn refusal(connection: &Connection, ended: &CommandResult) -> Option<
     } else if said(&["must have a tty"]) {
         let user = connection.settings.user.clone().unwrap_or_else(|| "USER".to_owned());
         Some(Error::SudoNeedsTerminal { host, user })
-    } else if said(&["sudoers", "is not allowed to", "may not run sudo", "sudo: ", "sudo-rs: "]) {
-        Some(Error::SudoDenied { host, reason: reason() })
     } else {
-        None
+        denial(&ended.stderr).map(|reason| Error::SudoDenied { host, reason })
     }
+}
+
+/// The line with which sudo says no. Where the host has mail another follows: "This incident has been reported to the administrator."
+fn denial(stderr: &str) -> Option<String> {
+    const WORDS: [&str; 5] = ["sudoers", "is not allowed to", "may not run sudo", "sudo: ", "sudo-rs: "];
+    let line = stderr.lines().rfind(|line| WORDS.iter().any(|word| line.contains(word)))?;
+    Some(line.trim_start_matches("sudo: ").to_owned())
 }
 
 fn last_lines(tail: &[u8]) -> String {
@@ -363,4 +367,22 @@ fn last_lines(tail: &[u8]) -> String {
 /// The last line of what a program said, or that it said nothing.
 pub(super) fn last_line(text: &str) -> &str {
     text.lines().next_back().filter(|line| !line.is_empty()).unwrap_or("it said nothing")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sudo_says_no_in_one_line_of_some() {
+        let no = "ada is not in the sudoers file.";
+        for said in [
+            no.to_owned(),
+            format!("{no}\nThis incident has been reported to the administrator."),
+            format!("sudo: {no}\n"),
+        ] {
+            assert_eq!(denial(&said).as_deref(), Some(no));
+        }
+        assert_eq!(denial("bash: no such file"), None);
+    }
 }
