@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::Instant;
 
 use crate::engine::api::Api;
 use crate::engine::members::members;
@@ -22,9 +22,6 @@ pub struct ObservedHosts {
     /// The election was waited for, whatever came of it.
     awaited: bool,
 }
-
-/// Gossip takes a member that is gone for alive until its probes have failed: some seconds in the products' own settings.
-const GOSSIP: Duration = Duration::from_secs(20);
 
 /// Somebody who is not looked at and whom the members see.
 pub(super) struct Alive {
@@ -141,7 +138,10 @@ impl ObservedHosts {
         run: Run<'_>,
         who: impl Fn(&ClusterAnswers) -> Vec<(String, IpAddr)>,
     ) -> Vec<Alive> {
-        let mut waiting = Waiting::new("gossip".to_owned(), GOSSIP, run.events, run.stop);
+        let began = Instant::now();
+        let longest = self.observed.clusters.iter().map(|cluster| cluster.gate.gossip_lag()).max();
+        let longest = longest.unwrap_or_default();
+        let mut waiting = Waiting::new("gossip".to_owned(), longest, run.events, run.stop);
         loop {
             let mut found = Vec::new();
             for cluster in &self.observed.clusters {
@@ -161,7 +161,8 @@ impl ObservedHosts {
                 found.extend(alive.map(|(who, _)| Alive { who, gate: cluster.gate, says: says.clone() }));
             }
             let Some(first) = found.first() else { return found };
-            if !waiting.goes_on(&first.to_string()).await {
+            let is_sure = found.iter().any(|alive| began.elapsed() > alive.gate.gossip_lag());
+            if is_sure || !waiting.goes_on(&first.to_string()).await {
                 return found;
             }
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::time::Duration;
 
 use super::drill::Drills;
 use super::snapshot::Snapshot;
@@ -122,6 +123,11 @@ pub trait Part: Sync {
     /// What an agent's gossip knows: one more question to ask of one server.
     fn gossip_question(&self, _endpoint: &Endpoint) -> Option<Question> {
         None
+    }
+
+    /// How long its gossip takes a member that is gone for alive: some probes must fail first.
+    fn gossip_lag(&self) -> Duration {
+        Duration::from_secs(20)
     }
 
     /// The command that makes gossip forget a member of this name for good.

@@ -5,6 +5,8 @@
 
 pub mod jobs;
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -249,6 +251,11 @@ impl Part for Servers {
 
     fn drills(&self) -> Vec<&dyn Drills> {
         vec![&operator::Drill { keys: None }]
+    }
+
+    /// It gossips as between datacenters (serf's settings for a WAN): a probe every 5 s, and 30 s of suspicion.
+    fn gossip_lag(&self) -> Duration {
+        Duration::from_secs(60)
     }
 
     fn gossip_question(&self, endpoint: &Endpoint) -> Option<Question> {
