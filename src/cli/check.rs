@@ -7,10 +7,13 @@ use serde_json::json;
 
 use super::explain::{Section, point_to};
 use super::{ConnectionArgs, Exit, Global, output, problems, run};
-use crate::model::{Check, Diagnostic};
-use crate::operations::{self, Stop};
+use crate::inventory::Inventory;
+use crate::model::{Check, Diagnostic, Finding};
+use crate::operations::{self, Stop, check_gates};
+use crate::preflight;
 use crate::report::{self, events, init_tracing, survey_summary, survey_table};
-use crate::roles;
+use crate::roles::{self, RoleSet, Wanted, variables_to_generate};
+use crate::secrets::Secrets;
 
 /// Check an inventory; with `--connect`, its hosts too. Changes nothing.
 #[derive(Debug, clap::Args)]
@@ -39,8 +42,13 @@ pub fn run(args: &CheckArgs, global: &Global, password: Option<String>) -> anyho
         Err(problems) => (None, problems),
     };
     problems::show(&found, global)?;
-    let errors = found.iter().filter(|problem| problem.is_error()).count();
-    let warnings = found.len() - errors;
+    // What roles make of it may contradict itself, whatever the hosts are.
+    let contradictions =
+        inventory.as_ref().map(|inventory| contradictions(inventory, &role_set)).transpose()?;
+    let contradictions = contradictions.unwrap_or_default();
+    problems::show_findings(&contradictions, global)?;
+    let errors = found.iter().filter(|problem| problem.is_error()).count() + contradictions.len();
+    let warnings = found.iter().filter(|problem| !problem.is_error()).count();
     let hosts = inventory.as_ref().map_or(0, |inventory| inventory.hosts.len());
     let used = inventory.as_ref().map_or(0, |inventory| {
         let roles = inventory.hosts.iter().flat_map(|host| &host.roles);
@@ -52,6 +60,7 @@ pub fn run(args: &CheckArgs, global: &Global, password: Option<String>) -> anyho
             json!({ "event": "checked", "ok": errors == 0, "hosts": hosts, "roles": used,
                     "errors": errors, "warnings": warnings })
         ))?,
+        (false, Some(_)) if errors > 0 => {}
         (false, Some(_)) => {
             let warned =
                 if warnings == 0 { String::new() } else { format!(", {}", count(warnings, "warning")) };
@@ -70,7 +79,15 @@ pub fn run(args: &CheckArgs, global: &Global, password: Option<String>) -> anyho
         }
         (false, None) => {}
     }
-    Ok(if inventory.is_some() { ExitCode::SUCCESS } else { Exit::Usage.into() })
+    Ok(if inventory.is_some() && errors == 0 { ExitCode::SUCCESS } else { Exit::Usage.into() })
+}
+
+/// What can be known to be wrong without a host. Secrets that are to be made are not kept.
+fn contradictions(inventory: &Inventory, roles: &RoleSet) -> anyhow::Result<Vec<Finding>> {
+    let secrets = Secrets::load(&run::folder(inventory), &variables_to_generate(inventory, roles))?;
+    let wanted = Wanted::new(inventory, roles, &secrets.values)?;
+    check_gates(&wanted)?;
+    Ok(preflight::of_inventory(&wanted))
 }
 
 /// The hosts as they are: a table on stdout, then each finding, then how many there are.

@@ -103,17 +103,18 @@ mod tests {
             )
         };
         for (variables, listening, reasons) in [
-            ("", &[][..], vec![nobody.to_owned()]),
-            ("", &["127.0.0.53"], vec![nobody.to_owned()]),
-            ("", &["10.0.0.11"], vec![]),
-            ("", &["0.0.0.0"], vec![]),
-            ("", &["::"], vec![]),
-            ("consul: { dns_port: 53 }", &[], vec![nobody.to_owned()]),
+            // Without anybody who would, they are not told to ask there.
+            ("", &[][..], vec![]),
+            ("consul: { dns_port: 53 }", &[], vec![]),
+            ("docker: { dns: [10.0.0.11] }", &["127.0.0.53"], vec![nobody.to_owned()]),
+            ("docker: { dns: [10.0.0.11] }", &["10.0.0.11"], vec![]),
+            ("docker: { dns: [10.0.0.11] }", &["0.0.0.0"], vec![]),
+            ("docker: { dns: [10.0.0.11] }", &["::"], vec![]),
             ("consul: { dns_port: 53, client_addr: [10.0.0.11] }", &[], vec![]),
             ("consul: { dns_port: 53, client_addr: [0.0.0.0] }", &[], vec![]),
             ("consul: { dns_port: 53, dns_addr: [10.0.0.11] }", &[], vec![]),
-            ("consul: { dns_addr: [10.0.0.11] }", &[], vec![nobody.to_owned()]),
-            ("consul: { client_addr: [0.0.0.0] }", &[], vec![nobody.to_owned()]),
+            ("consul: { dns_addr: [10.0.0.11] }", &[], vec![]),
+            ("consul: { client_addr: [0.0.0.0] }", &[], vec![]),
             // Who answers on another machine is not known here.
             ("docker: { dns: [192.0.2.53] }", &[], vec![]),
             ("docker: { dns: [10.0.0.11, 192.0.2.53] }", &[], vec![nobody.to_owned()]),

@@ -25,7 +25,7 @@ pub use survey::{Mark, Survey};
 use crate::facts::{ClockOffset, Facts};
 use crate::model::{Call, Check, Finding, HostName, StepId};
 use crate::products::Gate;
-use crate::roles::{ClusterAddresses, WantedHost};
+use crate::roles::{ClusterAddresses, Wanted, WantedHost, declared_address};
 use crate::script::Observation;
 
 /// What one host said, with what it is to become.
@@ -78,6 +78,12 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
     findings.extend(duplicate_ids::judge(&ids.collect::<Vec<_>>()));
     findings.sort_by_key(|finding| finding.check);
     findings
+}
+
+/// What is wrong by the inventory alone, whatever the hosts are.
+pub fn of_inventory(wanted: &Wanted) -> Vec<Finding> {
+    let of_host = |wanted: &WantedHost| ports::of_inventory(wanted, declared_address(&wanted.host));
+    wanted.hosts.iter().flat_map(of_host).collect()
 }
 
 /// What a host is asked for these checks, besides its facts. Depends on the inventory alone.
@@ -153,7 +159,7 @@ mod tests {
         );
         assert_eq!(
             ports(&told.hosts[0]),
-            ["8301 [Tcp, Udp] Role []", "9500 [Tcp] Host [10.0.0.11]", "18300 [Tcp] Cluster []"]
+            ["8301 [Tcp, Udp] Role []", "9500 [Tcp] Host [Some(10.0.0.11)]", "18300 [Tcp] Cluster []"]
         );
     }
 

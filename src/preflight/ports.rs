@@ -108,13 +108,18 @@ pub(super) fn judge(subject: &Subject<'_>, address: Option<IpAddr>, sockets: &[S
             taken.entry(&socket.owner).or_default().insert((socket.port, socket.protocol));
         }
     }
-    let rivals = rivals(&ports, address).into_iter().map(|reason| {
+    let mut findings = of_inventory(wanted, address);
+    findings.extend(taken.into_iter().map(|(owner, ports)| finding(wanted, owner, &ports)));
+    findings
+}
+
+/// Roles of a host that want the same port, which needs no look at it.
+pub(super) fn of_inventory(wanted: &WantedHost, address: Option<IpAddr>) -> Vec<Finding> {
+    let rivals = rivals(&listening(wanted), address).into_iter().map(|reason| {
         let remedy = "give one of them another port or address".to_owned();
         Finding::error(Check::Ports, vec![wanted.host.name.clone()], reason, remedy)
     });
-    let mut findings: Vec<Finding> = rivals.collect();
-    findings.extend(taken.into_iter().map(|(owner, ports)| finding(wanted, owner, &ports)));
-    findings
+    rivals.collect()
 }
 
 /// The host's ports, but for those of which only facts decide whether anybody listens there.
@@ -145,14 +150,15 @@ fn is_given_back(owner: &Owner, subject: &Subject<'_>) -> bool {
 
 /// Where a port listens; the cluster address may not be known.
 fn addresses(port: &WantedPort, address: Option<IpAddr>) -> Vec<IpAddr> {
+    let known = |at: &Option<IpAddr>| at.or(address);
     if !port.at.is_empty() {
-        return port.at.clone();
+        return port.at.iter().filter_map(known).collect();
     }
     let usual = match port.from {
         From::Host => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
         From::Role | From::Cluster => address,
     };
-    usual.into_iter().chain(port.on.iter().copied()).collect()
+    usual.into_iter().chain(port.on.iter().filter_map(known)).collect()
 }
 
 pub(super) fn collides(port: &WantedPort, address: Option<IpAddr>, socket: &Socket) -> bool {
@@ -228,7 +234,7 @@ mod tests {
             number,
             protocols: protocols.to_vec(),
             from,
-            on: on.iter().map(|address| address.parse().unwrap()).collect(),
+            on: on.iter().map(|address| address.parse().ok()).collect(),
             declared: RoleName::parse("agent").unwrap(),
             at: Vec::new(),
             doc: String::new(),
@@ -320,7 +326,7 @@ mod tests {
         };
         let names = |from, on: &[&str]| role("agent", port(53, &both, from, on));
         let forwarder = |at: &str| WantedPort {
-            at: vec![at.parse().unwrap()],
+            at: vec![at.parse().ok()],
             ..role("forwarder", port(53, &[Protocol::Udp], From::Host, &[]))
         };
         let waits = WantedPort { when: Some(crate::roles::Condition::default()), ..forwarder("127.0.0.1") };

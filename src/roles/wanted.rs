@@ -126,10 +126,10 @@ pub struct WantedPort {
     pub number: u16,
     pub protocols: Vec<Protocol>,
     pub from: From,
-    /// Addresses besides the loopback or the cluster address.
-    pub on: Vec<IpAddr>,
+    /// Addresses besides the loopback or the cluster address; `None`: the cluster address.
+    pub on: Vec<Option<IpAddr>>,
     /// Addresses instead of these.
-    pub at: Vec<IpAddr>,
+    pub at: Vec<Option<IpAddr>>,
     /// The role that declares it.
     pub declared: RoleName,
     /// Who listens there besides the role's units.
@@ -744,10 +744,7 @@ fn wanted_port(
     let number = u16::try_from(number).map_err(|_| unusable(&value))?;
     let addresses = |raw: Option<&Value>| match raw.map(render).transpose()? {
         None => Ok(Vec::new()),
-        Some(value) => value
-            .as_array()
-            .and_then(|list| list.iter().map(|text| text.as_str()?.parse().ok()).collect())
-            .ok_or_else(|| unusable(&value)),
+        Some(value) => cluster_or_addresses(&value).ok_or_else(|| unusable(&value)),
     };
     let (on, at) = (addresses(port.on.as_ref())?, addresses(port.at.as_ref())?);
     Ok(Some(WantedPort {
@@ -773,15 +770,20 @@ fn wanted_ask(
     let at = renderer
         .value(&place, &ask.at, scope, &[])
         .map_err(|source| WantedError::Render { host: host.clone(), source })?;
-    let address = |item: &Value| match item {
-        Value::Null => Some(None),
-        item => item.as_str()?.parse().ok().map(Some),
-    };
-    let Some(at) = at.as_array().and_then(|items| items.iter().map(address).collect()) else {
+    let Some(at) = cluster_or_addresses(&at) else {
         return Err(WantedError::Port { host: host.clone(), place, value: at });
     };
     let (number, protocol) = (ask.port, ask.protocol);
     Ok(WantedAsk { number, protocol, at, doc: ask.doc.clone(), help: ask.help.clone() })
+}
+
+/// A list of addresses, in which null is the cluster address of the host: that may be known only there.
+fn cluster_or_addresses(list: &Value) -> Option<Vec<Option<IpAddr>>> {
+    let address = |item: &Value| match item {
+        Value::Null => Some(None),
+        item => item.as_str()?.parse().ok().map(Some),
+    };
+    list.as_array()?.iter().map(address).collect()
 }
 
 /// What templates and expressions may name.

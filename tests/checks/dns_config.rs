@@ -82,7 +82,8 @@ fn shown(host: &str, facts: &Facts, variables: &str) -> String {
         text.push_str(resolved.content().unwrap_or_default());
     }
     for port in &role.ports {
-        writeln!(text, "==> port {} at {:?}", port.number, port.at).unwrap();
+        let at: Vec<_> = port.at.iter().flatten().collect();
+        writeln!(text, "==> port {} at {at:?}", port.number).unwrap();
     }
     for proof in &role.proofs {
         writeln!(text, "==> {:?}", proof.proof.asked).unwrap();

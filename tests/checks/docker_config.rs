@@ -28,7 +28,7 @@ fn daemon(roles: &str, variables: &str) -> Value {
 
 #[test]
 fn containers_ask_the_host_first() {
-    let consul = "consul-server, ";
+    let consul = "consul-server, dns, ";
     for (roles, variables, wanted) in [
         (consul, "", json!({"dns": ["10.0.0.11"]})),
         (consul, "docker: { fallback_dns: [9.9.9.9, 10.0.0.11] }", json!({"dns": ["10.0.0.11", "9.9.9.9"]})),
@@ -47,6 +47,9 @@ fn containers_ask_the_host_first() {
             "docker: { daemon: { live-restore: true, log-opts: { max-size: 10m }, dns: [10.2.2.2], labels: null } }",
             json!({"dns": ["10.2.2.2"], "live-restore": true, "log-opts": {"max-size": "10m"}, "labels": null}),
         ),
+        // Nobody answers containers there.
+        ("consul-server, ", "", json!({})),
+        ("consul-server, ", "consul: { dns_port: 53, dns_addr: [10.0.0.11] }", json!({"dns": ["10.0.0.11"]})),
         // Nobody knows Consul's names: the file is the user's, but for what was asked for.
         ("", "", json!({})),
         ("", "docker: { daemon: { debug: true } }", json!({"debug": true})),

@@ -11,6 +11,7 @@ mod signer;
 #[path = "../support/lab.rs"]
 mod support;
 
+mod composition;
 mod consul_config;
 mod dns_config;
 mod docker_config;

@@ -98,6 +98,7 @@ fn they_are_what_they_say() {
                 ("consul-server", 3),
                 ("nomad-server", 3),
                 ("nomad-client", 3),
+                ("dns", 3),
                 ("docker", 3),
                 ("nfs-client", 3),
             ],
@@ -154,7 +155,9 @@ fn every_file_of_every_host_of_theirs_is_rendered() {
 fn applications_start_behind_the_data_that_they_serve() {
     let roles = RoleSet::embedded().unwrap_or_else(|problems| panic!("{problems:?}"));
     let wanted = wanted_by(Path::new("inventories/nfs-applications.yaml"), &roles);
-    let files = files_of(&wanted, "web-1", &addresses(&wanted));
+    let (addresses, facts) = (addresses(&wanted), rendered::facts());
+    let wanted = wanted.with_facts(|_| Some(&facts), &BTreeSet::new(), &addresses).unwrap();
+    let files = files_of(&wanted, "web-1", &addresses);
     let unit = &files["/etc/systemd/system/nomad.service"];
     assert!(unit.contains("\nAfter=data-app1.mount\n"), "{unit}");
     let of_host = wanted.hosts.iter().find(|host| host.host.name.as_str() == "web-1").unwrap();

@@ -62,7 +62,6 @@ fn lab_containers_resolve_consul_names_beside_an_engine_that_was_there() {
     let lab = Lab::up(&["--hosts", "2"]);
     with_docker(&lab);
     lab.edit("[consul-client]", "[consul-client, docker]");
-    lab.run("plan", &[]).exits(1).says("would be answered by nobody").says("consul.dns_port: 53");
     with_dns(&lab, &["node-1", "node-2"]);
 
     // node-2 has an engine, a file and containers of its own.
@@ -205,9 +204,8 @@ fn lab_a_daemon_json_that_cannot_be_merged_is_left_alone() {
 fn lab_an_engine_that_validates_is_asked_first() {
     let lab = Lab::up(&["--hosts", "1", "--suite", "trixie"]);
     with_docker(&lab);
-    // Beside the host's own names.
+    // Beside the host's own names, and by defaults alone: nothing says where containers ask.
     lab.edit("[consul-server, docker]", "[consul-server, dns, docker]");
-    with_dns(&lab, &["node-1"]);
     // In the first run nothing runs yet that could be harmed, but the file is tried all the same.
     lab.edit("storage-driver: vfs", "storage-driver: vfs, none-such: 1");
     lab.run("up", &[]).exits(1).says("don't match any configuration option: none-such").says("is unchanged");
@@ -215,9 +213,16 @@ fn lab_an_engine_that_validates_is_asked_first() {
     lab.edit(", none-such: 1", "");
     lab.run("up", &[]).exits(0).says("uses on");
     start_containers(&lab, "node-1", &[]);
-    let said = asked_in_a_container(&lab, "node-1", "consul.service.consul");
-    assert!(said.contains(&lab.address("node-1")), "{said}");
-    let here = lab.asks("node-1", "getent hosts consul.service.consul");
-    assert!(here.starts_with(&lab.address("node-1")), "{here}");
-    lab.run("up", &[]).exits(0).says("Nothing to do");
+    let names_are_known = || {
+        let said = asked_in_a_container(&lab, "node-1", "consul.service.consul");
+        assert!(said.contains(&lab.address("node-1")), "{said}");
+        let here = lab.asks("node-1", "getent hosts consul.service.consul");
+        assert!(here.starts_with(&lab.address("node-1")), "{here}");
+        lab.run("up", &[]).exits(0).says("Nothing to do");
+    };
+    names_are_known();
+    // Also where Consul itself is told to answer everywhere, on the port of names.
+    lab.edit("    datacenter: dc1\n", "    datacenter: dc1\n    dns_port: 53\n    dns_addr: [0.0.0.0]\n");
+    lab.run("up", &[]).exits(0);
+    names_are_known();
 }

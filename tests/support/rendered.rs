@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 use bootstrap::facts::{Facts, Init, Resolver};
+use bootstrap::inventory::Inventory;
 use bootstrap::model::HostName;
 use bootstrap::report;
-use bootstrap::roles::{ClusterAddresses, RoleSet, Wanted, load_inventory};
+use bootstrap::roles::{ClusterAddresses, RoleSet, Wanted, WantedError, load_inventory};
 
 pub fn facts() -> Facts {
     Facts {
@@ -52,6 +53,11 @@ pub fn wanted_by(path: &Path, roles: &RoleSet) -> Wanted {
     let (inventory, _) = load_inventory(path, roles, None).unwrap_or_else(|problems| {
         panic!("{}", problems.iter().map(|problem| report::problem(problem, false)).collect::<String>())
     });
+    with_secrets(&inventory, roles).unwrap()
+}
+
+/// The same of an inventory in which nothing is wrong by itself.
+pub fn with_secrets(inventory: &Inventory, roles: &RoleSet) -> Result<Wanted, WantedError> {
     let key = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=".to_owned();
     let names = ["consul.gossip_key", "nomad.gossip_key"];
     let mut generated: BTreeMap<String, String> = names.map(|name| (name.to_owned(), key.clone())).into();
@@ -63,7 +69,7 @@ pub fn wanted_by(path: &Path, roles: &RoleSet) -> Wanted {
     let pair = pem("PRIVATE KEY", "sa+key") + &pem("PUBLIC KEY", "sa+pub");
     generated.insert("kube.sa_key".to_owned(), pair);
     generated.insert("kube.token".to_owned(), "abcdef.0123456789abcdef".to_owned());
-    Wanted::new(&inventory, roles, &generated).unwrap()
+    Wanted::new(inventory, roles, &generated)
 }
 
 /// What is wrong with an inventory, as the operator reads it.
