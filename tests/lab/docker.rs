@@ -204,8 +204,10 @@ fn lab_a_daemon_json_that_cannot_be_merged_is_left_alone() {
 fn lab_an_engine_that_validates_is_asked_first() {
     let lab = Lab::up(&["--hosts", "1", "--suite", "trixie"]);
     with_docker(&lab);
-    // Beside the host's own names, and by defaults alone: nothing says where containers ask.
+    // Beside the host's own names; nothing says where containers ask. Consul is told to answer everywhere, on the port of names.
     lab.edit("[consul-server, docker]", "[consul-server, dns, docker]");
+    let everywhere = "    dns_port: 53\n    dns_addr: [0.0.0.0]\n";
+    lab.edit("    datacenter: dc1\n", &format!("    datacenter: dc1\n{everywhere}"));
     // In the first run nothing runs yet that could be harmed, but the file is tried all the same.
     lab.edit("storage-driver: vfs", "storage-driver: vfs, none-such: 1");
     lab.run("up", &[]).exits(1).says("don't match any configuration option: none-such").says("is unchanged");
@@ -221,8 +223,8 @@ fn lab_an_engine_that_validates_is_asked_first() {
         lab.run("up", &[]).exits(0).says("Nothing to do");
     };
     names_are_known();
-    // Also where Consul itself is told to answer everywhere, on the port of names.
-    lab.edit("    datacenter: dc1\n", "    datacenter: dc1\n    dns_port: 53\n    dns_addr: [0.0.0.0]\n");
+    // And by defaults alone.
+    lab.edit(everywhere, "");
     lab.run("up", &[]).exits(0);
     names_are_known();
 }
