@@ -1048,10 +1048,11 @@ package_install() {
   manager=$(package_manager)
   case $manager in
     apt)
-      export DEBIAN_FRONTEND=noninteractive
-      # Where one source of several is broken, the others may still do.
-      apt_listed || apt-get -q update || true
-      apt_install "$@" || { apt-get -q update && apt_install "$@"; }
+      # Nobody is asked, and nothing that runs is started anew for a library: needrestart would take all agents of a host at once.
+      export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 NEEDRESTART_MODE=l
+      dpkg_go_on
+      apt_listed || apt_update
+      apt_install "$@" || { apt_update && apt_install "$@"; }
       ;;
     dnf) dnf -q -y install "$@" ;;
     apk) apk add --no-progress "$@" ;;
@@ -1064,7 +1065,7 @@ package_install_known() {
   left=$1
   shift
   manager=$(package_manager)
-  if [ "$manager" = apt ] && ! apt_listed; then apt-get -q update || true; fi
+  if [ "$manager" = apt ] && ! apt_listed; then apt_update; fi
   for name in "$@"; do
     shift
     if [ "$left" -le 0 ] || package_known "$name"; then set -- "$@" "$name"; fi
@@ -1092,10 +1093,49 @@ apt_listed() {
   return 1
 }
 
-# Installs by apt; waits for another apt or an unattended upgrade, and keeps changed configuration files.
+# How long another apt, or an unattended upgrade, is waited for, in seconds.
+apt_patience=300
+
+# Fetches the lists of packages. Where one source of several is broken, the others may still do. While somebody else fetches them, as
+# after a first boot, it waits: apt itself does so for dpkg alone.
+apt_update() {
+  apt_left=$apt_patience
+  while :; do
+    apt_said=$(LC_ALL=C apt-get -q update 2>&1) && break
+    case $apt_said in *'Could not get lock'* | *'Unable to lock'*) ;; *) break ;; esac
+    [ "$apt_left" -gt 0 ] || break
+    [ "$apt_left" -lt "$apt_patience" ] || echo "another apt fetches the lists of packages: waiting for it, ${apt_patience}s at most"
+    apt_left=$((apt_left - 1))
+    sleep 1
+  done
+  printf '%s\n' "$apt_said"
+}
+
+# Ends what a power cut has left half-done: until then dpkg refuses everything.
+dpkg_go_on() {
+  for update in /var/lib/dpkg/updates/[0-9]*; do
+    [ -e "$update" ] || continue
+    echo 'dpkg was interrupted: it goes on where it was'
+    dpkg --force-confdef --force-confold --configure -a
+    return
+  done
+}
+
+# Installs by apt; waits for another apt or an unattended upgrade, and keeps changed configuration files. What would cost the host
+# another package is no installation.
 apt_install() {
-  apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
-    install --no-install-recommends "$@"
+  apt_failed=0
+  apt_said=$(
+    LC_ALL=C apt-get -q -y --no-remove -o DPkg::Lock::Timeout="$apt_patience" -o Dpkg::Options::=--force-confdef \
+      -o Dpkg::Options::=--force-confold install --no-install-recommends "$@" 2>&1
+  ) || apt_failed=$?
+  printf '%s\n' "$apt_said"
+  case $apt_said in
+    *'Packages need to be removed but remove is disabled'*)
+      fail "packages that are there would be removed for it: nothing was installed; remove them yourself, if nothing needs them: apt-get install $*"
+      ;;
+  esac
+  return "$apt_failed"
 }
 
 # ---- users ----
@@ -1439,7 +1479,7 @@ download() {
       rm -f "$2"
       fail "cannot download $1: No space left on device below ${2%/*}"
     }
-    fail "cannot download $1"
+    fail "cannot download $1$(by_proxy "$1")"
   }
 }
 
@@ -1450,15 +1490,37 @@ disk_has_room() {
   [ "${4:-1024}" -ge 1024 ]
 }
 
+# The host's own settings for whoever leaves it, where this session has none: sudo takes them away. Downloads obey these alone, and no
+# file of root's own for curl or wget.
+proxy_settings() {
+  [ -r /etc/environment ] || return 0
+  [ -n "${http_proxy:-}" ] || http_proxy=$(environment_value http_proxy HTTP_PROXY)
+  [ -n "${https_proxy:-${HTTPS_PROXY:-}}" ] || https_proxy=$(environment_value https_proxy HTTPS_PROXY)
+  [ -n "${no_proxy:-${NO_PROXY:-}}" ] || no_proxy=$(environment_value no_proxy NO_PROXY)
+  export http_proxy https_proxy no_proxy
+}
+
+# Prints what /etc/environment says of one of two names, the last word of it.
+environment_value() {
+  sed -n "s/^[[:space:]]*\(export[[:space:]]*\)\{0,1\}\($1\|$2\)=[\"']\{0,1\}\([^\"']*\).*/\3/p" /etc/environment | tail -n 1
+}
+
+# Names the proxy that a download of URL obeys, if it does.
+by_proxy() {
+  case $1 in https://*) proxy=${https_proxy:-${HTTPS_PROXY:-}} ;; *) proxy=${http_proxy:-} ;; esac
+  [ -z "$proxy" ] || printf ' by the proxy %s, as this host is set' "$proxy" | sed 's#//[^/@]*@#//#'
+}
+
 # Fetches URL FILE resume|fresh by curl or wget: 0 done, 1 failed, 2 the server refused.
 fetch() {
+  proxy_settings
   # An https address is never left for a plain one, not even by a redirect.
   case $1 in http://*) protocols='=http,https' ;; *) protocols='=https' ;; esac
   code=0
   if command -v curl >/dev/null; then
     # 22: an error status; 33 and 36: no such range.
     [ "$3" = fresh ] && from=0 || from=-
-    curl --fail --silent --show-error --location --proto "$protocols" --proto-redir "$protocols" \
+    curl -q --fail --silent --show-error --location --proto "$protocols" --proto-redir "$protocols" \
       --connect-timeout 20 --speed-limit 1 --speed-time 60 -C "$from" -o "$2" "$1" || code=$?
     case $code in 22 | 33 | 36) code=2 ;; esac
   elif command -v wget >/dev/null; then
@@ -1466,7 +1528,7 @@ fetch() {
     url=$1 file=$2
     shift 2
     if wget --help 2>&1 | grep -q -e --tries; then
-      set -- "$@" -nv --tries=1 --timeout=60
+      set -- "$@" --no-config -nv --tries=1 --timeout=60
     elif [ "$protocols" = =https ]; then
       fail "cannot download $url: the wget of busybox verifies no certificates; install curl"
     else
@@ -1959,9 +2021,9 @@ http_put_until() {
 # Sends an empty PUT, by what a host has.
 http_put() {
   if command -v curl >/dev/null; then
-    curl --silent --show-error --fail --max-time 10 --noproxy '*' -X PUT -o /dev/null "$1"
+    curl -q --silent --show-error --fail --max-time 10 --noproxy '*' -X PUT -o /dev/null "$1"
   else
-    wget -q --no-proxy --timeout=10 --tries=1 --method=PUT -O /dev/null "$1"
+    wget --no-config -q --no-proxy --timeout=10 --tries=1 --method=PUT -O /dev/null "$1"
   fi
 }
 
@@ -2133,7 +2195,7 @@ http_get() {
 # All by one curl: to start it takes longer than to be answered. What answers in JSON has no bare control character in it.
 http_curl() {
   mark=$(printf '\036') failed=0
-  answers=$(curl --silent --show-error --max-time 2 --noproxy '*' --fail-early -w "$mark%{http_code}$mark" "$@") || failed=1
+  answers=$(curl -q --silent --show-error --max-time 2 --noproxy '*' --fail-early -w "$mark%{http_code}$mark" "$@") || failed=1
   set -f
   IFS=$mark
   # shellcheck disable=SC2086 # to be taken apart at the marks
@@ -2164,7 +2226,7 @@ tls_get() {
 # The first of these questions.
 tls_ask() {
   url=$1 accept=$5 body=$6 mark=$(printf '\036')
-  set -- --cacert "$2" --cert "$3" --key "$4" --silent --show-error --max-time 3 --noproxy '*' -w "$mark%{http_code}"
+  set -- -q --cacert "$2" --cert "$3" --key "$4" --silent --show-error --max-time 3 --noproxy '*' -w "$mark%{http_code}"
   [ -z "$accept" ] || set -- "$@" -H "Accept: $accept"
   [ -z "$body" ] || set -- "$@" -d "$body"
   # The dot keeps the newlines at the end of the body. Reasons come before the mark too.
@@ -2256,7 +2318,7 @@ http_any() {
 http_raw() {
   if wget --help 2>&1 | grep -q -e --save-headers; then
     # 8: an error status.
-    wget -q -T 2 -t 1 --no-proxy --content-on-error --save-headers -O - "$1" || [ "$?" -eq 8 ] || fail "no answer from $1"
+    wget --no-config -q -T 2 -t 1 --no-proxy --content-on-error --save-headers -O - "$1" || [ "$?" -eq 8 ] || fail "no answer from $1"
   elif command -v python3 >/dev/null; then
     python3 -c "$http_python" "$1"
   elif command -v perl >/dev/null; then

@@ -244,3 +244,53 @@ fn lab_a_way_between_two_followers_that_is_closed_is_named() {
     lab.run("health", &[]).exits(0);
     assert_converged(&lab);
 }
+
+/// Holds the lock of apt's lists, as a first boot's own update does; apt takes locks of POSIX alone.
+const FIRST_BOOT: &str = r#"setsid perl -e '
+use Fcntl;
+open(my $lock, ">", "/var/lib/apt/lists/lock") or die;
+fcntl($lock, F_SETLK, pack("s s x4 q q l x4", F_WRLCK, 0, 0, 0, 0)) or die;
+sleep 8' >/dev/null 2>&1 </dev/null &"#;
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_curl_and_apt_as_they_are_found() {
+    let lab = Lab::up(&["--hosts", "1"]);
+    let roles = lab.folder.path().join("roles");
+    std::fs::create_dir_all(roles.join("tool")).unwrap();
+    let tool = |packages: &str| {
+        let text = format!("doc: Packages.\nresources:\n  - package: {{ names: [{packages}] }}\n");
+        std::fs::write(roles.join("tool/role.yaml"), text).unwrap();
+    };
+    let with_roles = ["--roles", roles.to_str().unwrap()];
+    lab.edit("[consul-server]", "[tool, consul-server]");
+    // A power cut in the middle of dpkg, a source that is gone, somebody at the lists, and root's own file for curl.
+    lab.asks(
+        "node-1",
+        "touch /var/lib/dpkg/updates/0001; rm -rf /var/lib/apt/lists/*; mkdir -p /var/lib/apt/lists/partial
+         echo 'deb http://10.77.0.1:7780/gone gone main' >/etc/apt/sources.list.d/gone.list
+         printf 'include\\nfail-with-body\\nproxy = \"http://127.0.0.1:1\"\\n' >/root/.curlrc",
+    );
+    lab.asks("node-1", FIRST_BOOT);
+    tool("figlet");
+    lab.run("up", &with_roles).exits(0).says("1 of 1 voters");
+    lab.ssh("node-1", "command -v figlet && test ! -e /var/lib/dpkg/updates/0001").exits(0);
+
+    // What would cost the host another package is not done, and says so.
+    lab.asks("node-1", "DEBIAN_FRONTEND=noninteractive apt-get -q -y install systemd-timesyncd >/dev/null 2>&1; dpkg -s systemd-timesyncd");
+    tool("figlet, chrony");
+    lab.run("up", &with_roles).exits(1).says("would be removed for it").says("apt-get install");
+    lab.ssh("node-1", "dpkg -s systemd-timesyncd >/dev/null && ! command -v chronyd").exits(0);
+    tool("figlet");
+    lab.run("up", &with_roles).exits(0).says("Nothing to do");
+
+    // The proxy that the host itself is set to is asked, and named.
+    lab.asks(
+        "node-1",
+        "echo 'http_proxy=\"http://somebody:secret@10.77.0.1:9\"' >>/etc/environment; systemctl stop consul
+         rm -rf /usr/local/bin/consul /opt/bootstrap /var/lib/bootstrap/releases; find / -xdev -name consul -type f -size +1M -delete",
+    );
+    let failed =
+        lab.run("up", &with_roles).exits(1).says("by the proxy http://10.77.0.1:9, as this host is set");
+    assert!(!failed.stderr.contains("secret"), "{}", failed.stderr);
+}

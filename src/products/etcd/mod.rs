@@ -413,8 +413,11 @@ pub(super) fn removal(files: TlsFiles, id: &str) -> Vec<String> {
     let body = format!("{{\"ID\":\"{id}\"}}");
     let url = format!("https://127.0.0.1:{PORT}/v3/cluster/member/remove");
     let shown = ["--cacert", files.authority, "--cert", files.certificate, "--key", files.key];
-    let words =
-        ["curl", "--silent", "--show-error", "--fail"].iter().chain(&shown).chain(&["--noproxy", "*", "-d"]);
+    let words = ["curl", "-q", "--silent", "--show-error", "--fail"].iter().chain(&shown).chain(&[
+        "--noproxy",
+        "*",
+        "-d",
+    ]);
     words.map(|word| (*word).to_owned()).chain([body, url]).collect()
 }
 
