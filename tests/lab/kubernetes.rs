@@ -309,6 +309,20 @@ fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
     }
     lab.run("up", &[]).exits(0).says("Nothing to do");
 
+    // What is no file drifts too: somebody starts the network anew.
+    lab.asks(
+        "node-4",
+        "ip route | grep '^10.244.* via ' | while read -r route; do ip route del $route; done
+         iptables -t nat -S POSTROUTING | grep '^-A POSTROUTING -s 10.244.*MASQUERADE' | while read -r _ rule; do
+           iptables -t nat -D $rule
+         done",
+    );
+    let plan = lab.run("plan", &[]).exits(0).stdout;
+    assert!(plan.contains("there is no route to 10.244."), "{plan}");
+    lab.run("up", &[]).exits(0);
+    poll("node-4 reaches pods of others", Duration::from_secs(30), || page(&lab, "node-4"));
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
     // Every node takes what its kubelet and its kube-proxy are told, and gets and loses labels and taints.
     kubectl(&lab, "node-1", "label node node-4 somebodys=own");
     lab.edit("imageGCHighThresholdPercent: 100", "imageGCHighThresholdPercent: 100\n      maxPods: 57");
