@@ -17,6 +17,9 @@ pub struct Endpoint {
     pub unit: String,
     /// The folder that tells whose it is, and goes with a purge.
     pub data: String,
+    /// The folder of which its agent reads all files.
+    #[serde(default)]
+    pub config: Option<String>,
     /// What the inventory wants to run there.
     #[serde(default)]
     pub version: Option<String>,
@@ -37,7 +40,7 @@ pub enum Scheme {
 impl Endpoint {
     /// The keys that a role must write, and those that it may.
     pub const NEEDED: [&str; 4] = ["product", "port", "unit", "data"];
-    pub const OPTIONAL: [&str; 3] = ["scheme", "version", "settings"];
+    pub const OPTIONAL: [&str; 4] = ["scheme", "config", "version", "settings"];
 
     /// The API, for programs on the host itself.
     pub fn url(&self) -> String {

@@ -6,6 +6,7 @@
 mod address;
 mod asks;
 mod clock;
+mod configuration;
 mod duplicate_ids;
 mod identity;
 mod kernel;
@@ -59,6 +60,7 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
         let sockets = ports::sockets(subject.observation);
         findings.extend(ports::judge(subject, address, &sockets));
         findings.extend(asks::judge(subject.wanted, subject.facts, address, &sockets));
+        findings.extend(configuration::judge(subject));
         findings.extend(identity(subject, marker));
     }
     let clocks = subjects.iter().map(|subject| (subject.name(), subject.clock));
@@ -88,7 +90,8 @@ pub fn of_inventory(wanted: &Wanted) -> Vec<Finding> {
 
 /// What a host is asked for these checks, besides its facts. Depends on the inventory alone.
 pub fn probes(wanted: &WantedHost) -> Vec<(StepId, Call)> {
-    [places::probe(wanted), kernel::probe(wanted), ports::probe(wanted)].into_iter().flatten().collect()
+    let of_host = [places::probe(wanted), kernel::probe(wanted), ports::probe(wanted)].into_iter().flatten();
+    of_host.chain(configuration::probes(wanted)).collect()
 }
 
 /// What the host's roles themselves say against it.

@@ -49,6 +49,11 @@ pub trait Product: Sync {
         None
     }
 
+    /// The settings of its agents that its roles write, by their names in the agents' own files: nobody else may set them beside.
+    fn settings(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// All that its agents make below `data`, the folder that an inventory names: that may hold other things too.
     fn state(&self, data: &str) -> Vec<String>;
 

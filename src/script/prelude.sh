@@ -1011,6 +1011,31 @@ keep_end() {
   rm -rf "$state_dir/kept"
 }
 
+# ---- what else configures an agent ----
+
+# Probe: what configures a unit's agent and is none of the files that are named: the HCL and JSON files of FOLDER, if it is one, and
+# drop-ins of the unit, each with what is in it and the package that it is of: UNIT FOLDER FILE...
+config_probe() {
+  unit=$1 folder=$2
+  shift 2
+  for path in ${folder:+"$folder"/*.hcl} ${folder:+"$folder"/*.json}; do say_strange file "$path" "$@"; done
+  for path in /etc/systemd/system/"$unit".d/*.conf /run/systemd/system/"$unit".d/*.conf /lib/systemd/system/"$unit".d/*.conf; do
+    say_strange drop-in "$path" "$@"
+  done
+}
+
+# Says a file that is none of the others: KIND PATH FILE...
+say_strange() {
+  kind=$1 strange=$2
+  shift 2
+  [ -f "$strange" ] || return 0
+  for own in "$@"; do [ "$own" != "$strange" ] || return 0; done
+  say "$kind" "$strange"
+  say "$kind-body" "$(head -c 65536 <"$strange")"
+  of_package=$(dpkg-query -S "$strange" 2>/dev/null) || of_package=''
+  say "$kind-package" "${of_package%%:*}"
+}
+
 # ---- packages ----
 
 # Probe: which of these packages are installed.

@@ -77,7 +77,7 @@ struct Fault {
     fails: bool,
 }
 
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 10] = [
     Fault {
         name: "port taken",
         host: "node-2",
@@ -135,6 +135,33 @@ const FAULTS: [Fault; 8] = [
         end: "hostname node-3",
         check: "ids",
         says: &["node-2, node-3", "host name `node-2`", "hostnamectl set-hostname"],
+        fails: true,
+    },
+    Fault {
+        name: "somebody else's configuration of the agent",
+        host: "node-2",
+        make: "mkdir -p /etc/consul.d && printf '# mine\\nserver = true\\nbootstrap_expect = 1\\n' >/etc/consul.d/server.hcl",
+        end: "rm -r /etc/consul.d",
+        check: "system",
+        says: &[
+            "/etc/consul.d/server.hcl:2 sets `server`",
+            "role `consul-server`",
+            "mv /etc/consul.d/server.hcl",
+        ],
+        fails: true,
+    },
+    Fault {
+        name: "a drop-in that starts another program",
+        host: "node-1",
+        make: "mkdir -p /etc/systemd/system/consul.service.d && cd /etc/systemd/system/consul.service.d && \
+               printf '[Service]\\nExecStart=\\nExecStart=/bin/sleep infinity\\n' >mine.conf",
+        end: "rm -r /etc/systemd/system/consul.service.d",
+        check: "system",
+        says: &[
+            "consul.service.d/mine.conf:3 sets `ExecStart`",
+            "a drop-in of consul.service",
+            "take the role",
+        ],
         fails: true,
     },
     Fault {

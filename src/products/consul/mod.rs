@@ -163,6 +163,32 @@ impl Product for Consul {
         data_dir(configuration)
     }
 
+    fn settings(&self) -> &'static [&'static str] {
+        &[
+            "addresses",
+            "advertise_addr",
+            "autopilot",
+            "bind_addr",
+            "bootstrap",
+            "bootstrap_expect",
+            "client_addr",
+            "data_dir",
+            "datacenter",
+            "encrypt",
+            "log_level",
+            "node_id",
+            "node_name",
+            "performance",
+            "ports",
+            "retry_interval",
+            "retry_join",
+            "server",
+            "start_join",
+            "ui",
+            "ui_config",
+        ]
+    }
+
     fn state(&self, data: &str) -> Vec<String> {
         STATE.iter().map(|entry| format!("{data}/{entry}")).collect()
     }

@@ -206,6 +206,26 @@ impl Product for Nomad {
     }
 
     /// The folder of an endpoint is that of servers; that of clients is beside it.
+    /// A `client` block of somebody else adds volumes and plugins to that of the role.
+    fn settings(&self) -> &'static [&'static str] {
+        &[
+            "addresses",
+            "advertise",
+            "autopilot",
+            "bind_addr",
+            "consul",
+            "data_dir",
+            "datacenter",
+            "leave_on_interrupt",
+            "leave_on_terminate",
+            "log_level",
+            "name",
+            "ports",
+            "region",
+            "server",
+        ]
+    }
+
     fn state(&self, data: &str) -> Vec<String> {
         let beside = beside_servers(data, &["client", "alloc", "checkpoint-signature"]);
         [data.to_owned()].into_iter().chain(beside).collect()
