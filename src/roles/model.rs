@@ -127,6 +127,8 @@ pub struct Require {
     /// What is wrong where it does not; follows the names of role and host.
     pub message: String,
     pub help: String,
+    /// It is about all hosts with the role, and asked once: `hosts` are all of the inventory.
+    pub together: bool,
 }
 
 /// A port on which a program of a role listens, as written: number and addresses may be expressions.

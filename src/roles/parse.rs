@@ -41,7 +41,7 @@ const KEYS: &[&str] = &[
 ];
 /// Keys of a resource that are no kind.
 const BESIDE_KIND: [&str; 3] = ["when", "for_each", "removable"];
-const REQUIRE_KEYS: &[&str] = &["that", "message", "help"];
+const REQUIRE_KEYS: &[&str] = &["that", "message", "help", "together"];
 const FILESYSTEM_KEYS: &[&str] = &["name", "when", "remedy"];
 const VARIABLE_KEYS: &[&str] =
     &["type", "default", "optional", "secret", "generate", "doc", "choices", "of", "fields"];
@@ -270,7 +270,8 @@ fn condition<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Require> {
     let that = text("that", "an expression that must hold: `\"{{ nomad.retry_join }}\"`");
     let message = text("message", "what is wrong where it does not hold");
     let help = text("help", "what the operator can do about it");
-    Some(Require { that: that?, message: message?, help: help? })
+    let together = fields.written("together").and_then(|node| reader.bool(node, "`together`"));
+    Some(Require { that: that?, message: message?, help: help?, together: together.unwrap_or_default() })
 }
 
 /// A number of a port, or an expression that will be one.

@@ -88,6 +88,12 @@ impl Default for Renderer {
             };
             networks.iter().any(within)
         });
+        // Addresses and networks, the latter also several in one text; what is unknown or a name overlaps nothing.
+        environment.add_function("overlaps", |one: Option<&str>, other: Option<&str>| {
+            let (one, other) = (networks(one.unwrap_or_default()), networks(other.unwrap_or_default()));
+            one.iter().any(|one| other.iter().any(|other| one.contains(other) || other.contains(one)))
+        });
+        environment.add_filter("same_numbers", |addresses: Vec<Option<String>>| same_numbers(&addresses));
         environment.add_function("numbered_subnet", |network: &str, address: &str| {
             numbered_subnet(network, address).ok_or_else(|| {
                 let message = format!("there is no subnet of `{network}` for `{address}`: both must be IPv4, and the network a /16 or wider");
@@ -250,6 +256,24 @@ fn texts(map: &Jinja) -> Result<Vec<(String, String)>, JinjaError> {
     Ok(map.into_iter().map(|(key, value)| (key, text(value))).collect())
 }
 
+/// The networks in a text, separated by commas; an address is one of itself alone.
+fn networks(text: &str) -> Vec<ipnet::IpNet> {
+    let network =
+        |word: &str| word.parse().ok().or_else(|| Some(ipnet::IpNet::from(word.parse::<IpAddr>().ok()?)));
+    text.split(',').filter_map(|word| network(word.trim())).collect()
+}
+
+/// Addresses whose last number another one has too: `numbered_subnet` gives both the same.
+fn same_numbers(addresses: &[Option<String>]) -> Vec<String> {
+    let number = |address: &str| Some(address.parse::<Ipv4Addr>().ok()?.octets()[3]);
+    let known: Vec<&String> = addresses.iter().flatten().collect();
+    let is_shared = |address: &&&String| {
+        let own = number(address);
+        own.is_some() && known.iter().filter(|other| number(other) == own).count() > 1
+    };
+    known.iter().filter(is_shared).map(|address| (*address).clone()).collect()
+}
+
 fn numbered_subnet(network: &str, address: &str) -> Option<String> {
     let network: ipnet::Ipv4Net = network.parse().ok()?;
     let address: std::net::Ipv4Addr = address.parse().ok()?;
@@ -394,6 +418,22 @@ mod tests {
         assert_eq!(
             (within("10.0.0.200"), within("10.0.1.1"), within("no address")),
             ("1".into(), "0".into(), "0".into())
+        );
+        for (one, other, overlap) in [
+            ("10.244.0.0/16", "10.244.3.4", true),
+            ("10.96.0.0/12", "10.100.0.0/16", true),
+            ("10.96.0.0/12", "10.244.0.0/16", false),
+            ("10.96.0.0/12,fd00::/108", "fd00::1", true),
+            ("10.96.0.0/12", "api.example", false),
+        ] {
+            let asked =
+                format!("{{{{ (overlaps('{one}', '{other}') and overlaps('{other}', '{one}')) | json }}}}");
+            assert_eq!(text(&asked), overlap.to_string(), "{one} {other}");
+        }
+        assert_eq!(text("{{ overlaps('10.0.0.0/8', none) | json }}"), "false");
+        assert_eq!(
+            text("{{ ['10.1.1.11', '10.1.2.11', none, '10.1.3.12'] | same_numbers | join(' ') }}"),
+            "10.1.1.11 10.1.2.11"
         );
         assert_eq!(text("{{ numbered_subnet('10.244.0.0/16', '192.168.56.12') }}"), "10.244.12.0/24");
         // For ever: clients know an export by it.

@@ -409,18 +409,25 @@ pub fn unmet<'a>(
     let mut found: Vec<UnmetRequirement> = Vec::new();
     let cluster_roles: BTreeSet<&RoleName> = inventory.hosts.iter().flat_map(|host| &host.roles).collect();
     let cluster_roles: Value = cluster_roles.iter().map(|role| role.as_str()).collect();
+    let everyone: Vec<&Host> = inventory.hosts.iter().collect();
+    let mut asked_together: BTreeSet<&RoleName> = BTreeSet::new();
     for host in &inventory.hosts {
         let conditioned =
             |role: &&RoleName| roles.closure([*role]).iter().any(|part| !part.require.is_empty());
         for role in host.roles.iter().filter(conditioned) {
             // Of the host alone: with all of them in each, scopes grow with the square of their number.
             let variables = variables(roles, host);
-            let mut scope = scope(&inventory.cluster, &[host], host, &variables, &ClusterAddresses::new());
+            let together =
+                roles.closure([role]).iter().any(|part| part.require.iter().any(|one| one.together));
+            let is_first = together && asked_together.insert(role);
+            let seen: &[&Host] = if is_first { &everyone } else { &[host] };
+            let mut scope = scope(&inventory.cluster, seen, host, &variables, &ClusterAddresses::new());
             scope.insert("cluster_roles".to_owned(), cluster_roles.clone());
             for part in roles.closure([role]) {
                 let render = |source| WantedError::Render { host: host.name.clone(), source };
                 define(&renderer, part, &mut scope).map_err(render)?;
-                for (index, require) in part.require.iter().enumerate() {
+                let judged = part.require.iter().enumerate().filter(|(_, one)| is_first || !one.together);
+                for (index, require) in judged {
                     let place = format!("role `{}`, require[{index}]", part.name);
                     let raw = Value::String(require.that.clone());
                     let holds = is_true(&renderer.value(&place, &raw, &scope, &[]).map_err(render)?);

@@ -408,6 +408,47 @@ fn hosts_on_which_no_kubelet_starts_are_refused() {
 }
 
 #[test]
+fn addresses_that_collide_are_refused_without_a_host() {
+    let text = |second: &str, kube: &str| {
+        formatdoc!(
+            r#"
+            cluster: k1
+            hosts:
+              node-1: {{ address: 10.1.1.11 }}
+              node-2: {{ address: {second} }}
+              node-3: {{ address: 10.1.3.13 }}
+            groups:
+              all: {{ hosts: ["node-*"], roles: [container-runtime, kube-control-plane] }}
+            vars:
+              kube: {{ version: 1.34.1, cni: bridge, {kube} }}
+            "#
+        )
+    };
+    let here = "endpoint: { address: 10.1.1.100 }";
+    rendered::wanted(&text("10.1.2.12", here));
+    for (second, kube, said) in [
+        ("10.1.2.11", here, "two nodes have the same"),
+        ("10.244.2.12", here, "its address lies in the network of pods"),
+        ("10.100.2.12", here, "its address lies in the network of pods or of services"),
+        (
+            "10.1.2.12",
+            "endpoint: { address: 10.96.0.1 }",
+            "`kube.endpoint.address` lies in the network of pods or of services",
+        ),
+        ("10.1.2.12", "endpoint: { address: 10.1.1.100 }, pod_subnet: 10.0.0.0/8", "overlap"),
+        ("10.1.2.12", "endpoint: { address: 10.1.1.100 }, service_subnet: 10.244.8.0/24", "overlap"),
+    ] {
+        let refusal = refused(&text(second, kube));
+        assert!(refusal.contains(said), "{second} {kube}: {refusal}");
+        assert_eq!(
+            refusal.matches("two nodes have the same").count(),
+            usize::from(second == "10.1.2.11"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
 fn an_address_that_moves_must_be_of_the_hosts_network() {
     let reasons = |address: &str| -> Vec<String> {
         let text = formatdoc!(
