@@ -38,6 +38,13 @@ struct Text<'n> {
     span: Span,
 }
 
+impl Export<'_> {
+    /// Clients of version 4 see it as the root of the server.
+    fn is_root(&self) -> bool {
+        self.options.iter().any(|option| matches!(option.text, "fsid=0" | "fsid=root"))
+    }
+}
+
 /// A path is inside another one that holds it at any depth.
 fn is_inside(path: &str, outer: &str) -> bool {
     path.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
@@ -261,7 +268,10 @@ pub fn mounts(check: &Check<'_>, hosts: &[usize]) -> Vec<Diagnostic> {
         for mount in items(&vars, "mounts") {
             let fields = ["export", "path", "server"].map(|field| text_of(mount.get(field)));
             let [Some(export), Some(place), Some(server)] = fields else { continue };
-            problems.extend([export, place].into_iter().filter_map(|path| unusable_path(check, path)));
+            // The root of a server is one that somebody else exports, or a folder that is told to be it.
+            let paths =
+                [export, place].into_iter().filter(|path| path.text != "/" || path.span == place.span);
+            problems.extend(paths.filter_map(|path| unusable_path(check, path)));
             if let Some(first) = places.insert(place.text, place.span) {
                 problems.push(
                     check
@@ -361,8 +371,15 @@ fn judge_mount(
     wanted: Text<'_>,
     exports: &[Export<'_>],
 ) -> Option<Diagnostic> {
-    let within =
-        |export: &&Export<'_>| wanted.text == export.path.text || is_inside(wanted.text, export.path.text);
+    // Below a root (`fsid=0`) clients of version 4 name what they mount by its path from there.
+    let roots = exports
+        .iter()
+        .filter(|export| export.is_root())
+        .map(|root| format!("{}{}", root.path.text, wanted.text.trim_end_matches('/')));
+    let names: Vec<String> = roots.chain([wanted.text.to_owned()]).collect();
+    let within = |export: &&Export<'_>| {
+        names.iter().any(|name| name == export.path.text || is_inside(name, export.path.text))
+    };
     let Some(export) = exports.iter().filter(within).max_by_key(|export| export.path.text.len()) else {
         let paths: Vec<&str> = exports.iter().map(|export| export.path.text).collect();
         let help = match nearest(wanted.text, paths.iter().copied()) {

@@ -348,3 +348,27 @@ fn what_does_not_work_is_told() {
         );
     }
 }
+
+#[test]
+fn the_root_of_a_server_is_mounted_where_there_is_one() {
+    let refused = |nfs: &str| load(nfs).err();
+    let root = "exports: [{ path: /srv/all, clients: [10.0.0.0/24], options: [rw, fsid=0] }]\n";
+    for (nfs, said) in [
+        // Somebody else's server.
+        ("exports: []\nmounts: [{ server: 192.0.2.9, export: /, path: /a }]\n".to_owned(), None),
+        (format!("{root}mounts: [{{ server: files, export: /, path: /a }}]\n"), None),
+        (format!("{root}mounts: [{{ server: files, export: /app, path: /a }}]\n"), None),
+        (format!("{root}mounts: [{{ server: files, export: /srv/all/app, path: /a }}]\n"), None),
+        (
+            "exports: [{ path: /srv/all, clients: [10.0.0.0/24] }]\nmounts: [{ server: files, export: /, path: /a }]\n".to_owned(),
+            Some("`files` does not export `/`"),
+        ),
+        (format!("{root}mounts: [{{ server: 192.0.2.9, export: /a, path: / }}]\n"), Some("`/` cannot be shared by NFS")),
+    ] {
+        let refusal = refused(&nfs);
+        match said {
+            None => assert_eq!(refusal, None, "{nfs}"),
+            Some(said) => assert!(refusal.is_some_and(|text| text.contains(said)), "{nfs}"),
+        }
+    }
+}
