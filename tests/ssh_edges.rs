@@ -165,8 +165,9 @@ async fn the_users_configuration_may_forbid_to_keep_a_connection() {
         return;
     }
     let (sshd, kept) = (Sshd::start(&[]), SnapshotSource::new());
-    let target = keeping(&sshd);
     let config = sshd.path("ssh_config");
+    let target = keeping(&sshd);
+    let target = sshd.target_with(SshSettings { config: Some(config.clone()), ..target.settings });
     let table = [
         ("ControlMaster no", false),
         ("ControlPersist no", false),
@@ -176,8 +177,7 @@ async fn the_users_configuration_may_forbid_to_keep_a_connection() {
     ];
     for (line, expected) in table {
         fs::write(&config, format!("Host 127.0.0.1\n {line}\n")).unwrap();
-        let options = ConnectOptions { ssh_config: Some(config.clone()), ..kept.options() };
-        let connection = Connection::open(&target, &options, None).await.unwrap();
+        let connection = Connection::open(&target, &kept.options(), None).await.unwrap();
         assert_eq!(connection.is_kept(), expected, "{line}");
         assert_eq!(said(&connection, "say a 1", "a").await.unwrap(), "1");
         connection.close().await.unwrap();
@@ -331,9 +331,10 @@ async fn the_key_exchange_is_the_users_unless_the_inventory_says_otherwise() {
 
     let config = sshd.path("ssh_config");
     fs::write(&config, "KexAlgorithms ecdh-sha2-nistp384\n").unwrap();
-    let users = ConnectOptions { ssh_config: Some(config), ..options() };
-    assert_eq!(exchanged(&sshd, &sshd.target(), &users).await, "ecdh-sha2-nistp384");
-    assert_eq!(exchanged(&sshd, &named, &users).await, "ecdh-sha2-nistp256");
+    let users =
+        |target: Target| sshd.target_with(SshSettings { config: Some(config.clone()), ..target.settings });
+    assert_eq!(exchanged(&sshd, &users(sshd.target()), &options()).await, "ecdh-sha2-nistp384");
+    assert_eq!(exchanged(&sshd, &users(named), &options()).await, "ecdh-sha2-nistp256");
 
     let error = Connection::open(&wishing(&["of-the-future"]), &options(), None).await.map(|_| ());
     assert!(matches!(&error, Err(Error::Setting { what: "kex", .. })), "{error:?}");
@@ -515,7 +516,6 @@ async fn twenty_hosts_at_once_pass_a_narrow_door() {
     let targets: Vec<Target> =
         (1..=20).map(|number| named(&format!("node-{number}"), sshd.target())).collect();
     let options = ConnectOptions { deadline: Duration::from_secs(60), ..ConnectOptions::default() };
-    let options = ConnectOptions { ssh_config: Some("none".into()), ..options };
     let (sessions, failed) = Sessions::open(&targets, &options, None, 100, |_, _| {}).await;
     assert!(failed.is_empty(), "{failed:?}");
     assert_eq!(sessions.len(), 20);
@@ -604,11 +604,7 @@ async fn half_a_second_away_everything_works() {
     let settings = SshSettings { persist: Some(Duration::from_secs(60)), ..sshd.settings() };
     let target = sshd.target_with(SshSettings { port: Some(port), ..settings });
     // The deadlines of a real run.
-    let options = ConnectOptions {
-        control_dir: kept.home.path().to_owned(),
-        ssh_config: Some("none".into()),
-        ..ConnectOptions::default()
-    };
+    let options = ConnectOptions { control_dir: kept.home.path().to_owned(), ..ConnectOptions::default() };
     let mut took = Vec::new();
     for _ in 0..2 {
         let began = Instant::now();

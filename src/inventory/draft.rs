@@ -84,6 +84,7 @@ pub struct DraftSsh {
     pub port: Option<u16>,
     pub identity_file: Option<PathBuf>,
     pub known_hosts: Option<PathBuf>,
+    pub config: Option<PathBuf>,
     pub jump: Option<Vec<String>>,
     pub host_keys: Option<HostKeys>,
     pub r#become: Option<Become>,
@@ -98,6 +99,7 @@ impl DraftSsh {
             port: self.port.or(under.port),
             identity_file: self.identity_file.or(under.identity_file),
             known_hosts: self.known_hosts.or(under.known_hosts),
+            config: self.config.or(under.config),
             jump: self.jump.or(under.jump),
             host_keys: self.host_keys.or(under.host_keys),
             r#become: self.r#become.or(under.r#become),
@@ -169,6 +171,9 @@ impl Draft {
                     port: ssh.port,
                     identity_file: ssh.identity_file.map(resolve),
                     known_hosts: ssh.known_hosts.map(resolve),
+                    config: ssh
+                        .config
+                        .map(|file| if file == Path::new("none") { file } else { resolve(file) }),
                     jump: ssh.jump.unwrap_or_default(),
                     host_keys: ssh.host_keys.unwrap_or_default(),
                     r#become: ssh.r#become.unwrap_or_default(),

@@ -67,6 +67,8 @@ pub struct SshSettings {
     pub host_keys: HostKeys,
     /// Where host keys are looked up and written, instead of the user's own known_hosts.
     pub known_hosts: Option<PathBuf>,
+    /// Read instead of `~/.ssh/config` and `/etc/ssh/ssh_config`, as `ssh -F` does; `none` reads neither.
+    pub config: Option<PathBuf>,
     pub r#become: Become,
     /// Key exchange algorithms to propose before all others, best first. Empty: a post-quantum one.
     pub kex: Vec<String>,

@@ -206,8 +206,18 @@ impl<'d> Fields<'d> {
 }
 
 /// The keys below `ssh`.
-pub const SSH: &[&str] =
-    &["user", "port", "identity_file", "known_hosts", "jump", "host_keys", "become", "kex", "persist"];
+pub const SSH: &[&str] = &[
+    "user",
+    "port",
+    "identity_file",
+    "known_hosts",
+    "config",
+    "jump",
+    "host_keys",
+    "become",
+    "kex",
+    "persist",
+];
 
 /// Where a key of an inventory belongs when it stands beside `ssh` or `vars` instead of in them.
 fn home(entry: &Entry, known: &[&str]) -> Option<String> {

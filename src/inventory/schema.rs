@@ -56,6 +56,8 @@ struct Ssh {
     identity_file: Option<String>,
     /// Read and written instead of the user's own known_hosts.
     known_hosts: Option<String>,
+    /// Read instead of ~/.ssh/config and /etc/ssh/ssh_config, as `ssh -F` does; `none` reads neither.
+    config: Option<String>,
     /// Hosts to pass through, in this order, each `[user@]host[:port]`.
     jump: Option<Vec<String>>,
     /// What to do about a host key that is not known yet. Default: strict.

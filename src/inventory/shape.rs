@@ -145,10 +145,11 @@ fn ssh<'d>(reader: &mut Reader<'d>, node: &'d Node) -> DraftSsh {
         let text = fields.written(key).and_then(|node| reader.text(node, &format!("`{key}`")));
         text.map(|text| PathBuf::from(text.value))
     };
-    let (identity_file, known_hosts) = (path("identity_file"), path("known_hosts"));
+    let (identity_file, known_hosts, config) = (path("identity_file"), path("known_hosts"), path("config"));
     DraftSsh {
         identity_file,
         known_hosts,
+        config,
         user: fields.written("user").and_then(|node| user(reader, node)),
         port: fields.written("port").and_then(|node| port(reader, node)),
         jump: fields.written("jump").map(|node| jump(reader, node)),

@@ -5,15 +5,17 @@
 //! governs the jump hosts; the arguments only the target.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-use super::{ConnectOptions, Error, Target};
+use super::{Error, Target};
 use crate::inventory::HostKeys;
 
 /// The file for `ssh -F`.
 ///
 /// `kex` has the key exchange algorithms to propose first; the local ssh must know all of them.
-pub(super) fn text(target: &Target, options: &ConnectOptions, kex: &[String]) -> Result<String, Error> {
+pub(super) fn text(target: &Target, kex: &[String]) -> Result<String, Error> {
     let settings = &target.settings;
     let mut lines = vec![
         "# What the inventory says, or must be so for a run without a person at the keyboard.".to_owned(),
@@ -37,10 +39,13 @@ pub(super) fn text(target: &Target, options: &ConnectOptions, kex: &[String]) ->
         lines.extend(kex.clone());
     }
     lines.push("# The user's own configuration.".to_owned());
-    match &options.ssh_config {
+    match &settings.config {
         Some(file) if file == Path::new("none") => {}
-        Some(file) => lines.push(format!("Include {}", path(target, "ssh configuration", file)?)),
-        None => lines.extend(["Include ~/.ssh/config".to_owned(), "Include /etc/ssh/ssh_config".to_owned()]),
+        Some(file) => lines.push(format!("Include {}", path(target, "config", file)?)),
+        None => {
+            lines.push("Include ~/.ssh/config".to_owned());
+            lines.extend(system(Path::new("/etc/ssh/ssh_config"), 0));
+        }
     }
     lines.push("# When nobody says anything.".to_owned());
     lines.extend(["ConnectTimeout 10", "ServerAliveInterval 5", "ServerAliveCountMax 3"].map(str::to_owned));
@@ -103,6 +108,59 @@ fn check(
     Err(Error::Setting { host: target.host.clone(), what, value: value.to_owned(), reason })
 }
 
+/// What lets ssh read its system's configuration. Where that is another user's, as below Nix or without root, ssh itself takes it and yet
+/// refuses to include it: then its lines stand here. `depth`: how many files deep.
+fn system(file: &Path, depth: usize) -> Vec<String> {
+    let is_fit = |meta: &fs::Metadata| {
+        let owner = meta.uid();
+        (owner == 0 || owner == nix::unistd::geteuid().as_raw()) && meta.mode() & 0o022 == 0
+    };
+    let text =
+        fs::metadata(file).ok().filter(|meta| !is_fit(meta)).and_then(|_| fs::read_to_string(file).ok());
+    match text {
+        None => vec![format!("Include {}", file.display())],
+        // What comes after it is for all hosts again.
+        Some(text) => inline(&text, file, depth).into_iter().chain(["Match all".to_owned()]).collect(),
+    }
+}
+
+/// The lines of a file, and of the files that it includes.
+fn inline(text: &str, file: &Path, depth: usize) -> Vec<String> {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let included = |line: &str| {
+        let (word, files) = line.trim_start().split_once(char::is_whitespace)?;
+        word.eq_ignore_ascii_case("include").then(|| files.to_owned())
+    };
+    text.lines()
+        .flat_map(|line| match included(line) {
+            None => vec![line.to_owned()],
+            // ssh goes no deeper than 16 itself.
+            Some(_) if depth >= 16 => Vec::new(),
+            Some(files) => files
+                .split_whitespace()
+                .flat_map(|pattern| matching(&folder.join(pattern.trim_matches('"'))))
+                .flat_map(|file| system(&file, depth + 1))
+                .collect(),
+        })
+        .collect()
+}
+
+/// The files of a pattern whose last part may have a star.
+fn matching(pattern: &Path) -> Vec<PathBuf> {
+    let name = pattern.file_name().unwrap_or_default().to_string_lossy();
+    let (Some((start, end)), Some(folder)) = (name.split_once('*'), pattern.parent()) else {
+        return vec![pattern.to_owned()];
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let fits = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
+    };
+    let mut files: Vec<PathBuf> = entries.filter(fits).collect();
+    files.sort();
+    files
+}
+
 /// A path as ssh_config takes it: quoted, `%` doubled; ssh expands a leading `~`.
 fn path(target: &Target, what: &'static str, path: &Path) -> Result<String, Error> {
     let text = path.to_string_lossy();
@@ -128,19 +186,37 @@ mod tests {
     #[test]
     fn the_inventory_wins_over_the_user_and_the_user_over_our_wishes() {
         let settings = SshSettings { known_hosts: Some("/lab/known%hosts".into()), ..Default::default() };
-        let options = ConnectOptions::default();
         let wished = ["mlkem768x25519-sha256".to_owned()];
-        let text = text(&target(settings.clone()), &options, &wished).unwrap();
+        let text = text(&target(settings.clone()), &wished).unwrap();
         let user = position(&text, "Include ~/.ssh/config");
         assert!(position(&text, "StrictHostKeyChecking yes") < user);
         assert!(position(&text, "UserKnownHostsFile \"/lab/known%%hosts\"") < user);
         assert!(position(&text, "ServerAliveInterval 5") > user);
         assert!(position(&text, "KexAlgorithms ^mlkem768x25519-sha256") > user);
         let named = SshSettings { kex: vec!["curve25519-sha256".into()], ..settings };
-        let text = super::text(&target(named), &options, &["curve25519-sha256".to_owned()]).unwrap();
+        let text = super::text(&target(named), &["curve25519-sha256".to_owned()]).unwrap();
         assert!(
             position(&text, "KexAlgorithms ^curve25519-sha256") < position(&text, "Include ~/.ssh/config")
         );
+    }
+
+    #[test]
+    fn a_systems_configuration_of_another_user_stands_here() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, more) = (folder.path().join("ssh_config"), folder.path().join("ssh_config.d"));
+        fs::create_dir(&more).unwrap();
+        fs::write(&file, "Include ssh_config.d/*.conf\nHost a\n  Port 1\n").unwrap();
+        fs::write(more.join("one.conf"), "User one\n").unwrap();
+        fs::write(more.join("two.off"), "User two\n").unwrap();
+        assert_eq!(system(&file, 0), [format!("Include {}", file.display())]);
+        let open = |path: &Path| {
+            fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap()
+        };
+        open(&file);
+        let one = format!("Include {}", more.join("one.conf").display());
+        assert_eq!(system(&file, 0), [one.as_str(), "Host a", "  Port 1", "Match all"]);
+        open(&more.join("one.conf"));
+        assert_eq!(system(&file, 0), ["User one", "Match all", "Host a", "  Port 1", "Match all"]);
     }
 
     #[test]

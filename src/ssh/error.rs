@@ -177,6 +177,12 @@ impl Error {
                 "if the host was installed anew: `ssh-keygen -R '{at}'` and connect once with `ssh`; if not, \
                  something else answers at that address"
             ),
+            Self::AuthenticationDenied { methods, .. } if methods.starts_with("too many keys") => {
+                "the agent has more keys than are tried there: name the right one by `ssh: { identity_file: … }`; for a jump host write \
+                 it into ~/.ssh/config, `Host JUMP` with `IdentityFile` and `IdentitiesOnly yes`, or into a file that `ssh: { config: \
+                 FILE }` names"
+                    .to_owned()
+            }
             Self::AuthenticationDenied { user, .. } => format!(
                 "try `ssh -l {user}` by hand; set `ssh: {{ user: …, identity_file: … }}`, or load the key into the \
                  agent if it has a passphrase"

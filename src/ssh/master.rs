@@ -80,7 +80,7 @@ pub(super) async fn open(
     dead: Option<&Path>,
 ) -> Result<Link, Error> {
     let kex = kex::first(target).await?;
-    let text = config::text(target, options, &kex)?;
+    let text = config::text(target, &kex)?;
     let arguments = config::arguments(target)?;
     let place = kept::place(target, options, &text, &arguments).await;
     if let Some(place) = &place

@@ -31,8 +31,6 @@ pub struct ConnectOptions {
     /// Where the private directory with the control socket is made: `$XDG_RUNTIME_DIR` when there is one.
     /// `/tmp` is taken instead when the path is too long for a socket.
     pub control_dir: PathBuf,
-    /// Read instead of `~/.ssh/config` and `/etc/ssh/ssh_config`, as `ssh -F` does; `none` reads neither.
-    pub ssh_config: Option<PathBuf>,
 }
 
 impl ConnectOptions {
@@ -49,11 +47,6 @@ impl ConnectOptions {
 
 impl Default for ConnectOptions {
     fn default() -> Self {
-        Self {
-            deadline: Duration::from_secs(30),
-            attempts: 5,
-            control_dir: PathBuf::from("/tmp"),
-            ssh_config: None,
-        }
+        Self { deadline: Duration::from_secs(30), attempts: 5, control_dir: PathBuf::from("/tmp") }
     }
 }

@@ -145,16 +145,15 @@ async fn the_users_configuration_is_honoured_but_does_not_weaken_the_inventory()
         known_hosts.display(),
     );
     fs::write(&config, text).unwrap();
-    let options = ConnectOptions { ssh_config: Some(config), ..options() };
-    let settings = SshSettings { r#become: Become::None, ..SshSettings::default() };
+    let settings = SshSettings { r#become: Become::None, config: Some(config), ..SshSettings::default() };
     let target = Target { host: HostName::parse("node-1").unwrap(), address: "web".into(), settings };
-    let connection = Connection::open(&target, &options, None).await.unwrap();
+    let connection = Connection::open(&target, &options(), None).await.unwrap();
     assert_eq!(said(&connection, "say a 1", "a").await.unwrap(), "1");
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the user's own forward is in place");
     connection.close().await.unwrap();
 
     fs::write(&known_hosts, "").unwrap();
-    let error = Connection::open(&target, &options, None).await.map(|_| ()).unwrap_err();
+    let error = Connection::open(&target, &options(), None).await.map(|_| ()).unwrap_err();
     assert!(matches!(error, Error::HostKeyUnknown { .. }), "{error:?}");
 }
 
@@ -171,9 +170,8 @@ async fn a_key_in_the_agent_opens_the_door() {
     sshd::run(Command::new("ssh-add").arg("-q").arg(sshd.path("login_key")).env("SSH_AUTH_SOCK", &socket));
     fs::rename(sshd.path("login_key"), sshd.path("elsewhere")).unwrap();
     fs::write(&config, format!("IdentityAgent {}\n", socket.display())).unwrap();
-    let options = ConnectOptions { ssh_config: Some(config), ..options() };
-    let settings = SshSettings { identity_file: None, ..sshd.settings() };
-    let opened = Connection::open(&sshd.target_with(settings), &options, None).await;
+    let settings = SshSettings { identity_file: None, config: Some(config), ..sshd.settings() };
+    let opened = Connection::open(&sshd.target_with(settings), &options(), None).await;
     agent.kill().unwrap();
     agent.wait().unwrap();
     opened.unwrap().close().await.unwrap();

@@ -129,6 +129,8 @@ impl Sshd {
             port: Some(self.port),
             identity_file: Some(self.path("login_key")),
             known_hosts: Some(self.path("known_hosts")),
+            // Nothing of the person who runs the tests.
+            config: Some("none".into()),
             r#become: Become::None,
             ..SshSettings::default()
         }
@@ -204,9 +206,9 @@ impl Drop for Sshd {
     }
 }
 
-/// Options that give up soon and read no configuration of the person who runs the tests.
+/// Options that give up soon.
 pub fn options() -> ConnectOptions {
-    ConnectOptions { deadline: PATIENCE, ssh_config: Some("none".into()), ..ConnectOptions::default() }
+    ConnectOptions { deadline: PATIENCE, ..ConnectOptions::default() }
 }
 
 pub fn keygen(file: &Path) {
