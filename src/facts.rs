@@ -320,10 +320,15 @@ fn kind_of_link(target: &str) -> (ResolverKind, bool) {
 fn resolved(seen: &Fields<'_>) -> Result<Option<Resolved>, FactsError> {
     let Some(version) = seen.text("resolved-version") else { return Ok(None) };
     let known = servers(seen.text("resolved-servers").unwrap_or_default().lines());
+    // An empty one takes back those before it.
+    let has_global = seen.all("resolved-global").last().is_some_and(|servers| !servers.is_empty());
+    // Consul's own DNS speaks no TLS; `opportunistic` goes on without.
+    let tls = seen.all("resolved-tls").filter(|word| !word.is_empty()).last().unwrap_or_default();
+    let demands_tls = ["1", "yes", "y", "true", "t", "on"].contains(&tls.to_ascii_lowercase().as_str());
     Ok(Some(Resolved {
         version: number("resolved-version", version)?,
         listens: seen.has("resolved-stub"),
-        routes: !seen.has("resolved-global") && !known.is_empty(),
+        routes: !has_global && !demands_tls && !known.is_empty(),
         nss: seen.has("resolved-nss"),
     }))
 }
@@ -633,7 +638,17 @@ overlay           51290592 20102144  28550548      42% /
         for (said, routes) in [
             (vec![("resolved-servers", "nameserver 10.0.0.1\n")], true),
             (vec![("resolved-servers", "# none\n")], false),
-            (vec![("resolved-servers", "nameserver 10.0.0.1\n"), ("resolved-global", "DNS=10.0.0.1")], false),
+            (vec![("resolved-servers", "nameserver 10.0.0.1\n"), ("resolved-global", "10.0.0.1")], false),
+            (
+                vec![
+                    ("resolved-servers", "nameserver 10.0.0.1\n"),
+                    ("resolved-global", "10.0.0.1"),
+                    ("resolved-global", ""),
+                ],
+                true,
+            ),
+            (vec![("resolved-servers", "nameserver 10.0.0.1\n"), ("resolved-tls", "opportunistic")], true),
+            (vec![("resolved-servers", "nameserver 10.0.0.1\n"), ("resolved-tls", "yes")], false),
         ] {
             let said: Vec<_> = said
                 .iter()

@@ -319,6 +319,13 @@ resolver_fixed() {
   fi
 }
 
+# Prints the words of a text, one blank between them: TEXT.
+join_words() {
+  # shellcheck disable=SC2086 # the words are wanted
+  set -- $1
+  printf %s "$*"
+}
+
 # Says what decides whether systemd-resolved can be given servers for one domain: ROOT.
 resolved_facts() {
   version=$(systemctl --version 2>/dev/null)
@@ -326,11 +333,18 @@ resolved_facts() {
   say resolved-version "${version%%[!0-9]*}"
   grep -q '^ *[0-9]*: 3500007F:0035 ' /proc/net/udp && say resolved-stub yes
   [ ! -r "$1/run/systemd/resolve/resolv.conf" ] || say_file resolved-servers "$1/run/systemd/resolve/resolv.conf"
-  for file in "$1"/etc/systemd/resolved.conf "$1"/etc/systemd/resolved.conf.d/*.conf \
-    "$1"/run/systemd/resolved.conf.d/*.conf "$1"/usr/lib/systemd/resolved.conf.d/*.conf; do
+  # What comes later counts, as for systemd; blanks around `=` and at the ends count nowhere.
+  for file in "$1"/etc/systemd/resolved.conf "$1"/usr/lib/systemd/resolved.conf.d/*.conf \
+    "$1"/run/systemd/resolved.conf.d/*.conf "$1"/etc/systemd/resolved.conf.d/*.conf; do
     [ -r "$file" ] || continue
-    while read -r line || [ -n "$line" ]; do
-      case $line in DNS=?*) say resolved-global "$line" ;; esac
+    while IFS='=' read -r key value || [ -n "$key" ]; do
+      # shellcheck disable=SC2086 # the blanks go
+      set -- "$1" $key
+      [ "$#" = 2 ] || continue
+      case $2 in
+        DNS) say resolved-global "$(join_words "$value")" ;;
+        DNSOverTLS) say resolved-tls "$(join_words "$value")" ;;
+      esac
     done <"$file"
   done
   while read -r line || [ -n "$line" ]; do

@@ -33,7 +33,10 @@ fn what_resolves_names_is_said() {
         symlink("../run/systemd/resolve/stub-resolv.conf", host.at("root/etc/resolv.conf")).unwrap();
         host.write("root/run/systemd/resolve/resolv.conf", "nameserver 10.0.0.2\n");
         host.write("root/etc/systemd/resolved.conf", "[Resolve]\n#DNS=10.0.0.8\nDNS=\n");
-        host.write("root/etc/systemd/resolved.conf.d/a.conf", "[Resolve]\nDNS=10.0.0.9");
+        host.write(
+            "root/etc/systemd/resolved.conf.d/a.conf",
+            "[Resolve]\n DNS = 10.0.0.9   10.0.0.10 \nDNSOverTLS=opportunistic",
+        );
         host.write("root/etc/nsswitch.conf", "hosts: files resolve [!UNAVAIL=return] dns");
         let seen = ask();
         let seen = seen.of("probe");
@@ -41,7 +44,8 @@ fn what_resolves_names_is_said() {
         assert!(link.ends_with("/run/systemd/resolve/stub-resolv.conf"), "{shell:?}: {link}");
         assert!(seen.text("resolved-version").unwrap().parse::<u32>().is_ok(), "{shell:?}: {seen:?}");
         assert_eq!(seen.text("resolved-servers"), Some("nameserver 10.0.0.2\n"));
-        assert_eq!(seen.all("resolved-global").collect::<Vec<_>>(), ["DNS=10.0.0.9"], "{shell:?}");
+        assert_eq!(seen.all("resolved-global").collect::<Vec<_>>(), ["", "10.0.0.9 10.0.0.10"], "{shell:?}");
+        assert_eq!(seen.text("resolved-tls"), Some("opportunistic"), "{shell:?}");
         assert!(seen.has("resolved-nss"), "{shell:?}: {seen:?}");
         assert!(!seen.has("error"), "{shell:?}: {seen:?}");
     }
