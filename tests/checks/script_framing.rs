@@ -1,7 +1,13 @@
 //! How a script is framed: it runs whole or not at all, arguments arrive as they are, steps stop at the first failure.
 
 use crate::shells;
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::shells::{Host, call, holder, shells, step};
 use bootstrap::model::StepId;
@@ -243,6 +249,16 @@ fn a_step_cannot_pass_the_lock_on_to_a_child_that_outlives_it() {
     }
 }
 
+/// Whether some process holds the end of a pipe from which it is read.
+fn is_read(pipe: &Path) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path().join("fd"));
+    let mut files = processes.filter_map(|folder| fs::read_dir(folder).ok()).flat_map(Iterator::flatten);
+    files.any(|file| {
+        let reads = |meta: fs::Metadata| meta.mode() & 0o600 == 0o400;
+        fs::read_link(file.path()).is_ok_and(|target| target == pipe) && file.metadata().is_ok_and(reads)
+    })
+}
+
 #[test]
 fn a_broken_pipe_ends_the_script_before_the_next_step_and_leaves_no_folder() {
     for shell in shells() {
@@ -262,12 +278,20 @@ fn a_broken_pipe_ends_the_script_before_the_next_step_and_leaves_no_folder() {
             .spawn()
             .unwrap();
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
-        let mut replies = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        let stdout = child.stdout.take().unwrap();
+        let pipe = fs::read_link(format!("/proc/self/fd/{}", stdout.as_raw_fd())).unwrap();
+        let mut replies = std::io::BufRead::lines(std::io::BufReader::new(stdout));
         replies
             .find(|line| line.as_ref().unwrap().contains(" begin "))
             .expect("the first step begins")
             .unwrap();
         drop(replies);
+        // Other tests start programs meanwhile: each is born with our end of the pipe, and lets go of it a moment later.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while is_read(&pipe) {
+            assert!(Instant::now() < deadline, "somebody still reads {}", pipe.display());
+            thread::sleep(Duration::from_millis(5));
+        }
         host.write("go", "");
         child.wait().unwrap();
         let left: Vec<_> = host.names("").into_iter().filter(|name| name != "lock").collect();
