@@ -264,8 +264,14 @@ pub enum VariableType {
     Integer,
     /// 1-65535.
     Port,
-    /// An absolute path.
+    /// An absolute path, of letters, digits and what no format that it is written in takes for its own.
     Path,
+    /// A name or an address of a host, or a domain: `api.example.org`.
+    HostName,
+    /// One word of letters, digits and `._+-`.
+    Word,
+    /// One or more networks with their prefix lengths, separated by commas: `10.244.0.0/16`.
+    Networks,
     /// An IP address.
     Address,
     /// `10s`, `5m`, `1h`.

@@ -528,8 +528,8 @@ fn typed<'d>(reader: &mut Reader<'d>, entry: &'d Entry, what: &str, keys: &[&str
 }
 
 const TYPES: &[&str] = &[
-    "string", "bool", "integer", "port", "path", "address", "duration", "version", "choice", "source", "url",
-    "sha256", "account", "mode", "list", "map", "any",
+    "string", "word", "bool", "integer", "port", "path", "address", "hostname", "networks", "duration",
+    "version", "choice", "source", "url", "sha256", "account", "mode", "list", "map", "any",
 ];
 
 fn variable_type<'d>(
@@ -550,6 +550,9 @@ fn variable_type<'d>(
         "integer" => VariableType::Integer,
         "port" => VariableType::Port,
         "path" => VariableType::Path,
+        "hostname" => VariableType::HostName,
+        "word" => VariableType::Word,
+        "networks" => VariableType::Networks,
         "address" => VariableType::Address,
         "duration" => VariableType::Duration,
         "version" => VariableType::Version,

@@ -61,7 +61,10 @@ fn of_type(r#type: &VariableType) -> Value {
         VariableType::Bool => json!({ "type": "boolean" }),
         VariableType::Integer => json!({ "type": "integer" }),
         VariableType::Port => json!({ "type": "integer", "minimum": 1, "maximum": 65535 }),
-        VariableType::Path => json!({ "type": "string", "pattern": "^/" }),
+        VariableType::Path => json!({ "type": "string", "pattern": "^/[A-Za-z0-9/._+@:,~=-]*$" }),
+        VariableType::HostName => json!({ "type": "string", "pattern": "^[A-Za-z0-9_.:-]+$" }),
+        VariableType::Word => json!({ "type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9._+-]*$" }),
+        VariableType::Networks => json!({ "type": "string", "pattern": "^[0-9a-fA-F.:/, ]+$" }),
         VariableType::Address => {
             json!({ "type": "string", "anyOf": [{ "format": "ipv4" }, { "format": "ipv6" }] })
         }

@@ -30,6 +30,11 @@ impl VariableType {
             Self::Integer => "a whole number".to_owned(),
             Self::Port => "a port number from 1 to 65535".to_owned(),
             Self::Path => "an absolute path".to_owned(),
+            Self::HostName => "a host's name or address, such as `api.example.org`".to_owned(),
+            Self::Word => "one word of letters, digits and `._+-`".to_owned(),
+            Self::Networks => {
+                "a network such as `10.244.0.0/16`, or several with commas between them".to_owned()
+            }
             Self::Address => "an IP address".to_owned(),
             Self::Duration => "a duration such as `10s`".to_owned(),
             Self::Version => "a version such as `1.21.4`".to_owned(),
@@ -59,6 +64,9 @@ impl VariableType {
             Self::Integer => "integer".to_owned(),
             Self::Port => "port".to_owned(),
             Self::Path => "path".to_owned(),
+            Self::HostName => "hostname".to_owned(),
+            Self::Word => "word".to_owned(),
+            Self::Networks => "networks".to_owned(),
             Self::Address => "address".to_owned(),
             Self::Duration => "duration".to_owned(),
             Self::Version => "version".to_owned(),
@@ -134,7 +142,19 @@ impl VariableType {
                         "`~` is not expanded on the hosts: write the whole path".to_owned(),
                     )));
                 }
+                // Paths go into units, configuration files of many formats and words of shells.
+                const PLAIN: &str = "/._+@:,~=-";
+                if text.starts_with('/')
+                    && !text.chars().all(|c| c.is_ascii_alphanumeric() || PLAIN.contains(c))
+                {
+                    return Some(fault(Some(format!("it is made of letters, digits and `{PLAIN}`"))));
+                }
                 text.starts_with('/')
+            }
+            (Self::HostName, Kind::Text(text)) => is_host_name(text),
+            (Self::Word, Kind::Text(text)) => is_word(text),
+            (Self::Networks, Kind::Text(text)) => {
+                text.split(',').all(|network| network.trim().parse::<ipnet::IpNet>().is_ok())
             }
             (Self::Address, Kind::Text(text)) => {
                 if text.contains('/') {
@@ -311,6 +331,19 @@ fn source(node: &Node, fault: impl Fn(Option<String>) -> Fault) -> Option<Fault>
     }
 }
 
+fn is_host_name(text: &str) -> bool {
+    let label = |label: &str| {
+        let plain = label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        plain && !label.is_empty() && !label.starts_with('-') && label.len() <= 63
+    };
+    text.parse::<IpAddr>().is_ok() || text.strip_suffix('.').unwrap_or(text).split('.').all(label)
+}
+
+fn is_word(text: &str) -> bool {
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c));
+    plain && !text.is_empty() && !text.starts_with(['-', '.', '+'])
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -334,7 +367,7 @@ mod tests {
             (VariableType::Bool, vec!["true", "false"], vec!["yes", "\"true\"", "1", "~"]),
             (VariableType::Integer, vec!["0", "-7", "0x10"], vec!["1.5", "\"1\"", "a"]),
             (VariableType::Port, vec!["1", "65535"], vec!["0", "65536", "-1", "\"80\"", "80.5"]),
-            (VariableType::Path, vec!["/", "/opt/x y"], vec!["opt", "~/x", "./x", "7"]),
+            (VariableType::Path, vec!["/"], vec!["opt", "~/x", "./x", "7"]),
             (
                 VariableType::Address,
                 vec!["10.0.0.1", "\"::1\""],
@@ -375,6 +408,26 @@ mod tests {
                 vec!["example.org/a", "ftp://a", "https://", "file://srv/a", "\"https://a b\"", "[]", "1"],
             ),
             (VariableType::Sha256, vec![SUM], vec!["0123", "\"\"", &capitals, &SUM[1..], "sha256:0123"]),
+            (
+                VariableType::Path,
+                vec!["/opt/consul", "/srv/a-b_c.d/x@1:2,3~=+"],
+                vec!["a", "\"/a b\"", "\"/a\\nb\"", "/a$b", "/a%b", "/a;b", "/ä", "\"/a\\\"b\""],
+            ),
+            (
+                VariableType::HostName,
+                vec!["consul", "api.example.org", "10.0.0.1", "\"fd00::1\"", "_x.a-b", "a.b."],
+                vec!["\"\"", "\"a b\"", "\"a\\nEND\"", "a$(b)", "-a", "a..b", "ü.example", "\"a'b\""],
+            ),
+            (
+                VariableType::Word,
+                vec!["dc1", "us-east_1.a", "libstdc++6", "_x"],
+                vec!["\"\"", "\"a b\"", "-x", "a/b", "\"a\\n\"", "ä", "a;b"],
+            ),
+            (
+                VariableType::Networks,
+                vec!["10.244.0.0/16", "\"10.96.0.0/12, fd00::/108\""],
+                vec!["10.244.0.0", "x", "\"10.0.0.0/8;\"", "\"\""],
+            ),
             (VariableType::Map, vec!["{}", "{ a: [1] }"], vec!["[]", "a", "~"]),
             (VariableType::Any, vec!["a", "[]", "{}", "1", "true"], vec!["~"]),
         ] {

@@ -11,7 +11,7 @@ use bootstrap::preflight;
 use bootstrap::roles::{RoleSet, load_inventory};
 
 /// Those that an inventory gives to hosts; all others are parts of them.
-const ROLES: [&str; 14] = [
+pub const ROLES: [&str; 14] = [
     "consul-server",
     "consul-client",
     "nomad-server",
@@ -46,7 +46,7 @@ fn completed<'r>(pair: &[&'r str]) -> Vec<&'r str> {
 }
 
 /// What the roles of one host need of others, and nothing else that anybody would have to say.
-fn inventory(roles: &[&str]) -> String {
+pub fn inventory(roles: &[&str]) -> String {
     let roles = completed(roles);
     let has = |prefix: &str| roles.iter().any(|role| role.starts_with(prefix));
     let mut others = vec!["consul-server"];

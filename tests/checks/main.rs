@@ -17,6 +17,7 @@ mod dns_config;
 mod docker_config;
 mod documentation;
 mod etcd_config;
+mod hostile;
 mod installing;
 mod inventory;
 mod kube_config;

@@ -97,17 +97,26 @@ pub fn files(inventory: &str, host: &str) -> BTreeMap<String, String> {
 
 /// The same of a `Wanted`, for hosts at these addresses.
 pub fn files_of(wanted: &Wanted, host: &str, addresses: &ClusterAddresses) -> BTreeMap<String, String> {
+    try_files_of(wanted, host, addresses).unwrap()
+}
+
+/// The same, or the first that cannot be rendered.
+pub fn try_files_of(
+    wanted: &Wanted,
+    host: &str,
+    addresses: &ClusterAddresses,
+) -> Result<BTreeMap<String, String>, WantedError> {
     let of_host = wanted.host(&HostName::parse(host).unwrap()).unwrap();
     let mut files = BTreeMap::new();
     for role in &of_host.roles {
         for resource in &role.resources {
-            let resolved = wanted.resolved(of_host, role, resource, &facts(), addresses).unwrap();
+            let resolved = wanted.resolved(of_host, role, resource, &facts(), addresses)?;
             if let Some(content) = resolved.content() {
                 files.insert(resolved.id().0.replace("file ", ""), content.to_owned());
             }
         }
     }
-    files
+    Ok(files)
 }
 
 pub fn snapshots(folder: &str) -> insta::Settings {
