@@ -8,7 +8,7 @@ use crate::model::{Arg, Call, Check, Delegation, Finding, HostName, NulInArgumen
 use crate::plan::{BatchSize, removal_stage};
 use crate::preflight::{HostMarker, HostPart, Marker};
 use crate::products::{DepartureNotice, Gate, Task};
-use crate::raft::{Peer, View, Views};
+use crate::raft::{Peer, Views, led};
 use crate::roles::{ClusterAddresses, Wanted, WantedHost};
 
 /// What is to be done about the parts that hosts have lost.
@@ -119,10 +119,7 @@ fn standing(
         return Standing::Free;
     }
     let views = views(gate);
-    let mut told = views.values().filter_map(View::peers);
-    let Some(peers) = told.find(|peers| peers.iter().any(|peer| peer.leader)) else {
-        return Standing::Unknown;
-    };
+    let Some(peers) = led(&views) else { return Standing::Unknown };
     let name = host.host.name.as_str();
     let address = addresses.get(&host.host.name);
     let is_it =
@@ -232,6 +229,7 @@ fn call(task: Option<Task>) -> Result<Call, NulInArgument> {
 mod tests {
     use super::*;
     use crate::model::{ClusterName, Endpoint, RoleName};
+    use crate::raft::View;
     use crate::roles::testing::wanted;
 
     const INVENTORY: &str = r#"

@@ -1,7 +1,7 @@
 //! May a member leave? What its cluster is without it.
 
 use super::quorum::{majority, tolerance};
-use super::view::refused;
+use super::view::{led, refused};
 use super::{Peer, View, Views};
 use crate::model::{Expected, HostName, Verdict};
 
@@ -25,8 +25,7 @@ pub struct Refusal {
 
 /// Peers of a living cluster that nobody expects, by the word of a server that follows a leader.
 pub fn strangers(expected: &Expected, views: &Views) -> Vec<Peer> {
-    let mut told = views.values().filter_map(View::peers);
-    let peers = told.find(|peers| peers.iter().any(|peer| peer.leader)).unwrap_or_default();
+    let peers = led(views).unwrap_or_default();
     let is_known = |peer: &&Peer| expected.members.values().any(|ip| *ip == peer.address.ip());
     peers.iter().filter(|peer| !is_known(peer)).cloned().collect()
 }

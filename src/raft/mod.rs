@@ -13,4 +13,4 @@ mod world;
 pub use leave::{Departure, Refusal, departure, strangers, without};
 pub use quorum::{Peer, agree, majority, tolerance};
 pub use recovery::{Recovery, lost_quorum, recovery, unfinished};
-pub use view::{Agreement, RaftState, View, Views, agreement, cluster_state, notes};
+pub use view::{Agreement, RaftState, View, Views, agreement, cluster_state, led, notes};

@@ -43,6 +43,11 @@ impl View {
 /// What the servers that were asked say, by their hosts.
 pub type Views = BTreeMap<HostName, View>;
 
+/// The peers that the first server tells which follows a leader; `None`: nobody does.
+pub fn led(views: &Views) -> Option<&[Peer]> {
+    views.values().filter_map(View::peers).find(|peers| peers.iter().any(|peer| peer.leader))
+}
+
 /// The first of some servers that refuses to tell, with its reason.
 pub(super) fn refused<'v>(views: impl IntoIterator<Item = (&'v HostName, &'v View)>) -> Option<String> {
     views.into_iter().find_map(|(host, view)| match view {

@@ -417,13 +417,13 @@ pub fn unmet<'a>(
         for role in host.roles.iter().filter(conditioned) {
             // Of the host alone: with all of them in each, scopes grow with the square of their number.
             let variables = variables(roles, host);
-            let together =
-                roles.closure([role]).iter().any(|part| part.require.iter().any(|one| one.together));
+            let parts = roles.closure([role]);
+            let together = parts.iter().any(|part| part.require.iter().any(|one| one.together));
             let is_first = together && asked_together.insert(role);
             let seen: &[&Host] = if is_first { &everyone } else { &[host] };
             let mut scope = scope(&inventory.cluster, seen, host, &variables, &ClusterAddresses::new());
             scope.insert("cluster_roles".to_owned(), cluster_roles.clone());
-            for part in roles.closure([role]) {
+            for part in parts {
                 let render = |source| WantedError::Render { host: host.name.clone(), source };
                 define(&renderer, part, &mut scope).map_err(render)?;
                 let judged = part.require.iter().enumerate().filter(|(_, one)| is_first || !one.together);

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::super::{Access, Drills, Keys, LOOPBACK, Method, Request};
-use super::{API_FILES, STATIC_PODS};
+use super::{API_FILES, STATIC_PODS, shared_place};
 use crate::model::Endpoint;
 
 /// Its own name for itself, which kubeadm writes into every API server's certificate.
@@ -19,8 +19,7 @@ pub(super) struct ApiServerDrill;
 
 impl Drills for ApiServerDrill {
     fn access(&self, endpoint: &Endpoint) -> Access {
-        let shared = endpoint.settings.get("endpoint").and_then(serde_json::Value::as_str);
-        let (address, port) = shared
+        let (address, port) = shared_place(endpoint)
             .and_then(|shared| shared.rsplit_once(':'))
             .and_then(|(address, port)| {
                 Some((address.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))

@@ -97,10 +97,14 @@ const KUBELET: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 const WORKER_FILES: TlsFiles =
     TlsFiles { authority: "/etc/kubernetes/pki/ca.crt", certificate: KUBELET, key: KUBELET };
 
-/// Where everybody finds the API.
+/// The address and the port at which everybody finds the API.
+fn shared_place(endpoint: &Endpoint) -> Option<&str> {
+    endpoint.settings.get("endpoint").and_then(Value::as_str)
+}
+
+/// The same as a site.
 fn shared_api(endpoint: &Endpoint) -> String {
-    let shared = endpoint.settings.get("endpoint").and_then(Value::as_str);
-    shared.map_or_else(|| endpoint.url(), |shared| format!("https://{shared}"))
+    shared_place(endpoint).map_or_else(|| endpoint.url(), |shared| format!("https://{shared}"))
 }
 
 /// The questions to an API server.
