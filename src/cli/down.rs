@@ -18,7 +18,7 @@ them again. Files, programs and accounts stay."
 pub struct DownArgs {
     /// The inventory.
     inventory: PathBuf,
-    /// Also remove the agents' data and the mark of the cluster: the hosts are free for another one.
+    /// Also remove the agents' data and put back what roles have changed: the hosts are free for another cluster. Packages stay.
     #[arg(long)]
     purge: bool,
     /// Do not ask.

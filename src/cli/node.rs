@@ -24,7 +24,8 @@ const GONE: Duration = Duration::from_secs(10);
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example: bootstrap remove-node inventory.yaml node-4\n\nIts work moves to other nodes, it leaves the peer \
-sets, its agents stop; its data is set aside, under names that end in `.left-…`. Then the inventory is written without it."
+sets, its agents stop; its data is set aside, under names that end in `.left-…`, and what its roles changed on it is put back. Then the inventory is \
+written without it."
 )]
 pub struct RemoveNodeArgs {
     /// The inventory.

@@ -116,8 +116,8 @@ fn describe(roles: &RoleSet, role: &Role) -> String {
     if let Some(gate) = &role.gate {
         text += &format!("{:<10} {gate}\n", "gate");
     }
-    if role.removable {
-        text += &format!("{:<10} what it changes is put back when a host has it no more\n", "removable");
+    if !role.removable {
+        text += &format!("{:<10} what it changes stays when a host has it no more\n", "removable");
     }
     let ports = ports(roles, role);
     if !ports.is_empty() {

@@ -25,6 +25,7 @@ pub(crate) mod releases;
 mod steps;
 mod stop;
 pub(crate) mod tasks;
+pub(crate) mod undo;
 pub(crate) mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,6 @@
-//! What removable roles change on a host, so that it can be put back.
+//! What roles change on a host, so that it can be put back.
 //!
-//! The host keeps a ledger (`/var/lib/bootstrap/undo`, see the prelude): before a removable role changes a thing for the
+//! The host keeps a ledger (`/var/lib/bootstrap/undo`, see the prelude): before a role changes a thing for the
 //! first time, how it was is written down. [`recorded`] makes the calls that do so; [`probe`] asks for what no role of
 //! the host wants any more, also where a role is still there; [`removal`] makes the steps that put it back.
 //!

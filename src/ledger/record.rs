@@ -22,12 +22,18 @@ pub fn recorded(
     let mut calls: Vec<Call> = unit(role, resource, seen)?.into_iter().collect();
     let mut left = false;
     for call in change.calls {
-        let path = || call.argument_of(call.function(), 0).unwrap_or_default().to_owned();
+        let word = |index| call.argument_of(call.function(), index).unwrap_or_default().to_owned();
         match call.function() {
-            "file_write" | "file_from_site" | "file_from_push" | "path_owner" => {
-                calls.push(by_role(LedgerItem::File(path()), call))
+            "file_write" | "file_from_site" | "file_from_push" | "path_owner" | "link_place" => {
+                calls.push(by_role(LedgerItem::File(word(0)), call))
             }
-            "directory_ensure" | "mount_point" => calls.push(by_role(LedgerItem::Directory(path()), call)),
+            "link_program" => calls.push(by_role(LedgerItem::File(format!("{}/{}", word(0), word(1))), call)),
+            "directory_ensure" | "mount_point" => calls.push(by_role(LedgerItem::Directory(word(0)), call)),
+            "release_from_site" => calls.push(by_role(LedgerItem::Release(word(4)), call)),
+            "release_from_push" => calls.push(by_role(LedgerItem::Release(word(1)), call)),
+            "user_add" => calls.push(by_role(LedgerItem::User(word(0)), call)),
+            "group_add" => calls.push(by_role(LedgerItem::Group(word(0)), call)),
+            "sysctl_set" => calls.push(by_role(LedgerItem::Exec(resource.id().0), call)),
             "unit_converge" | "merged_note" => calls.push(call),
             "exec_run" => {
                 if let Resource::Exec(exec) = resource

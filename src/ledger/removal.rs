@@ -22,6 +22,14 @@ pub struct Removal {
     pub gone: BTreeSet<RoleName>,
 }
 
+impl Removal {
+    /// Takes out what is left of a role that its host still has, if it is to be put back in that role's own turn.
+    pub fn leftovers(&mut self, role: &RoleName, in_its_turn: bool) -> Vec<Step> {
+        let is_left = |step: &mut Step| in_its_turn && step.role == *role && !self.gone.contains(role);
+        self.steps.extract_if(.., is_left).collect()
+    }
+}
+
 /// In this order: what serves goes on with the files of before, a unit is stopped while systemd knows
 /// it, and one that ran before starts with everything back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +40,10 @@ enum RemovalOrder {
     Exec,
     Run,
     Directory,
+    /// Those last for which the most folders were made.
+    Release(usize),
+    User,
+    Group,
     Left,
 }
 
@@ -52,8 +64,11 @@ pub fn removal(host: &WantedHost, observation: &Observation) -> Result<Removal, 
         })
         .collect::<Result<_, _>>()?;
     entries.retain(|entry| match &entry.thing {
-        // The list of packages of a role that is still there has just become another.
-        LedgerItem::Left(_) => !present.contains(&entry.role),
+        // The list of packages of a role that is still there has just become another; and a version that was left may be the one to
+        // go back to.
+        LedgerItem::Left(_) | LedgerItem::Release(_) | LedgerItem::User(_) | LedgerItem::Group(_) => {
+            !present.contains(&entry.role)
+        }
         LedgerItem::Directory(path) => !wanted.iter().any(|resource| is_below(resource, path)),
         _ => true,
     });
@@ -162,7 +177,9 @@ impl<'a> Entry<'a> {
                 if of_systemd {
                     change.calls.push(Call::new("units_reload", []));
                 }
-                (if of_systemd { RemovalOrder::UnitFile } else { RemovalOrder::File }, id, change)
+                // What a unit runs by a link stays until it has stopped.
+                let is_late = of_systemd || self.said.text("type") == Some("link");
+                (if is_late { RemovalOrder::UnitFile } else { RemovalOrder::File }, id, change)
             }
             LedgerItem::Directory(path) => {
                 let (id, change) = self.directory(path)?;
@@ -173,6 +190,20 @@ impl<'a> Entry<'a> {
                 let words: Vec<Arg> = self.said.all("word").map(Arg::lossy).collect();
                 let calls = vec![Call::new("exec_run", words), self.forget()];
                 (RemovalOrder::Exec, self.id("undo"), quiet(format!("role {role} ran it"), calls))
+            }
+            LedgerItem::Release(folder) => {
+                let made: Vec<&str> = self.said.all("made").collect();
+                let words = std::iter::once(folder.as_str()).chain(made.iter().copied());
+                let calls = vec![self.call("release_gone", words)];
+                let change = quiet(format!("role {role} unpacked it"), calls);
+                (RemovalOrder::Release(made.len()), self.id("remove"), change)
+            }
+            LedgerItem::User(name) | LedgerItem::Group(name) => {
+                let kind = self.thing.kind();
+                let reason = format!("role {role} made it; it stays while it has a home, or runs something");
+                let turn = if kind == "user" { RemovalOrder::User } else { RemovalOrder::Group };
+                let calls = vec![self.call("account_gone", [kind, name])];
+                (turn, self.id("remove"), quiet(reason, calls))
             }
             LedgerItem::Left(id) => {
                 let what = match id.split(' ').next().unwrap_or_default() {

@@ -12,6 +12,10 @@ pub enum LedgerItem {
     Unit(String),
     /// A command, by its name.
     Exec(String),
+    /// The folder of one version of a product, with all that is in it.
+    Release(String),
+    User(String),
+    Group(String),
     /// What stays when its role is removed, by the id of its resource: `package dnsmasq`.
     Left(String),
 }
@@ -23,12 +27,26 @@ pub fn things(resource: &Resource) -> Vec<LedgerItem> {
     things.extend(resource.unit().map(|unit| LedgerItem::Unit(unit.name.to_string())));
     match resource {
         Resource::Exec(exec) => things.push(LedgerItem::Exec(exec.name.clone())),
-        Resource::Package(_)
-        | Resource::User(_)
-        | Resource::Download(Download::Release(_) | Download::Images(_))
-        | Resource::Sysctl(_)
-        | Resource::KernelModule(_) => things.push(LedgerItem::Left(resource.id().0)),
+        Resource::Sysctl(_) => things.push(LedgerItem::Exec(resource.id().0)),
+        Resource::User(user) => {
+            things.push(LedgerItem::User(user.name.to_string()));
+            things.push(LedgerItem::Group(user.group().to_owned()));
+        }
+        Resource::Download(Download::Release(release)) => {
+            things.push(LedgerItem::Release(release.directory()));
+            things.extend(release.links().map(LedgerItem::File));
+        }
         _ => {}
+    }
+    if matches!(
+        resource,
+        Resource::Package(_)
+            | Resource::User(_)
+            | Resource::Download(Download::Release(_) | Download::Images(_))
+            | Resource::Sysctl(_)
+            | Resource::KernelModule(_)
+    ) {
+        things.push(LedgerItem::Left(resource.id().0));
     }
     things
 }
@@ -40,6 +58,9 @@ impl LedgerItem {
             Self::Directory(_) => "directory",
             Self::Unit(_) => "unit",
             Self::Exec(_) => "exec",
+            Self::Release(_) => "release",
+            Self::User(_) => "user",
+            Self::Group(_) => "group",
             Self::Left(_) => "left",
         }
     }
@@ -47,7 +68,14 @@ impl LedgerItem {
     /// Path, unit or name.
     pub fn at(&self) -> &str {
         match self {
-            Self::File(at) | Self::Directory(at) | Self::Unit(at) | Self::Exec(at) | Self::Left(at) => at,
+            Self::File(at)
+            | Self::Directory(at)
+            | Self::Unit(at)
+            | Self::Exec(at)
+            | Self::Release(at)
+            | Self::User(at)
+            | Self::Group(at)
+            | Self::Left(at) => at,
         }
     }
 
@@ -57,6 +85,9 @@ impl LedgerItem {
             "directory" => Self::Directory,
             "unit" => Self::Unit,
             "exec" => Self::Exec,
+            "release" => Self::Release,
+            "user" => Self::User,
+            "group" => Self::Group,
             "left" => Self::Left,
             _ => return None,
         };
@@ -116,7 +147,24 @@ mod tests {
                 json!({"sysctl": {"key": "vm.swappiness", "value": 1}}),
                 vec![
                     LedgerItem::File("/etc/sysctl.d/90-bootstrap-vm.swappiness.conf".into()),
+                    LedgerItem::Exec("sysctl vm.swappiness".into()),
                     LedgerItem::Left("sysctl vm.swappiness".into()),
+                ],
+            ),
+            (
+                json!({"user": {"name": "a", "group": "b"}}),
+                vec![
+                    LedgerItem::User("a".into()),
+                    LedgerItem::Group("b".into()),
+                    LedgerItem::Left("user a".into()),
+                ],
+            ),
+            (
+                json!({"download": {"release": {"product": "p", "version": "1.0.0", "source": "release"}}}),
+                vec![
+                    LedgerItem::Release("/opt/bootstrap/p/1.0.0".into()),
+                    LedgerItem::File("/usr/local/bin/p".into()),
+                    LedgerItem::Left("release p 1.0.0 /usr/local/bin/p".into()),
                 ],
             ),
         ] {

@@ -59,38 +59,53 @@ impl fmt::Display for Arg {
 pub struct Call {
     function: &'static str,
     args: Vec<Arg>,
+    /// Functions that make the call, with their own arguments: the last one is called first.
+    makers: Vec<(&'static str, Vec<Arg>)>,
 }
 
 impl Call {
     pub fn new(function: &'static str, args: impl IntoIterator<Item = Arg>) -> Self {
-        Self { function, args: args.into_iter().collect() }
+        Self { function, args: args.into_iter().collect(), makers: Vec::new() }
     }
 
-    /// An argument of a call of this function; none of any other.
+    /// An argument of a call of this function, whoever makes the call; none of any other.
     pub fn argument_of(&self, function: &str, index: usize) -> Option<&str> {
         self.args.get(index).filter(|_| self.function == function).map(|arg| arg.text.as_str())
     }
 
+    /// What is called, whoever makes the call.
     pub fn function(&self) -> &'static str {
         self.function
     }
 
     /// A call of a function that makes this call: it gets its name and arguments after its own.
-    pub fn made_by(self, function: &'static str, args: impl IntoIterator<Item = Arg>) -> Self {
-        let name = Arg { text: self.function.to_owned(), secret: false };
-        Self { function, args: args.into_iter().chain([name]).chain(self.args).collect() }
+    #[must_use]
+    pub fn made_by(mut self, function: &'static str, args: impl IntoIterator<Item = Arg>) -> Self {
+        self.makers.push((function, args.into_iter().collect()));
+        self
     }
 
     /// The line the host's shell reads, secrets included.
     pub fn for_host(&self) -> String {
-        self.args.iter().fold(self.function.to_owned(), |line, arg| line + " " + &arg.quoted())
+        self.line(Arg::quoted)
+    }
+
+    fn line(&self, show: impl Fn(&Arg) -> String) -> String {
+        let own = (self.function, &self.args);
+        let all = self.makers.iter().rev().map(|(function, args)| (*function, args)).chain([own]);
+        let mut line = String::new();
+        for (number, (function, args)) in all.enumerate() {
+            // One that is made is an argument itself.
+            line += &if number == 0 { function.to_owned() } else { format!(" {}", quoted(function)) };
+            args.iter().for_each(|arg| line += &format!(" {}", show(arg)));
+        }
+        line
     }
 }
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.function)?;
-        self.args.iter().try_for_each(|arg| write!(f, " {arg}"))
+        f.write_str(&self.line(Arg::to_string))
     }
 }
 

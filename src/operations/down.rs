@@ -7,16 +7,13 @@ use super::observed_hosts::ObservedHosts;
 use crate::engine::commands::{self, Failure, stage};
 use crate::engine::members::members;
 use crate::engine::tasks::{remove_keys, step, stop};
-use crate::engine::{EngineError, Outcome, Run};
+use crate::engine::{EngineError, Outcome, Run, undo};
 use crate::model::{Endpoint, NulInArgument, Stage};
-use crate::roles::Wanted;
-
-/// What says on a host whose it is, and what was set up there.
-const STATE: &str = "/var/lib/bootstrap";
+use crate::roles::{Wanted, WantedHost};
 
 /// The agents of all hosts that answer stop, in reverse order of activation.
 pub struct Down {
-    /// Their data and the cluster's mark go too.
+    /// Their data goes too, what their roles have changed is put back, and they are nobody's.
     pub purge: bool,
 }
 
@@ -27,7 +24,10 @@ impl Operation for Down {
         run: Run<'_>,
     ) -> Result<Option<Decision>, EngineError> {
         let data = match self.purge {
-            true => ", and all their data is removed; `bootstrap snapshot save` keeps some of it",
+            true => {
+                ", all their data is removed (`bootstrap snapshot save` keeps some of it), and what roles changed on them is as \
+                 it was before"
+            }
             false => "",
         };
         let (hosts, cluster) = (run.options.hosts.len(), &run.wanted.cluster);
@@ -42,8 +42,13 @@ impl Operation for Down {
         outcome: &mut Outcome,
     ) -> Result<(), EngineError> {
         let stages = stages(run.wanted, self.purge).unwrap_or_default();
+        let fleet = &mut observed_hosts.fleet;
         // A host that fails keeps no other one from going down.
-        let _ = commands::run(&mut observed_hosts.fleet, stages, Failure::GoOn, run, outcome).await;
+        let ended = commands::run(fleet, stages, Failure::GoOn, run, outcome).await;
+        if self.purge && ended.is_ok() {
+            let last = forget(run.wanted).unwrap_or_default();
+            undo::all(fleet, &run.options.hosts, last, run, outcome).await;
+        }
         Ok(())
     }
 }
@@ -85,8 +90,6 @@ fn stages(wanted: &Wanted, purge: bool) -> Result<Vec<Stage>, NulInArgument> {
                 own.push(step(host, id, "the cluster's data goes", "data_remove", &words)?);
             }
             own.extend(remove_keys(host)?);
-            let words = ["rm", "-rf", "--one-file-system", "--", STATE];
-            own.push(step(host, format!("remove {STATE}"), "the host is nobody's", "exec_run", &words)?);
             // Two agents of one product share a folder.
             own.dedup_by(|one, other| one.id == other.id);
             steps.insert(host.host.name.clone(), own);
@@ -94,4 +97,14 @@ fn stages(wanted: &Wanted, purge: bool) -> Result<Vec<Stage>, NulInArgument> {
         stages.push(stage("purge", steps));
     }
     Ok(stages)
+}
+
+/// The hosts are nobody's.
+fn forget(wanted: &Wanted) -> Result<Vec<Stage>, NulInArgument> {
+    let of_host = |host: &WantedHost| {
+        let id = "remove /var/lib/bootstrap".to_owned();
+        Ok((host.host.name.clone(), vec![step(host, id, "the host is nobody's", "state_gone", &[])?]))
+    };
+    let hosts = wanted.hosts.iter().filter(|host| !host.roles.is_empty());
+    Ok(vec![stage("forget the cluster", hosts.map(of_host).collect::<Result<_, _>>()?)])
 }

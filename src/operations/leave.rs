@@ -14,7 +14,7 @@ use crate::engine::members::{Members, members};
 use crate::engine::observe::{ClusterAnswers, Observed};
 use crate::engine::tasks::{self, step};
 use crate::engine::wait::Waiting;
-use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
+use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate, undo};
 use crate::model::{Check, Event, Finding, HostName, NulInArgument, Plan, Stage, Step, Verdict};
 use crate::preflight::{HostMarker, Marker};
 use crate::products::{Answers, DepartureNotice, Gate};
@@ -51,7 +51,7 @@ impl<'a> Leave<'a> {
         } else {
             format!(
                 "{host} leaves `{cluster}`: it is taken out of {parts}, its work moves to others and its agents stop. Its data \
-                 is set aside on its disk."
+                 is set aside on its disk, and what its roles changed there is as it was before."
             )
         }
     }
@@ -122,6 +122,10 @@ impl Operation for Leave<'_> {
         )
         .map_err(|_| nul(self.host))?;
         commands::run_all(&mut observed_hosts.fleet, stages, run, outcome).await;
+        if !outcome.stopped && outcome.held_back.is_empty() {
+            let host = BTreeSet::from([self.host.clone()]);
+            undo::all(&mut observed_hosts.fleet, &host, Vec::new(), run, outcome).await;
+        }
         Ok(())
     }
 

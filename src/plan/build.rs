@@ -193,7 +193,8 @@ fn host_steps(
         if let Some(marker) = marker.filter(|_| steps.prepare.is_empty()) {
             steps.prepare.push(marker_step(&role.name, state, marker));
         }
-        let mut activate = Vec::new();
+        // A voter gives up what its role makes no more when it is its turn.
+        let mut activate = steps.removal.leftovers(&role.name, role.quorum);
         let mut first = role.removable;
         // What runs reads these files at its next start, whoever starts it: they change when it is this member's turn.
         let mut in_turn = runs(role, state);

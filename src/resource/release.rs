@@ -104,7 +104,7 @@ impl Release {
 
     /// Ends with the links, so that a unit that watches one is seen to be touched.
     pub fn id(&self) -> StepId {
-        let links: String = self.binaries().map(|binary| format!(" {}/{binary}", self.bin_dir)).collect();
+        let links: String = self.links().map(|link| format!(" {link}")).collect();
         StepId(format!("release {} {}{links}", self.product, self.version))
     }
 
@@ -113,8 +113,13 @@ impl Release {
         self.binaries.iter().chain(product)
     }
 
+    /// The links to its programs.
+    pub fn links(&self) -> impl Iterator<Item = String> {
+        self.binaries().map(|binary| format!("{}/{binary}", self.bin_dir))
+    }
+
     /// The folder of this version.
-    fn directory(&self) -> String {
+    pub fn directory(&self) -> String {
         format!("{}/{}/{}", self.install_dir, self.product, self.version)
     }
 

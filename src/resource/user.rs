@@ -50,7 +50,8 @@ impl User {
         StepId(format!("user {}", self.name))
     }
 
-    fn group(&self) -> &str {
+    /// Its primary group.
+    pub fn group(&self) -> &str {
         self.group.as_ref().unwrap_or(&self.name).as_str()
     }
 

@@ -38,7 +38,7 @@ pub struct Role {
     ///
     /// Beside its kind a resource may have `when`, an expression that must hold and may use facts, and `for_each`, an expression that
     /// gives a list: then it is made once for each element, which its other expressions and its content call `item`. With
-    /// `removable` it is put back once no role of the host makes it any more, also while the role stays.
+    /// `removable` it is put back once no role of the host makes it any more, also where the role itself is not.
     pub resources: Vec<Value>,
     /// Ports on which its programs listen.
     pub ports: Vec<Port>,
@@ -59,8 +59,8 @@ pub struct Role {
     pub gate: Option<String>,
     /// Files with a list of hosts which must have a new one for it to do its work: `add-node` changes them on the others too.
     pub lists_hosts: Vec<String>,
-    /// A host that has the role no more gets back what the role changed there: files, folders, links, units, and by `undo`
-    /// what its commands did. Packages, users and releases stay.
+    /// A host that has the role no more, and one whose role makes a thing no more, gets back what was changed there: files, folders,
+    /// links, releases, units, accounts, and by `undo` what commands did. Packages stay. It is so unless the role says `false`.
     pub removable: bool,
     /// Members of a quorum: an even or single count of hosts is warned about.
     pub quorum: bool,

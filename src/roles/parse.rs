@@ -215,7 +215,7 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         removable: fields
             .written("removable")
             .and_then(|node| reader.bool(node, "`removable`"))
-            .unwrap_or(false),
+            .unwrap_or(true),
         quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
         forms: fields
             .written("forms")

@@ -584,7 +584,7 @@ fn wanted_role(
 }
 
 /// Packages that may come early go to the first packages of the host: a package manager that is called once takes seconds less.
-/// What is told of when its role goes, or waits for facts, stays by itself.
+/// What waits for facts stays by itself.
 fn join_early_packages(roles: &mut [WantedRole]) {
     let mut first: Option<(usize, usize)> = None;
     let mut early = Vec::new();
@@ -594,8 +594,6 @@ fn join_early_packages(roles: &mut [WantedRole]) {
             match resource {
                 Resource::Package(package)
                     if package.unless_program.is_none()
-                        && (package.early || !role.removable)
-                        && !role.removables.contains(&Resource::Package(package.clone()).id())
                         && !role.conditions.contains_key(&Resource::Package(package.clone()).id()) =>
                 {
                     if first.is_some() && package.early {

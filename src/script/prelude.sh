@@ -604,9 +604,19 @@ stage() {
   staged=$staging/${1##*/}
 }
 
+# Sets $found, what stands at a path: `link TARGET`, a digest, or `absent`.
+stands_at() {
+  if [ -L "$1" ]; then
+    found="link $(readlink "$1")"
+  else
+    digest_value "$1"
+    found=$sum
+  fi
+}
+
 # Fails unless a path holds what was seen there: PATH SEEN. What a package of this run has brought is nobody's own.
 unchanged() {
-  if [ -L "$1" ]; then found="link $(readlink "$1")"; else found=$(digest "$1"); fi
+  stands_at "$1"
   if [ "$found" = "$2" ]; then return; fi
   if [ "$2" = absent ] && as_packaged "$1"; then return; fi
   fail "$1 changed on the host since it was observed; plan again"
@@ -645,6 +655,7 @@ validate() {
 link_place() {
   (umask 022 && mkdir -p "${1%/*}")
   [ -L "$1" ] || [ ! -d "$1" ] || fail "$1 is a folder"
+  undo_record undo_file "$1" "link $2"
   keep_old "$1"
   rm -f "${1%/*}/.${1##*/}.bootstrap"
   ln -s "$2" "${1%/*}/.${1##*/}.bootstrap"
@@ -716,9 +727,9 @@ undo_file() {
       undo_line role "$undo_role"
       undo_line secret "$undo_secret"
       # What this program wrote before counts until the change is made.
-      digest_value "$2"
-      if [ "$sum" != "$3" ] && [ -e "$undo_entry/now" ] && grep -qx "written =$sum" "$undo_entry/now"; then
-        undo_line written "$sum"
+      if [ -e "$undo_entry/now" ]; then
+        stands_at "$2"
+        if [ "$found" != "$3" ] && grep -qx "written =$found" "$undo_entry/now"; then undo_line written "$found"; fi
       fi
       undo_line written "$3"
       ;;
@@ -758,13 +769,55 @@ undo_directory() {
         return 0
       fi
       undo_line before absent
-      # Those above that will be made too, the deepest first.
-      above=${2%/*}
-      while [ -n "$above" ] && [ ! -e "$above" ]; do
-        undo_line made "$above"
-        above=${above%/*}
+      undo_made "${2%/*}"
+      ;;
+  esac
+}
+
+# Prints those of a folder and all above it that will be made too, the deepest first.
+undo_made() {
+  above=$1
+  while [ -n "$above" ] && [ ! -e "$above" ]; do
+    undo_line made "$above"
+    above=${above%/*}
+  done
+}
+
+# Prints a part of the entry of what a release is unpacked into: what|now|ask FOLDER.
+undo_release() {
+  case $1 in
+    what)
+      undo_line kind release
+      undo_line at "$2"
+      undo_made "${2%/*}"
+      ;;
+    now) undo_line role "$undo_role" ;;
+  esac
+}
+
+# Prints a part of the entry of an account that was not there: what|now|ask user|group NAME.
+undo_account() {
+  case $1 in
+    what)
+      undo_line kind "$2"
+      undo_line at "$3"
+      ;;
+    now) undo_line role "$undo_role" ;;
+  esac
+}
+
+# Prints a part of the entry of a kernel parameter, which a command gives its live value back: what|now|ask KEY LIVE-FILE.
+undo_sysctl() {
+  case $1 in
+    what)
+      undo_line kind 'exec'
+      undo_line at "sysctl $2"
+      # shellcheck disable=SC2016 # the shell of that command is to expand it
+      for word in sh -c 'printf "%s\n" "$1" >"$2"' sysctl "$(cat "$3")" "$3"; do
+        undo_line word "$word"
       done
       ;;
+    now) undo_line role "$undo_role" ;;
   esac
 }
 
@@ -881,6 +934,7 @@ file_back() {
   chown "$5:$6" "$staged"
   chmod "$4" "$staged"
   unchanged "$2" "$3"
+  keep_old "$2"
   into_place "$staged" "$2"
   merged_forget "$2"
   undo_forget "$1"
@@ -892,6 +946,7 @@ link_back() {
   ln -s "$4" "$staged"
   chown -h "$5:$6" "$staged"
   unchanged "$2" "$3"
+  keep_old "$2"
   mv -f "$staged" "$2"
   undo_forget "$1"
 }
@@ -899,6 +954,7 @@ link_back() {
 # Step: removes a file that was not there before: ENTRY PATH SEEN.
 file_gone() {
   unchanged "$2" "$3"
+  keep_old "$2"
   rm -f "$2"
   merged_forget "$2"
   undo_forget "$1"
@@ -922,6 +978,48 @@ directory_gone() {
     [ ! -d "$folder" ] || rmdir "$folder" || break
   done
   undo_forget "$entry"
+}
+
+# Step: removes a version of a product, and the folders above it that were made for it, as far as nothing is in them, the deepest
+# first: ENTRY FOLDER MADE...
+release_gone() {
+  entry=$1
+  rm -rf "$2"
+  shift 2
+  undo_forget "$entry"
+  for folder in "$@"; do
+    if [ ! -d "$folder" ] || rmdir "$folder" 2>/dev/null; then continue; fi
+    # Another release is in it: the last one takes it along.
+    for other in "$state_dir"/undo/release-*/what; do
+      [ ! -e "$other" ] || undo_line made "$folder" >>"$other"
+      break
+    done
+  done
+}
+
+# Step: removes what this program keeps on a host, apart from copies of what was others' and did not get its place again.
+state_gone() {
+  for path in "$state_dir"/* "$state_dir"/.[!.]*; do
+    [ "$path" = "$state_dir/left" ] || rm -rf "$path"
+  done
+  rmdir "$state_dir/left" "$state_dir" 2>/dev/null || :
+}
+
+# Step: removes an account that was made here, once the home is gone that it had, and it runs nothing: ENTRY user|group NAME.
+account_gone() {
+  if [ "$2" = user ]; then
+    home=$(account passwd "$3")
+    home=${home%:*}
+    home=${home##*:}
+    # Without a home of its own, what it owns may be anywhere.
+    case $home in '' | /nonexistent) home=/ ;; esac
+    if [ ! -d "$home" ]; then
+      if command -v userdel >/dev/null; then userdel "$3" || :; else deluser "$3" || :; fi
+    fi
+  elif [ -n "$(account group "$3")" ]; then
+    if command -v groupdel >/dev/null; then groupdel "$3" || :; else delgroup "$3" || :; fi
+  fi
+  undo_forget "$1"
 }
 
 # Step: gives a folder its mode and owner back: ENTRY PATH MODE OWNER GROUP.
@@ -1209,6 +1307,7 @@ group_add() {
     numbered "group $1" "$2" "$entry"
     return 0
   fi
+  undo_record undo_account group "$1"
   if command -v groupadd >/dev/null; then
     if [ "$3" = true ]; then set -- "$1" "$2" --system; else set -- "$1" "$2"; fi
     name=$1 gid=$2
@@ -1236,6 +1335,7 @@ user_add() {
     user_change "$name" "$group" "$home" "$shell"
     return 0
   fi
+  undo_record undo_account user "$name"
   if [ -z "$shell" ] && [ "$system" = true ]; then shell=$(no_login_shell); fi
   if [ -z "$home" ] && [ "$system" = true ]; then home=/nonexistent; fi
   set --
@@ -1303,6 +1403,7 @@ release_from_site() {
   umask 022
   site=$1 archive=$2 sums=$3 wanted=$4 directory=$5
   shift 5
+  undo_record undo_release "$directory"
   mkdir -p "${directory%/*}"
   if [ -z "$wanted" ]; then
     trap 'rm -f "$directory.sums.partial"' EXIT
@@ -1334,6 +1435,7 @@ release_from_push() {
   wanted=$1 directory=$2
   shift 2
   pushed_file "$wanted"
+  undo_record undo_release "$directory"
   mkdir -p "${directory%/*}"
   release_unpack "$pushed" "$wanted" "$directory" "$@"
   rm -f "$pushed"
@@ -2113,6 +2215,7 @@ sysctl_probe() {
 sysctl_set() {
   live=$(sysctl_file "$1")
   [ -e "$live" ] || fail "the kernel has no $1: $live does not exist"
+  undo_record undo_sysctl "$1" "$live"
   printf '%s\n' "$2" >"$live"
 }
 

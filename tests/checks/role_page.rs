@@ -126,7 +126,7 @@ fn it_writes_what_the_page_says() {
          ARGS=\"--web.listen-address=:9101 --no-collector.wifi --no-collector.zfs\"\n"
     );
     let role = &wanted.hosts[0].roles[0];
-    assert!(role.removable);
+    assert!(role.removable, "without a word");
     let ids: Vec<String> = role.resources.iter().map(|resource| resource.id().0).collect();
     assert_eq!(
         ids,

@@ -9,12 +9,12 @@ use sha2::{Digest as _, Sha256};
 const ARCHIVE: &str = "/tool/1.2.3/tool_1.2.3_linux_amd64.zip";
 const SUMS: &str = "/tool/1.2.3/tool_1.2.3_SHA256SUMS";
 
-fn digest(bytes: &[u8]) -> String {
+pub(super) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A zip archive with one stored file; large enough to be cut.
-fn zip(name: &str, content: &[u8]) -> Vec<u8> {
+pub(super) fn zip(name: &str, content: &[u8]) -> Vec<u8> {
     let crc = !content.iter().fold(!0_u32, |crc, byte| {
         (0..8).fold(
             crc ^ u32::from(*byte),
@@ -35,7 +35,7 @@ fn zip(name: &str, content: &[u8]) -> Vec<u8> {
     [local, central, end].concat()
 }
 
-fn program(version: &str) -> Vec<u8> {
+pub(super) fn program(version: &str) -> Vec<u8> {
     format!("#!/bin/sh\necho {version}\n{}", "# padding\n".repeat(2_000)).into_bytes()
 }
 

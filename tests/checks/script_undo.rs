@@ -1,4 +1,4 @@
-//! What removable roles change, written down and put back: roles, plan and prelude together, each run from its observe
+//! What roles change, written down and put back: roles, plan and prelude together, each run from its observe
 //! script to its last step. systemd itself is left out, as in `script_unit`.
 
 use crate::shells;
@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
+use crate::script_release::{digest, program, zip};
+use crate::shells::server::{Page, Server};
 use crate::shells::{Host, account, holder, shells};
 use bootstrap::facts::{ClockOffset, Facts};
 use bootstrap::ledger;
@@ -168,7 +170,6 @@ pub(super) fn steps(plan: &Plan) -> Vec<Step> {
 
 const DNS: &str = r#"
 doc: A role that changes one thing of each kind.
-removable: true
 variables:
   dns.text: { type: string, default: ours, doc: What the files say. }
 resources:
@@ -333,7 +334,6 @@ fn up_but_cut(site: &Site, roles: &str, at: &str) {
 fn cut_in_the_middle_of_a_change_the_next_runs_are_still_right() {
     const ONE: &str = indoc! {r#"
         doc: One file.
-        removable: true
         resources:
           - file: { path: "@/etc/f", content: TEXT, @owner }
     "#};
@@ -434,7 +434,6 @@ fn a_file_that_somebody_changed_is_left_and_its_original_kept() {
 fn what_another_role_wants_too_stays_and_what_no_role_wants_goes() {
     const ONE: &str = indoc! {r#"
         doc: x
-        removable: true
         resources:
           - directory: { path: "@/d", @owner }
           - block-in-file: { path: "@/etc/hosts", marker: one, content: one }
@@ -442,7 +441,6 @@ fn what_another_role_wants_too_stays_and_what_no_role_wants_goes() {
     "#};
     const TWO: &str = indoc! {r#"
         doc: x
-        removable: true
         resources:
           - directory: { path: "@/d/e", @owner }
           - block-in-file: { path: "@/etc/hosts", marker: two, content: two }
@@ -450,7 +448,6 @@ fn what_another_role_wants_too_stays_and_what_no_role_wants_goes() {
     "#};
     const MANY: &str = indoc! {r#"
         doc: x
-        removable: true
         variables:
           many.names: { type: list, default: [NAMES], doc: x }
         resources:
@@ -490,6 +487,53 @@ fn what_another_role_wants_too_stays_and_what_no_role_wants_goes() {
 }
 
 #[test]
+fn versions_of_a_release_go_with_their_link() {
+    const TOOL: &str = indoc! {r#"
+        doc: x
+        resources:
+          - download:
+              release:
+                product: tool
+                version: VERSION
+                source: { mirror: "URL" }
+                install_dir: "@/opt/programs"
+                bin_dir: "@/bin"
+    "#};
+    let site_of_tool = Server::start();
+    for version in ["1.2.3", "1.2.4"] {
+        let archive = zip("tool", &program(version));
+        let name = format!("tool_{version}_linux_amd64.zip");
+        let sums = format!("{}  {name}\n", digest(&archive));
+        site_of_tool.serve(&format!("/tool/{version}/{name}"), Page::new(archive));
+        site_of_tool.serve(&format!("/tool/{version}/tool_{version}_SHA256SUMS"), Page::new(sums));
+    }
+    for shell in shells() {
+        let site = Site::new(shell);
+        let tool = TOOL.replace("URL", &site_of_tool.url);
+        site.host.write("bin/tool", "theirs");
+        for version in ["1.2.3", "1.2.4"] {
+            site.role("tool", &tool.replace("VERSION", version));
+            assert_eq!(site.up("tool").len(), 1, "{shell:?}: the one before stays, to go back to");
+            let link = std::fs::read_link(site.host.at("bin/tool")).unwrap();
+            assert_eq!(link, Path::new(&site.host.at(&format!("opt/programs/tool/{version}/tool"))));
+        }
+        let made = "(role tool unpacked it)";
+        assert_eq!(
+            site.up("idle"),
+            [
+                "restore file @/bin/tool (as before role tool)".to_owned(),
+                format!("remove release @/opt/programs/tool/1.2.4 {made}"),
+                format!("remove release @/opt/programs/tool/1.2.3 {made}"),
+            ],
+            "{shell:?}"
+        );
+        assert_eq!(site.host.read("bin/tool"), b"theirs", "{shell:?}");
+        assert!(!Path::new(&site.host.at("opt")).exists(), "{shell:?}: folders above were made too");
+        assert_eq!((site.up("idle"), site.ledger()), (vec![], vec![]), "{shell:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_looked_at_any_more_is_left() {
     for shell in shells() {
         let site = Site::new(shell);
@@ -497,7 +541,6 @@ fn what_cannot_be_looked_at_any_more_is_left() {
             "one",
             indoc! {r#"
                 doc: x
-                removable: true
                 resources:
                   - file: { path: "@/d/f", content: x, @owner }
             "#},

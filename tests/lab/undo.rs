@@ -7,7 +7,6 @@ use crate::support::Lab;
 /// Everything that a removable role may change; outside the repository, so that it is nobody's product.
 const NAMES: &str = r#"
 doc: Changes one thing of each kind.
-removable: true
 variables:
   names.text: { type: string, default: first, doc: What the files say. }
   names.extra: { type: list, of: map, default: [{ name: one, on: true }, { name: two, on: false }], doc: More files. }
