@@ -200,8 +200,11 @@ impl<'a> Entry<'a> {
             }
             LedgerItem::User(name) | LedgerItem::Group(name) => {
                 let kind = self.thing.kind();
-                let reason = format!("role {role} made it; it stays while it has a home, or runs something");
-                let turn = if kind == "user" { RemovalOrder::User } else { RemovalOrder::Group };
+                let (turn, stays) = match kind {
+                    "user" => (RemovalOrder::User, "its home is there or it runs something"),
+                    _ => (RemovalOrder::Group, "it has a user"),
+                };
+                let reason = format!("role {role} made it; it stays while {stays}");
                 let calls = vec![self.call("account_gone", [kind, name])];
                 (turn, self.id("remove"), quiet(reason, calls))
             }

@@ -695,7 +695,7 @@ undo_record() {
         into_place "$undo_entry/.$part" "$undo_entry/$part"
       done
     else
-      rm -rf "$fresh"
+      [ ! -e "$fresh" ] || rm -rf "$fresh"
       mkdir -p "$fresh"
       for part in what now ask; do "$record" "$part" "$@" >"$fresh/$part"; done
       # Soon these may be the only bytes of what was there.

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Lab, etcd_release, poll};
+use crate::support::{HostFiles, Lab, etcd_release, poll};
 use serde_json::Value;
 
 const FOUR: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
@@ -461,6 +461,8 @@ fn lab_kubernetes_keeps_its_state_in_etcd_on_hosts_of_its_own() {
         &format!("\n  etcd: {}\n  kube:\n    external_etcd: true\n    taints: []\n", etcd_release()),
     );
     lab.edit("endpoint: { address: 10.77.0.11 }", "endpoint: { address: 10.77.0.14 }");
+    let kept = ["node-1", "node-4"];
+    let bare = kept.map(|host| HostFiles::of(&lab, host));
     lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("2 of 2 control planes ready");
     let own = |host| {
         let list = lab.asks(host, "/etc/etcd/bootstrap/member list");
@@ -520,6 +522,9 @@ fn lab_kubernetes_keeps_its_state_in_etcd_on_hosts_of_its_own() {
     for host in all {
         let left = lab.ssh(host, "pidof etcd; ls -d /etc/kubernetes /etc/etcd/bootstrap/join.env /var/lib/etcd/member 2>/dev/null; true");
         assert_eq!(left.exits(0).stdout, "", "{host}");
+    }
+    for (host, bare) in kept.iter().zip(bare) {
+        assert_eq!(bare.differences(&lab, host), [""; 0], "{host}");
     }
 }
 

@@ -1,8 +1,9 @@
 //! A role that is taken away again, on a real host: what it changed is as it was.
 
 use std::fs;
+use std::path::Path;
 
-use crate::support::Lab;
+use crate::support::{HostFiles, Lab};
 
 /// Everything that a removable role may change; outside the repository, so that it is nobody's product.
 const NAMES: &str = r#"
@@ -128,4 +129,82 @@ fn lab_a_removed_role_leaves_the_host_as_it_was() {
     );
     lab.ssh("node-1", "test -L /etc/names.link && ! systemctl is-active names").exits(0);
     lab.run("up", &with_roles).exits(0).says("Nothing to do");
+}
+
+/// The inventory of the design, as far as its programs are there: `NOMAD` in a list of roles goes where they are not.
+fn first_inventory(lab: &Lab) {
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    let (hosts, vars) = (&text[..text.find("groups:").unwrap()], &text[text.find("vars:").unwrap()..]);
+    let mirror = Path::new("/var/cache/bootstrap-lab/mirror/nomad");
+    let nomad = fs::read_dir(mirror).ok().and_then(|mut versions| versions.next());
+    let nomad = nomad.map(|version| version.unwrap().file_name().into_string().unwrap());
+    let role = |name: &str| nomad.as_ref().map(|_| format!(", {name}")).unwrap_or_default();
+    let nomad_vars = nomad.as_ref().map(|version| {
+        format!("  nomad: {{ version: {version}, source: {{ mirror: 'http://10.77.0.1:7780' }} }}\n")
+    });
+    let text = format!(
+        "{hosts}groups:\n  servers: {{ hosts: ['node-[1-3]'], roles: [consul-server{}] }}\n  \
+         workers: {{ hosts: [node-4], roles: [consul-client{}, docker, dns] }}\n{vars}{}",
+        role("nomad-server"),
+        role("nomad-client"),
+        nomad_vars.unwrap_or_default()
+    );
+    fs::write(lab.inventory(), text).unwrap();
+}
+
+/// What somebody has on these hosts where roles will write.
+const STRANGERS: &str = r#"
+set -e
+mkdir -p /etc/consul.d /usr/local/bin; chmod 0701 /etc/consul.d
+printf '#!/bin/sh\necho mine\n' >/usr/local/bin/consul; chmod 0750 /usr/local/bin/consul
+printf 'not configuration' >/etc/consul.d/notes.txt
+printf 'nameserver 10.77.0.1\n# mine' >/etc/resolv.conf
+"#;
+
+/// The inventory of the design comes up on bare hosts by defaults alone, and all of it goes again: one host by `remove-node`, the
+/// others by `down --purge`.
+fn comes_and_goes(suite: &str) {
+    let lab = Lab::up(&["--hosts", "4", "--suite", suite]);
+    first_inventory(&lab);
+    lab.asks("node-1", STRANGERS);
+    let hosts = ["node-1", "node-2", "node-3", "node-4"];
+    let before = hosts.map(|host| HostFiles::of(&lab, host));
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.run("health", &[]).exits(0);
+
+    lab.run("remove-node", &["node-4", "--yes"]).exits(0);
+    let left = before[3].differences(&lab, "node-4");
+    // What is set aside, whose it is, and that the host is nobody's member.
+    let by_design = |line: &String| {
+        ["/opt/consul", "/opt/nomad", "user consul", "/var/lib/bootstrap"]
+            .iter()
+            .any(|own| line.contains(own))
+    };
+    let left: Vec<_> = left.into_iter().filter(|line| !by_design(line)).collect();
+    assert_eq!(left, [""; 0], "node-4 of {suite}, by remove-node");
+
+    lab.run("down", &["--purge", "--yes"]).exits(0);
+    for (host, before) in hosts.iter().zip(&before).take(3) {
+        assert_eq!(before.differences(&lab, host), [""; 0], "{host} of {suite}, by down --purge");
+    }
+}
+
+/// Runs: Consul: servers, clients, containers and names come up by defaults on Debian 11, 12 and 13, and all that was changed is put back
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_the_first_inventory_comes_and_goes() {
+    comes_and_goes("bookworm");
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_the_first_inventory_comes_and_goes_on_bullseye() {
+    comes_and_goes("bullseye");
+}
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_the_first_inventory_comes_and_goes_on_trixie() {
+    comes_and_goes("trixie");
 }

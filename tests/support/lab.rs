@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use indoc::indoc;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -325,5 +326,84 @@ impl<'l> Writer<'l> {
         for (key, _) in &written {
             assert!(keys.contains(format!("roll/{key}").as_str()), "the acknowledged write {key} is lost");
         }
+    }
+}
+
+/// What packages, systems and daemons of packages write by themselves, and what stays by design: packages, and the data of theirs.
+const OTHERS: [&str; 28] = [
+    "etc/.pwd.lock",
+    "etc/alternatives",
+    "etc/cni",
+    "etc/docker",
+    "etc/g*shadow*",
+    "etc/group*",
+    "etc/ld.so.cache",
+    "etc/mtab",
+    "etc/networks",
+    "etc/passwd*",
+    "etc/rc?.d",
+    "etc/shadow*",
+    "etc/ssl/certs",
+    "etc/sub?id*",
+    "etc/systemd/system/*.wants",
+    "data/containerd",
+    "var/backups",
+    "var/cache",
+    "var/lib/apt",
+    "var/lib/containerd",
+    "var/lib/dhcp",
+    "var/lib/docker",
+    "var/lib/dpkg",
+    "var/lib/misc",
+    "var/lib/systemd",
+    "var/lib/ucf",
+    "var/log",
+    "var/tmp",
+];
+
+/// Every path of a host with its kind, mode, owner, target and digest, and the accounts of agents.
+pub struct HostFiles(BTreeMap<String, String>);
+
+impl HostFiles {
+    pub fn of(lab: &Lab, host: &str) -> Self {
+        let skipped: Vec<String> = OTHERS.iter().map(|path| format!("-path '{path}'")).collect();
+        let find = format!(
+            "cd / && find etc usr/local opt srv root home data var -xdev \\( {} \\) -prune -o",
+            skipped.join(" -o ")
+        );
+        let said = lab.asks(
+        host,
+        &format!(
+            "{find} -printf '%p\\t%y %m %U:%G %l\\n' 2>/dev/null; {find} -type f -print0 2>/dev/null | xargs -0r sha256sum | \
+             awk '{{ sum = $1; $1 = \"\"; print substr($0, 2) \"\\tsum \" sum }}'; \
+             getent passwd | sed -n 's/^\\(consul\\|nomad\\|etcd\\):.*/user \\1\\tthere/p'"
+        ),
+    );
+        let mut files: BTreeMap<String, String> = BTreeMap::new();
+        for (path, word) in said.lines().filter_map(|line| line.split_once('\t')) {
+            let known = files.entry(path.to_owned()).or_default();
+            *known += word;
+            *known += " ";
+        }
+        Self(files)
+    }
+
+    /// What is not as it was, but for what packages have brought.
+    pub fn differences(&self, lab: &Lab, host: &str) -> Vec<String> {
+        let (Self(before), Self(after)) = (self, Self::of(lab, host));
+        let changed = before.iter().filter_map(|(path, was)| match after.get(path) {
+            Some(is) if is == was => None,
+            Some(is) => Some(format!("{path}: {is}, was {was}")),
+            None => Some(format!("{path} is gone")),
+        });
+        let mut found: Vec<String> = changed.collect();
+        let new: Vec<&String> = after.keys().filter(|path| !before.contains_key(*path)).collect();
+        let list: String = new.iter().map(|path| format!("/{path}\n")).collect();
+        let packaged = format!(
+            "while read -r path; do dpkg-query -S \"$path\" >/dev/null 2>&1 || dpkg-query -S \"${{path#/usr}}\" >/dev/null 2>&1 || \
+         echo \"$path\"; done <<'END'\n{list}END"
+        );
+        found.extend(lab.asks(host, &packaged).lines().map(|path| format!("{path} is new")));
+        found
     }
 }

@@ -771,6 +771,13 @@ impl Leaving for LeavingNode {
         vec![Task::run(id, "what kubeadm made of it goes", &["kubeadm", "reset", "--force"])]
     }
 
+    fn after_stop(&self) -> Vec<Task> {
+        let id = format!("forget the network of pods ({})", self.part);
+        // Another program's node has no such script.
+        let words = ["sh", "-c", "[ ! -x \"$1\" ] || exec \"$@\"", "network", KUBE_RUN, "forget-network"];
+        vec![Task::run(id, "no file has it, and it would stay until the next boot", &words)]
+    }
+
     fn told(&self, told: &DepartureNotice<'_>) -> Vec<Task> {
         let host = told.host;
         let remove = |(id, _): &(String, String)| {
