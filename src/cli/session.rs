@@ -76,6 +76,7 @@ impl<'a> Session<'a> {
             if let Ok(outcome) = &result {
                 events.send(Event::RunFinished {
                     stopped: outcome.stopped,
+                    unwell: outcome.unhealthy.clone().filter(|_| !outcome.stopped),
                     outcome: outcome.hosts.clone(),
                     elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
                     notes: notes(outcome, command, inventory),

@@ -122,6 +122,9 @@ pub enum Event {
         /// The operator ended it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         stopped: bool,
+        /// What is not as it must be, in words, where the run ended with that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unwell: Option<String>,
         /// One entry for each host of the run.
         outcome: BTreeMap<HostName, HostOutcome>,
         /// Milliseconds since `RunStarted`.

@@ -103,6 +103,7 @@ pub(super) struct GateResult {
 #[derive(Debug)]
 pub(super) struct Finished {
     pub stopped: bool,
+    pub unwell: Option<String>,
     pub outcome: BTreeMap<HostName, HostOutcome>,
     pub elapsed_ms: u64,
     pub notes: Vec<String>,
@@ -162,13 +163,14 @@ impl Progress {
                 host.rest(HostState::Failed, now);
                 host.error = Some(error.clone());
             }
-            Event::RunFinished { stopped, outcome, elapsed_ms, notes } => {
+            Event::RunFinished { stopped, unwell, outcome, elapsed_ms, notes } => {
                 self.gate = None;
                 for (host, outcome) in outcome {
                     self.host(host).end(outcome, now);
                 }
                 let (outcome, notes) = (outcome.clone(), notes.clone());
-                self.finished = Some(Finished { stopped: *stopped, outcome, elapsed_ms: *elapsed_ms, notes });
+                let (stopped, unwell, elapsed_ms) = (*stopped, unwell.clone(), *elapsed_ms);
+                self.finished = Some(Finished { stopped, unwell, outcome, elapsed_ms, notes });
             }
         }
     }

@@ -17,7 +17,7 @@ pub(super) fn summary(progress: &Progress, paint: Paint, log: Option<&Path>) -> 
         return String::new();
     };
     let failures = failures(progress, paint);
-    let failed = !failures.is_empty();
+    let failed = !failures.is_empty() || finished.unwell.is_some();
     let mut lines = Vec::new();
     if let Some(headline) = headline(progress, failed, finished.elapsed_ms, paint) {
         lines.extend([String::new(), headline]);
@@ -50,6 +50,10 @@ fn headline(progress: &Progress, failed: bool, elapsed_ms: u64, paint: Paint) ->
     if failed {
         let what = match (bad, progress.gates.iter().rfind(|gate| gate.failure.is_some())) {
             (0, Some(gate)) => format!("the gate {} was not met", gate.name),
+            // No gate has told it.
+            (0, None) => {
+                progress.finished.as_ref().and_then(|finished| finished.unwell.clone()).unwrap_or_default()
+            }
             _ => format!("{bad} of {} failed", count(all, "host")),
         };
         let changes = if steps == 0 { "nothing was changed".to_owned() } else { changes };

@@ -165,6 +165,21 @@ async fn a_plan_prints_itself() {
     assert!(!shown.stderr.contains("Nothing to do"), "plan says so on stdout: {}", shown.stderr);
 }
 
+/// Whatever ends with a reason is no success, also where no gate and no host has told it.
+#[tokio::test]
+async fn what_ends_unwell_is_not_done() {
+    for mut run in [runs::nothing_to_do(3), runs::first(3)] {
+        for (_, event) in &mut run {
+            if let Event::RunFinished { unwell, .. } = event {
+                *unwell = Some("servers: nobody answered".to_owned());
+            }
+        }
+        let shown = show(run, RenderOptions::new(Output::Plain)).await;
+        assert!(shown.stderr.contains("✗ up dc1: servers: nobody answered; "), "{}", shown.stderr);
+        assert!(!shown.stderr.contains("Nothing to do") && !shown.stderr.contains('✓'), "{}", shown.stderr);
+    }
+}
+
 #[tokio::test]
 async fn a_closed_output_ends_in_order_and_is_told_to_the_engine() {
     for output in [Output::Json, Output::Plain] {

@@ -248,7 +248,7 @@ fn finish(
 ) -> Run {
     let outcome = (1..=count).map(|n| (host(n), outcome(n))).collect();
     let notes = notes.iter().map(|note| (*note).to_owned()).collect();
-    run.push((at, Event::RunFinished { stopped: false, outcome, elapsed_ms: at, notes }));
+    run.push((at, Event::RunFinished { stopped: false, unwell: None, outcome, elapsed_ms: at, notes }));
     // Stable: what happens at one moment stays in the order it was told.
     run.sort_by_key(|(at, _)| *at);
     run
