@@ -212,7 +212,7 @@ fn gossip(cluster: &ClusterView<'_>) -> Vec<Finding> {
         let known = known(member);
         let reason = format!("{product}: gossip of {asked} has `{}`{at} as {}", member.name, member.status);
         let remedy = match (known, cluster.gate.forget_command(&member.name)) {
-            (None, Some(command)) => format!("if it is gone for good: `{command}`"),
+            (None, Some(forget)) => format!("if it is gone for good: `{forget}`"),
             _ => {
                 "start its agent, or take the host out of the cluster with `bootstrap remove-node`".to_owned()
             }

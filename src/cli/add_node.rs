@@ -51,7 +51,7 @@ pub fn run(args: AddNodeArgs, global: &Global, password: Option<String>) -> anyh
             problems::show(&wrong, global)?;
             return Err(Rejected.into());
         }
-        Err(error) => return Err(problems::refuse(explained(&error, file), global)),
+        Err(error) => return Err(problems::refuse(explained(&error, file, &args.name), global)),
     };
     let loaded = load::parse(edited.as_ref().unwrap_or(&text), file, global)?;
     if loaded.inventory.hosts.iter().any(|host| host.name == args.name && host.roles.is_empty()) {
@@ -91,13 +91,10 @@ fn is_there(loaded: &Loaded, args: &AddNodeArgs) -> bool {
 }
 
 /// What an operator can do about an inventory that was not edited.
-fn explained(error: &EditError, file: &Path) -> Diagnostic {
-    let help = match error {
-        EditError::Known(host) => format!(
-            "to bring in a host that the inventory has: `bootstrap add-node {} {host}`, without options",
-            file.display()
-        ),
-        _ => format!("add the host by hand, then `bootstrap up {}`", file.display()),
-    };
+fn explained(error: &EditError, file: &Path, name: &HostName) -> Diagnostic {
+    let help = format!(
+        "to bring in a host as the inventory has it, written there by hand: `bootstrap add-node {} {name}`, without options",
+        file.display()
+    );
     Diagnostic::error(error.to_string()).help(help)
 }

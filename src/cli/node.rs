@@ -126,7 +126,8 @@ fn leave(
     setup.options.given_up.insert(leaving.host.clone());
     setup.options.given_up_timeout = GONE.min(setup.options.connect_timeout);
     let mut operation = Leave::new(leaving.host, leaving.force, leaving.must_be_dead);
-    let session = Session { yes: leaving.yes, ..Session::new(command, change.file, &setup, global) };
+    let session =
+        Session { yes: leaving.yes, is_followed: true, ..Session::new(command, change.file, &setup, global) };
     let outcome = session.change(&mut operation)?;
     let exit = Exit::of(&outcome);
     match exit {
@@ -157,7 +158,19 @@ fn refuse(error: EditError, file: &Path, global: &Global) -> anyhow::Error {
             Err(error) => error.into(),
         };
     }
-    let help = format!("edit {} by hand, then `bootstrap up` it", file.display());
+    let file = file.display();
+    let help = match &error {
+        EditError::Unknown(name) => format!(
+            "name a host of {file}; a member that {file} does not name, and whose host is gone for good, is taken out by \
+             `bootstrap forget {file} {name}`"
+        ),
+        EditError::Last(_) => format!("to end its cluster: `bootstrap down {file}`"),
+        EditError::Known(name) => format!("give the new host another name, `--name`, than {name} has"),
+        // By `up` a member does not leave.
+        _ => format!(
+            "write the host in {file} as a line of its own, and in its groups by its name; then the same again"
+        ),
+    };
     problems::refuse(Diagnostic::error(error.to_string()).help(help), global)
 }
 

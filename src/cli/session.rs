@@ -24,6 +24,8 @@ pub struct Session<'a> {
     pub yes: bool,
     /// The page of `--timings`.
     pub timings: Option<&'a Path>,
+    /// Another run follows where this one did what it could: then that one says how to go on.
+    pub is_followed: bool,
 }
 
 impl<'a> Session<'a> {
@@ -34,7 +36,7 @@ impl<'a> Session<'a> {
         global: &'a Global,
     ) -> Self {
         debug_assert!(COMMANDS.contains(&command), "{command} is none of the commands that change hosts");
-        Self { command, inventory, setup, global, yes: false, timings: None }
+        Self { command, inventory, setup, global, yes: false, timings: None, is_followed: false }
     }
 
     /// Takes an operation through the door.
@@ -79,7 +81,7 @@ impl<'a> Session<'a> {
                     unwell: outcome.unhealthy.clone().filter(|_| !outcome.stopped),
                     outcome: outcome.hosts.clone(),
                     elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                    notes: notes(outcome, command, inventory),
+                    notes: notes(outcome, command, inventory, self.is_followed),
                 });
             }
             drop(events);
@@ -134,14 +136,16 @@ async fn watch_for_stop(stop: Stop, events: Events, command: String, inventory: 
 }
 
 /// What stands, what was not done, and the next command.
-fn notes(outcome: &Outcome, command: &str, inventory: &Path) -> Vec<String> {
+fn notes(outcome: &Outcome, command: &str, inventory: &Path, is_followed: bool) -> Vec<String> {
     let mut notes = outcome.notes.clone();
     if !outcome.pending.is_empty() {
         let pending = outcome.pending.join("\n");
         notes.push(format!("{pending}\n`bootstrap up {}` does it", inventory.display()));
     }
     notes.extend(outcome.held_back.iter().map(|held| format!("not done: {held}")));
-    if outcome.stopped || !outcome.failures.is_empty() || outcome.unhealthy.is_some() {
+    let goes_on = is_followed && matches!(Exit::of(outcome), Exit::Done | Exit::Unreachable);
+    let is_over = !outcome.stopped && outcome.failures.is_empty() && outcome.unhealthy.is_none();
+    if !is_over && !goes_on {
         notes.push(format!("next: {}", next(command, inventory).trim_matches('`')));
     }
     notes

@@ -89,9 +89,9 @@ fn former_members(members: &Members<'_>, state: &ClusterState, answers: &Answers
         );
         let moves: Vec<String> =
             gate.product().membership(data).iter().map(|path| format!("mv {path} {path}.left")).collect();
+        let moves = moves.join("; ");
         let remedy = format!(
-            "if nothing of it is needed, stop its agent and set the data aside on that host: `{}`; then run again",
-            moves.join("; ")
+            "if nothing of it is needed, stop its agent and set the data aside on that host: `{moves}`; then run again"
         );
         Some(Finding::error(Check::Agent, vec![host.clone()], reason, remedy))
     };

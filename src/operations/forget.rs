@@ -9,7 +9,7 @@ use crate::engine::commands::{self, stage};
 use crate::engine::members::members;
 use crate::engine::tasks::tasks;
 use crate::engine::{EngineError, Outcome, Run};
-use crate::model::{HostName, Stage};
+use crate::model::{Check, Finding, HostName, Stage};
 use crate::products::{DepartureNotice, Gate};
 use crate::raft::strangers;
 
@@ -65,6 +65,7 @@ impl Operation for Forget<'_> {
             self.found.push(Forgotten { gate, peer: peer.map(|peer| (peer.id, peer.node)), address });
         }
         if self.found.is_empty() {
+            refuse_unled(observed_hosts, name)?;
             return Err(EngineError::Refused(format!(
                 "no cluster of `{}` that has a leader knows a member {name}: `bootstrap health` shows whom they know",
                 run.wanted.cluster
@@ -106,6 +107,32 @@ impl Operation for Forget<'_> {
             observed_hosts.verify(run, found.gate, outcome).await;
         }
     }
+}
+
+/// Without a leader nobody says whom a cluster has, and nobody is taken out of it.
+fn refuse_unled(observed_hosts: &ObservedHosts, name: &HostName) -> Result<(), EngineError> {
+    let observed = &observed_hosts.observed;
+    let is_unled = |gate: Gate| {
+        gate.has_raft()
+            && observed.seen.cluster_states.get(gate.name()).is_none_or(|state| state.leader.is_none())
+    };
+    let unled: Vec<Finding> = observed
+        .clusters
+        .iter()
+        .filter(|cluster| is_unled(cluster.gate))
+        .map(|cluster| {
+            let reason = format!("nobody leads {}, so nobody says whether {name} is one of it", cluster.gate.name());
+            let remedy = "`bootstrap health` says why; where quorum is lost for good, first `bootstrap recover`, and \
+                          forget then";
+            Finding::error(
+                Check::Quorum,
+                cluster.expected.members.keys().cloned().collect(),
+                reason,
+                remedy.to_owned(),
+            )
+        })
+        .collect();
+    if unled.is_empty() { Ok(()) } else { Err(EngineError::Unfit(unled)) }
 }
 
 impl Forget<'_> {

@@ -11,7 +11,7 @@ use crate::engine::members::{Members, members};
 use crate::engine::observe::ClusterAnswers;
 use crate::engine::tasks::step;
 use crate::engine::{EngineError, HostFailure, Outcome, Run, Stop, gate};
-use crate::model::{Endpoint, HostName, NulInArgument, Stage, Step};
+use crate::model::{Check, Endpoint, Finding, HostName, NulInArgument, Stage, Step};
 use crate::products::{Gate, Recovers};
 use crate::raft::{Recovery, View, recovery, unfinished};
 use crate::roles::{Wanted, WantedHost};
@@ -23,7 +23,7 @@ const WHY: &str = "quorum is lost, and the survivors become the cluster";
 pub struct Recover {
     product: Option<String>,
     /// Those that cannot be recovered, or need not be, and why.
-    pub refused: Vec<String>,
+    refused: Vec<Finding>,
     /// The others.
     pub recoveries: Vec<(Gate, Recovery)>,
     /// Those of which nobody answers, though hosts have the data of members: an earlier run may have been killed once it had stopped
@@ -73,12 +73,12 @@ impl Operation for Recover {
                 self.stopped.push(Stopped { gate, start, hosts });
                 continue;
             }
-            match recovery(product.name(), &start, &cluster.expected, &views) {
+            match recovery(product.name(), &cluster.expected, &views) {
                 Ok(mut recovery) => {
                     newest_first(&mut recovery.survivors, cluster);
                     self.recoveries.push((gate, recovery));
                 }
-                Err(reason) => self.refused.push(reason),
+                Err(refused) => self.refused.push(refused),
             }
         }
         let lost: Vec<HostName> =
@@ -86,12 +86,18 @@ impl Operation for Recover {
         // Two clusters out of one: what one of them acknowledges the other never sees.
         for alive in observed_hosts.alive(run, &lost).await {
             self.recoveries.retain(|(gate, _)| *gate != alive.gate);
-            self.refused.push(format!(
-                "{alive}: it would go on as another cluster. Mend its SSH, or switch it off, and run again"
-            ));
+            let reason = format!("{alive}: it would go on as another cluster");
+            let remedy = "mend its SSH, or switch it off, and run again".to_owned();
+            self.refused.push(Finding::error(Check::Quorum, Vec::new(), reason, remedy));
         }
         if self.recoveries.is_empty() && self.stopped.is_empty() {
-            return Ok(None);
+            return Err(match std::mem::take(&mut self.refused) {
+                refused if refused.is_empty() => EngineError::Refused(format!(
+                    "no cluster of `{}` that could be recovered: no host of it is a server of such a product",
+                    run.wanted.cluster
+                )),
+                refused => EngineError::Unfit(refused),
+            });
         }
         let questions = self.recoveries.iter().map(|(gate, recovery)| question(*gate, recovery, run));
         let stopped = self.stopped.iter().map(|stopped| stopped.question(run));
@@ -153,7 +159,10 @@ impl Operation for Recover {
     }
 
     /// That some do not answer is why it was done.
-    fn tell(&self, _run: Run<'_>, _failures: BTreeMap<HostName, HostFailure>, _outcome: &mut Outcome) {}
+    fn tell(&self, _run: Run<'_>, _failures: BTreeMap<HostName, HostFailure>, outcome: &mut Outcome) {
+        // One of two products that needed it is done; that the other stands is no failure.
+        outcome.notes.extend(self.refused.iter().map(|refused| format!("not recovered: {refused}")));
+    }
 }
 
 impl Stopped {

@@ -27,7 +27,7 @@ pub(super) fn no_way_back(product: &str, change: &VersionChange<'_>) -> Option<S
         format!(
             "an older release need not read what this one has written: set `{product}.version` to {} or later. Who must go back \
              makes the cluster anew with the older release, by `bootstrap down --purge` and `bootstrap up`, and puts back a snapshot \
-             that was saved under it",
+             that was saved under it, by `bootstrap snapshot restore --foreign`",
             change.runs.trim_start_matches('v')
         )
     })

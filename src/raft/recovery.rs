@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::quorum::{Peer, majority};
 use super::view::refused;
 use super::{View, Views};
-use crate::model::{Expected, HostName};
+use crate::model::{Check, Expected, Finding, HostName};
 
 /// What recovery comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,29 +57,38 @@ pub fn unfinished(expected: &Expected, views: &Views, kept: &BTreeSet<HostName>)
     })
 }
 
-/// What can be saved of a cluster of servers of `product`, one of which `start` starts on its host.
+/// What can be saved of a cluster of servers of `product`.
 ///
 /// # Errors
 /// Why there is nothing to recover, or nothing to recover from.
-pub fn recovery(product: &str, start: &str, expected: &Expected, views: &Views) -> Result<Recovery, String> {
+pub fn recovery(product: &str, expected: &Expected, views: &Views) -> Result<Recovery, Finding> {
+    let refuse = |check: Check, hosts: Vec<HostName>, reason: String, remedy: &str| {
+        Err(Finding::error(check, hosts, reason, remedy.to_owned()))
+    };
     // One that does not tell is not lost.
     if let Some(reason) = refused(views) {
-        return Err(format!("{reason}; {product} may have a leader for all that is told"));
+        let reason = format!("{reason}; {product} may have a leader for all that is told");
+        return refuse(
+            Check::Quorum,
+            Vec::new(),
+            reason,
+            "let whoever asks without a token read, and run again",
+        );
     }
     let told = views.iter().filter_map(|(host, view)| Some((host, View::peers(view)?)));
     let views: BTreeMap<&HostName, &[Peer]> = told.filter(|(_, peers)| !peers.is_empty()).collect();
     if let Some((host, leader)) =
         views.iter().find_map(|(host, peers)| Some((host, peers.iter().find(|peer| peer.leader)?)))
     {
-        return Err(format!(
-            "{product} has a leader, {}, says {host}: quorum stands; `bootstrap replace-node` replaces a dead server",
-            leader.node
-        ));
+        let reason = format!("{product} has a leader, {}, says {host}: quorum stands", leader.node);
+        let remedy = "there is nothing to recover: `bootstrap replace-node` replaces a dead server";
+        return refuse(Check::Agent, vec![(*host).clone()], reason, remedy);
     }
     let Some(known) = views.values().max_by_key(|peers| peers.len()) else {
-        return Err(format!(
-            "no {product} server answers that has been in a cluster: start one first, on its host: `{start}`"
-        ));
+        let reason = format!("no {product} server answers that has been in a cluster");
+        let remedy =
+            "bring one back that has; where there was none yet, `bootstrap up` makes the first cluster";
+        return refuse(Check::Quorum, expected.asked.iter().cloned().collect(), reason, remedy);
     };
     let address = |host: &HostName| expected.members.get(host).copied();
     let survivors: Vec<(&HostName, &Peer)> = views
@@ -88,21 +97,22 @@ pub fn recovery(product: &str, start: &str, expected: &Expected, views: &Views) 
         .collect();
     let voters = known.iter().filter(|peer| peer.voter).count();
     if survivors.len() >= majority(voters) {
-        return Err(format!(
-            "{} of {voters} {product} servers answer, which is a quorum: they elect a leader by themselves as soon as they \
-             reach each other",
-            survivors.len()
-        ));
+        let reason = format!("{} of {voters} {product} servers answer, which is a quorum", survivors.len());
+        let remedy = "they elect a leader by themselves as soon as they reach each other: `bootstrap check --connect` tries the ways \
+                      between them";
+        let names = survivors.into_iter().map(|(host, _)| host.clone()).collect();
+        return refuse(Check::Quorum, names, reason, remedy);
     }
     let is_named = |peer: &&Peer| expected.members.values().any(|ip| *ip == peer.address.ip());
     if let Some(stranger) = known.iter().find(|peer| peer.voter && !is_named(peer)) {
         // Whoever is not asked may live, and lead.
         let name = stranger.node.split('.').next().unwrap_or_default();
-        return Err(format!(
-            "{name} ({}) is a voter of {product} and not in the inventory: nobody asks whether it lives. Write it in again, also \
-             where it is lost for good, and run again",
-            stranger.address.ip()
-        ));
+        let address = stranger.address.ip();
+        let reason = format!(
+            "{name} ({address}) is a voter of {product} and not in the inventory: nobody asks whether it lives"
+        );
+        let remedy = "write it in again, also where it is lost for good, and run again";
+        return refuse(Check::Quorum, Vec::new(), reason, remedy);
     }
     let lost = expected.members.keys().filter(|host| !survivors.iter().any(|(name, _)| name == host));
     Ok(Recovery {
@@ -165,8 +175,7 @@ mod tests {
 
     #[test]
     fn only_what_has_no_quorum_is_recovered() {
-        let judge =
-            |said: [View; 3]| recovery("consul", "systemctl start consul.service", &expected(), &views(said));
+        let judge = |said: [View; 3]| recovery("consul", &expected(), &views(said));
         let recovered = judge([said(0, uuid), dead(), dead()]).unwrap();
         assert_eq!(recovered.survivors, [host(1)]);
         assert_eq!(recovered.lost, [host(2), host(3)]);
@@ -176,10 +185,10 @@ mod tests {
         for (answers, reason) in [
             ([said(2, uuid), said(2, uuid), dead()], "quorum stands"),
             ([said(0, uuid), said(0, uuid), dead()], "2 of 3 consul servers answer, which is a quorum"),
-            ([dead(), dead(), dead()], "start one first"),
+            ([dead(), dead(), dead()], "no consul server answers"),
             ([said(0, uuid), dead(), refuses()], "n3: its API refuses to tell"),
         ] {
-            let said = judge(answers).unwrap_err();
+            let said = judge(answers).unwrap_err().reason;
             assert!(said.contains(reason), "`{reason}` is not in `{said}`");
         }
     }

@@ -118,7 +118,7 @@ proptest! {
     fn no_recovery_beside_a_living_quorum(world in vec(voter(), 1..=7).prop_map(World)) {
         let (expected, views) = (world.expected(), world.views());
         let all_asked = world.0.iter().all(|voter| voter.reached);
-        let recovered = recovery("servers", "start", &expected, &views);
+        let recovered = recovery("servers", &expected, &views);
         if let Ok(recovery) = &recovered {
             prop_assert!(!world.tells());
             prop_assert!(world.0.iter().all(|voter| voter.named), "a stranger may live");
