@@ -503,6 +503,32 @@ fn pinned(product: &str, module: &str) -> String {
     version.trim_start_matches('v').to_owned()
 }
 
+/// What stands behind `/// MARK: ` above the tests on lab hosts, each with the text of its test and of the functions beside it that
+/// it calls.
+pub fn lab_lines(mark: &str) -> Vec<(String, String)> {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(at("tests/lab")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let mark = format!("/// {mark}: ");
+    let mut found = Vec::new();
+    for text in files.iter().map(|path| fs::read_to_string(path).unwrap()) {
+        for (start, line) in text.match_indices(&mark) {
+            let said = text[start + line.len()..].lines().next().unwrap().to_owned();
+            let mut below = text[start..].lines().skip_while(|line| line.starts_with("///"));
+            assert_eq!(below.next(), Some("#[test]"), "`{said}` stands above no test");
+            let mut test: String = below.take_while(|line| *line != "}").collect();
+            for helper in text.split("\nfn ").skip(1) {
+                let name = helper.split(['(', '<']).next().unwrap();
+                if !name.starts_with("lab_") && test.contains(&format!("{name}(")) {
+                    test.push_str(helper.split("\n}\n").next().unwrap());
+                }
+            }
+            found.push((said, test));
+        }
+    }
+    found
+}
+
 /// Each product with its version and what the lab's tests run of it: lines `/// Runs: PRODUCT: WHAT` above a test.
 fn table() -> String {
     let versions = [
@@ -527,19 +553,9 @@ fn table() -> String {
         ("Hosts' DNS", "Debian 11, 12 and 13".to_owned()),
         ("NFS", "nfs-ganesha of Debian".to_owned()),
     ];
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(at("tests/lab")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    let texts: Vec<String> = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
-    let all = texts.iter().flat_map(|text| text.lines().enumerate().map(move |(at, line)| (text, at, line)));
-    let runs: Vec<(&str, &str)> = all
-        .filter_map(|(text, at, line)| {
-            let (product, what) = line.strip_prefix("/// Runs: ")?.split_once(": ").expect("PRODUCT: WHAT");
-            let below = text.lines().skip(at).find(|line| !line.starts_with("///"));
-            assert_eq!(below, Some("#[test]"), "{line} stands above no test");
-            Some((product, what))
-        })
-        .collect();
+    let runs = lab_lines("Runs");
+    let runs: Vec<(&str, &str)> =
+        runs.iter().map(|(what, _)| what.split_once(": ").expect("PRODUCT: WHAT")).collect();
     for (product, what) in &runs {
         assert!(versions.iter().any(|(known, _)| known == product), "{product} ({what}) has no version");
     }

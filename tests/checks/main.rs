@@ -28,6 +28,7 @@ mod nomad_config;
 mod prelude;
 mod products;
 mod releases;
+mod remedies;
 mod report;
 mod report_demo;
 mod report_timings;

@@ -43,6 +43,7 @@ fn snapshot(lab: &Lab, host: &str) -> String {
 }
 
 /// Runs: Consul: bare hosts to a quorum, and nothing to do after
+/// Walks: next: bootstrap up {inventory}
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_bare_hosts_to_a_quorum_and_then_nothing_to_do() {
@@ -401,6 +402,7 @@ fn lab_sshd_that_forbids_forwarding_and_allows_one_session() {
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 
+/// Walks: `bootstrap up {}`
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_ctrl_c_finishes_the_step_and_says_how_to_go_on() {

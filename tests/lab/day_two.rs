@@ -83,6 +83,7 @@ fn lab_two_more_servers_join_and_nobody_else_notices() {
 }
 
 /// Runs: Consul: a server joins, leaves, or takes the place of a dead one while a change of the others is pending, which waits for `up`
+/// Walks: `bootstrap up {}` does it
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_who_joins_brings_no_pending_change_to_the_others() {
@@ -361,6 +362,7 @@ fn lab_snapshots_come_back() {
 }
 
 /// Runs: Consul: a quorum that is lost is recovered
+/// Walks: next: bootstrap replace-node {} {host}, once a bare host is there
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_quorum_that_is_lost_comes_back() {

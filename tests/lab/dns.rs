@@ -230,7 +230,9 @@ fn every_kind_of_host(options: &[&str]) {
             "{host} without its forwarder"
         );
     }
-    lab.run("up", &[]).exits(0).says("dns in use");
+    let said = lab.run("health", &["--timeout", "5s"]).exits(4);
+    assert!(said.stderr.contains("`bootstrap up` sets the role up again"), "{}", said.stderr);
+    lab.follow(&said, "up", &[]).exits(0).says("dns in use");
 
     // What somebody breaks is seen by a run that has nothing else to do.
     lab.ssh(RESOLVED, "rm /etc/resolv.conf && echo nameserver 10.77.0.1 >/etc/resolv.conf").exits(0);
@@ -238,6 +240,16 @@ fn every_kind_of_host(options: &[&str]) {
     judged.says("node-3: `consul.service.consul` has no address here");
     lab.ssh(RESOLVED, "ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf").exits(0);
     lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // What it was set up as it stays, until the role has been away.
+    lab.edit("mode: forwarder", "mode: resolved");
+    let refused = lab.run("up", &[]).exits(1).says("node-4: it is set up there as `forwarder`");
+    lab.edit("roles: [dns]", "roles: []");
+    lab.follow(&refused, "up", &[]).exits(0);
+    lab.edit("roles: []", "roles: [dns]");
+    lab.run("up", &[]).exits(0).says("dns in use");
+    lab.ssh(BARE, "grep -q 'DNS=.*:8600' /etc/systemd/resolved.conf.d/bootstrap-consul.conf").exits(0);
+    assert_eq!(resolves(&lab, BARE, OUTSIDE).as_deref(), Some("192.0.2.7"));
 
     // Without the role every file is as it was.
     lab.edit("roles: [consul-server, dns]", "roles: [consul-server]");
@@ -252,6 +264,8 @@ fn every_kind_of_host(options: &[&str]) {
 }
 
 /// Runs: Hosts' DNS: systemd-resolved, resolvconf and a plain resolv.conf
+/// Walks: take the role away from the host and run `bootstrap up`
+/// Walks: `bootstrap up` sets the role up again and says what stands in the way
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_names_on_every_kind_of_host_on_bookworm() {

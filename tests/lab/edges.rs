@@ -218,6 +218,7 @@ fn lab_a_host_that_loses_power_while_it_installs() {
 }
 
 /// Runs: Consul: one way between two followers is closed, and both are named
+/// Walks: `bootstrap lab heal {host}` ends it
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_a_way_between_two_followers_that_is_closed_is_named() {

@@ -17,6 +17,12 @@ fn voters(lab: &Lab, host: &str) -> Vec<String> {
 }
 
 /// Runs: etcd: one way between two followers is closed, and both are named; a drill of the leader under a writer; quorum lost for good, recovered on what is left; a snapshot that does not serve is put back
+/// Walks: bring servers back, or start their agents; if they are lost for good
+/// Walks: {reason}; {lost}: bring the others back, or where they are lost for good
+/// Walks: start the servers that are down; if they are lost, `bootstrap recover`
+/// Walks: bring it back, or take it out with `bootstrap remove-node`, and restore then
+/// Walks: `bootstrap up` starts what is stopped; where quorum is lost for good, `bootstrap recover`
+/// Walks: if nothing of it is needed, stop its agent and set the data aside on that host
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_etcd_quorum_that_is_lost_for_good() {

@@ -208,6 +208,7 @@ fn lab() -> Lab {
 /// Runs: Kubernetes: bare hosts to a workload that answers on every node
 /// Runs: Kubernetes: settings, labels and certificates of living nodes
 /// Runs: etcd: below kubeadm: members, snapshot, restore
+/// Walks: `bootstrap up` makes the cluster first
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
@@ -216,7 +217,11 @@ fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
     let labels = "{ disk: ssd, node-role.kubernetes.io/storage: \"\" }";
     let workers = "roles: [container-runtime, kube-worker]";
     lab.edit(workers, &format!("{workers}\n    vars: {{ kube: {{ labels: {labels} }} }}"));
-    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
+    let refused = lab.run("kubeconfig", &[]).exits(1).says("no host has credentials yet");
+    lab.follow(&refused, "up", &["--timeout", "180s"])
+        .exits(0)
+        .says("3 of 3 voters")
+        .says("1 of 1 workers ready");
     assert_whole(&lab);
     let given = marks(&lab, "node-4");
     assert!(given.contains("disk:ssd ") && given.contains("node-role.kubernetes.io/storage: "), "{given}");
@@ -402,6 +407,7 @@ fn earlier() -> Lab {
 }
 
 /// Runs: Kubernetes: an upgrade from 1.34.3, node by node, under a probe every 100 ms
+/// Walks: bring the others there first, by `bootstrap up` of the inventory without {host}
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_an_upgrade_node_by_node() {
@@ -414,6 +420,9 @@ fn lab_kubernetes_an_upgrade_node_by_node() {
     for host in FOUR {
         poll(host, Duration::from_secs(60), || page(&lab, host));
     }
+    // Nobody joins with what the others do not run yet.
+    let more = ["node-5", "--address", "10.77.0.15", "--role", "container-runtime,kube-worker"];
+    lab.run("add-node", &more).exits(1).says("bring the others there first, by `bootstrap up`");
     let began = Instant::now();
     let (upgraded, probed) =
         probing(|| page(&lab, "node-4").is_some(), || lab.run("up", &["--timeout", "180s"]));
@@ -430,6 +439,8 @@ fn lab_kubernetes_an_upgrade_node_by_node() {
         poll(host, Duration::from_secs(60), || page(&lab, host));
     }
     lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.run("add-node", &more).exits(0).says("2 of 2 workers ready");
+    lab.run("remove-node", &["node-5", "--yes"]).exits(0);
     // And never back.
     lab.edit("version: 1.34.4", "version: 1.34.3");
     lab.run("plan", &[]).exits(1).says("does not go back");
@@ -529,6 +540,7 @@ fn lab_kubernetes_keeps_its_state_in_etcd_on_hosts_of_its_own() {
 }
 
 /// Runs: Kubernetes: what goes wrong on the way is carried on from
+/// Walks: if nothing of it is of use any more, this ends what runs there
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_what_goes_wrong_on_the_way_is_told_and_carried_on_from() {
@@ -846,6 +858,7 @@ const BURNER: &str = indoc! {r#"
 /// Runs: metrics-server: `kubectl top`, and an autoscaler that scales under load and back
 /// Runs: Consul: on Kubernetes: three servers on three nodes, a pod deleted, a node drained
 /// Runs: crictl: the release's own, for kubeadm
+/// Walks: its node takes no pods; `kubectl uncordon {host}` ends that
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
@@ -944,6 +957,9 @@ fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
     let node = get(2, ".spec.nodeName");
     kubectl(&lab, "node-1", &format!("drain {node} --ignore-daemonsets --delete-emptydir-data --timeout 2m"));
     consul(0, "kv put later yes").exits(0);
+    let health = lab.run("health", &[]);
+    let said = health.stdout + &health.stderr;
+    assert!(said.contains(&format!("its node takes no pods; `kubectl uncordon {node}` ends that")), "{said}");
     kubectl(&lab, "node-1", &format!("uncordon {node}"));
     voters(2);
     assert_eq!(consul(2, "kv get later").exits(0).stdout.trim(), "yes");

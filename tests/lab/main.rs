@@ -16,5 +16,6 @@ mod nfs;
 mod nomad;
 mod preflight;
 mod releases;
+mod remedies;
 mod trust;
 mod undo;

@@ -184,6 +184,7 @@ fn lab_what_the_plan_restarts_is_restarted() {
 }
 
 /// Runs: Consul: a member that left comes back bare, and old data of an ended cluster is refused
+/// Walks: set the key back; or first bring the new one into the keyring
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_old_data_never_comes_back() {
@@ -256,6 +257,7 @@ fn lab_old_data_never_comes_back() {
 }
 
 /// Runs: Consul: a member that the inventory does not name is told before any change, and forgotten once it is gone
+/// Walks: where the host is gone for good, `bootstrap forget INVENTORY {name}`
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_a_member_that_nobody_names() {
@@ -294,6 +296,7 @@ fn lab_a_member_that_nobody_names() {
 }
 
 /// Runs: Consul: servers whose ACLs deny are never restarted together
+/// Walks: the API of {} refuses to tell of the cluster
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_servers_that_refuse_to_tell_are_not_restarted_together() {

@@ -162,6 +162,27 @@ impl Lab {
         Ran::of(call.output().unwrap())
     }
 
+    /// Runs a command of ours that a message names, `bootstrap COMMAND`, as it stands there: of this inventory, with the options that
+    /// its reader adds.
+    #[track_caller]
+    pub fn follow(&self, said: &Ran, command: &str, options: &[&str]) -> Ran {
+        let text = said.stdout.clone() + &said.stderr;
+        let start = format!("bootstrap {command}");
+        let named = text.split(&start).nth(1).unwrap_or_else(|| panic!("`{start}` is not named in\n{text}"));
+        let inventory = self.inventory().display().to_string();
+        let words = named.split(['`', ',', ';', '\n']).next().unwrap().split_whitespace();
+        let words: Vec<&str> = words.filter(|word| *word != "INVENTORY" && *word != inventory).collect();
+        self.run(command, &[&words[..], options].concat())
+    }
+
+    /// The same of a command that is for a host, and begins with this.
+    #[track_caller]
+    pub fn follow_on(&self, host: &str, said: &Ran, start: &str) {
+        let text = said.stdout.clone() + &said.stderr;
+        let named = text.split('`').skip(1).step_by(2).find(|quoted| quoted.starts_with(start));
+        self.asks(host, named.unwrap_or_else(|| panic!("`{start}` is not named in\n{text}")));
+    }
+
     /// Runs a shell command on a host, as the lab's user.
     pub fn ssh(&self, host: &str, command: &str) -> Ran {
         self.ssh_with(
