@@ -17,7 +17,7 @@ use crate::model::{
     Verdict,
 };
 use crate::plan::{HostSeen, PlanError, Seen};
-use crate::preflight::{self, Claim, Subject};
+use crate::preflight::{self, Claim, HostMarker, Subject, age};
 use crate::products::{Answers, Gate, VersionChange, oldest};
 use crate::resource::{Download, Resource};
 use crate::roles::{ClusterAddresses, Wanted, WantedHost};
@@ -434,11 +434,17 @@ pub(crate) fn subject<'a>(
         let id = fields.text("node-id").map(str::trim);
         node_id = node_id.or(id.map(str::to_owned));
         if let Some(path) = kept(&seen.observation, members.gate) {
-            claim.raft_data.push(format!(
+            let found = format!(
                 "{path} of node id {}, last written {}",
                 id.unwrap_or("unknown"),
                 fields.text("mtime").and_then(age).unwrap_or_else(|| "at an unknown time".to_owned()),
-            ));
+            );
+            let unit = wanted.endpoint(members.gate.name()).map(|endpoint| endpoint.unit.as_str());
+            let marked = seen.marker.as_deref().zip(unit);
+            if marked.and_then(|(text, unit)| HostMarker::has_set_up(text, unit)) == Some(false) {
+                claim.unmarked.push(found.clone());
+            }
+            claim.raft_data.push(found);
         }
         claim.remains.extend(fields.all("remains").map(str::to_owned));
         claim.clean_up = claim.clean_up.or(members.gate.product().clean_up());
@@ -454,10 +460,4 @@ pub(crate) fn subject<'a>(
         node_id,
         changes: changes.map(|changes| changes.get(host).cloned().unwrap_or_default()),
     }
-}
-
-/// Seconds since the epoch as a date and time.
-fn age(seconds: &str) -> Option<String> {
-    let time = jiff::Timestamp::from_second(seconds.trim().parse().ok()?).ok()?;
-    Some(time.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }

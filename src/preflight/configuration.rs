@@ -19,7 +19,7 @@ fn id(unit: &str) -> StepId {
 }
 
 /// The agents of a host, each once, with the role that sets it up.
-fn agents(wanted: &WantedHost) -> Vec<(&WantedRole, &Endpoint)> {
+pub(super) fn agents(wanted: &WantedHost) -> Vec<(&WantedRole, &Endpoint)> {
     let mut units = BTreeSet::new();
     let roles = wanted.roles.iter().filter(|role| role.gate.as_deref().and_then(Gate::parse).is_some());
     let agents = roles.filter_map(|role| Some((role, role.endpoint.as_ref()?)));

@@ -51,6 +51,13 @@ impl HostMarker {
         Self { cluster: marker.cluster.clone(), id: marker.id.clone(), parts }
     }
 
+    /// Whether a marker's text says that the agent which runs as a unit was set up there. Markers of earlier versions, and those of
+    /// hosts without any agent, name no parts: they do not tell.
+    pub fn has_set_up(text: &str, unit: &str) -> Option<bool> {
+        let parts = Self::parts(text);
+        (!parts.is_empty()).then(|| parts.values().any(|part| part.unit == unit))
+    }
+
     /// The parts that a marker's text tells; none where it is not to be read.
     pub fn parts(text: &str) -> BTreeMap<String, HostPart> {
         serde_json::from_str(text).map(|marker: Self| marker.parts).unwrap_or_default()
@@ -76,6 +83,8 @@ pub struct Claim {
     pub marker: Option<String>,
     /// Raft data that was found, of each product: where, whose and how old, in words.
     pub raft_data: Vec<String>,
+    /// That of parts which the marker, though it is ours and names others, does not name.
+    pub unmarked: Vec<String>,
     /// The running agents, in words.
     pub agents: Vec<String>,
     /// All files and folders of a former member that would be in the way of a new one, where they are more than the above.
@@ -109,17 +118,31 @@ impl IdentityError {
                     remains.join(" ")
                 );
             }
-            Self::StaleData { .. } => "if that data is of no use any more, move it away and run again",
+            Self::StaleData { .. } => {
+                "if that data is of no use any more, move it away and run again; to leave it as it is, take the role from this host"
+            }
         }
         .to_owned()
     }
+}
+
+/// Seconds since the epoch as a date and time.
+pub fn age(seconds: &str) -> Option<String> {
+    let time = jiff::Timestamp::from_second(seconds.trim().parse().ok()?).ok()?;
+    Some(time.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }
 
 /// Refuses hosts of other clusters and stale raft data.
 pub fn check_identity(ours: &Marker, claim: &Claim) -> Result<(), IdentityError> {
     match &claim.marker {
         Some(text) => match serde_json::from_str::<Marker>(text) {
-            Ok(theirs) if theirs.id == ours.id => Ok(()),
+            Ok(theirs) if theirs.id == ours.id && claim.unmarked.is_empty() => Ok(()),
+            Ok(theirs) if theirs.id == ours.id => Err(IdentityError::StaleData {
+                found: claim.unmarked.join("; "),
+                ours: ours.clone(),
+                remains: claim.remains.clone(),
+                clean_up: claim.clean_up,
+            }),
             Ok(theirs) => Err(IdentityError::OtherCluster { theirs: theirs.to_string(), ours: ours.clone() }),
             Err(_) => Err(IdentityError::OtherCluster {
                 theirs: format!("a cluster that its marker does not name legibly (`{}`)", text.trim()),
@@ -159,6 +182,10 @@ mod tests {
         assert_eq!(check(Some(own), None), Ok(()));
         assert_eq!(check(Some(own), Some("/opt/consul/raft")), Ok(()));
         assert!(matches!(check(None, Some("/opt/consul/raft")), Err(IdentityError::StaleData { .. })));
+        // Of a part that was never set up there by us.
+        let unmarked =
+            Claim { marker: Some(own.to_owned()), unmarked: vec!["/opt/x/raft".into()], ..Claim::default() };
+        assert!(matches!(check_identity(&ours, &unmarked), Err(IdentityError::StaleData { .. })));
         // What is left of a node, though nothing says of what cluster.
         let left = Claim {
             remains: vec!["/etc/kubernetes/pki".into(), "/var/lib/kubelet/pki".into()],

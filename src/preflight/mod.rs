@@ -13,13 +13,14 @@ mod kernel;
 pub mod peers;
 mod places;
 mod ports;
+mod predecessor;
 mod survey;
 mod system;
 
 use std::collections::BTreeSet;
 
 pub use address::addresses;
-pub use identity::{Claim, HostMarker, HostPart, IdentityError, Marker, check_identity};
+pub use identity::{Claim, HostMarker, HostPart, IdentityError, Marker, age, check_identity};
 pub use places::low as low_on_space;
 pub use survey::{Mark, Survey};
 
@@ -61,7 +62,10 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
         findings.extend(ports::judge(subject, address, &sockets));
         findings.extend(asks::judge(subject.wanted, subject.facts, address, &sockets));
         findings.extend(configuration::judge(subject));
-        findings.extend(identity(subject, marker));
+        let predecessors = predecessor::judge(subject, marker);
+        // What it keeps is told with it, once.
+        findings.extend(identity(subject, marker).filter(|_| predecessors.is_empty()));
+        findings.extend(predecessors);
     }
     let clocks = subjects.iter().map(|subject| (subject.name(), subject.clock));
     findings.extend(clock::judge(&clocks.collect::<Vec<_>>()));
@@ -91,7 +95,7 @@ pub fn of_inventory(wanted: &Wanted) -> Vec<Finding> {
 /// What a host is asked for these checks, besides its facts. Depends on the inventory alone.
 pub fn probes(wanted: &WantedHost) -> Vec<(StepId, Call)> {
     let of_host = [places::probe(wanted), kernel::probe(wanted), ports::probe(wanted)].into_iter().flatten();
-    of_host.chain(configuration::probes(wanted)).collect()
+    of_host.chain(configuration::probes(wanted)).chain(predecessor::probes(wanted)).collect()
 }
 
 /// What the host's roles themselves say against it.

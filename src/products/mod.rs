@@ -24,7 +24,7 @@ pub use drill::{Access, Drills, Keys, LOOPBACK, Method, Request};
 pub use gossip::{Member, members as gossip_members};
 pub use part::{
     Agent, Command, DepartureNotice, Gate, Leaving, Part, PlacesIn, Product, Raft, Recovers, Snapshots, Task,
-    Transfer, Watching,
+    Traces, Transfer, Watching,
 };
 
 pub use versions::{VersionChange, oldest};

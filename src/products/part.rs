@@ -44,6 +44,11 @@ pub trait Product: Sync {
         None
     }
 
+    /// How the state of an agent is known that somebody else has set up, wherever on the host that is.
+    fn traces(&self) -> Traces {
+        Traces::default()
+    }
+
     /// The command that changes the keys of its gossip, of products that have gossip of their own.
     fn keyring_command(&self) -> Option<&'static str> {
         None
@@ -66,6 +71,16 @@ pub trait Product: Sync {
     fn purge_command(&self) -> Option<Vec<&'static str>> {
         None
     }
+}
+
+/// What agents leave on a host, however they were set up.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Traces {
+    /// Below the folder of an agent's data: what is there once it has been a member. Paths without blanks.
+    pub state: &'static [&'static str],
+    /// The folders of data that packages and guides have, `*` for any name in one; below an endpoint's own `data` where they are not
+    /// absolute.
+    pub folders: &'static [&'static str],
 }
 
 /// An agent of a part on its host.

@@ -1125,6 +1125,71 @@ keep_end() {
 
 # ---- what else configures an agent ----
 
+# Probe: what an agent keeps that somebody else has set up as the unit: which of the traces its processes have open, and which
+# are in the folders, each with the folder: UNIT TRACES FOLDER... Traces are parted by blanks; a folder may have a `*`. Of a unit
+# that this program has started nothing is asked.
+served_probe() {
+  if [ -e "$state_dir/units/$1" ] && [ -e "$state_dir/cluster" ]; then return 0; fi
+  unit=$1 traces=$2 own=''
+  shift 2
+  if systemd_runs; then
+    unit_state "$unit" ActiveState UnitFileState FragmentPath ExecStart Environment
+    for name in ActiveState UnitFileState FragmentPath; do
+      property_value "$name"
+      say "$name" "$value"
+    done
+    for name in ExecStart Environment; do
+      served_folder "$name"
+      set -- "$@" ${folder:+"$folder"}
+    done
+    ports_own "$unit"
+  fi
+  for trace in $traces; do
+    case $own in *"/$trace"*) served_open "$trace" ;; esac
+    for folder in "$@"; do
+      IFS=''
+      # shellcheck disable=SC2086 # a `*` is one
+      for place in $folder/$trace; do
+        unset IFS
+        [ ! -e "$place" ] || say kept "$trace $(stat -c %Y "$place") ${place%"/$trace"}"
+      done
+      unset IFS
+    done
+  done
+}
+
+# Sets $folder to the folder of data that a property of a unit names, as an option or a variable of its agent: PROPERTY.
+served_folder() {
+  property_value "$1"
+  folder=''
+  case $value in
+    *[Dd][Aa][Tt][Aa][-_][Dd][Ii][Rr][=\ ]/*)
+      folder=${value#*[Dd][Aa][Tt][Aa][-_][Dd][Ii][Rr][=\ ]}
+      folder=${folder%%[\ \;\"]*}
+      ;;
+  esac
+}
+
+# Says a trace that processes have open, each folder once, by what $own lists: TRACE.
+served_open() {
+  last=''
+  IFS=$nl
+  set -f
+  for line in $own; do
+    case $line in
+      *" -> /"*"/$1" | *" -> /"*"/$1/"*) line=${line#* -> } ;;
+      *) continue ;;
+    esac
+    line=${line%%"/$1"*}
+    [ "$line" != "$last" ] || continue
+    last=$line
+    unset IFS
+    say open "$1 $(stat -c %Y "$line/$1") $line"
+  done
+  set +f
+  unset IFS
+}
+
 # Probe: what configures a unit's agent and is none of the files that are named: the HCL and JSON files of FOLDER, if it is one, and
 # drop-ins of the unit, each with what is in it and the package that it is of: UNIT FOLDER FILE...
 config_probe() {

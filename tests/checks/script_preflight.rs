@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::net::{TcpListener, UdpSocket};
 use std::thread;
 
-use crate::shells::{Host, call, have, shells};
-use bootstrap::model::{Arg, Call};
+use crate::shells::{Host, call, have, records, shells};
+use bootstrap::model::{Arg, Call, StepId};
+use bootstrap::script::{Nonce, Observation, Script};
 
 const PERL: &str = include_str!("../../src/script/peers/peers.pl");
 const PYTHON: &str = include_str!("../../src/script/peers/peers.py");
@@ -119,6 +120,76 @@ fn of_the_keys_of_gossip_digests_alone_are_told() {
         host.write("data/serf/local.keyring", format!("[\n  \"{}\",\n  \"{}\"\n]\n", keys[0], keys[1]));
         let seen = host.ask(shell, call("raft_data", &[&host.at("data")]));
         assert_eq!(seen.of("probe").all("gossip").collect::<Vec<_>>(), digests, "{shell:?}");
+    }
+}
+
+/// A unit of somebody's, whose processes have open what `own` lists.
+const SERVED: &str = r#"
+systemd_runs() { true; }
+ports_own() { own=$(cat "$pretended/own"); }
+unit_state() { state=$nl$(cat "$pretended/state")$nl; }
+"#;
+
+#[test]
+fn what_somebody_elses_agent_keeps_is_found_wherever_it_is() {
+    for (shell, host) in hosts() {
+        let ask = || {
+            let folders = [host.at("data/*"), host.at("none")];
+            let words = ["a.service", "member raft/raft.db", &folders[0], &folders[1]];
+            let script =
+                Script::ask(&Nonce::random(), &[(StepId("probe".into()), call("served_probe", &words))]);
+            let start = "main() {";
+            let pretended = format!("pretended='{}'\n{SERVED}\n{start}", host.at("pretended"));
+            let text = host.text(&script);
+            assert!(text.contains(start), "{text}");
+            let output = host.run_text(shell, &text.replacen(start, &pretended, 1));
+            assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+            let seen = Observation::new(&records(script.nonce(), &output.stdout));
+            let seen = seen.of("probe");
+            assert!(!seen.has("error"), "{shell:?}: {seen:?}");
+            let place = |line: &str| {
+                let (trace, rest) = line.split_once(' ').unwrap();
+                let (written, folder) = rest.split_once(' ').unwrap();
+                assert!(written.parse::<u64>().unwrap() > 1_700_000_000, "{shell:?}: {line}");
+                format!("{trace} {}", folder.replace(host.folder.path().to_str().unwrap(), ""))
+            };
+            let of = |key| seen.all(key).map(place).collect::<Vec<_>>();
+            (seen.text("ActiveState").map(str::to_owned), of("open"), of("kept"))
+        };
+        for file in [
+            "data/one two/member/wal/0",
+            "data/x/other",
+            "srv/agent/raft/raft.db",
+            "by-unit/member/snap/db",
+            "by-env/member/x",
+        ] {
+            host.write(file, "");
+        }
+        host.write(
+            "pretended/state",
+            format!(
+                "ActiveState=active\nUnitFileState=enabled\nFragmentPath=/lib/a\nExecStart={{ path=/bin/a ; argv[]=/bin/a --data-dir={} ; \
+                 ignore_errors=no }}\nEnvironment=A=b C_DATA_DIR={} D=e\n",
+                host.at("by-unit"),
+                host.at("by-env")
+            ),
+        );
+        let open = host.at("srv/agent/raft/raft.db");
+        host.write(
+            "pretended/own",
+            format!("/proc/7/fd:\nlrwx 1 0 0 64 Nov 29 16:33 3 -> socket:[123]\nlrwx 1 0 0 64 Nov 29 16:33 4 -> {open}\nl 5 -> {open}\n"),
+        );
+        let kept = ["member /data/one two", "member /by-unit", "member /by-env"].map(str::to_owned).to_vec();
+        assert_eq!(
+            ask(),
+            (Some("active".to_owned()), vec!["raft/raft.db /srv/agent".to_owned()], kept),
+            "{shell:?}"
+        );
+        // Of what we have started nothing is asked.
+        host.write("state/units/a.service", "1 1");
+        assert_eq!(ask().2.len(), 3, "{shell:?}");
+        host.write("state/cluster", "{}");
+        assert_eq!(ask(), (None, Vec::new(), Vec::new()), "{shell:?}");
     }
 }
 

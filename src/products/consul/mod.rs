@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, PlacesIn, Product,
-    Question, Questions, Raft, Recovers, Request, Responses, Snapshots, Task, Transfer, data_dir, gossip,
-    operator, those,
+    Question, Questions, Raft, Recovers, Request, Responses, Snapshots, Task, Traces, Transfer, data_dir,
+    gossip, operator, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Review};
 use crate::raft::{Peer, RaftState};
@@ -161,6 +161,14 @@ impl Product for Consul {
 
     fn data_in(&self, configuration: &str) -> Option<String> {
         data_dir(configuration)
+    }
+
+    /// The vendor's packages have it in /opt, Debian's in /var/lib, the vendor's older guides in /var.
+    fn traces(&self) -> Traces {
+        Traces {
+            state: &["raft/raft.db", "raft/wal", "serf/local.snapshot"],
+            folders: &["/opt/consul", "/var/lib/consul", "/var/consul"],
+        }
     }
 
     fn settings(&self) -> &'static [&'static str] {

@@ -16,7 +16,7 @@ use super::snapshot::Snapshot;
 use super::{
     Access, Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, LOOPBACK, Leaving, Method, Part,
     PlacesIn, Product, Questions, Raft, Recovers, Request, Responses, Snapshots, Task, TlsFiles, TlsQuestion,
-    Transfer, answered, views,
+    Traces, Transfer, answered, views,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Problem, Review};
 use crate::raft::{self, Agreement, Peer, majority};
@@ -205,6 +205,11 @@ impl Product for Etcd {
     fn data_in(&self, configuration: &str) -> Option<String> {
         let line = configuration.lines().find_map(|line| line.strip_prefix("ETCD_DATA_DIR="))?;
         Some(line.trim_matches(['"', '\'']).to_owned())
+    }
+
+    /// Debian's package has a folder for each name of a member, `default` where nobody has given one.
+    fn traces(&self) -> Traces {
+        Traces { state: &["member"], folders: &["*", "/var/lib/etcd", "/var/lib/etcd/*"] }
     }
 
     fn state(&self, data: &str) -> Vec<String> {

@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::part::DRAIN_DEADLINE;
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product, Question,
-    Questions, Raft, Recovers, Responses, Snapshots, Task, Transfer, consul, data_dir, gossip, operator,
-    those,
+    Questions, Raft, Recovers, Responses, Snapshots, Task, Traces, Transfer, consul, data_dir, gossip,
+    operator, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Review};
 use crate::raft::{Peer, RaftState};
@@ -203,6 +203,14 @@ impl Product for Nomad {
 
     fn data_in(&self, configuration: &str) -> Option<String> {
         data_dir(configuration).map(|folder| format!("{folder}/server"))
+    }
+
+    /// The vendor's packages have it in /opt, Debian's in /var/lib.
+    fn traces(&self) -> Traces {
+        Traces {
+            state: &["server/raft/raft.db", "server/raft/wal", "client/state.db"],
+            folders: &["/opt/nomad", "/opt/nomad/data", "/var/lib/nomad", "/var/nomad"],
+        }
     }
 
     /// The folder of an endpoint is that of servers; that of clients is beside it.
