@@ -1,18 +1,21 @@
-//! What else configures an agent of ours on its host: files that somebody else has put into the folder that it reads, and drop-ins of its
-//! unit. They would contradict what the roles write, and no gate could say why.
+//! What else configures the programs of roles on their host: files that somebody else has put into the folder that an agent reads,
+//! drop-ins of its unit, and whatever a role names as `others`. One of the two would not count, and no gate could say why.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::Subject;
-use crate::model::{Arg, Call, Check, Endpoint, Finding, HostName, StepId};
+use crate::model::{Arg, Call, Check, Endpoint, Finding, HostName, Severity, StepId};
 use crate::products::Gate;
-use crate::roles::{WantedHost, WantedRole};
+use crate::roles::{WantedHost, WantedOther, WantedRole};
 use crate::script::Fields;
 
 /// Settings of a unit that make another program of it, or another user's.
 const OF_UNIT: [&str; 4] = ["ExecStart", "User", "Group", "Type"];
+
+/// How the files begin that roles write in formats with comments.
+const OURS: &str = "# Written by bootstrap";
 
 fn id(unit: &str) -> StepId {
     StepId(format!("preflight configuration of {unit}"))
@@ -26,21 +29,23 @@ pub(super) fn agents(wanted: &WantedHost) -> Vec<(&WantedRole, &Endpoint)> {
     agents.filter(|(_, endpoint)| units.insert(endpoint.unit.as_str())).collect()
 }
 
-/// One for each agent: what lies there that no role has written.
+/// Everything that roles write on the host.
+fn own(wanted: &WantedHost) -> BTreeSet<&str> {
+    wanted.roles.iter().flat_map(|role| &role.resources).filter_map(|resource| resource.path()).collect()
+}
+
+/// What lies there that no role has written: one for the folder of each agent, one for all else that could configure a program.
 pub(super) fn probes(wanted: &WantedHost) -> Vec<(StepId, Call)> {
-    let files = wanted.roles.iter().flat_map(|role| &role.resources).filter_map(|resource| resource.path());
-    let own: BTreeSet<&str> = files.collect();
-    let probe = |(_, endpoint): (&WantedRole, &Endpoint)| {
-        let folder = endpoint.config.as_deref().unwrap_or_default();
+    let own = own(wanted);
+    let folder = |(_, endpoint): (&WantedRole, &Endpoint)| {
+        let folder = endpoint.config.as_deref()?;
         let inside = format!("{folder}/");
-        let drop_ins = format!("/{}.d/", endpoint.unit);
-        let known = own.iter().filter(|path| {
-            !folder.is_empty() && path.starts_with(&inside) || path.contains(drop_ins.as_str())
-        });
-        let words = [endpoint.unit.as_str(), folder].into_iter().chain(known.copied()).map(Arg::lossy);
-        (id(&endpoint.unit), Call::new("config_probe", words))
+        let known = own.iter().copied().filter(|path| path.starts_with(&inside));
+        let words = [folder].into_iter().chain(known).map(Arg::lossy);
+        Some((id(&endpoint.unit), Call::new("config_probe", words)))
     };
-    agents(wanted).into_iter().map(probe).collect()
+    let folders = agents(wanted).into_iter().filter_map(folder);
+    folders.chain(looks(wanted).iter().map(|look| (look.id(), look.call()))).collect()
 }
 
 pub(super) fn judge(subject: &Subject<'_>) -> Vec<Finding> {
@@ -50,16 +55,219 @@ pub(super) fn judge(subject: &Subject<'_>) -> Vec<Finding> {
         let Some(gate) = role.gate.as_deref().and_then(Gate::parse) else { continue };
         let keys = gate.product().settings();
         for file in files(&said) {
-            let set = match file.is_drop_in {
-                // A package's own is part of what the role starts, where it starts what a package brings.
-                _ if file.package.is_some() && endpoint.version.is_none() => None,
-                true => of_unit(file.body),
-                false => of_agent(file.body, keys),
-            };
-            findings.extend(set.map(|set| finding(&subject.name(), role, endpoint, &file, &set)));
+            findings.extend(of_agent(file.body, keys).map(|set| finding(&subject.name(), role, &file, &set)));
         }
     }
+    let own = own(subject.wanted);
+    for look in looks(subject.wanted) {
+        findings.extend(look.judge(&subject.name(), &own, &subject.observation.of(&look.id().0)));
+    }
     findings
+}
+
+/// One look at what else configures a program.
+struct Look<'a> {
+    role: &'a WantedRole,
+    /// Whose unit's drop-ins these are; `None`: what the role itself names.
+    agent: Option<&'a Endpoint>,
+    other: WantedOther,
+}
+
+fn looks(wanted: &WantedHost) -> Vec<Look<'_>> {
+    let agents = agents(wanted).into_iter().map(|(role, endpoint)| {
+        let other = WantedOther {
+            unit: Some(endpoint.unit.clone()),
+            sets: OF_UNIT.map(str::to_owned).to_vec(),
+            ..WantedOther::default()
+        };
+        Look { role, agent: Some(endpoint), other }
+    });
+    let of_role = |role| {
+        let look = move |other: &WantedOther| Look { role, agent: None, other: other.clone() };
+        role.others.iter().map(look)
+    };
+    agents.chain(wanted.roles.iter().flat_map(of_role)).collect()
+}
+
+impl Look<'_> {
+    fn id(&self) -> StepId {
+        StepId(match self.agent {
+            Some(endpoint) => format!("preflight drop-ins of {}", endpoint.unit),
+            None => format!("preflight others of {} {}", self.role.name, self.other.number),
+        })
+    }
+
+    /// Whether what is there at all is the finding.
+    fn is_presence(&self) -> bool {
+        self.other.sets.is_empty() && self.other.options.is_empty()
+    }
+
+    fn call(&self) -> Call {
+        let WantedOther { unit, variables, files, .. } = &self.other;
+        let mark = if self.agent.is_some() { '!' } else { '@' };
+        let unit = unit.iter().map(|unit| format!("{mark}{unit}"));
+        let variables = variables.iter().map(|file| format!("?{file}"));
+        let mark = if self.is_presence() { "+" } else { "" };
+        let files = files.iter().map(|file| format!("{mark}{file}"));
+        let words = [self.pattern()].into_iter().chain(unit).chain(variables).chain(files);
+        Call::new("others_probe", words.map(|word| Arg::lossy(&word)))
+    }
+
+    /// An extended expression for every line that may count, and for those that say whose a file is.
+    fn pattern(&self) -> String {
+        let WantedOther { unit, sets, options, .. } = &self.other;
+        let any = |words: &[String]| words.iter().map(|word| escaped(word)).collect::<Vec<_>>().join("|");
+        let sets = (!sets.is_empty()).then(|| format!("^[[:blank:]]*(\"|export )?({})", any(sets)));
+        let variables = (unit.is_some() && sets.is_some()).then(|| "^[[:blank:]]*Environment".to_owned());
+        let options = (!options.is_empty()).then(|| any(options));
+        let header = Some(format!("^{OURS}"));
+        [header, sets, variables, options].into_iter().flatten().collect::<Vec<_>>().join("|")
+    }
+
+    fn judge(&self, host: &HostName, own: &BTreeSet<&str>, said: &Fields<'_>) -> Vec<Finding> {
+        let package = |path: &str| {
+            let mut known = said.all("package").filter_map(|line| line.split_once(' '));
+            known.find(|(_, of)| *of == path).map(|(package, _)| package)
+        };
+        let present = said.all("there").map(|path| self.finding(host, path, package(path), &[]));
+        let mut findings: Vec<Finding> = present.collect();
+        let mut found: BTreeMap<&str, Vec<Setting>> = BTreeMap::new();
+        let mut ours = BTreeSet::new();
+        for line in said.text("lines").unwrap_or_default().lines() {
+            let Some((path, number, text)) = numbered(line) else { continue };
+            if text.starts_with(OURS) {
+                ours.insert(path);
+            }
+            let setting = self.setting(path, own, text).map(|key| Setting { line: number, key });
+            found.entry(path).or_default().extend(setting);
+        }
+        for (path, settings) in found {
+            let package = package(path);
+            let is_named = self.other.files.iter().any(|file| file == path);
+            // A package's own is part of what the role starts, where it starts what a package brings.
+            let is_packaged = match self.agent {
+                Some(endpoint) => package.is_some() && endpoint.version.is_none(),
+                None => {
+                    said.all("untouched").any(|untouched| untouched == path) && !self.is_file_of_unit(path)
+                }
+            };
+            let is_ours = ours.contains(path) || own.contains(path) && !is_named;
+            if !settings.is_empty() && !is_ours && !is_packaged {
+                findings.push(self.finding(host, path, package, &settings));
+            }
+        }
+        findings
+    }
+
+    /// Whether a path is that of the unit, not of a drop-in.
+    fn is_file_of_unit(&self, path: &str) -> bool {
+        self.other.unit.as_ref().is_some_and(|unit| path.ends_with(&format!("/systemd/system/{unit}")))
+    }
+
+    /// What a line sets that counts.
+    fn setting(&self, path: &str, own: &BTreeSet<&str>, text: &str) -> Option<String> {
+        let WantedOther { unit, sets, options, .. } = &self.other;
+        let text = text.trim();
+        if text.starts_with(['#', ';']) {
+            return None;
+        }
+        let option = || options.iter().find(|option| has_word(text, option)).cloned();
+        if self.is_file_of_unit(path) {
+            // Where a role writes it, it is not what will be.
+            let is_replaced = own.iter().any(|own| *own != path && self.is_file_of_unit(own));
+            return option().filter(|_| !is_replaced);
+        }
+        let is_drop_in = unit.as_ref().is_some_and(|unit| path.contains(&format!("/{unit}.d/")));
+        let set = match is_drop_in {
+            true => of_unit(text, sets),
+            false => sets.iter().find(|set| begins(text, set)).cloned(),
+        };
+        set.or_else(option)
+    }
+
+    fn finding(&self, host: &HostName, path: &str, package: Option<&str>, settings: &[Setting]) -> Finding {
+        let role = &self.role.name;
+        let from = package.map(|package| format!(", of package {package},")).unwrap_or_default();
+        let line = settings.first().map(|set| set.line.to_string()).unwrap_or_default();
+        let more: Vec<String> = settings.iter().skip(1).map(|set| set.line.to_string()).collect();
+        let more = match more.as_slice() {
+            [] => String::new(),
+            [line] => format!(", and more on line {line}"),
+            lines => format!(", and more on lines {}", lines.join(", ")),
+        };
+        let (reason, take) = match (self.agent, settings.first()) {
+            (Some(endpoint), Some(set)) => (
+                format!(
+                    "{path}:{line}{from} sets `{}`{more}, which role `{role}` sets: it is a drop-in of {}",
+                    set.key, endpoint.unit
+                ),
+                None,
+            ),
+            (_, Some(set)) => (
+                format!("{path}:{line}{from} says `{}`{more}: {} (role `{role}`)", set.key, self.other.why),
+                self.other.take.as_deref(),
+            ),
+            (_, None) => (
+                format!("{path}{from} is there: {} (role `{role}`)", self.other.why),
+                self.other.take.as_deref(),
+            ),
+        };
+        let take = take
+            .unwrap_or("say in the inventory what is wanted of it and move it away: `mv {file} {file}.off`");
+        let take = take.replace("{file}", path).replace("{line}", &line);
+        let leave =
+            self.other.leave.clone().unwrap_or_else(|| format!("take the role `{role}` from this host"));
+        let remedy = format!("to take it over, {take}; to leave it, {leave}");
+        let severity = if self.other.warns { Severity::Warning } else { Severity::Error };
+        Finding { severity, ..Finding::error(Check::System, vec![host.clone()], reason, remedy) }
+    }
+}
+
+/// A line of grep: `PATH:NUMBER:TEXT`.
+fn numbered(line: &str) -> Option<(&str, usize, &str)> {
+    let (path, rest) = line.split_once(':')?;
+    let (number, text) = rest.split_once(':')?;
+    Some((path, number.parse().ok()?, text))
+}
+
+/// A text as an extended expression that matches it alone.
+fn escaped(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_/ =:,@\"'<>%&~".contains(c);
+    text.chars().flat_map(|c| [(!plain(c)).then_some('\\'), Some(c)].into_iter().flatten()).collect()
+}
+
+/// Whether a line begins with a key, a section or a path, and with no longer one.
+fn begins(text: &str, set: &str) -> bool {
+    let text = text.strip_prefix("export ").map_or(text, str::trim_start);
+    let rest =
+        text.strip_prefix(set).or_else(|| text.strip_prefix('"')?.strip_prefix(set)?.strip_prefix('"'));
+    rest.is_some_and(|rest| {
+        let Some(next) = rest.chars().next() else { return true };
+        next.is_whitespace() || "=:{[(.]".contains(next)
+    })
+}
+
+/// Whether an option stands in a line by itself.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_end = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || "\"'=".contains(c));
+    text.match_indices(word).any(|(at, _)| {
+        is_end(text[..at].chars().next_back()) && is_end(text[at + word.len()..].chars().next())
+    })
+}
+
+/// Which of the settings a line of a drop-in makes, or which variable of these names.
+fn of_unit(line: &str, sets: &[String]) -> Option<String> {
+    let (key, value) = line.split_once('=')?;
+    let (key, value) = (key.trim(), value.trim());
+    // An empty one clears those before it.
+    if value.is_empty() {
+        return None;
+    }
+    let variables = value
+        .split(|c: char| c.is_whitespace() || c == '"' || c == '\'')
+        .filter_map(|word| word.split_once('='));
+    let mut names = variables.map(|(name, _)| name).filter(|_| key == "Environment").chain([key]);
+    names.find(|name| sets.iter().any(|set| set == name)).map(str::to_owned)
 }
 
 /// A file that no role has written.
@@ -67,21 +275,15 @@ struct StrangeFile<'a> {
     path: &'a str,
     body: &'a str,
     package: Option<&'a str>,
-    is_drop_in: bool,
 }
 
 fn files<'a>(said: &Fields<'a>) -> Vec<StrangeFile<'a>> {
-    let mut files = Vec::new();
-    for (kind, is_drop_in) in [("file", false), ("drop-in", true)] {
-        let bodies = said.all_bytes(if is_drop_in { "drop-in-body" } else { "file-body" });
-        let packages = said.all(if is_drop_in { "drop-in-package" } else { "file-package" });
-        for ((path, body), package) in said.all(kind).zip(bodies).zip(packages) {
-            let package = Some(package).filter(|package| !package.is_empty());
-            let Ok(body) = std::str::from_utf8(body) else { continue };
-            files.push(StrangeFile { path, body, package, is_drop_in });
-        }
-    }
-    files
+    let all = said.all("file").zip(said.all_bytes("file-body")).zip(said.all("file-package"));
+    let file = |((path, body), package): ((&'a str, &'a [u8]), &'a str)| {
+        let package = Some(package).filter(|package| !package.is_empty());
+        Some(StrangeFile { path, body: std::str::from_utf8(body).ok()?, package })
+    };
+    all.filter_map(file).collect()
 }
 
 /// The first setting of a file that is the role's, with the number of its line.
@@ -89,17 +291,6 @@ fn files<'a>(said: &Fields<'a>) -> Vec<StrangeFile<'a>> {
 struct Setting {
     line: usize,
     key: String,
-}
-
-fn of_unit(text: &str) -> Option<Setting> {
-    let key = |line: &str| {
-        let (key, value) = line.split_once('=')?;
-        let key = OF_UNIT.into_iter().find(|own| *own == key.trim())?;
-        // An empty one clears those before it.
-        (!value.trim().is_empty()).then_some(key)
-    };
-    let mut lines = text.lines().enumerate();
-    lines.find_map(|(number, line)| Some(Setting { line: number + 1, key: key(line)?.to_owned() }))
 }
 
 fn of_agent(text: &str, keys: &[&str]) -> Option<Setting> {
@@ -140,21 +331,13 @@ fn of_agent(text: &str, keys: &[&str]) -> Option<Setting> {
     None
 }
 
-fn finding(
-    host: &HostName,
-    role: &WantedRole,
-    endpoint: &Endpoint,
-    file: &StrangeFile<'_>,
-    set: &Setting,
-) -> Finding {
-    let StrangeFile { path, package, is_drop_in, .. } = file;
+fn finding(host: &HostName, role: &WantedRole, file: &StrangeFile<'_>, set: &Setting) -> Finding {
+    let StrangeFile { path, package, .. } = file;
     let from = package.map(|package| format!(", of package {package},")).unwrap_or_default();
-    let why = match is_drop_in {
-        true => format!("it is a drop-in of {}", endpoint.unit),
-        false => "the agent reads both".to_owned(),
-    };
-    let reason =
-        format!("{path}:{}{from} sets `{}`, which role `{}` sets: {why}", set.line, set.key, role.name);
+    let reason = format!(
+        "{path}:{}{from} sets `{}`, which role `{}` sets: the agent reads both",
+        set.line, set.key, role.name
+    );
     let remedy = format!(
         "to take it over, say in the inventory what is wanted of it and move it away: `mv {path} {path}.off`; to leave it, take the role \
          from this host"
@@ -191,12 +374,168 @@ mod tests {
         }
     }
 
+    /// What is found on a host with one role, where what the probe of `files` (or of the unit) said is this.
+    fn of_role(role: &str, vars: &str, place: &str, said: &[(&str, &str)]) -> Vec<String> {
+        let text = format!(
+            "cluster: dc1\nhosts:\n  n1: {{ address: 10.0.0.11, roles: [{role}] }}\nvars: {{ {vars} }}\n"
+        );
+        let wanted = crate::roles::testing::wanted(&text);
+        let wanted = &wanted.hosts[0];
+        let place_of =
+            |look: &Look<'_>| look.other.unit.iter().chain(&look.other.files).any(|of| of == place);
+        let look = looks(wanted).into_iter().find(place_of).expect("a role looks there");
+        let said: Vec<_> =
+            said.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect();
+        let found = look.judge(&wanted.host.name, &own(wanted), &Fields::new(&said));
+        found
+            .iter()
+            .map(|found| format!("{:?}: {}\n{}", found.severity, found.reason, found.remedy))
+            .collect()
+    }
+
+    #[test]
+    fn what_else_configures_a_program_is_named_with_both_ways_on() {
+        let balancer = |place: &str, said: &[(&str, &str)]| {
+            of_role("kube-endpoint", "kube: { endpoint: { address: 10.0.0.50, vip: true } }", place, said)
+        };
+        let own = "/etc/haproxy/haproxy.cfg";
+        let lines = "/etc/haproxy/haproxy.cfg:30:frontend web\n/etc/haproxy/haproxy.cfg:35:  # listen a\n/etc/haproxy/haproxy.cfg:41:listen sql";
+        let found = balancer(own, &[("lines", lines), ("package", "haproxy /etc/haproxy/haproxy.cfg")]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with(
+                "Error: /etc/haproxy/haproxy.cfg:30, of package haproxy, says `frontend`, and more on line 41: haproxy would read \
+                 /etc/haproxy/bootstrap.cfg instead, and what this serves would be gone (role `kube-endpoint`)\nto take it over, have"
+            ),
+            "{found:?}"
+        );
+        assert!(
+            found[0]
+                .contains("`mv /etc/haproxy/haproxy.cfg /etc/haproxy/haproxy.cfg.off`; to leave it, give"),
+            "{found:?}"
+        );
+        // As the package brings it, it is nobody's.
+        assert!(balancer(own, &[("lines", lines), ("untouched", own)]).is_empty());
+
+        let unit = "haproxy.service";
+        let found = balancer(unit, &[("lines", "/etc/default/haproxy:4:CONFIG=\"/etc/mine.cfg\"")]);
+        assert!(
+            found[0].contains("/etc/default/haproxy:4 says `CONFIG`: haproxy would start with that"),
+            "{found:?}"
+        );
+        assert!(found[0].contains("`sed -i '4s/^/#/' /etc/default/haproxy`"), "{found:?}");
+        let theirs = "/etc/systemd/system/haproxy.service.d/z.conf:2:Environment=A=b CONFIG=/x";
+        assert_eq!(balancer(unit, &[("lines", theirs)]).len(), 1);
+        for harmless in [
+            "/etc/default/haproxy:4:#CONFIG=/x",
+            "/etc/default/haproxy:4:CONFIG_OF_MINE=/x",
+            "/etc/systemd/system/haproxy.service.d/z.conf:2:Environment=A=b",
+            "/etc/systemd/system/haproxy.service.d/bootstrap.conf:3:Environment=CONFIG=/etc/haproxy/bootstrap.cfg",
+            "/lib/systemd/system/haproxy.service:9:ExecStart=/usr/sbin/haproxy -f $CONFIG",
+        ] {
+            assert_eq!(balancer(unit, &[("lines", harmless)]), Vec::<String>::new(), "{harmless}");
+        }
+
+        // The role writes the file itself: what stood there before is another's, what it has written is not.
+        let keepalived = "/etc/keepalived/keepalived.conf";
+        let before = "/etc/keepalived/keepalived.conf:3:vrrp_instance mine {";
+        assert_eq!(balancer(keepalived, &[("lines", before)]).len(), 1);
+        let after = format!("/etc/keepalived/keepalived.conf:1:# Written by bootstrap for n1.\n{before}");
+        assert!(balancer(keepalived, &[("lines", &after)]).is_empty());
+    }
+
+    #[test]
+    fn options_of_a_daemon_that_its_file_has_too() {
+        let docker = |said: &str| {
+            of_role(
+                "docker",
+                "docker: { daemon: { hosts: [a], log-opts: {}, insecure-registries: [], debug: null } }",
+                "docker.service",
+                &[("lines", said), ("untouched", "/lib/systemd/system/docker.service")],
+            )
+        };
+        for (line, option) in [
+            ("/etc/default/docker:7:DOCKER_OPTS=\"--log-opt max-size=1m\"", "--log-opt"),
+            (
+                "/etc/systemd/system/docker.service.d/a.conf:3:ExecStart=/usr/bin/dockerd --insecure-registry=a",
+                "--insecure-registry",
+            ),
+            ("/lib/systemd/system/docker.service:13:ExecStart=/usr/bin/dockerd -H fd:// --x", "-H"),
+        ] {
+            let found = docker(line);
+            assert!(
+                found.len() == 1 && found[0].contains(&format!("says `{option}`: dockerd does not start")),
+                "{found:?}"
+            );
+        }
+        for harmless in [
+            "/etc/default/docker:7:DOCKER_OPTS=\"--dns 192.0.2.1\"",
+            "/etc/default/docker:7:#DOCKER_OPTS=\"--log-opt max-size=1m\"",
+            "/etc/systemd/system/docker.service.d/a.conf:3:ExecStart=/usr/bin/dockerd -D",
+        ] {
+            assert_eq!(docker(harmless), Vec::<String>::new(), "{harmless}");
+        }
+        let snap = of_role("docker", "", "/snap/bin/docker", &[("there", "/snap/bin/docker")]);
+        assert!(
+            snap[0].contains("/snap/bin/docker is there: an engine of snap's")
+                && snap[0].contains("`snap remove docker`"),
+            "{snap:?}"
+        );
+        let exports = "nfs: { implementation: kernel, exports: [{ path: /srv/a, clients: [10.0.0.0/8], owner: root }] }";
+        let found = of_role(
+            "nfs-server",
+            exports,
+            "/etc/exports",
+            &[("lines", "/etc/exports:2:/srv/a 10.0.0.1(ro)\n/etc/exports:3:/srv/ab *(ro)")],
+        );
+        assert!(
+            found.len() == 1 && found[0].contains("/etc/exports:2 says `/srv/a`: that folder"),
+            "{found:?}"
+        );
+        assert!(!found[0].contains("more on line"), "{found:?}");
+    }
+
     #[test]
     fn a_drop_in_may_limit_a_unit_and_make_no_other_of_it() {
-        let set = |text: &str| of_unit(text).map(|set| (set.line, set.key));
-        assert_eq!(set("[Service]\nMemoryMax=1G\nLimitNOFILE=10\n"), None);
-        assert_eq!(set("[Service]\nExecStart=\nExecStart=/bin/other\n"), Some((3, "ExecStart".to_owned())));
-        assert_eq!(set("[Service]\nUser = root\n"), Some((2, "User".to_owned())));
-        assert_eq!(set("[Service]\nExecStartPre=/bin/true\n"), None);
+        let sets = [&OF_UNIT[..], &["CONFIG"]].concat().into_iter().map(str::to_owned).collect::<Vec<_>>();
+        let set = |line: &str| of_unit(line, &sets);
+        assert_eq!(set("MemoryMax=1G"), None);
+        assert_eq!(set("ExecStart="), None);
+        assert_eq!(set("ExecStart=/bin/other").as_deref(), Some("ExecStart"));
+        assert_eq!(set("User = root").as_deref(), Some("User"));
+        assert_eq!(set("ExecStartPre=/bin/true"), None);
+        assert_eq!(set("Environment=\"A=b\" \"CONFIG=/etc/x\"").as_deref(), Some("CONFIG"));
+        assert_eq!(set("Environment=CONFIG_DIR=/etc/x"), None);
+    }
+
+    #[test]
+    fn lines_that_begin_with_what_a_role_sets() {
+        for (line, set, is) in [
+            ("CONFIG=/x", "CONFIG", true),
+            ("export CONFIG=/x", "CONFIG", true),
+            ("CONFIGS=/x", "CONFIG", false),
+            ("frontend web", "frontend", true),
+            ("frontends", "frontend", false),
+            ("vrrp_instance a {", "vrrp_instance", true),
+            ("listen", "listen", true),
+            ("/srv/a b(ro)", "/srv/a", true),
+            ("/srv/ab b(ro)", "/srv/a", false),
+            ("\"/srv/a\" b(ro)", "/srv/a", true),
+            ("dns=default", "dns=default", true),
+            ("manage_etc_hosts: true", "manage_etc_hosts", true),
+        ] {
+            assert_eq!(begins(line, set), is, "{line}");
+        }
+        for (line, is) in [
+            ("ExecStart=/usr/bin/dockerd --dns 192.0.2.1", true),
+            ("DOCKER_OPTS=\"--dns=192.0.2.1\"", true),
+            ("DOCKER_OPTS=\"--dns\"", true),
+            ("--dns-search a", false),
+            ("x--dns", false),
+        ] {
+            assert_eq!(has_word(line, "--dns"), is, "{line}");
+        }
+        assert_eq!(escaped("/srv/a.b [c]|$"), "/srv/a\\.b \\[c\\]\\|\\$");
+        assert_eq!(numbered("/etc/a:12:b: c"), Some(("/etc/a", 12, "b: c")));
     }
 }

@@ -32,5 +32,6 @@ pub use types::Fault;
 pub use variables::variables;
 pub use wanted::{
     ClusterAddresses, Condition, Refused, UnmetRequirement, Wanted, WantedAsk, WantedError, WantedFilesystem,
-    WantedHost, WantedPort, WantedProof, WantedRole, declared_address, unmet, variables_to_generate,
+    WantedHost, WantedOther, WantedPort, WantedProof, WantedRole, declared_address, unmet,
+    variables_to_generate,
 };

@@ -50,6 +50,8 @@ pub struct Role {
     pub asks: Vec<Ask>,
     /// What it cannot be set up on.
     pub refuse: Vec<Refusal>,
+    /// What else configures its programs, as written: `{files: […], sets: […], why: …}`. Rendered for each host.
+    pub others: Vec<Value>,
     /// Real uses of what it sets up, as written: `{name: …, lookup: {…}}`. Rendered for each host.
     pub verify: Vec<Value>,
     /// Where its agent is on a host, as written: [`crate::model::Endpoint`] once it is rendered. That of a role it includes, where

@@ -31,6 +31,7 @@ const KEYS: &[&str] = &[
     "filesystems",
     "asks",
     "refuse",
+    "others",
     "verify",
     "gate",
     "endpoint",
@@ -48,6 +49,8 @@ const VARIABLE_KEYS: &[&str] =
 const FIELD_KEYS: &[&str] = &["type", "default", "optional", "doc", "choices", "of", "fields"];
 const ASK_KEYS: &[&str] = &["port", "protocol", "at", "doc", "help"];
 const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "at", "program", "when", "doc"];
+const OTHERS_KEYS: &[&str] =
+    &["unit", "variables", "files", "sets", "options", "warns", "why", "take", "leave", "when"];
 const REFUSAL_KEYS: &[&str] = &["when", "reason", "remedy"];
 
 /// Reads one role; `None` if nothing can be made of its folder. What is wrong goes to `problems`.
@@ -179,6 +182,12 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             refuse.extend(refusal(reader, item));
         }
     }
+    let mut others = Vec::new();
+    if let Some(node) = fields.written("others") {
+        for item in reader.items(node, "`others`", "a list of what else configures its programs") {
+            others.extend(other(reader, item));
+        }
+    }
     let mut lists_hosts = Vec::new();
     if let Some(node) = fields.written("lists_hosts") {
         for item in reader.items(node, "`lists_hosts`", "a list of files") {
@@ -208,6 +217,7 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         filesystems,
         asks,
         refuse,
+        others,
         verify,
         endpoint: fields.written("endpoint").and_then(|node| endpoint(reader, node)),
         gate: fields.written("gate").and_then(|node| reader.text(node, "`gate`")).map(|text| text.value),
@@ -422,6 +432,31 @@ fn refusal<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Refusal> {
     let reason = text("reason", "what was seen");
     let remedy = text("remedy", "what the operator can do");
     Some(Refusal { when: when?, reason: reason?, remedy: remedy? })
+}
+
+/// `{ files: [/etc/agent.conf], sets: [listen], why: … }`.
+fn other<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Value> {
+    let document = reader.document;
+    let fields = reader.fields(node, "what else configures it", OTHERS_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    if fields.written("unit").is_none() && fields.written("files").is_none() {
+        let problem =
+            document.error(node.span, "what else configures it has neither `unit` nor `files`".to_owned());
+        reader.note(
+            problem.help("the unit whose drop-ins are looked at, or the files: `files: [/etc/agent.conf]`"),
+        );
+        return None;
+    }
+    if fields.written("why").is_none() {
+        let problem = document.error(node.span, "what else configures it has no `why`".to_owned());
+        reader.note(problem.help("what would become of it: `why: the agent would not read it any more`"));
+        return None;
+    }
+    if let Some(when) = fields.written("when") {
+        expression(reader, when, "when")?;
+    }
+    Some(node.to_json())
 }
 
 /// `{ port: 53, protocol: udp, at: [10.0.0.1], doc: …, help: … }`.

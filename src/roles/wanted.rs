@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::proof::{Asked, Proof};
@@ -73,6 +74,8 @@ pub struct WantedRole {
     pub ports: Vec<WantedPort>,
     pub filesystems: Vec<WantedFilesystem>,
     pub asks: Vec<WantedAsk>,
+    /// What else configures its programs.
+    pub others: Vec<WantedOther>,
     /// Real uses of what it sets up.
     pub proofs: Vec<WantedProof>,
     /// Why it cannot be set up here; known once the host is [`Wanted::with_facts`].
@@ -148,6 +151,36 @@ pub struct WantedAsk {
     pub at: Vec<Option<IpAddr>>,
     pub doc: String,
     pub help: String,
+}
+
+/// Where somebody else may have configured a program of a role, so that one of the two would not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WantedOther {
+    /// Its drop-ins are looked at, its own file where no role writes that, and the files of variables that these name.
+    pub unit: Option<String>,
+    /// Files of variables that a unit reads which is not there yet.
+    pub variables: Vec<String>,
+    /// `*` stands for any name. Without `sets` and `options` it counts that one of them is there.
+    pub files: Vec<String>,
+    /// What a line begins with: a key, a section. In drop-ins also the names of variables.
+    pub sets: Vec<String>,
+    /// Words anywhere in a line: `--dns`.
+    pub options: Vec<String>,
+    /// It is only warned about.
+    pub warns: bool,
+    /// What would become of it.
+    pub why: String,
+    /// How it is taken over; `{file}` and `{line}` are where it was found.
+    pub take: Option<String>,
+    /// How it is left as it is.
+    pub leave: Option<String>,
+    /// What waits for facts.
+    #[serde(skip)]
+    pub when: Option<Condition>,
+    /// Among those of its role.
+    #[serde(skip)]
+    pub number: usize,
 }
 
 /// Why an inventory cannot be turned into wanted states.
@@ -378,6 +411,12 @@ fn decide_with_facts(
         ports.extend(listens.then_some(port));
     }
     role.ports = ports;
+    let mut others = Vec::new();
+    for mut other in std::mem::take(&mut role.others) {
+        let counts = other.when.take().map_or(Ok(true), |condition| holds(&condition, None))?;
+        others.extend(counts.then_some(other));
+    }
+    role.others = others;
     Ok(())
 }
 
@@ -479,7 +518,7 @@ fn wanted_role(
     let (mut made, mut ports, mut parts) = (RoleResources::default(), Vec::new(), Vec::new());
     let (mut filesystems, mut endpoint) = (Vec::new(), None);
     let render = |source| WantedError::Render { host: host.name.clone(), source };
-    let (mut asks, mut lists_hosts) = (Vec::new(), Vec::new());
+    let (mut asks, mut lists_hosts, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for part in roles.closure([&role.name]) {
         for (name, source) in &part.define {
             let place = format!("role `{}`, define `{name}`", part.name);
@@ -522,6 +561,22 @@ fn wanted_role(
                 reason: error.to_string(),
             })?;
             proofs.push(WantedProof { proof, when, place });
+        }
+        for (index, raw) in part.others.iter().enumerate() {
+            let place = format!("role `{}`, others[{index}]", part.name);
+            let mut fields = raw.clone();
+            let when = fields.as_object_mut().and_then(|fields| fields.shift_remove("when"));
+            let when = when.as_ref().and_then(Value::as_str);
+            let Some(when) = condition(renderer, &place, when, &scope, &late).map_err(render)? else {
+                continue;
+            };
+            let value = renderer.value(&place, &fields, &scope, &[]).map_err(render)?;
+            let other = serde_json::from_value(value).map_err(|error| WantedError::Endpoint {
+                host: host.name.clone(),
+                place,
+                reason: error.to_string(),
+            })?;
+            others.push(WantedOther { when, number: others.len(), ..other });
         }
         for (index, refusal) in part.refuse.iter().enumerate() {
             refusals.push((format!("role `{}`, refuse[{index}]", part.name), refusal.clone()));
@@ -572,6 +627,7 @@ fn wanted_role(
         ports,
         filesystems,
         asks,
+        others,
         proofs,
         refused: Vec::new(),
         refusals,

@@ -1190,27 +1190,132 @@ served_open() {
   unset IFS
 }
 
-# Probe: what configures a unit's agent and is none of the files that are named: the HCL and JSON files of FOLDER, if it is one, and
-# drop-ins of the unit, each with what is in it and the package that it is of: UNIT FOLDER FILE...
+# Probe: what configures an agent and is none of the files that are named: the HCL and JSON files of FOLDER, each with what is in it
+# and the package that it is of: FOLDER FILE...
 config_probe() {
-  unit=$1 folder=$2
-  shift 2
-  for path in ${folder:+"$folder"/*.hcl} ${folder:+"$folder"/*.json}; do say_strange file "$path" "$@"; done
-  for path in /etc/systemd/system/"$unit".d/*.conf /run/systemd/system/"$unit".d/*.conf /lib/systemd/system/"$unit".d/*.conf; do
-    say_strange drop-in "$path" "$@"
-  done
+  folder=$1
+  shift
+  for path in "$folder"/*.hcl "$folder"/*.json; do say_strange "$path" "$@"; done
 }
 
-# Says a file that is none of the others: KIND PATH FILE...
+# Says a file that is none of the others: PATH FILE...
 say_strange() {
-  kind=$1 strange=$2
-  shift 2
+  strange=$1
+  shift
   [ -f "$strange" ] || return 0
   for own in "$@"; do [ "$own" != "$strange" ] || return 0; done
-  say "$kind" "$strange"
-  say "$kind-body" "$(head -c 65536 <"$strange")"
-  of_package=$(dpkg-query -S "$strange" 2>/dev/null) || of_package=''
-  say "$kind-package" "${of_package%%:*}"
+  say file "$strange"
+  say file-body "$(head -c 65536 <"$strange")"
+  package_of "$strange"
+  say file-package "$package"
+}
+
+# Sets $package to the package that a file is of, or to nothing.
+package_of() {
+  package=''
+  if command -v dpkg-query >/dev/null; then
+    package=$(dpkg-query -S "$1" 2>/dev/null) || package=''
+    package=${package%%:*}
+  elif command -v rpm >/dev/null; then
+    package=$(rpm -qf --qf '%{NAME}' "$1" 2>/dev/null) || package=''
+  fi
+}
+
+# Probe: lines of files that match an extended expression, with the packages of those files, and which of them are as packaged:
+# PATTERN PLACE... A place is a file, where a `*` is any name; `+FILE`, of which it is said that it is there; `@UNIT`, all files of
+# a unit and the files of variables that they name; `!UNIT`, its drop-ins alone; `?FILE`, one of variables, where the unit before it
+# is not there. Of a file that begins as this program writes it nothing more is asked.
+others_probe() {
+  pattern=$1 left=$(($# - 1)) main=''
+  shift
+  while [ "$left" -gt 0 ]; do
+    place=$1 left=$((left - 1)) files=''
+    shift
+    case $place in
+      @*) unit_files "${place#@}" variables ;;
+      !*)
+        unit_files "${place#!}"
+        files=${files#"$main$nl"}
+        ;;
+      \?*) [ -n "$main" ] || [ ! -f "${place#\?}" ] || files=${place#\?} ;;
+      +*) [ ! -e "${place#+}" ] || others_there "${place#+}" ;;
+      *)
+        IFS=''
+        # shellcheck disable=SC2086 # a `*` is one
+        for path in $place; do
+          [ ! -f "$path" ] || files=$files$path$nl
+        done
+        unset IFS
+        ;;
+    esac
+    IFS=$nl
+    set -f
+    # shellcheck disable=SC2086 # a line each
+    set -- "$@" $files
+    set +f
+    unset IFS
+  done
+  [ "$#" -gt 0 ] || return 0
+  found=$(grep -HnsE -e "$pattern" -- "$@") || :
+  [ -n "$found" ] || return 0
+  say lines "$found"
+  last=''
+  set -f
+  IFS=$nl
+  for line in $found; do
+    unset IFS
+    path=${line%%:*}
+    [ "$path" != "$last" ] || continue
+    last=$path
+    case ${line#*:*:} in
+      '# Written by bootstrap'*) ;;
+      *) others_packaged "$path" ;;
+    esac
+  done
+  set +f
+  unset IFS
+}
+
+# Says that a file is there, and whose it is.
+others_there() {
+  say there "$1"
+  others_packaged "$1"
+}
+
+# Says the package of a file, and whether it is as that has it.
+others_packaged() {
+  package_of "$1"
+  [ -n "$package" ] || return 0
+  say package "$package $1"
+  if as_packaged "$1"; then say untouched "$1"; fi
+}
+
+# Sets $main to the file that a unit has, if it is there, and $files to all of it, a line each: $main, its drop-ins, and, with
+# `variables`, the files of variables that these name: UNIT [variables].
+unit_files() {
+  main='' files=''
+  for folder in /etc/systemd/system /run/systemd/system /lib/systemd/system; do
+    if [ -z "$main" ] && [ -f "$folder/$1" ]; then main=$folder/$1; fi
+  done
+  for folder in /etc/systemd/system /run/systemd/system /lib/systemd/system; do
+    for path in "$folder/$1".d/*.conf; do
+      [ ! -f "$path" ] || files=$files$path$nl
+    done
+  done
+  files=${main:+"$main$nl"}$files
+  [ -n "${2:-}" ] || return 0
+  IFS=$nl
+  set -f
+  for path in $files; do
+    while read -r line || [ -n "$line" ]; do
+      case $line in
+        EnvironmentFile=*[%*]*) ;;
+        EnvironmentFile=*/*) [ ! -f "/${line#*/}" ] || files=$files/${line#*/}$nl ;;
+      esac
+    done <"$path"
+  done
+  set +f
+  unset IFS
 }
 
 # ---- packages ----

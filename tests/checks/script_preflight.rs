@@ -193,6 +193,62 @@ fn what_somebody_elses_agent_keeps_is_found_wherever_it_is() {
     }
 }
 
+#[test]
+fn lines_of_others_are_found_in_all_that_a_unit_reads() {
+    const FOLDERS: &str = "/etc/systemd/system /run/systemd/system /lib/systemd/system";
+    for shell in shells() {
+        let host = Host::new().without(&[]);
+        for (tool, text) in [
+            ("dpkg-query", "case $2 in *packaged*) echo \"agent: $2\" ;; *) exit 1 ;; esac"),
+            ("dpkg", "echo \"??5?????? c $changed\""),
+        ] {
+            let tool = host.write(&format!("tools/{tool}"), format!("#!/bin/sh\n{text}\n"));
+            std::fs::set_permissions(tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        let ask = |words: &[&str]| {
+            let script =
+                Script::ask(&Nonce::random(), &[(StepId("probe".into()), call("others_probe", words))]);
+            let text = host.text(&script);
+            assert!(text.contains(FOLDERS), "{text}");
+            let text = text.replace(FOLDERS, &format!("'{}' '{}'", host.at("etc"), host.at("lib")));
+            let start = format!("export changed='{}'\nmain() {{", host.at("packaged/changed"));
+            let output = host.run_text(shell, &text.replacen("main() {", &start, 1));
+            assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+            let seen = Observation::new(&records(script.nonce(), &output.stdout));
+            let fields = seen.of("probe");
+            assert!(!fields.has("error"), "{shell:?}: {seen:?}");
+            let folder = host.folder.path().to_str().unwrap();
+            let of =
+                |key| fields.all(key).map(|text| text.replace(folder, "")).collect::<Vec<_>>().join("\n");
+            [of("lines"), of("there"), of("package"), of("untouched")]
+        };
+        host.write(
+            "lib/a.service",
+            format!("[Service]\nEnvironmentFile=-{}\nSET=1\n", host.at("etc-default/a b")),
+        );
+        host.write("lib/a.service.d/x.conf", "SET=2\n");
+        host.write("etc/a.service.d/ours.conf", "# Written by bootstrap.\nSET=3\n");
+        host.write("etc-default/a b", "# none\nSET=4");
+        host.write("else", "SET=5\n");
+        for file in ["packaged/changed", "packaged/same"] {
+            host.write(file, "SET=6\n");
+        }
+        let (files, there, missing) =
+            (host.at("packaged/*"), format!("+{}", host.at("else")), format!("+{}", host.at("none")));
+        let variables = format!("?{}", host.at("else"));
+        let pattern = "^# Written by bootstrap|^SET";
+        let all = ask(&[pattern, "@a.service", &variables, &files, &there, &missing]);
+        let lines = "/lib/a.service:3:SET=1\n/etc/a.service.d/ours.conf:1:# Written by bootstrap.\n/etc/a.service.d/ours.conf:2:SET=3\n\
+                     /lib/a.service.d/x.conf:1:SET=2\n/etc-default/a b:2:SET=4\n/packaged/changed:1:SET=6\n/packaged/same:1:SET=6";
+        let packages = "agent /packaged/changed\nagent /packaged/same";
+        assert_eq!(all, [lines, "/else", packages, "/packaged/same"], "{shell:?}");
+        // Drop-ins alone, and what a unit would read that is not there yet.
+        assert_eq!(ask(&[pattern, "!a.service"])[0].lines().count(), 3, "{shell:?}");
+        assert_eq!(ask(&[pattern, "@b.service", &variables])[0], "/else:1:SET=5", "{shell:?}");
+        assert_eq!(ask(&[pattern, "!b.service", &host.at("*.none")]), [""; 4], "{shell:?}");
+    }
+}
+
 fn peers(seconds: &str, name: &str, specs: &[String]) -> Call {
     let args = [PERL, PYTHON, seconds, name, "t0ken"].into_iter().chain(specs.iter().map(String::as_str));
     Call::new("peers_probe", args.map(|word| Arg::new(word).unwrap()))

@@ -214,6 +214,66 @@ fn lab_each_fault_is_named_and_nothing_is_changed() {
     check(&lab).exits(0);
 }
 
+/// What somebody has configured of a program that a role sets up: file, and what is said of it.
+const CONFIGURED: [(&str, &str, &[&str]); 5] = [
+    (
+        "/etc/default/haproxy",
+        "# mine\nCONFIG=/etc/mine.cfg\n",
+        &["/etc/default/haproxy:2 says `CONFIG`", "sed -i '2s/^/#/'"],
+    ),
+    (
+        "/etc/haproxy/haproxy.cfg",
+        "global\nfrontend web\n  bind *:80\n",
+        &["/etc/haproxy/haproxy.cfg:2 says `frontend`", "mv /etc/haproxy/haproxy.cfg", "other hosts"],
+    ),
+    (
+        "/etc/keepalived/keepalived.conf",
+        "vrrp_instance mine {\n}\n",
+        &["/etc/keepalived/keepalived.conf:1 says `vrrp_instance`", "vip: false"],
+    ),
+    (
+        "/etc/systemd/system/docker.service.d/dns.conf",
+        "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd --log-level=debug\n",
+        &["docker.service.d/dns.conf:3 says `--log-level`", "daemon.json"],
+    ),
+    ("/snap/bin/docker", "", &["/snap/bin/docker is there", "snap remove docker"]),
+];
+
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_what_else_configures_a_program_is_named() {
+    let lab = Lab::up(&[]);
+    let text = std::fs::read_to_string(lab.inventory()).unwrap();
+    let ours = format!(
+        "{}groups:\n  all: {{ hosts: [node-1], roles: [kube-endpoint, docker] }}\nvars:\n  docker: {{ daemon: {{ log-level: warn }} }}\n  \
+         kube: {{ endpoint: {{ address: 10.77.0.250, vip: true }} }}\n",
+        &text[..text.find("groups:").unwrap()],
+    );
+    std::fs::write(lab.inventory(), ours).unwrap();
+    lab.run("check", &["--connect"]).exits(0);
+    for (file, content, says) in CONFIGURED {
+        let folder = file.rsplit_once('/').unwrap().0;
+        lab.asks("node-1", &format!("mkdir -p {folder} && printf '{content}' >{file}"));
+        let before = snapshot(&lab);
+        for (command, options) in [("check", &["--connect"][..]), ("up", &[])] {
+            let ran = lab.run(command, options).exits(1);
+            let said = ran.stderr;
+            for words in says {
+                assert!(said.contains(words), "{file}: `{words}` is not in\n{said}");
+            }
+            assert_eq!(said.matches("to take it over").count(), 1, "{file}: {said}");
+        }
+        assert_eq!(snapshot(&lab), before, "{file}: something was changed");
+        lab.asks("node-1", &format!("rm -r {file}"));
+    }
+    // What a package brings is no finding.
+    lab.asks(
+        "node-1",
+        "apt-get -q update >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends haproxy docker.io",
+    );
+    lab.run("check", &["--connect"]).exits(0);
+}
+
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_twins_and_addresses_of_others_are_named() {
