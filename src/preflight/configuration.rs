@@ -14,6 +14,14 @@ use crate::script::Fields;
 /// Settings of a unit that make another program of it, or another user's.
 const OF_UNIT: [&str; 4] = ["ExecStart", "User", "Group", "Type"];
 
+/// Files that cloud-init writes anew at each boot where it is told to, and how that is said.
+const REWRITTEN: [(&str, &str); 2] =
+    [("/etc/hosts", "manage_etc_hosts"), ("/etc/resolv.conf", "manage_resolv_conf")];
+
+/// Where cloud-init is told, what comes later winning: by the image, and by who made the machine.
+const CLOUD: [&str; 3] =
+    ["/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/*.cfg", "/var/lib/cloud/instance/cloud-config.txt"];
+
 /// How the files begin that roles write in formats with comments.
 const OURS: &str = "# Written by bootstrap";
 
@@ -67,34 +75,60 @@ pub(super) fn judge(subject: &Subject<'_>) -> Vec<Finding> {
 
 /// One look at what else configures a program.
 struct Look<'a> {
+    /// What is looked at, for the probe.
+    name: String,
     role: &'a WantedRole,
     /// Whose unit's drop-ins these are; `None`: what the role itself names.
     agent: Option<&'a Endpoint>,
     other: WantedOther,
 }
 
-fn looks(wanted: &WantedHost) -> Vec<Look<'_>> {
+fn looks<'a>(wanted: &'a WantedHost) -> Vec<Look<'a>> {
     let agents = agents(wanted).into_iter().map(|(role, endpoint)| {
         let other = WantedOther {
             unit: Some(endpoint.unit.clone()),
             sets: OF_UNIT.map(str::to_owned).to_vec(),
             ..WantedOther::default()
         };
-        Look { role, agent: Some(endpoint), other }
+        Look { name: format!("drop-ins of {}", endpoint.unit), role, agent: Some(endpoint), other }
     });
-    let of_role = |role| {
-        let look = move |other: &WantedOther| Look { role, agent: None, other: other.clone() };
+    let of_role = |role: &'a WantedRole| {
+        let look = move |other: &WantedOther| {
+            let name = format!("others of {} {}", role.name, other.number);
+            Look { name, role, agent: None, other: other.clone() }
+        };
         role.others.iter().map(look)
     };
-    agents.chain(wanted.roles.iter().flat_map(of_role)).collect()
+    agents.chain(wanted.roles.iter().flat_map(of_role)).chain(rewritten(wanted)).collect()
+}
+
+/// Who would write a file of a role anew, at the next boot.
+fn rewritten(wanted: &WantedHost) -> Vec<Look<'_>> {
+    let look = |(path, key): (&str, &str)| {
+        let writes = |role: &&WantedRole| role.resources.iter().any(|resource| resource.path() == Some(path));
+        let role = wanted.roles.iter().find(writes)?;
+        let words = ["true", "True", "yes", "on", "template", "\"true\""];
+        let other = WantedOther {
+            files: CLOUD.map(str::to_owned).to_vec(),
+            sets: words.map(|word| format!("{key}: {word}")).to_vec(),
+            warns: true,
+            why: format!(
+                "cloud-init writes {path} anew when the host boots, and what is written into it is gone"
+            ),
+            take: Some(format!(
+                "let cloud-init leave it alone: `{key}: false` in a file of /etc/cloud/cloud.cfg.d"
+            )),
+            leave: Some("run `bootstrap up` after each boot".to_owned()),
+            ..WantedOther::default()
+        };
+        Some(Look { name: format!("who rewrites {path}"), role, agent: None, other })
+    };
+    REWRITTEN.into_iter().filter_map(look).collect()
 }
 
 impl Look<'_> {
     fn id(&self) -> StepId {
-        StepId(match self.agent {
-            Some(endpoint) => format!("preflight drop-ins of {}", endpoint.unit),
-            None => format!("preflight others of {} {}", self.role.name, self.other.number),
-        })
+        StepId(format!("preflight {}", self.name))
     }
 
     /// Whether what is there at all is the finding.
@@ -493,6 +527,26 @@ mod tests {
             "{found:?}"
         );
         assert!(!found[0].contains("more on line"), "{found:?}");
+    }
+
+    #[test]
+    fn what_cloud_init_writes_anew_is_warned_about() {
+        let cloud =
+            "/etc/cloud/cloud.cfg:9:manage_resolv_conf: true\n/etc/cloud/cloud.cfg:10:manage_etc_hosts: true";
+        let text = "cluster: dc1\nhosts:\n  n1: { address: 10.0.0.11, roles: [consul-server, dns] }\n";
+        let wanted = crate::roles::testing::wanted(text);
+        let looks = rewritten(&wanted.hosts[0]);
+        assert_eq!(looks.len(), 1);
+        let said = [("lines".to_owned(), cloud.as_bytes().to_vec())];
+        let found = looks[0].judge(&wanted.hosts[0].host.name, &BTreeSet::new(), &Fields::new(&said));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(!found[0].is_error());
+        assert!(
+            found[0].reason.starts_with(
+                "/etc/cloud/cloud.cfg:9 says `manage_resolv_conf: true`: cloud-init writes /etc/resolv.conf"
+            ),
+            "{found:?}"
+        );
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
     let mut findings = Vec::new();
     for subject in subjects {
         findings.extend(system::judge(&subject.name(), subject.facts));
+        findings.extend(system::packages(subject.wanted, subject.facts, subject.observation));
         findings.extend(kernel::judge(subject.wanted, subject.observation, &subject.facts.kernel));
         findings.extend(refused(subject));
         findings.extend(places::judge(subject));

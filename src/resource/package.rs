@@ -14,6 +14,9 @@ pub struct Package {
     /// Installed with the others where the distribution has them: some split in two what others ship as one.
     #[serde(default)]
     pub where_known: Vec<PackageName>,
+    /// Those of the names that only systems with apt have: on others they are refused where they are lacking, before any change.
+    #[serde(default)]
+    pub apt_only: Vec<PackageName>,
     /// They start nothing and want no file of this role before them: they come with the first packages of the host, by one call.
     #[serde(default)]
     pub early: bool,
@@ -25,7 +28,12 @@ pub struct Package {
 impl Package {
     /// Takes the names of another, which is then needed no more.
     pub fn extend(&mut self, other: Self) {
-        for (own, more) in [(&mut self.names, other.names), (&mut self.where_known, other.where_known)] {
+        let lists = [
+            (&mut self.names, other.names),
+            (&mut self.where_known, other.where_known),
+            (&mut self.apt_only, other.apt_only),
+        ];
+        for (own, more) in lists {
             for name in more {
                 if !own.contains(&name) {
                     own.push(name);
@@ -34,7 +42,7 @@ impl Package {
         }
     }
 
-    pub(super) fn id(&self) -> StepId {
+    pub fn id(&self) -> StepId {
         let names: Vec<_> = self.names.iter().map(PackageName::as_str).collect();
         StepId(format!("package {}", names.join(" ")))
     }

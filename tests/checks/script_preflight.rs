@@ -123,6 +123,22 @@ fn of_the_keys_of_gossip_digests_alone_are_told() {
     }
 }
 
+#[test]
+fn what_a_system_with_other_packages_says() {
+    for shell in shells() {
+        let host = Host::new().without(&[]);
+        for (tool, text) in [("dnf", "exit 1"), ("rpm", "case $3 in curl) ;; *) exit 1 ;; esac")] {
+            let tool = host.write(&format!("tools/{tool}"), format!("#!/bin/sh\n{text}\n"));
+            std::fs::set_permissions(tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        let seen = host.ask(shell, call("package_program_probe", &["dockerd", "docker.io", "curl"]));
+        let seen = seen.of("probe");
+        assert_eq!((seen.text("program"), seen.text("manager")), (Some("absent"), Some("dnf")), "{shell:?}");
+        assert_eq!(seen.all("missing").collect::<Vec<_>>(), ["docker.io"], "{shell:?}");
+        assert_eq!(seen.all("installed").collect::<Vec<_>>(), ["curl"], "{shell:?}");
+    }
+}
+
 /// A unit of somebody's, whose processes have open what `own` lists.
 const SERVED: &str = r#"
 systemd_runs() { true; }
