@@ -11,6 +11,9 @@ use crate::products::Gate;
 use crate::roles::{WantedHost, WantedOther, WantedRole};
 use crate::script::Fields;
 
+/// How a file that configures a program of ours is taken over, where nothing else is said.
+const MOVE_AWAY: &str = "say in the inventory what is wanted of it and move it away: `mv {file} {file}.off`";
+
 /// Settings of a unit that make another program of it, or another user's.
 const OF_UNIT: [&str; 4] = ["ExecStart", "User", "Group", "Type"];
 
@@ -118,7 +121,7 @@ fn rewritten(wanted: &WantedHost) -> Vec<Look<'_>> {
             take: Some(format!(
                 "let cloud-init leave it alone: `{key}: false` in a file of /etc/cloud/cloud.cfg.d"
             )),
-            leave: Some("run `bootstrap up` after each boot".to_owned()),
+            leave: Some("run `up` after each boot".to_owned()),
             ..WantedOther::default()
         };
         Some(Look { name: format!("who rewrites {path}"), role, agent: None, other })
@@ -246,9 +249,7 @@ impl Look<'_> {
                 self.other.take.as_deref(),
             ),
         };
-        let take = take
-            .unwrap_or("say in the inventory what is wanted of it and move it away: `mv {file} {file}.off`");
-        let take = take.replace("{file}", path).replace("{line}", &line);
+        let take = take.unwrap_or(MOVE_AWAY).replace("{file}", path).replace("{line}", &line);
         let leave =
             self.other.leave.clone().unwrap_or_else(|| format!("take the role `{role}` from this host"));
         let remedy = format!("to take it over, {take}; to leave it, {leave}");
@@ -372,10 +373,8 @@ fn finding(host: &HostName, role: &WantedRole, file: &StrangeFile<'_>, set: &Set
         "{path}:{}{from} sets `{}`, which role `{}` sets: the agent reads both",
         set.line, set.key, role.name
     );
-    let remedy = format!(
-        "to take it over, say in the inventory what is wanted of it and move it away: `mv {path} {path}.off`; to leave it, take the role \
-         from this host"
-    );
+    let take = MOVE_AWAY.replace("{file}", path);
+    let remedy = format!("to take it over, {take}; to leave it, take the role from this host");
     Finding::error(Check::System, vec![host.clone()], reason, remedy)
 }
 

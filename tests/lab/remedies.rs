@@ -51,7 +51,7 @@ fn finds(lab: &Lab, text: &str) -> crate::support::Ran {
 
 /// Walks: where there was none yet, `bootstrap up` makes the first cluster
 /// Walks: `systemctl disable --now {unit}`
-/// Walks: to take it over, say in the inventory what is wanted of it
+/// Walks: say in the inventory what is wanted of it
 /// Walks: to end its cluster: `bootstrap down {file}`
 /// Walks: set the folder back; or move the data while all is stopped
 /// Walks: set `gossip_encryption: false`; or take all agents down
