@@ -89,7 +89,7 @@ impl Section {
     fn of_failure(failure: &HostFailure) -> Self {
         match failure {
             HostFailure::Unreachable(error) | HostFailure::Link { source: error, .. } => Self::of_ssh(error),
-            HostFailure::Facts(_) => Self::Of(Check::System),
+            HostFailure::Facts(_) | HostFailure::Ledger(_) => Self::Of(Check::System),
             HostFailure::Step { .. } => Self::Step,
             HostFailure::Locked { .. } => Self::Locked,
         }

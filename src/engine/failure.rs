@@ -16,6 +16,8 @@ pub enum HostFailure {
     Link { doing: String, source: crate::ssh::Error },
     #[error("its facts are unusable: {0}")]
     Facts(String),
+    #[error("what its roles changed cannot be put back: {0}")]
+    Ledger(String),
     /// What the step printed is told by its own event.
     #[error("stage {stage}, step `{step}` failed with status {status}{put_back}")]
     Step { stage: StageName, step: StepId, status: i32, put_back: PutBack },
@@ -81,7 +83,7 @@ impl HostFailure {
                 | ssh::Error::SudoDenied { .. } => Check::Root,
                 _ => Check::Ssh,
             },
-            Self::Facts(_) | Self::Step { .. } | Self::Locked { .. } => Check::System,
+            Self::Facts(_) | Self::Ledger(_) | Self::Step { .. } | Self::Locked { .. } => Check::System,
         };
         let reason = match self {
             Self::Unreachable(error) | Self::Link { source: error, .. } => error.to_string(),
@@ -95,7 +97,7 @@ impl HostFailure {
     pub fn remedy(&self) -> Option<String> {
         match self {
             Self::Unreachable(error) | Self::Link { source: error, .. } => error.remedy(),
-            Self::Facts(_) | Self::Step { .. } | Self::Locked { .. } => None,
+            Self::Facts(_) | Self::Ledger(_) | Self::Step { .. } | Self::Locked { .. } => None,
         }
     }
 }

@@ -64,5 +64,5 @@ async fn look(
         .await
         .map_err(|source| HostFailure::Link { doing: doing(), source })?;
     ledger::removal(&bare, &Observation::new(&records))
-        .map_err(|(step, error)| HostFailure::Facts(format!("{step}: {error}")))
+        .map_err(|(step, error)| HostFailure::Ledger(format!("{step}: {error}")))
 }

@@ -483,6 +483,13 @@ fn what_another_role_wants_too_stays_and_what_no_role_wants_goes() {
         assert_eq!(site.host.names("etc"), ["b", "c", "hosts"], "{shell:?}");
         assert_eq!(site.host.read("etc/b"), b"theirs", "{shell:?}");
         assert_eq!(site.up("many"), [""; 0], "{shell:?}");
+
+        // A voter gives it up when it is its turn.
+        site.role("many", &MANY.replace("NAMES", "d").replacen("doc: x", "doc: x\nquorum: true", 1));
+        let names: Vec<_> = site.plan("many").stages.iter().map(|stage| stage.name.0.clone()).collect();
+        assert_eq!(names, ["prepare", "many"], "{shell:?}");
+        site.up("many");
+        assert_eq!(site.host.names("etc"), ["b", "d", "hosts"], "{shell:?}");
     }
 }
 
