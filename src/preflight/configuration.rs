@@ -140,13 +140,14 @@ impl Look<'_> {
     }
 
     fn call(&self) -> Call {
-        let WantedOther { unit, variables, files, .. } = &self.other;
+        let WantedOther { unit, variables, files, until, .. } = &self.other;
+        let until = until.iter().map(|unit| format!("~{unit}"));
         let mark = if self.agent.is_some() { '!' } else { '@' };
         let unit = unit.iter().map(|unit| format!("{mark}{unit}"));
         let variables = variables.iter().map(|file| format!("?{file}"));
         let mark = if self.is_presence() { "+" } else { "" };
         let files = files.iter().map(|file| format!("{mark}{file}"));
-        let words = [self.pattern()].into_iter().chain(unit).chain(variables).chain(files);
+        let words = [self.pattern()].into_iter().chain(until).chain(unit).chain(variables).chain(files);
         Call::new("others_probe", words.map(|word| Arg::lossy(&word)))
     }
 

@@ -50,7 +50,7 @@ const FIELD_KEYS: &[&str] = &["type", "default", "optional", "doc", "choices", "
 const ASK_KEYS: &[&str] = &["port", "protocol", "at", "doc", "help"];
 const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "at", "program", "when", "doc"];
 const OTHERS_KEYS: &[&str] =
-    &["unit", "variables", "files", "sets", "options", "warns", "why", "take", "leave", "when"];
+    &["unit", "variables", "files", "sets", "options", "until", "warns", "why", "take", "leave", "when"];
 const REFUSAL_KEYS: &[&str] = &["when", "reason", "remedy"];
 
 /// Reads one role; `None` if nothing can be made of its folder. What is wrong goes to `problems`.

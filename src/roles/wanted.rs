@@ -167,6 +167,8 @@ pub struct WantedOther {
     pub sets: Vec<String>,
     /// Words anywhere in a line: `--dns`.
     pub options: Vec<String>,
+    /// A unit; nothing counts any more once this program has started it.
+    pub until: Option<String>,
     /// It is only warned about.
     pub warns: bool,
     /// What would become of it.

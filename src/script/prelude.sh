@@ -1224,7 +1224,8 @@ package_of() {
 # Probe: lines of files that match an extended expression, with the packages of those files, and which of them are as packaged:
 # PATTERN PLACE... A place is a file, where a `*` is any name; `+FILE`, of which it is said that it is there; `@UNIT`, all files of
 # a unit and the files of variables that they name; `!UNIT`, its drop-ins alone; `?FILE`, one of variables, where the unit before it
-# is not there. Of a file that begins as this program writes it nothing more is asked.
+# is not there. After `~UNIT` nothing is asked where this program has started that unit. Of a file that begins as this program writes
+# it, and of a unit's own, nobody is asked whose it is: dpkg reads all its lists for that.
 others_probe() {
   pattern=$1 left=$(($# - 1)) main=''
   shift
@@ -1232,6 +1233,7 @@ others_probe() {
     place=$1 left=$((left - 1)) files=''
     shift
     case $place in
+      '~'*) [ ! -e "$state_dir/units/${place#?}" ] || return 0 ;;
       @*) unit_files "${place#@}" variables ;;
       !*)
         unit_files "${place#!}"
@@ -1267,8 +1269,8 @@ others_probe() {
     path=${line%%:*}
     [ "$path" != "$last" ] || continue
     last=$path
-    case ${line#*:*:} in
-      '# Written by bootstrap'*) ;;
+    case $path:${line#*:*:} in
+      "$main":* | *:'# Written by bootstrap'*) ;;
       *) others_packaged "$path" ;;
     esac
   done

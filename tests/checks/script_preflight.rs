@@ -262,6 +262,10 @@ fn lines_of_others_are_found_in_all_that_a_unit_reads() {
         assert_eq!(ask(&[pattern, "!a.service"])[0].lines().count(), 3, "{shell:?}");
         assert_eq!(ask(&[pattern, "@b.service", &variables])[0], "/else:1:SET=5", "{shell:?}");
         assert_eq!(ask(&[pattern, "!b.service", &host.at("*.none")]), [""; 4], "{shell:?}");
+        // Until this program has started the unit.
+        assert_ne!(ask(&[pattern, "~c.service", &files])[0], "", "{shell:?}");
+        host.write("state/units/c.service", "1 1");
+        assert_eq!(ask(&[pattern, "~c.service", &files]), [""; 4], "{shell:?}");
     }
 }
 
