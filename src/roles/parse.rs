@@ -437,19 +437,19 @@ fn refusal<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Refusal> {
 /// `{ files: [/etc/agent.conf], sets: [listen], why: … }`.
 fn other<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Value> {
     let document = reader.document;
-    let fields = reader.fields(node, "what else configures it", OTHERS_KEYS);
+    let fields = reader.fields(node, "an entry of `others`", OTHERS_KEYS);
     // What is no map at all is reported as that.
     let Kind::Map(_) = node.kind else { return None };
     if fields.written("unit").is_none() && fields.written("files").is_none() {
         let problem =
-            document.error(node.span, "what else configures it has neither `unit` nor `files`".to_owned());
+            document.error(node.span, "an entry of `others` has neither `unit` nor `files`".to_owned());
         reader.note(
             problem.help("the unit whose drop-ins are looked at, or the files: `files: [/etc/agent.conf]`"),
         );
         return None;
     }
     if fields.written("why").is_none() {
-        let problem = document.error(node.span, "what else configures it has no `why`".to_owned());
+        let problem = document.error(node.span, "an entry of `others` has no `why`".to_owned());
         reader.note(problem.help("what would become of it: `why: the agent would not read it any more`"));
         return None;
     }
