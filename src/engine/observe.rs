@@ -20,7 +20,7 @@ use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, HostMarker, Subject, age};
 use crate::products::{Answers, Gate, VersionChange, oldest};
 use crate::resource::{Download, Resource};
-use crate::roles::{ClusterAddresses, Wanted, WantedHost};
+use crate::roles::{ClusterAddresses, Proof, Wanted, WantedHost};
 use crate::script::{Nonce, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Deadline, Target};
 
@@ -155,8 +155,10 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
                 probes.push((id, probe));
             }
         }
-        for wanted in role.proofs.iter().filter(|wanted| !wanted.proof.after_changes) {
-            let probe = wanted.proof.probe(false).map_err(|error| HostFailure::Facts(error.to_string()))?;
+        let in_turn = |proof: &Proof| !proof.after_changes && !proof.waits_for_others();
+        for wanted in role.proofs.iter().filter(|wanted| in_turn(&wanted.proof)) {
+            let probe =
+                wanted.proof.probe(false, None).map_err(|error| HostFailure::Facts(error.to_string()))?;
             probes.push((wanted.proof.id(role.name.as_str()), probe));
         }
         let gate = role.gate.as_deref().and_then(Gate::parse);
@@ -176,7 +178,15 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
 fn beside(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
     let gates = wanted.roles.iter().filter_map(|role| Gate::parse(role.gate.as_deref()?));
     let probes = gates.filter_map(|gate| reach::probe(gate, wanted).transpose());
-    probes.collect::<Result<_, _>>().map_err(|error: NulInArgument| HostFailure::Facts(error.to_string()))
+    let waiting =
+        wanted.roles.iter().flat_map(|role| role.proofs.iter().map(move |wanted| (role, &wanted.proof)));
+    let waiting = waiting
+        .filter(|(_, proof)| !proof.after_changes && proof.waits_for_others())
+        .map(|(role, proof)| Ok((proof.id(role.name.as_str()), proof.probe(false, None)?)));
+    probes
+        .chain(waiting)
+        .collect::<Result<_, _>>()
+        .map_err(|error: NulInArgument| HostFailure::Facts(error.to_string()))
 }
 
 /// Reads what the hosts said, in this order: what their agents answered, which members that makes, what stands in the way,

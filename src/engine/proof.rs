@@ -80,7 +80,7 @@ pub(crate) async fn all_wrong(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Vec<(
         let asking = hosts.iter().filter_map(|asked| {
             let connection = fleet.connections.get(asked.host)?;
             Some(async move {
-                let reasons = match answer(connection, asked, run.options, false).await {
+                let reasons = match answer(connection, asked, run.options, None).await {
                     Ok(said) => asked.all_wrong(&said).collect(),
                     Err(reason) => vec![reason],
                 };
@@ -107,19 +107,25 @@ pub(crate) async fn verify(fleet: &Fleet, run: Run<'_>, seen: &Seen) -> Result<(
         fleet.connections.contains_key(host) && is_changed && !skip
     };
     for (role, hosts) in asked(run.wanted, take) {
-        wait(fleet, role, &hosts, run).await?;
+        wait(fleet, role, &hosts, run, seen).await?;
     }
     Ok(())
 }
 
-async fn wait(fleet: &Fleet, role: &str, hosts: &[Asked<'_>], run: Run<'_>) -> Result<(), String> {
+async fn wait(
+    fleet: &Fleet,
+    role: &str,
+    hosts: &[Asked<'_>],
+    run: Run<'_>,
+    seen: &Seen,
+) -> Result<(), String> {
     let mut waiting = Waiting::new(format!("{role} in use"), run.options.timeout, run.events, run.stop);
     let mut left: BTreeSet<usize> = (0..hosts.len()).collect();
     loop {
         let asking = left.iter().filter_map(|at| {
             let asked = &hosts[*at];
             let connection = fleet.connections.get(asked.host)?;
-            Some(async move { (*at, ask(connection, asked, run.options).await) })
+            Some(async move { (*at, ask(connection, asked, run.options, seen).await) })
         });
         let wrong: BTreeMap<usize, String> =
             join_all(asking).await.into_iter().filter_map(|(at, answer)| Some((at, answer.err()?))).collect();
@@ -138,8 +144,13 @@ async fn wait(fleet: &Fleet, role: &str, hosts: &[Asked<'_>], run: Run<'_>) -> R
 }
 
 /// One session: the first thing that is not right.
-async fn ask(connection: &Connection, asked: &Asked<'_>, options: &Options) -> Result<(), String> {
-    let said = answer(connection, asked, options, true).await;
+async fn ask(
+    connection: &Connection,
+    asked: &Asked<'_>,
+    options: &Options,
+    seen: &Seen,
+) -> Result<(), String> {
+    let said = answer(connection, asked, options, Some(seen)).await;
     asked.wrong(&said.map_err(|reason| format!("{}: {reason}", asked.host))?).map_or(Ok(()), Err)
 }
 
@@ -147,9 +158,13 @@ async fn answer(
     connection: &Connection,
     asked: &Asked<'_>,
     options: &Options,
-    is_set_up: bool,
+    before: Option<&Seen>,
 ) -> Result<Observation, String> {
-    let probes = asked.proofs.iter().map(|(id, proof)| Ok((id.clone(), proof.probe(is_set_up)?)));
+    let known = before.and_then(|seen| seen.hosts.get(asked.host));
+    let probes = asked.proofs.iter().map(|(id, proof)| {
+        let known = known.and_then(|seen| seen.observation.of(&id.0).text("outside"));
+        Ok((id.clone(), proof.probe(before.is_some(), known)?))
+    });
     let probes: Result<Vec<_>, crate::model::NulInArgument> = probes.collect();
     let script = Script::ask(&Nonce::random(), &probes.map_err(|error| error.to_string())?);
     let records =

@@ -31,6 +31,7 @@ pub struct Proof {
 struct Written {
     name: String,
     lookup: Option<Lookup>,
+    outside: Option<Outside>,
     #[serde(default, deserialize_with = "crate::resource::optional_words")]
     command: Option<Vec<String>>,
     if_exists: Option<HostPath>,
@@ -45,15 +46,20 @@ impl TryFrom<Written> for Proof {
 
     fn try_from(written: Written) -> Result<Self, String> {
         let Written { name, if_exists, as_before, after_changes, .. } = written;
-        let asked = match (written.lookup, written.command) {
-            (Some(lookup), None) if lookup.server.is_some() && lookup.record == RecordType::A => {
+        let asked = match (written.lookup, written.outside, written.command) {
+            (None, Some(outside), None) => Asked::Outside(outside),
+            (Some(lookup), None, None) if lookup.server.is_some() && lookup.record == RecordType::A => {
                 return Err(format!("`{name}`: `server` is for service records (`type: SRV`)"));
             }
-            (Some(lookup), None) => Asked::Lookup(lookup),
-            (None, Some(command)) if command.first().is_some_and(|word| !word.is_empty()) => {
+            (Some(lookup), None, None) => Asked::Lookup(lookup),
+            (None, None, Some(command)) if command.first().is_some_and(|word| !word.is_empty()) => {
                 Asked::Command(command)
             }
-            _ => return Err(format!("`{name}` needs either a `lookup` or a `command` with its program")),
+            _ => {
+                return Err(format!(
+                    "`{name}` needs either a `lookup`, or `outside`, or a `command` with its program"
+                ));
+            }
         };
         Ok(Self { name, asked, if_exists, as_before, after_changes })
     }
@@ -64,8 +70,26 @@ impl TryFrom<Written> for Proof {
 pub enum Asked {
     /// A name, by the host's own resolver.
     Lookup(Lookup),
+    /// A name outside, where the host's own name servers know it.
+    Outside(Outside),
     /// A command, as an argument list: right if it ends well. It changes nothing.
     Command(Vec<String>),
+}
+
+/// A name of the world outside: what the host finds by itself is found by whoever the role sets up too. What the host does not find
+/// nobody need find, as where there is no way out.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outside {
+    /// Empty: that of a site of packages, as the host is set.
+    pub name: String,
+    /// These name servers know it too.
+    pub servers: Option<Vec<String>>,
+    /// This finds it too, as its last argument.
+    #[serde(default, deserialize_with = "crate::resource::optional_words")]
+    pub command: Option<Vec<String>>,
+    /// What to do where it does not.
+    pub help: String,
 }
 
 /// A DNS lookup as a program of the host would do it.
@@ -117,8 +141,13 @@ impl Proof {
         StepId(format!("verify {role}: {}", self.name))
     }
 
-    /// The call that asks it in the observe script, or once everything is set up.
-    pub fn probe(&self, is_set_up: bool) -> Result<Call, NulInArgument> {
+    /// Whether an answer may take some seconds of nothing but waiting.
+    pub fn waits_for_others(&self) -> bool {
+        matches!(self.asked, Asked::Outside(_))
+    }
+
+    /// The call that asks it in the observe script, or once everything is set up; `before` is the name outside that was found then.
+    pub fn probe(&self, is_set_up: bool, before: Option<&str>) -> Result<Call, NulInArgument> {
         let guard = self.if_exists.as_ref().filter(|_| !is_set_up).map_or("", HostPath::as_str);
         let (function, words) = match &self.asked {
             Asked::Lookup(Lookup { name, record, server, .. }) => {
@@ -127,6 +156,7 @@ impl Proof {
                 ("lookup_ask", words.into_iter().flatten().collect())
             }
             Asked::Command(command) => ("command_ask", command.clone()),
+            Asked::Outside(outside) => return outside.probe(before.unwrap_or_default(), guard),
         };
         let words = [guard.to_owned(), function.to_owned()].into_iter().chain(words).map(Arg::new);
         Ok(Call::new("use_probe", words.collect::<Result<Vec<_>, _>>()?))
@@ -145,8 +175,41 @@ impl Proof {
                 UseResult::Wrong(format!("{} is not so, says `{name}`{why}", self.name))
             }
             Asked::Command(_) => UseResult::Right,
+            Asked::Outside(outside) => outside.judge(&self.name, seen, &why),
             Asked::Lookup(lookup) => lookup.judge(&seen.all("answer").collect::<Vec<_>>(), &why),
         }
+    }
+}
+
+impl Outside {
+    fn probe(&self, before: &str, guard: &str) -> Result<Call, NulInArgument> {
+        let (how, words) = match (&self.servers, &self.command) {
+            (Some(servers), _) => ("servers", servers.clone()),
+            (None, Some(command)) => ("command", command.clone()),
+            (None, None) => ("host", Vec::new()),
+        };
+        let first = [before, guard, &self.name, how].map(str::to_owned);
+        let words = first.into_iter().chain(words).map(Arg::new);
+        Ok(Call::new("outside_ask", words.collect::<Result<Vec<_>, _>>()?))
+    }
+
+    fn judge(&self, what: &str, seen: &Fields<'_>, why: &str) -> UseResult {
+        let Some(name) = seen.text("outside") else { return UseResult::NotAsked };
+        match (seen.has("right"), seen.has("trouble")) {
+            (true, _) => return UseResult::Right,
+            // Known, and whoever is to find it is not set up yet.
+            (false, false) => return UseResult::NotAsked,
+            (false, true) => {}
+        }
+        let own = match seen.text("own").unwrap_or_default() {
+            "" => "by the host itself".to_owned(),
+            own => format!("by the host's own name servers ({own})"),
+        };
+        let asked = match seen.text("asked").map(str::trim).unwrap_or_default() {
+            "" => "and not so".to_owned(),
+            asked => format!("and not by {asked}"),
+        };
+        UseResult::Wrong(format!("{what}: `{name}` is found {own}, {asked}{why}; {}", self.help))
     }
 }
 
@@ -226,15 +289,21 @@ mod tests {
     fn it_is_asked_where_the_role_was_set_up() {
         let lookup = json!({"name": "n", "lookup": {"name": "it's", "type": "SRV"}, "if_exists": "/x"});
         let lookup = proof(lookup);
-        assert_eq!(lookup.probe(false).unwrap().to_string(), r"use_probe '/x' 'lookup_ask' 'it'\''s' 'SRV'");
-        assert_eq!(lookup.probe(true).unwrap().to_string(), r"use_probe '' 'lookup_ask' 'it'\''s' 'SRV'");
+        assert_eq!(
+            lookup.probe(false, None).unwrap().to_string(),
+            r"use_probe '/x' 'lookup_ask' 'it'\''s' 'SRV'"
+        );
+        assert_eq!(
+            lookup.probe(true, None).unwrap().to_string(),
+            r"use_probe '' 'lookup_ask' 'it'\''s' 'SRV'"
+        );
         let server = json!({"name": "n", "lookup": {"name": "a", "type": "SRV", "server": "10.96.0.10"}});
         assert_eq!(
-            proof(server).probe(true).unwrap().to_string(),
+            proof(server).probe(true, None).unwrap().to_string(),
             "use_probe '' 'lookup_ask' 'a' 'SRV' '10.96.0.10'"
         );
         let command = proof(json!({"name": "n", "command": ["a", "-b"]}));
-        assert_eq!(command.probe(false).unwrap().to_string(), "use_probe '' 'command_ask' 'a' '-b'");
+        assert_eq!(command.probe(false, None).unwrap().to_string(), "use_probe '' 'command_ask' 'a' '-b'");
         for wrong in [
             json!({"name": "n"}),
             json!({"name": "n", "lookup": {"name": "x", "type": "MX"}}),

@@ -2684,7 +2684,8 @@ lookup_ask() {
   name=$1 kind=$2
   shift 2
   if [ "$kind" = A ]; then
-    if answers=$(timeout 5 getent ahostsv4 "$name" 3>&-); then
+    # More than once: of several name servers one may know it and another not, and then the answer is luck.
+    if answers=$(timeout 5 getent ahostsv4 "$name" "$name" "$name" 3>&-); then
       # Once for every kind of socket.
       for answer in $(printf '%s\n' "$answers" | cut -d ' ' -f 1 | sort -u); do say answer "$answer"; done
     elif [ "$?" -ge 124 ]; then
@@ -2695,9 +2696,9 @@ lookup_ask() {
     return 0
   fi
   if command -v perl >/dev/null; then
-    answers=$(timeout 5 perl -e "$srv_perl" "$name" "$@" 3>&-)
+    answers=$(timeout 5 perl -e "$dns_perl" 33 "$name" "$@" 3>&-)
   elif command -v python3 >/dev/null; then
-    answers=$(timeout 5 python3 -c "$srv_python" "$name" "$@" 3>&-)
+    answers=$(timeout 5 python3 -c "$dns_python" 33 "$name" "$@" 3>&-)
   elif command -v dig >/dev/null; then
     # Its lines are PRIORITY WEIGHT PORT TARGET.
     answers=$(timeout 5 dig +short +time=2 +tries=1 SRV "$name" 3>&- | cut -d ' ' -f 3-)
@@ -2711,15 +2712,93 @@ lookup_ask() {
   unset IFS
 }
 
-# Asks the name servers of /etc/resolv.conf in turn, as the C library does, and prints PORT TARGET, or !TROUBLE. A test
-# names other servers as ADDRESS#PORT.
+# Says whether a name outside is found, where the host's own name servers know it: BEFORE GUARD NAME HOW WORD...
+#
+# BEFORE is what an earlier look found to be known, or empty; GUARD as of `use_probe`. An empty NAME is that of a package source. HOW
+# is `host`, by the C library; `servers`, by those that follow; or `command`, which gets the name as its last word.
+outside_ask() {
+  known=$1 guard=$2 name=$3 how=$4
+  shift 4
+  own=$(own_servers '')
+  if [ -n "$known" ]; then
+    name=$known
+  else
+    name=${name:-$(package_site '')}
+    [ -n "$name" ] || return 0
+    # shellcheck disable=SC2086 # each is a word
+    case $(if [ -n "$own" ]; then address_ask "$name" $own; else timeout 5 getent ahostsv4 "$name" 3>&-; fi) in
+      '' | '!'*) return 0 ;;
+    esac
+  fi
+  say outside "$name"
+  say own "$own"
+  [ -z "$guard" ] || [ -e "$guard" ] || return 0
+  case $how in
+    host)
+      say asked "$(sed -n 's/^[[:space:]]*nameserver[[:space:]]*//p' /etc/resolv.conf 2>/dev/null | tr '\n' ' ')"
+      command_ask getent ahostsv4 "$name" "$name" "$name"
+      ;;
+    servers)
+      say asked "$*"
+      for _ in 1 2 3; do
+        answer=$(address_ask "$name" "$@")
+        case $answer in
+          '') answer='!no answer' ;;
+          '!'*) ;;
+          *) continue ;;
+        esac
+        say trouble "${answer#!}"
+        return 0
+      done
+      say right yes
+      ;;
+    command) command_ask "$@" "$name" ;;
+  esac
+}
+
+# Prints the name servers that the host has by itself, before anything of ours, as far as they are others: ROOT, empty but in tests.
+own_servers() {
+  if [ -r "$state_dir/resolver" ]; then
+    found=$(tr -d '\n' <"$state_dir/resolver" | sed -n 's/.*"nameservers": *\[\([^]]*\)\].*/\1/p' | tr ',' ' ' | tr -d '"')
+  else
+    found=$(sed -n 's/^[[:space:]]*nameserver[[:space:]]*//p' "$1/etc/resolv.conf" 2>/dev/null)
+  fi
+  case " $found " in
+    *127.0.0.53*) found=$(sed -n 's/^nameserver //p' "$1/run/systemd/resolve/resolv.conf" 2>/dev/null) ;;
+  esac
+  own=''
+  for server in $found; do
+    # What asks them knows IPv4 alone, and on the loopback answers somebody who may be ours.
+    case $server in 127.* | *:*) ;; *) own="$own $server" ;; esac
+  done
+  printf %s "${own# }"
+}
+
+# Prints the first site of packages that has a name: ROOT, empty but in tests.
+package_site() {
+  cat "$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/*.list "$1"/etc/apt/sources.list.d/*.sources \
+    "$1"/etc/yum.repos.d/*.repo "$1/etc/apk/repositories" 2>/dev/null |
+    sed -n -e 's/#.*//' -e 's|.*https\{0,1\}://\([A-Za-z0-9-]*\.[A-Za-z0-9.-]*[A-Za-z]\)\([:/ ].*\)\{0,1\}$|\1|p' | head -n 1
+}
+
+# Prints the addresses of a name by these servers in turn, as the C library asks them, or !TROUBLE: NAME SERVER...
+address_ask() {
+  if command -v perl >/dev/null; then
+    timeout 5 perl -e "$dns_perl" 1 "$@" 3>&-
+  elif command -v python3 >/dev/null; then
+    timeout 5 python3 -c "$dns_python" 1 "$@" 3>&-
+  fi
+}
+
+# Asks the name servers of /etc/resolv.conf in turn, as the C library does, for records of a type (33 SRV, 1 A), and prints PORT
+# TARGET or an address of each, or !TROUBLE. A test names other servers as ADDRESS#PORT.
 # shellcheck disable=SC2016 # the variables are perl's
-srv_perl='
+dns_perl='
 use IO::Socket::INET; use Socket qw(inet_aton);
-my ($name, @servers) = @ARGV;
+my ($kind, $name, @servers) = @ARGV;
 if (!@servers && open my $conf, "<", "/etc/resolv.conf") { /^\s*nameserver\s+(\d[\d.]+)\s*$/ && push @servers, $1 while <$conf>; }
 @servers = ("127.0.0.1") unless @servers;
-my $query = pack("n6", $$ & 65535, 256, 1, 0, 0, 0) . join("", map { pack("C/a", $_) } split /\./, $name) . pack("Cnn", 0, 33, 1);
+my $query = pack("n6", $$ & 65535, 256, 1, 0, 0, 0) . join("", map { pack("C/a", $_) } split /\./, $name) . pack("Cnn", 0, $kind, 1);
 sub text { my ($m, $at, $jumps) = @_; my @parts; my $end;
   for (1 .. 128) { my $n = ord substr($m, $at, 1);
     if ($n >= 192) { $end = $at + 2 unless defined $end; $at = unpack("n", substr($m, $at, 2)) & 16383; next }
@@ -2738,6 +2817,7 @@ for my $server (@servers) {
   my $at = 12; my $found = 0;
   for (1 .. $questions) { (undef, $at) = text($m, $at); $at += 4 }
   for (1 .. $answers) { (undef, $at) = text($m, $at); my ($type, undef, undef, $length) = unpack "nnNn", substr($m, $at, 10); $at += 10;
+    if ($type == 1 && $kind == 1) { print join(".", unpack "C4", substr($m, $at, 4)), "\n"; $found = 1 }
     if ($type == 33) { my $port = unpack "n", substr($m, $at + 4, 2); my ($target) = text($m, $at + 6); print "$port $target\n"; $found = 1 }
     $at += $length }
   exit 0 if $found; print "!$address says ", $codes[$code] || $code, "\n"; exit 0
@@ -2745,13 +2825,13 @@ for my $server (@servers) {
 print "!$trouble\n";'
 
 # The same by python.
-srv_python='
+dns_python='
 import os, re, select, socket, struct, sys
-name, servers = sys.argv[1], sys.argv[2:]
+want, name, servers = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
 try: servers = servers or re.findall(r"(?m)^\s*nameserver\s+(\d[\d.]+)\s*$", open("/etc/resolv.conf").read())
 except OSError: pass
 labels = b"".join(struct.pack("B", len(part)) + part.encode() for part in name.split(".") if part)
-query = struct.pack(">6H", os.getpid() & 65535, 256, 1, 0, 0, 0) + labels + struct.pack(">BHH", 0, 33, 1)
+query = struct.pack(">6H", os.getpid() & 65535, 256, 1, 0, 0, 0) + labels + struct.pack(">BHH", 0, want, 1)
 def text(m, at):
     parts, end = [], None
     for _ in range(128):
@@ -2788,6 +2868,8 @@ for server in servers or ["127.0.0.1"]:
         at = text(m, at)[1]
         kind, _, _, length = struct.unpack(">HHIH", m[at:at + 10])
         at += 10
+        if kind == 1 and want == 1:
+            print(socket.inet_ntoa(m[at:at + 4])); found = True
         if kind == 33:
             print(struct.unpack(">H", m[at + 4:at + 6])[0], text(m, at + 6)[0]); found = True
         at += length

@@ -51,6 +51,113 @@ fn what_resolves_names_is_said() {
     }
 }
 
+#[test]
+fn whom_the_host_asks_by_itself_and_where_its_packages_are_from() {
+    for shell in shells() {
+        let host = Host::new();
+        let root = host.at("root");
+        let prints =
+            |function: &'static str| host.apply(shell, vec![call(function, &[&root])]).1.trim().to_owned();
+        assert_eq!(prints("own_servers"), "", "{shell:?}");
+        assert_eq!(prints("package_site"), "", "{shell:?}");
+        host.write(
+            "root/etc/resolv.conf",
+            "search a.b\nnameserver 127.0.0.1\n nameserver 10.0.0.1\nnameserver fe80::1\nnameserver 10.0.0.2",
+        );
+        assert_eq!(prints("own_servers"), "10.0.0.1 10.0.0.2", "{shell:?}");
+        host.write("root/etc/resolv.conf", "nameserver 127.0.0.53\n");
+        host.write("root/run/systemd/resolve/resolv.conf", "nameserver 10.0.0.3\nnameserver 127.0.0.1\n");
+        assert_eq!(prints("own_servers"), "10.0.0.3", "{shell:?}");
+
+        for (file, text, site) in [
+            (
+                "apt/sources.list",
+                "# deb http://not.example.org/\ndeb http://10.77.0.1:7780/gone gone main\n",
+                "",
+            ),
+            (
+                "apt/sources.list",
+                "deb [signed-by=/k.asc] http://deb.example.org/debian sid main # https://x.org/\n",
+                "deb.example.org",
+            ),
+            ("apt/sources.list", "", ""),
+            (
+                "apt/sources.list.d/a.sources",
+                "Types: deb\nURIs: https://a.example.org:8443/debian\n",
+                "a.example.org",
+            ),
+        ] {
+            host.write(&format!("root/etc/{file}"), text);
+            assert_eq!(prints("package_site"), site, "{shell:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_name_outside_is_found_as_before() {
+    let known = address_server(0);
+    let refuses = address_server(5);
+    let server = |servers: &[&str]| -> Proof {
+        serde_json::from_value(
+            json!({"name": "they know it", "outside": {"name": "", "servers": servers, "help": "help"}}),
+        )
+        .unwrap()
+    };
+    for shell in shells() {
+        for missing in [&["python3"][..], &["perl"]] {
+            let host = Host::new().without(missing);
+            let judged = |proof: &Proof, set_up: bool| {
+                let seen = host.ask(shell, proof.probe(set_up, Some("a.example.org")).unwrap());
+                proof.judge(&seen.of("probe"))
+            };
+            assert_eq!(judged(&server(&[&known]), true), UseResult::Right, "{shell:?}");
+            assert_eq!(judged(&server(&[&refuses, &known]), true), UseResult::Right, "{shell:?}");
+            let UseResult::Wrong(why) = judged(&server(&[&refuses]), true) else { panic!("{shell:?}") };
+            assert!(why.starts_with("they know it: `a.example.org` is found by the host"), "{why}");
+            assert!(why.ends_with(&format!(", and not by {refuses}: 127.0.0.1 says REFUSED; help")), "{why}");
+            // Not set up yet: what is known is said, and nobody is asked.
+            let mut later = server(&[&refuses]);
+            later.if_exists = Some(serde_json::from_value(json!("/no/such")).unwrap());
+            let seen = host.ask(shell, later.probe(false, Some("a.example.org")).unwrap());
+            assert_eq!(seen.of("probe").text("outside"), Some("a.example.org"), "{shell:?}: {seen:?}");
+            assert_eq!(later.judge(&seen.of("probe")), UseResult::NotAsked);
+
+            let command = |words: &[&str]| -> Proof {
+                let outside = json!({"name": "", "command": words, "help": "help"});
+                serde_json::from_value(json!({"name": "it finds it", "outside": outside})).unwrap()
+            };
+            assert_eq!(
+                judged(&command(&["sh", "-c", "[ \"$1\" = a.example.org ]", "x"]), true),
+                UseResult::Right,
+                "{shell:?}"
+            );
+            let UseResult::Wrong(why) = judged(&command(&["sh", "-c", "[ \"$1\" = b ]", "x"]), true) else {
+                panic!("{shell:?}")
+            };
+            assert!(why.contains("and not so; help"), "{why}");
+        }
+    }
+}
+
+/// Answers every query with an address, or with the code it is given; returns its port.
+fn address_server(code: u8) -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut query = [0; 512];
+        while let Ok((length, asker)) = socket.recv_from(&mut query) {
+            let mut reply = query[..length].to_vec();
+            reply[2..4].copy_from_slice(&[0x85, 0x80 | code]);
+            if code == 0 {
+                reply[7] = 1;
+                reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, 7]);
+            }
+            socket.send_to(&reply, asker).unwrap();
+        }
+    });
+    format!("127.0.0.1#{port}")
+}
+
 /// Answers every query with two service records, or with the code it is given; returns its port.
 fn name_server(code: u8) -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -135,7 +242,7 @@ fn a_use_is_asked_and_judged() {
             "name": "n", "lookup": {"name": "localhost", "type": "A", "answer": "127.0.0.1"}, "if_exists": marker,
         }));
         let judged = |proof: &Proof, is_set_up| {
-            let seen = host.ask(shell, proof.probe(is_set_up).unwrap());
+            let seen = host.ask(shell, proof.probe(is_set_up, None).unwrap());
             proof.judge(&seen.of("probe"))
         };
         assert_eq!(judged(&localhost, false), UseResult::NotAsked, "{shell:?}");

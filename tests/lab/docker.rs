@@ -17,7 +17,13 @@ fn with_docker(lab: &Lab) {
 
 /// Lets every agent answer DNS on the address of its host, and the API on the loopback alone.
 fn with_dns(lab: &Lab, hosts: &[&str]) {
-    lab.edit("    datacenter: dc1\n", "    datacenter: dc1\n    dns_port: 53\n");
+    // Containers lose nothing that the hosts have.
+    let own = lab.asks(hosts[0], "sed -n 's/^nameserver *//p' /etc/resolv.conf | head -n 1");
+    let own = own.trim();
+    lab.edit(
+        "    datacenter: dc1\n",
+        &format!("    datacenter: dc1\n    dns_port: 53\n    recursors: [{own}]\n"),
+    );
     for host in hosts {
         let address = lab.address(host);
         let line = format!("{{ address: {address} }}");
@@ -152,6 +158,51 @@ fn lab_containers_resolve_consul_names_beside_an_engine_that_was_there() {
     lab.ssh("node-1", &format!("test ! -e {DAEMON}")).exits(0);
     assert_eq!(lab.ssh("node-1", "systemctl is-active docker").stdout, "inactive\n");
     lab.run("up", &[]).exits(0).says("Nothing to do");
+}
+
+/// Runs: Docker: a container that would lose the world outside is told, in each run, and not where the host has none
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_containers_find_what_their_host_finds() {
+    let lab = Lab::up(&["--hosts", "1"]);
+    with_docker(&lab);
+    with_dns(&lab, &["node-1"]);
+    let text = std::fs::read_to_string(lab.inventory()).unwrap();
+    let recursors = text.lines().find(|line| line.contains("recursors:")).unwrap();
+    let recursors = format!("{recursors}\n");
+    // Nobody names it: it is where packages are from.
+    let list = lab.asks("node-1", "cat /etc/apt/sources.list");
+    let site = list.split_once("://").map(|(_, rest)| rest.split(['/', ':', ' ']).next().unwrap()).unwrap();
+    lab.asks("node-1", &format!("getent ahostsv4 {site}"));
+
+    lab.edit(&recursors, "");
+    let said =
+        format!("whom containers ask knows names outside: `{site}` is found by the host's own name servers");
+    for _ in 0..2 {
+        let lost =
+            lab.run("up", &["--timeout", "20s"]).exits(4).says(&said).says("REFUSED").says("recursors");
+        assert!(!lost.stderr.contains("Nothing to do"), "{}", lost.stderr);
+    }
+    lab.run("health", &[]).exits(1).says(&said);
+
+    // The way out that it names.
+    lab.edit("    dns_port: 53\n", &format!("    dns_port: 53\n{recursors}"));
+    lab.run("up", &[]).exits(0).says("uses on");
+    start_containers(&lab, "node-1", &[]);
+    let answer = asked_in_a_container(&lab, "node-1", site);
+    assert!(answer.contains("Address"), "{answer}");
+    let before = lab.logins("node-1");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    let made = lab.logins("node-1").since(before);
+    assert_eq!((made.handshakes, made.sessions), (1, 1), "up with nothing to do");
+    lab.run("health", &[]).exits(0);
+
+    // A host without a way out: nobody need find what it does not find itself.
+    lab.asks("node-1", "cp /etc/resolv.conf /root/; echo nameserver 192.0.2.1 >/etc/resolv.conf");
+    lab.edit(&recursors, "");
+    lab.run("up", &[]).exits(0);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.run("health", &[]).exits(0);
 }
 
 #[test]

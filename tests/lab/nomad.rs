@@ -151,7 +151,8 @@ fn lab_nomad_bare_hosts_to_jobs_that_answer() {
         "drivers: [exec, raw_exec]",
         "drivers: [docker, exec, raw_exec]\n  docker: { daemon: { storage-driver: vfs } }",
     );
-    lab.sets_consul("dns_port: 53");
+    let own = lab.asks("node-1", "sed -n 's/^nameserver *//p' /etc/resolv.conf | head -n 1");
+    lab.sets_consul(&format!("dns_port: 53\n    recursors: [{}]", own.trim()));
     for host in THREE {
         let line = format!("{{ address: {} }}", lab.address(host));
         lab.edit(
