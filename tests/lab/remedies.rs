@@ -232,7 +232,7 @@ fn lab_ways_out_for_members_that_come_and_go() {
         lab.lab(&["kill", host]);
     }
     has(&lab, &["node-1", "node-2", "node-5"], &["node-3"]);
-    finds(&lab, "gossip of node-1 has `node-6` as failed");
+    finds(&lab, "gossip of node-1 has `node-6` (10.77.0.16) as failed");
     let said = finds(&lab, "`consul force-leave -prune node-4`");
     lab.follow_on("node-1", &said, "consul force-leave -prune node-4");
     let unknown = lab.run("remove-node", &["node-6", "--yes"]).exits(2).says("is not in the inventory");
@@ -298,7 +298,7 @@ fn lab_ways_out_for_a_quorum_that_is_lost() {
         lab.asks(host, "systemctl stop consul");
     }
     let started = lab.run("recover", &["--yes"]).exits(4).says("nobody answered");
-    started.says("next: the same `bootstrap recover` again");
+    started.says("  the same `bootstrap recover` again");
     is_well(&lab);
     let stands = lab.run("recover", &["--yes"]).exits(1).says("quorum stands");
     nothing_beside(&stands);
