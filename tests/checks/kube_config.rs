@@ -89,7 +89,12 @@ fn a_value_is_one_word_of_a_script() {
     let extra = "    etcd_dir: \"/data/its-etcd\"\n    ignore_preflight: [\"$(reboot)\"]\n    dns: false\n";
     let files = files("1.20.2", extra, "node-1");
     let run = &files["/etc/kubernetes/bootstrap/run"];
-    assert!(run.contains("rm -rf --one-file-system /etc/kubernetes '/data/its-etcd'/member /var/"), "{run}");
+    assert!(
+        run.contains(
+            "rm -rf --one-file-system /etc/kubernetes '/data/its-etcd'/member '/data/its-etcd'.before /var/"
+        ),
+        "{run}"
+    );
     let upgrade = &files["/etc/kubernetes/bootstrap/upgrade"];
     assert!(upgrade.contains("\nignored='$(reboot),CoreDNS"), "{upgrade}");
 }
