@@ -689,20 +689,27 @@ undo_record() {
     umask 077
     record=$1
     shift
-    if [ -d "$undo_entry" ]; then
+    if [ -d "$undo_entry" ] && undo_is_whole "$undo_entry"; then
       for part in ask now; do
         "$record" "$part" "$@" >"$undo_entry/.$part"
         into_place "$undo_entry/.$part" "$undo_entry/$part"
       done
     else
+      [ ! -e "$undo_entry" ] || rm -rf "$undo_entry"
       [ ! -e "$fresh" ] || rm -rf "$fresh"
       mkdir -p "$fresh"
+      undo_was_there=no
       for part in what now ask; do "$record" "$part" "$@" >"$fresh/$part"; done
-      # Soon these may be the only bytes of what was there.
-      flush "$fresh"/*
+      # Soon these may be the only bytes of what was there. That nothing was is soon on the disk too, and nobody waits for it.
+      [ "$undo_was_there" = no ] || flush "$fresh"/*
       mv "$fresh" "$undo_entry"
     fi
   )
+}
+
+# ENTRY: whether all of it is there: of one that says that nothing was there, a power cut may have left empty files.
+undo_is_whole() {
+  [ -s "$1/what" ] && [ -s "$1/now" ] && { [ -s "$1/ask" ] || ! grep -Eq '^kind =(file|directory|unit)$' "$1/what"; }
 }
 
 # Prints a line of an entry.
@@ -740,6 +747,7 @@ undo_file() {
 undo_file_before() {
   undo_line kind 'file'
   undo_line at "$1"
+  if [ -e "$1" ] || [ -L "$1" ]; then undo_was_there=yes; fi
   if [ -L "$1" ]; then
     undo_line before link
     undo_line link "$(readlink "$1")"
@@ -764,6 +772,7 @@ undo_directory() {
       undo_line kind directory
       undo_line at "$2"
       if [ -d "$2" ]; then
+        undo_was_there=yes
         undo_line before directory
         undo_line access "$(stat -L -c '%a %u %g' "$2")"
         return 0
@@ -810,6 +819,7 @@ undo_account() {
 undo_sysctl() {
   case $1 in
     what)
+      undo_was_there=yes
       undo_line kind 'exec'
       undo_line at "sysctl $2"
       # shellcheck disable=SC2016 # the shell of that command is to expand it
@@ -853,6 +863,7 @@ undo_unit() {
   case $part in
     ask) undo_unit_ask "$@" ;;
     what)
+      undo_was_there=yes
       undo_line kind unit
       undo_line at "$unit"
       undo_line enabled "$enabled"
@@ -879,6 +890,7 @@ undo_exec() {
   shift 2
   case $part in
     what)
+      undo_was_there=yes
       undo_line kind 'exec'
       undo_line at "$name"
       ;;
@@ -904,7 +916,7 @@ undo_left() {
 undo_probe() {
   for entry in "$state_dir/undo"/*; do
     case " $* " in *" ${entry##*-} "*) continue ;; esac
-    [ ! -d "$entry" ] || probe "undo+${entry##*/}" undo_seen "$entry"
+    if [ -d "$entry" ] && undo_is_whole "$entry"; then probe "undo+${entry##*/}" undo_seen "$entry"; fi
   done
 }
 

@@ -368,6 +368,30 @@ fn cut_in_the_middle_of_a_change_the_next_runs_are_still_right() {
 }
 
 #[test]
+fn what_a_power_cut_has_left_empty_counts_as_never_written() {
+    const ONE: &str = indoc! {r#"
+        doc: x
+        resources:
+          - file: { path: "@/d/f", content: TEXT, @owner }
+    "#};
+    for shell in shells() {
+        for part in ["what", "now", "ask"] {
+            let site = Site::new(shell);
+            site.role("one", &ONE.replace("TEXT", "first"));
+            site.host.write("d/x", "");
+            site.up("one");
+            let entry = format!("state/undo/{}", site.ledger()[0]);
+            site.host.write(&format!("{entry}/{part}"), "");
+            site.role("one", &ONE.replace("TEXT", "second"));
+            site.up("one");
+            site.host.write(&format!("{entry}/{part}"), "");
+            assert_eq!(site.up("idle"), [""; 0], "{shell:?}, {part}");
+            assert_eq!(site.host.read("d/f"), b"second", "{shell:?}, {part}");
+        }
+    }
+}
+
+#[test]
 fn a_file_that_somebody_changed_is_left_and_its_original_kept() {
     for shell in shells() {
         let site = lived_in(shell);
