@@ -79,7 +79,7 @@ pub fn of_cluster(cluster: &ClusterView<'_>, hosts: &[WantedHost]) -> (ClusterHe
         None => problems(*gate, &review, hosts),
     };
     findings.extend(versions(*gate, &members, hosts));
-    findings.extend(gossip(cluster));
+    findings.extend(gossip(cluster, hosts));
     if gate.has_raft() && expected.missing > 0 && cluster_state.leader.is_some() {
         let lost = tolerance(expected.members.len()).saturating_sub(cluster_state.failure_tolerance);
         let left = cluster_state.failure_tolerance;
@@ -197,7 +197,7 @@ fn versions(gate: Gate, members: &[MemberHealth], hosts: &[WantedHost]) -> Vec<F
 }
 
 /// Members that gossip has as gone, or that the inventory does not have.
-fn gossip(cluster: &ClusterView<'_>) -> Vec<Finding> {
+fn gossip(cluster: &ClusterView<'_>, hosts: &[WantedHost]) -> Vec<Finding> {
     let Some((asked, members)) = &cluster.roster else { return Vec::new() };
     let product = cluster.gate.product().name();
     // A host that does not answer has an error of its own.
@@ -205,8 +205,17 @@ fn gossip(cluster: &ClusterView<'_>) -> Vec<Finding> {
     let known = |member: &Member| {
         cluster.expected.members.iter().find(|(_, ip)| Some(**ip) == member.address).map(|(host, _)| host)
     };
-    let gone =
-        members.iter().filter(|member| member.status != "alive" && !known(member).is_some_and(is_missed));
+    // An agent of another part, of which that part tells.
+    let is_of_others = |member: &Member| {
+        let name = member.name.split('.').next();
+        hosts.iter().any(|host| Some(host.host.name.as_str()) == name)
+    };
+    // Who left, and is in no inventory any more, is where it should be: gossip remembers it for some days.
+    let is_told = |member: &Member| match known(member) {
+        Some(host) => !is_missed(host),
+        None => member.status != "left" && !is_of_others(member),
+    };
+    let gone = members.iter().filter(|member| member.status != "alive" && is_told(member));
     let finding = |member: &Member| {
         let at = member.address.map_or(String::new(), |address| format!(" ({address})"));
         let known = known(member);
@@ -272,6 +281,38 @@ pub fn of_uses(wrong: Vec<(HostName, String)>) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gossip_tells_of_those_that_are_gone_and_not_of_those_that_left() {
+        let server = HostName::parse("a").unwrap();
+        let expected = Expected {
+            members: [(server.clone(), [10, 0, 0, 1].into())].into(),
+            asked: [server.clone()].into(),
+            missing: 0,
+            versions: BTreeMap::new(),
+        };
+        let told = |name: &str, last: u8, status: &str| {
+            let member = Member {
+                name: name.to_owned(),
+                address: Some([10, 0, 0, last].into()),
+                status: status.to_owned(),
+            };
+            let view = ClusterView {
+                gate: crate::products::consul::SERVERS,
+                expected: &expected,
+                answers: &Answers::new(),
+                cuts: &[],
+                cluster_state: &ClusterState::default(),
+                roster: Some((server.clone(), vec![member])),
+            };
+            gossip(&view, &[]).into_iter().map(|finding| finding.remedy).collect::<Vec<_>>()
+        };
+        assert_eq!(told("a", 1, "alive"), Vec::<String>::new());
+        assert!(told("a", 1, "left")[0].starts_with("start its agent"));
+        assert_eq!(told("z", 9, "failed"), ["if it is gone for good: `consul force-leave z`"]);
+        // The way out leads here.
+        assert_eq!(told("z", 9, "left"), Vec::<String>::new());
+    }
 
     #[test]
     fn a_change_of_version_on_its_way_is_told_and_no_error() {

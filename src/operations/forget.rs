@@ -64,8 +64,8 @@ impl Operation for Forget<'_> {
             let address = address.or_else(|| member.and_then(|member| member.address));
             self.found.push(Forgotten { gate, peer: peer.map(|peer| (peer.id, peer.node)), address });
         }
+        refuse_unled(observed_hosts, name, &self.found)?;
         if self.found.is_empty() {
-            refuse_unled(observed_hosts, name)?;
             return Err(EngineError::Refused(format!(
                 "no cluster of `{}` that has a leader knows a member {name}: `bootstrap health` shows whom they know",
                 run.wanted.cluster
@@ -110,8 +110,14 @@ impl Operation for Forget<'_> {
 }
 
 /// Without a leader nobody says whom a cluster has, and nobody is taken out of it.
-fn refuse_unled(observed_hosts: &ObservedHosts, name: &HostName) -> Result<(), EngineError> {
+fn refuse_unled(
+    observed_hosts: &ObservedHosts,
+    name: &HostName,
+    found: &[Forgotten],
+) -> Result<(), EngineError> {
     let observed = &observed_hosts.observed;
+    // Where gossip knows it, it is of that cluster; else it may be a voter of any.
+    let is_meant = |gate: Gate| found.is_empty() || found.iter().any(|found| found.gate == gate);
     let is_unled = |gate: Gate| {
         gate.has_raft()
             && observed.seen.cluster_states.get(gate.name()).is_none_or(|state| state.leader.is_none())
@@ -119,7 +125,7 @@ fn refuse_unled(observed_hosts: &ObservedHosts, name: &HostName) -> Result<(), E
     let unled: Vec<Finding> = observed
         .clusters
         .iter()
-        .filter(|cluster| is_unled(cluster.gate))
+        .filter(|cluster| is_meant(cluster.gate) && is_unled(cluster.gate))
         .map(|cluster| {
             let reason = format!("nobody leads {}, so nobody says whether {name} is one of it", cluster.gate.name());
             let remedy = "`bootstrap health` says why; where quorum is lost for good, first `bootstrap recover`, and \

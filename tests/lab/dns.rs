@@ -243,7 +243,7 @@ fn every_kind_of_host(options: &[&str]) {
 
     // What it was set up as it stays, until the role has been away.
     lab.edit("mode: forwarder", "mode: resolved");
-    let refused = lab.run("up", &[]).exits(1).says("node-4: it is set up there as `forwarder`");
+    let refused = lab.run("up", &[]).exits(1).says("node-4").says("it is set up there as `forwarder`");
     lab.edit("roles: [dns]", "roles: []");
     lab.follow(&refused, "up", &[]).exits(0);
     lab.edit("roles: []", "roles: [dns]");
