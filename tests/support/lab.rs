@@ -351,7 +351,7 @@ impl<'l> Writer<'l> {
 }
 
 /// What packages, systems and daemons of packages write by themselves, and what stays by design: packages, and the data of theirs.
-const OTHERS: [&str; 28] = [
+const OTHERS: [&str; 30] = [
     "etc/.pwd.lock",
     "etc/alternatives",
     "etc/cni",
@@ -368,6 +368,9 @@ const OTHERS: [&str; 28] = [
     "etc/sub?id*",
     "etc/systemd/system/*.wants",
     "data/containerd",
+    "opt/containerd",
+    // Of the tests' own kubectl too.
+    "root/.kube",
     "var/backups",
     "var/cache",
     "var/lib/apt",
