@@ -247,7 +247,7 @@ fn every_kind_of_host(options: &[&str]) {
     lab.edit("roles: [dns]", "roles: []");
     lab.follow(&refused, "up", &[]).exits(0);
     lab.edit("roles: []", "roles: [dns]");
-    lab.run("up", &[]).exits(0).says("dns in use");
+    lab.run("up", &[]).exits(0).says("uses on 4 hosts");
     lab.ssh(BARE, "grep -q 'DNS=.*:8600' /etc/systemd/resolved.conf.d/bootstrap-consul.conf").exits(0);
     assert_eq!(resolves(&lab, BARE, OUTSIDE).as_deref(), Some("192.0.2.7"));
 
