@@ -418,7 +418,8 @@ fn lab_nomad_shrinks_grows_and_is_saved() {
     lab.run("remove-node", &["node-4", "--yes"]).exits(0).says("drain nomad");
     assert!(!fs::read_to_string(lab.inventory()).unwrap().contains("node-4"));
     without(&lab, "node-4");
-    let unit = "systemctl is-active nomad consul; ls /usr/local/bin/nomad /usr/local/bin/consul 2>/dev/null; true";
+    let unit =
+        "systemctl is-active nomad consul; ls /usr/local/bin/nomad /usr/local/bin/consul 2>/dev/null; true";
     assert_eq!(lab.asks("node-4", unit), "inactive\ninactive\n");
 
     // The same host comes back in the place of a dead server.
