@@ -65,7 +65,9 @@ pub(super) fn judge(subject: &Subject<'_>) -> Vec<Finding> {
         let said = subject.observation.of(&id(&endpoint.unit).0);
         let Some(gate) = role.gate.as_deref().and_then(Gate::parse) else { continue };
         let keys = gate.product().settings();
-        for file in files(&said) {
+        // A package's own are part of what the role starts, where it starts what a package brings.
+        let is_packaged = |file: &StrangeFile<'_>| file.package.is_some() && endpoint.version.is_none();
+        for file in files(&said).into_iter().filter(|file| !is_packaged(file)) {
             findings.extend(of_agent(file.body, keys).map(|set| finding(&subject.name(), role, &file, &set)));
         }
     }
