@@ -384,6 +384,9 @@ fn finding(host: &HostName, role: &WantedRole, file: &StrangeFile<'_>, set: &Set
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::{ClockOffset, Facts};
+    use crate::preflight::Claim;
+    use crate::script::{Observation, Record};
 
     const KEYS: [&str; 3] = ["server", "bootstrap_expect", "data_dir"];
 
@@ -427,6 +430,36 @@ mod tests {
             .iter()
             .map(|found| format!("{:?}: {}\n{}", found.severity, found.reason, found.remedy))
             .collect()
+    }
+
+    #[test]
+    fn what_a_package_configures_counts_beside_a_release_alone() {
+        for (source, count) in [("package", 0), ("release", 1)] {
+            let text = format!(
+                "cluster: dc1\nhosts:\n  n1: {{ address: 10.0.0.11, roles: [consul-server] }}\nvars: {{ consul: {{ source: {source} }} }}\n"
+            );
+            let wanted = crate::roles::testing::wanted(&text);
+            let said = [
+                ("file", "/etc/consul.d/a.hcl"),
+                ("file-body", "log_level = 1\n"),
+                ("file-package", "consul"),
+            ];
+            let record = |(key, value): (&str, &str)| Record::Seen {
+                id: id("consul.service").0,
+                key: key.to_owned(),
+                value: value.as_bytes().to_vec(),
+            };
+            let subject = Subject {
+                wanted: &wanted.hosts[0],
+                facts: &Facts::example(),
+                observation: &Observation::new(&said.map(record)),
+                clock: ClockOffset { ms: 0, error_ms: 0 },
+                claim: Claim::default(),
+                node_id: None,
+                changes: None,
+            };
+            assert_eq!(judge(&subject).len(), count, "{source}");
+        }
     }
 
     #[test]
