@@ -45,7 +45,10 @@ pub(crate) async fn all(
         let message = format!("{}: {}", step.id, step.change.reason);
         run.events.send(Event::Warning { host: Some(host.clone()), message });
     }
-    let stages = plan.stages.into_iter().chain(last).collect();
+    let stages: Vec<Stage> = plan.stages.into_iter().chain(last).collect();
+    if stages.is_empty() {
+        return;
+    }
     if commands::run(fleet, stages, Failure::GoOn, run, outcome).await.is_err() {
         outcome.stopped = true;
     }
