@@ -334,7 +334,6 @@ fn lab_ways_out_for_a_quorum_that_is_lost() {
     assert_eq!(lab.asks("node-1", "consul kv get kept"), "yes\n");
     has(&lab, &["node-1", "node-2"], &[]);
     lab.run("remove-node", &["node-2", "--yes"]).exits(0);
-    lab.run("forget", &["node-4", "--yes"]).exits(0);
     lab.run("add-node", &add).exits(0).says("2 of 2 voters");
     is_well(&lab);
 
