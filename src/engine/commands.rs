@@ -7,6 +7,7 @@ use super::observe::Observed;
 use super::{EngineError, Fleet, Outcome, Run, apply, elapsed_ms, lock};
 use crate::model::{Batch, Event, HostName, Plan, Stage, StageName, Step};
 use crate::plan::{self, PlanError};
+use crate::report::Events;
 use crate::roles::Wanted;
 
 /// What brings the scripts of these hosts' roles to what they are wanted to be now: those that lie there may be of an earlier
@@ -26,6 +27,14 @@ pub(crate) fn scripts(
     };
     let steps: Result<BTreeMap<_, _>, PlanError> = hosts.iter().map(of_host).collect();
     steps.map(|steps| stage("scripts", steps)).map_err(|error| EngineError::Plan(vec![error]))
+}
+
+/// Tells of steps that an operator has to know of, each in its own words.
+pub(crate) fn warn<'p>(steps: impl Iterator<Item = (&'p HostName, &'p Step)>, events: &Events) {
+    for (host, step) in steps {
+        let message = format!("{}: {}", step.id, step.change.reason);
+        events.send(Event::Warning { host: Some(host.clone()), message });
+    }
 }
 
 /// Hosts that do their steps at the same time; hosts without any are left out.

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::commands::{self, Failure};
 use super::{Fleet, HostFailure, Outcome, Run};
 use crate::ledger;
-use crate::model::{Event, HostName, Plan, Stage};
+use crate::model::{HostName, Plan, Stage};
 use crate::roles::WantedHost;
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::Connection;
@@ -41,10 +41,7 @@ pub(crate) async fn all(
         stages.push(commands::stage(&name, steps));
     }
     let plan = Plan { stages, ..Plan::default() };
-    for (host, step) in plan.left_files() {
-        let message = format!("{}: {}", step.id, step.change.reason);
-        run.events.send(Event::Warning { host: Some(host.clone()), message });
-    }
+    commands::warn(plan.left_files(), run.events);
     let stages: Vec<Stage> = plan.stages.into_iter().chain(last).collect();
     if stages.is_empty() {
         return;

@@ -7,7 +7,7 @@ use super::change::{Decision, Operation};
 use super::observed_hosts::ObservedHosts;
 use crate::engine::observe::Releases;
 use crate::engine::{
-    EngineError, HostFailure, Outcome, Run, apply, gate, jobs, lock, proof, reach, releases,
+    EngineError, HostFailure, Outcome, Run, apply, commands, gate, jobs, lock, proof, reach, releases,
 };
 use crate::model::{Event, HostName, HostOutcome, Plan, StepId};
 use crate::report::pending;
@@ -94,10 +94,7 @@ impl<F> Up<F> {
         if self.plan.is_empty() && is_well {
             return None;
         }
-        for (host, step) in self.plan.left_files().chain(self.plan.stops()) {
-            let message = format!("{}: {}", step.id, step.change.reason);
-            run.events.send(Event::Warning { host: Some(host.clone()), message });
-        }
+        commands::warn(self.plan.left_files().chain(self.plan.stops()), run.events);
         // They may be among what is left to another run.
         let leaves = self.plan.stages.iter().any(|stage| stage.name.is_leaving());
         let question = self.question.clone().filter(|_| leaves);

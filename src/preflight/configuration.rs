@@ -65,9 +65,7 @@ pub(super) fn judge(subject: &Subject<'_>) -> Vec<Finding> {
         let said = subject.observation.of(&id(&endpoint.unit).0);
         let Some(gate) = role.gate.as_deref().and_then(Gate::parse) else { continue };
         let keys = gate.product().settings();
-        // A package's own are part of what the role starts, where it starts what a package brings.
-        let is_packaged = |file: &StrangeFile<'_>| file.package.is_some() && endpoint.version.is_none();
-        for file in files(&said).into_iter().filter(|file| !is_packaged(file)) {
+        for file in files(&said).into_iter().filter(|file| !is_part(endpoint, file.package)) {
             findings.extend(of_agent(file.body, keys).map(|set| finding(&subject.name(), role, &file, &set)));
         }
     }
@@ -184,9 +182,8 @@ impl Look<'_> {
         for (path, settings) in found {
             let package = package(path);
             let is_named = self.other.files.iter().any(|file| file == path);
-            // A package's own is part of what the role starts, where it starts what a package brings.
             let is_packaged = match self.agent {
-                Some(endpoint) => package.is_some() && endpoint.version.is_none(),
+                Some(endpoint) => is_part(endpoint, package),
                 None => {
                     said.all("untouched").any(|untouched| untouched == path) && !self.is_file_of_unit(path)
                 }
@@ -227,7 +224,7 @@ impl Look<'_> {
 
     fn finding(&self, host: &HostName, path: &str, package: Option<&str>, settings: &[Setting]) -> Finding {
         let role = &self.role.name;
-        let from = package.map(|package| format!(", of package {package},")).unwrap_or_default();
+        let from = from(package);
         let line = settings.first().map(|set| set.line.to_string()).unwrap_or_default();
         let more: Vec<String> = settings.iter().skip(1).map(|set| set.line.to_string()).collect();
         let more = match more.as_slice() {
@@ -259,6 +256,16 @@ impl Look<'_> {
         let severity = if self.other.warns { Severity::Warning } else { Severity::Error };
         Finding { severity, ..Finding::error(Check::System, vec![host.clone()], reason, remedy) }
     }
+}
+
+/// Whether a file of this package is part of what the role starts: it is, where the role starts what a package brings.
+fn is_part(endpoint: &Endpoint, package: Option<&str>) -> bool {
+    package.is_some() && endpoint.version.is_none()
+}
+
+/// For a message: whose a file is.
+fn from(package: Option<&str>) -> String {
+    package.map(|package| format!(", of package {package},")).unwrap_or_default()
 }
 
 /// A line of grep: `PATH:NUMBER:TEXT`.
@@ -371,7 +378,7 @@ fn of_agent(text: &str, keys: &[&str]) -> Option<Setting> {
 
 fn finding(host: &HostName, role: &WantedRole, file: &StrangeFile<'_>, set: &Setting) -> Finding {
     let StrangeFile { path, package, .. } = file;
-    let from = package.map(|package| format!(", of package {package},")).unwrap_or_default();
+    let from = from(*package);
     let reason = format!(
         "{path}:{}{from} sets `{}`, which role `{}` sets: the agent reads both",
         set.line, set.key, role.name

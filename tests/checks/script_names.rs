@@ -139,8 +139,8 @@ fn a_name_outside_is_found_as_before() {
     }
 }
 
-/// Answers every query with an address, or with the code it is given; returns its port.
-fn address_server(code: u8) -> String {
+/// Answers every query with `count` records, or with the code it is given; returns its port.
+fn server(code: u8, count: u8, records: fn(&mut Vec<u8>)) -> String {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port();
     thread::spawn(move || {
@@ -149,8 +149,8 @@ fn address_server(code: u8) -> String {
             let mut reply = query[..length].to_vec();
             reply[2..4].copy_from_slice(&[0x85, 0x80 | code]);
             if code == 0 {
-                reply[7] = 1;
-                reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, 7]);
+                reply[7] = count;
+                records(&mut reply);
             }
             socket.send_to(&reply, asker).unwrap();
         }
@@ -158,28 +158,21 @@ fn address_server(code: u8) -> String {
     format!("127.0.0.1#{port}")
 }
 
-/// Answers every query with two service records, or with the code it is given; returns its port.
+/// The same with an address.
+fn address_server(code: u8) -> String {
+    server(code, 1, |reply| reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, 7]))
+}
+
+/// The same with two service records.
 fn name_server(code: u8) -> String {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = socket.local_addr().unwrap().port();
-    thread::spawn(move || {
-        let mut query = [0; 512];
-        while let Ok((length, asker)) = socket.recv_from(&mut query) {
-            let mut reply = query[..length].to_vec();
-            reply[2..4].copy_from_slice(&[0x85, 0x80 | code]);
-            if code == 0 {
-                reply[7] = 2;
-                for port in [8300_u16, 80] {
-                    // Its owner is the name that was asked for, and its target ends in it too.
-                    reply.extend([0xc0, 12, 0, 33, 0, 1, 0, 0, 0, 0, 0, 11, 0, 1, 0, 1]);
-                    reply.extend(port.to_be_bytes());
-                    reply.extend([2, b'n', b'1', 0xc0, 12]);
-                }
-            }
-            socket.send_to(&reply, asker).unwrap();
+    server(code, 2, |reply| {
+        for port in [8300_u16, 80] {
+            // Its owner is the name that was asked for, and its target ends in it too.
+            reply.extend([0xc0, 12, 0, 33, 0, 1, 0, 0, 0, 0, 0, 11, 0, 1, 0, 1]);
+            reply.extend(port.to_be_bytes());
+            reply.extend([2, b'n', b'1', 0xc0, 12]);
         }
-    });
-    format!("127.0.0.1#{port}")
+    })
 }
 
 #[test]
