@@ -29,6 +29,7 @@ mod run;
 mod schema;
 mod session;
 mod snapshot;
+mod starter;
 mod templates;
 mod up;
 

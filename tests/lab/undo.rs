@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{HostFiles, Lab};
+use crate::support::{HostFiles, Lab, Ran};
 
 /// Everything that a removable role may change; outside the repository, so that it is nobody's product.
 const NAMES: &str = r#"
@@ -161,8 +161,25 @@ printf 'not configuration' >/etc/consul.d/notes.txt
 printf 'nameserver 10.77.0.1\n# mine' >/etc/resolv.conf
 "#;
 
+/// What `init` writes for three answers, with what only a lab needs: its key, its host keys, its releases.
+fn starter(lab: &Lab) -> Ran {
+    let written = fs::read_to_string(lab.inventory()).unwrap();
+    let of_lab = |key: &str| {
+        let line = written.lines().map(str::trim).find(|line| line.starts_with(key));
+        line.unwrap_or_else(|| panic!("no `{key}` in\n{written}")).to_owned()
+    };
+    let answers = ["--force", "--hosts", "10.77.0.1[1-4]", "--user", "root", "--for", "consul"];
+    let said = lab.run("init", &answers).exits(0);
+    lab.edit(
+        "  # identity_file: ~/.ssh/id_ed25519",
+        &format!("  {}\n  {}", of_lab("identity_file:"), of_lab("known_hosts:")),
+    );
+    lab.edit("    version: 1.21.4", &format!("    {}\n    {}", of_lab("version:"), of_lab("source:")));
+    said
+}
+
 /// The inventory of the design comes up on bare hosts by defaults alone, and all of it goes again: one host by `remove-node`, the
-/// others by `down --purge`.
+/// others by `down --purge`. So does the starter, on the same hosts.
 fn comes_and_goes(suite: &str) {
     let lab = Lab::up(&["--hosts", "4", "--suite", suite]);
     first_inventory(&lab);
@@ -188,8 +205,19 @@ fn comes_and_goes(suite: &str) {
     for (host, before) in hosts.iter().zip(&before).take(3) {
         assert_eq!(before.differences(&lab, host), [""; 0], "{host} of {suite}, by down --purge");
     }
+
+    // What was set aside there is nobody's; the host is as good as any other.
+    let said = starter(&lab);
+    let before = hosts.map(|host| HostFiles::of(&lab, host));
+    lab.follow(&said, "up", &[]).exits(0).says("3 of 3 voters");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.run("down", &["--purge", "--yes"]).exits(0);
+    for (host, before) in hosts.iter().zip(&before) {
+        assert_eq!(before.differences(&lab, host), [""; 0], "{host} of {suite}, the starter by down --purge");
+    }
 }
 
+/// Walks: `bootstrap plan {file}` shows what would be done, `bootstrap up {file}` does it
 /// Runs: Consul: servers, clients, containers and names come up by defaults on Debian 11, 12 and 13, and all that was changed is put back
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
