@@ -41,7 +41,7 @@ pub(crate) async fn all(
         stages.push(commands::stage(&name, steps));
     }
     let plan = Plan { stages, ..Plan::default() };
-    commands::warn(plan.left_files(), run.events);
+    commands::warn(plan.warnings(), run.events);
     let stages: Vec<Stage> = plan.stages.into_iter().chain(last).collect();
     if stages.is_empty() {
         return;

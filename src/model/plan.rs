@@ -30,14 +30,11 @@ impl Plan {
         self.stages.iter().all(|stage| stage.batches.iter().all(|batch| batch.steps.is_empty()))
     }
 
-    /// What stops on which host, in the words of the step that stops it.
-    pub fn stops(&self) -> impl Iterator<Item = (&HostName, &Step)> {
-        self.steps().filter(|(_, step)| step.change.effect == Effect::Stop)
-    }
-
-    /// Files of removed roles that are left because somebody changed them.
-    pub fn left_files(&self) -> impl Iterator<Item = (&HostName, &Step)> {
-        self.steps().filter(|(_, step)| step.id.0.starts_with("leave file "))
+    /// What an operator has to know of, each in the words of its step: what stops, and files of removed roles that are left because
+    /// somebody changed them.
+    pub fn warnings(&self) -> impl Iterator<Item = (&HostName, &Step)> {
+        let is_left = |step: &Step| step.id.0.starts_with("leave file ");
+        self.steps().filter(move |(_, step)| step.change.effect == Effect::Stop || is_left(step))
     }
 
     /// Every step of every host, in order of stages.
@@ -233,5 +230,37 @@ impl ClusterState {
         let about = wrong.filter_map(|problem| problem.about.as_ref());
         self.ill = about.filter(|host| self.members.contains(*host)).cloned().collect();
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_is_warned_of_what_stops_and_of_what_is_left() {
+        let step = |id: &str, effect| Step {
+            id: StepId(id.to_owned()),
+            role: RoleName::parse("docker").unwrap(),
+            change: Change { reason: String::new(), effect, diff: None, calls: Vec::new() },
+            help: None,
+        };
+        let steps = vec![
+            step("restore file /etc/docker/daemon.json", Effect::Quiet),
+            step("leave file /etc/exports", Effect::Quiet),
+            step("leave package docker.io", Effect::Quiet),
+            step("unit chrony.service", Effect::Restart),
+            step("unit docker.service", Effect::Stop),
+        ];
+        let batch = Batch { steps: [(HostName::parse("n1").unwrap(), steps)].into() };
+        let stage = Stage {
+            name: StageName("remove docker".to_owned()),
+            gate: None,
+            quorum: false,
+            batches: vec![batch],
+        };
+        let plan = Plan { stages: vec![stage], ..Plan::default() };
+        let warned: Vec<&str> = plan.warnings().map(|(_, step)| step.id.0.as_str()).collect();
+        assert_eq!(warned, ["leave file /etc/exports", "unit docker.service"]);
     }
 }

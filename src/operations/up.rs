@@ -94,7 +94,7 @@ impl<F> Up<F> {
         if self.plan.is_empty() && is_well {
             return None;
         }
-        commands::warn(self.plan.left_files().chain(self.plan.stops()), run.events);
+        commands::warn(self.plan.warnings(), run.events);
         // They may be among what is left to another run.
         let leaves = self.plan.stages.iter().any(|stage| stage.name.is_leaving());
         let question = self.question.clone().filter(|_| leaves);

@@ -121,7 +121,7 @@ fn rewritten(wanted: &WantedHost) -> Vec<Look<'_>> {
             take: Some(format!(
                 "let cloud-init leave it alone: `{key}: false` in a file of /etc/cloud/cloud.cfg.d"
             )),
-            leave: Some("run `up` after each boot".to_owned()),
+            leave: Some("`bootstrap up` after each boot writes it again".to_owned()),
             ..WantedOther::default()
         };
         Some(Look { name: format!("who rewrites {path}"), role, agent: None, other })

@@ -1,8 +1,8 @@
-//! Before an agent is set up under the name of a unit: is there somebody else's of that name, with a state of its own? It would be
-//! stopped, and what it keeps would be of no use to anybody.
+//! Whether a host already has an agent of somebody else, under the unit's name that a role would use.
 //!
-//! A unit alone is nobody's identity: one that keeps nothing is taken over. What counts is what its processes have open, and what lies
-//! in the folders of data that packages have.
+//! The role would stop that agent, and nobody would use its data any more. So the host is refused, with both identities. A unit alone
+//! does not count: one without data is taken over. What counts is data: files that the unit's processes have open, and files in
+//! the folders where packages of this product keep their data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

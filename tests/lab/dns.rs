@@ -278,6 +278,7 @@ fn lab_names_on_every_kind_of_host_on_trixie() {
     every_kind_of_host(&["--suite", "trixie"]);
 }
 
+/// Walks: `bootstrap up` after each boot writes it again
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_consul_itself_on_port_53() {
@@ -311,4 +312,13 @@ fn lab_consul_itself_on_port_53() {
     assert_eq!(resolves(&lab, PLAIN, OUTSIDE).as_deref(), Some("192.0.2.7"));
     lab.ssh(PLAIN, "cat /run/kept >/etc/resolv.conf").exits(0);
     lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // Where cloud-init writes the file at each boot, that is said beforehand, and what is to be done then helps.
+    lab.ssh(PLAIN, "mkdir -p /etc/cloud && echo 'manage_resolv_conf: true' >/etc/cloud/cloud.cfg").exits(0);
+    let warned =
+        lab.run("up", &[]).exits(0).says("cloud-init writes /etc/resolv.conf anew when the host boots");
+    lab.ssh(PLAIN, &format!("echo nameserver {SERVER} >/etc/resolv.conf")).exits(0);
+    assert_eq!(resolves(&lab, PLAIN, "consul.service.consul"), None);
+    lab.follow(&warned, "up", &[]).exits(0);
+    assert_eq!(resolves(&lab, PLAIN, "consul.service.consul"), Some(address));
 }
