@@ -54,7 +54,7 @@ pub struct ClusterView<'a> {
     /// Ways between its servers that are closed.
     pub cuts: &'a [Problem],
     pub cluster_state: &'a ClusterState,
-    /// Whom the gossip of one member knows, and which member was asked.
+    /// Whom one member takes for alive, and which member was asked.
     pub roster: Option<(HostName, Vec<Member>)>,
 }
 
@@ -79,7 +79,7 @@ pub fn of_cluster(cluster: &ClusterView<'_>, hosts: &[WantedHost]) -> (ClusterHe
         None => problems(*gate, &review, hosts),
     };
     findings.extend(versions(*gate, &members, hosts));
-    findings.extend(gossip(cluster, hosts));
+    findings.extend(gone(cluster, hosts));
     if gate.has_raft() && expected.missing > 0 && cluster_state.leader.is_some() {
         let lost = tolerance(expected.members.len()).saturating_sub(cluster_state.failure_tolerance);
         let left = cluster_state.failure_tolerance;
@@ -196,8 +196,8 @@ fn versions(gate: Gate, members: &[MemberHealth], hosts: &[WantedHost]) -> Vec<F
     found.into_iter().map(finding).collect()
 }
 
-/// Members that gossip has as gone, or that the inventory does not have.
-fn gossip(cluster: &ClusterView<'_>, hosts: &[WantedHost]) -> Vec<Finding> {
+/// Members that the cluster takes for gone, be they in the inventory or not.
+fn gone(cluster: &ClusterView<'_>, hosts: &[WantedHost]) -> Vec<Finding> {
     let Some((asked, members)) = &cluster.roster else { return Vec::new() };
     let product = cluster.gate.product().name();
     // A host that does not answer has an error of its own.
@@ -210,17 +210,20 @@ fn gossip(cluster: &ClusterView<'_>, hosts: &[WantedHost]) -> Vec<Finding> {
         let name = member.name.split('.').next();
         hosts.iter().any(|host| Some(host.host.name.as_str()) == name)
     };
+    let forget = |member: &Member| cluster.gate.forget_command(&member.name);
     // Who left, and is in no inventory any more, is where it should be: gossip remembers it for some days.
-    let is_told = |member: &Member| match known(member) {
+    let is_found = |member: &Member| match known(member) {
         Some(host) => !is_missed(host),
-        None => member.status != "left" && !is_of_others(member),
+        // A peer that no inventory names has an error of its own.
+        None => member.status != "left" && !is_of_others(member) && forget(member).is_some(),
     };
-    let gone = members.iter().filter(|member| member.status != "alive" && is_told(member));
+    let gone = members.iter().filter(|member| member.status != "alive" && is_found(member));
     let finding = |member: &Member| {
         let at = member.address.map_or(String::new(), |address| format!(" ({address})"));
         let known = known(member);
-        let reason = format!("{product}: gossip of {asked} has `{}`{at} as {}", member.name, member.status);
-        let remedy = match (known, cluster.gate.forget_command(&member.name)) {
+        let (source, name, status) = (cluster.gate.roster().source(), &member.name, &member.status);
+        let reason = format!("{product}: {source} of {asked} has `{name}`{at} as {status}");
+        let remedy = match (known, forget(member)) {
             (None, Some(forget)) => format!("if it is gone for good: `{forget}`"),
             _ => {
                 "start its agent, or take the host out of the cluster with `bootstrap remove-node`".to_owned()
@@ -305,7 +308,7 @@ mod tests {
                 cluster_state: &ClusterState::default(),
                 roster: Some((server.clone(), vec![member])),
             };
-            gossip(&view, &[]).into_iter().map(|finding| finding.remedy).collect::<Vec<_>>()
+            gone(&view, &[]).into_iter().map(|finding| finding.remedy).collect::<Vec<_>>()
         };
         assert_eq!(told("a", 1, "alive"), Vec::<String>::new());
         assert!(told("a", 1, "left")[0].starts_with("start its agent"));

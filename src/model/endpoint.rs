@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// A host itself. The address, not the name: `localhost` may lead to ::1 first, where the APIs do not listen.
+pub const LOOPBACK: &str = "127.0.0.1";
+
 /// What a role says of the agent that it sets up, in its `endpoint:`; gates, commands and scripts read this alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -13,7 +13,7 @@ mod verdict;
 
 pub use call::{Arg, Call, NulInArgument, quoted};
 pub use diagnostic::{Diagnostic, Excerpt, Place, Severity};
-pub use endpoint::{Endpoint, Scheme};
+pub use endpoint::{Endpoint, LOOPBACK, Scheme};
 pub use event::{Event, HostOutcome, StepOutcome};
 pub use finding::{Check, Finding};
 pub use job::{Action, JobPlan, Submission};

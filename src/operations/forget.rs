@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::change::{Decision, Operation};
-use super::observed_hosts::{ObservedHosts, ask_roster};
+use super::observed_hosts::{ObservedHosts, Teller};
 use crate::engine::commands::{self, stage};
-use crate::engine::members::members;
 use crate::engine::tasks::tasks;
 use crate::engine::{EngineError, Outcome, Run};
 use crate::model::{Check, Finding, HostName, Stage};
@@ -48,15 +47,16 @@ impl Operation for Forget<'_> {
         observed_hosts.await_election(run).await;
         for cluster in &observed_hosts.observed.clusters {
             let gate = cluster.gate;
-            if !gate.has_raft() {
+            // Of a part without servers and without a list of its own the servers tell.
+            if !gate.has_raft() && gate.forget_command(name.as_str()).is_none() {
                 continue;
             }
             let is_it = |node: &str| node.split('.').next() == Some(name.as_str());
             let peer = strangers(&cluster.expected, &gate.views(&cluster.answers))
                 .into_iter()
                 .find(|peer| is_it(&peer.node));
-            let gossip = ask_roster(&observed_hosts.fleet, run.wanted, cluster).await;
-            let member = gossip.and_then(|(_, roster)| roster.into_iter().find(|member| is_it(&member.name)));
+            let roster = observed_hosts.roster(run.wanted, gate).await;
+            let member = roster.and_then(|(_, roster)| roster.into_iter().find(|member| is_it(&member.name)));
             if peer.is_none() && member.is_none() {
                 continue;
             }
@@ -144,19 +144,10 @@ fn refuse_unled(
 impl Forget<'_> {
     /// Another member of each cluster does it.
     fn stages(&self, observed_hosts: &ObservedHosts, run: Run<'_>) -> Result<Vec<Stage>, EngineError> {
-        let gates = members(run.wanted);
         let mut steps: BTreeMap<HostName, Vec<_>> = BTreeMap::new();
         for Forgotten { gate, peer, .. } in &self.found {
-            let cluster = observed_hosts.observed.clusters.iter().find(|cluster| cluster.gate == *gate);
-            let teller =
-                cluster.and_then(|cluster| cluster.answers.iter().find(|(_, answer)| answer.is_ok()));
-            let of_gate = gates.iter().find(|members| members.gate == *gate);
-            let helper = teller
-                .zip(of_gate)
-                .and_then(|((name, _), members)| members.hosts().find(|host| host.host.name == *name));
-            let Some((helper, endpoint)) =
-                helper.and_then(|helper| Some((helper, helper.endpoint(gate.name())?)))
-            else {
+            let teller = observed_hosts.teller(run.wanted, *gate, self.name);
+            let Some(Teller { host: helper, endpoint, .. }) = teller else {
                 return Err(EngineError::Refused(format!("no member of {} answers", gate.name())));
             };
             let notice =

@@ -9,6 +9,7 @@ use crate::engine::{EngineError, Run, failure, proof};
 use crate::health::{self, Health};
 use crate::model::{Check, ClusterState};
 use crate::preflight::low_on_space;
+use crate::products::Gate;
 
 /// Looks at every host and asks the clusters; changes nothing.
 ///
@@ -20,8 +21,13 @@ pub async fn health(run: Run<'_>) -> Result<Health, EngineError> {
     survey.findings.extend(observed.findings);
     let (rosters, wrong) = {
         let run = Run { wanted: observed.wanted.as_ref().unwrap_or(run.wanted), ..run };
-        let rosters =
-            join_all(observed.clusters.iter().map(|cluster| ask_roster(&fleet, run.wanted, cluster)));
+        let clusters = &observed.clusters;
+        let ask = async |gate: Gate| match gate.forget_command("").is_some() || gate.has_raft() {
+            true => ask_roster(&fleet, clusters, run.wanted, gate).await,
+            // Servers tell of its members.
+            false => None,
+        };
+        let rosters = join_all(clusters.iter().map(|cluster| ask(cluster.gate)));
         tokio::join!(rosters, proof::all_wrong(&fleet, run, &observed.seen))
     };
     let nobody = ClusterState::default();

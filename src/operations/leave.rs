@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::add::{refuse_before_upgrade, versions};
 use super::change::{Decision, Operation};
-use super::observed_hosts::{Alive, ObservedHosts};
+use super::observed_hosts::{Alive, ObservedHosts, Teller};
 use super::up::Waits;
 use crate::engine::commands::{self, is_empty, stage};
 use crate::engine::members::{Members, members};
 use crate::engine::observe::{ClusterAnswers, Observed};
 use crate::engine::tasks::{self, step};
 use crate::engine::wait::Waiting;
-use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate, undo};
+use crate::engine::{EngineError, HostFailure, Outcome, Run, gate, undo};
 use crate::model::{Check, Event, Finding, HostName, NulInArgument, Plan, Stage, Step, Verdict};
 use crate::preflight::{HostMarker, Marker};
 use crate::products::{Answers, DepartureNotice, Gate};
@@ -77,17 +77,21 @@ impl Operation for Leave<'_> {
             );
             return Err(EngineError::Unfit(vec![finding]));
         }
-        if self.must_be_dead {
-            let alive = observed_hosts.alive(run, std::slice::from_ref(host)).await;
-            let remedy = format!(
+        // Whom SSH does not reach is dead or not.
+        let alive = observed_hosts.alive(run, std::slice::from_ref(host)).await;
+        let remedy = match self.must_be_dead {
+            true => format!(
                 "only a dead host is replaced: switch {host} off, or reach it by SSH again and use `bootstrap remove-node`"
-            );
-            let finding = |alive: &Alive| {
-                Finding::error(Check::Agent, vec![host.clone()], alive.to_string(), remedy.clone())
-            };
-            if !alive.is_empty() {
-                return Err(EngineError::Unfit(alive.iter().map(finding).collect()));
+            ),
+            false => {
+                "it would join again: reach it by SSH again, or switch it off, and run this again".to_owned()
             }
+        };
+        let finding = |alive: &Alive| {
+            Finding::error(Check::Agent, vec![host.clone()], alive.to_string(), remedy.clone())
+        };
+        if !alive.is_empty() {
+            return Err(EngineError::Unfit(alive.iter().map(finding).collect()));
         }
         let all = members(run.wanted);
         let of_host: Vec<&Members<'_>> =
@@ -112,15 +116,8 @@ impl Operation for Leave<'_> {
         run: Run<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), EngineError> {
-        let stages = stages(
-            &observed_hosts.fleet,
-            run.wanted,
-            run.marker,
-            self.host,
-            &self.departures,
-            &observed_hosts.observed.clusters,
-        )
-        .map_err(|_| nul(self.host))?;
+        let stages = stages(observed_hosts, run.wanted, run.marker, self.host, &self.departures)
+            .map_err(|_| nul(self.host))?;
         commands::run_all(&mut observed_hosts.fleet, stages, run, outcome).await;
         if !outcome.stopped && outcome.held_back.is_empty() {
             let host = BTreeSet::from([self.host.clone()]);
@@ -221,39 +218,24 @@ fn nul(host: &HostName) -> EngineError {
 /// First what others do while it is still there; then what the host does itself, in reverse order of activation; then
 /// what the others are told of it.
 fn stages(
-    fleet: &Fleet,
+    observed_hosts: &ObservedHosts,
     wanted: &Wanted,
     marker: &Marker,
     host: &HostName,
     departures: &[(Gate, Departure)],
-    all: &[ClusterAnswers],
 ) -> Result<Vec<Stage>, NulInArgument> {
     let leaving = wanted.hosts.iter().find(|wanted| wanted.host.name == *host);
     let mut own = Vec::new();
     let mut first: BTreeMap<HostName, Vec<Step>> = BTreeMap::new();
     let mut told: BTreeMap<HostName, Vec<Step>> = BTreeMap::new();
     for (gate, departure) in departures.iter().rev() {
-        let cluster = all.iter().find(|cluster| cluster.gate == *gate);
+        let cluster = observed_hosts.observed.clusters.iter().find(|cluster| cluster.gate == *gate);
         let answer = cluster.and_then(|cluster| cluster.answers.get(host));
         let answers = answer.is_some_and(Result::is_ok);
-        if let Some(leaving) = leaving.filter(|_| fleet.connections.contains_key(host)) {
+        if let Some(leaving) = leaving.filter(|_| observed_hosts.fleet.connections.contains_key(host)) {
             own.extend(own_steps(*gate, leaving, answers)?);
         }
-        // Another of its kind, or another member of the product: the only client has servers.
-        let of_product = all.iter().filter(|other| other.gate.product().name() == gate.product().name());
-        let tellers =
-            cluster.into_iter().chain(of_product).filter(|cluster| cluster.gate.leaving().can_tell());
-        // By the part that it has itself: a server knows where its own agent listens, and not where a client would.
-        let helper = tellers
-            .flat_map(|teller| teller.answers.iter().map(|(name, answer)| (teller.gate, name, answer)))
-            .filter(|(_, name, answer)| {
-                *name != host && answer.is_ok() && fleet.connections.contains_key(*name)
-            })
-            .find_map(|(gate, name, _)| {
-                let helper = wanted.hosts.iter().find(|wanted| wanted.host.name == *name)?;
-                Some((helper, helper.endpoint(gate.name())?))
-            });
-        if let Some((helper, endpoint)) = helper {
+        if let Some(Teller { host: helper, endpoint, .. }) = observed_hosts.teller(wanted, *gate, host) {
             let leaving = gate.leaving();
             let before = tasks::tasks(helper, leaving.before(host, answers))?;
             first.entry(helper.host.name.clone()).or_default().extend(before);

@@ -9,11 +9,11 @@ use crate::engine::members::members;
 use crate::engine::observe::{self, ClusterAnswers, Observed, Releases};
 use crate::engine::wait::Waiting;
 use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
-use crate::model::{Check, Event, Finding, HostName};
-use crate::products::{Gate, Member, Questions, gossip_members};
+use crate::model::{Check, Endpoint, Event, Finding, HostName};
+use crate::products::{Gate, Member};
 use crate::raft::View;
 use crate::report::Events;
-use crate::roles::Wanted;
+use crate::roles::{Wanted, WantedHost};
 
 /// Hosts as they were found, with the open connections to them.
 pub struct ObservedHosts {
@@ -27,29 +27,63 @@ pub struct ObservedHosts {
 pub(super) struct Alive {
     pub who: String,
     pub gate: Gate,
-    /// Whose gossip has it as alive.
+    /// Which member has it as alive.
     pub says: HostName,
 }
 
 impl std::fmt::Display for Alive {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { who, gate, says } = self;
-        write!(f, "gossip of {} on {says} has {who} as alive, whom SSH does not reach", gate.product().name())
+        let (source, product) = (gate.roster().source(), gate.product().name());
+        write!(f, "{source} of {product} on {says} has {who} as alive, whom SSH does not reach")
     }
 }
 
-/// The first member that answers tells whom its gossip knows.
+/// A member that answers and can tell the others of its product that one of them goes.
+pub(super) struct Teller<'w> {
+    pub gate: Gate,
+    pub host: &'w WantedHost,
+    /// Where its own agent listens: a server does not know where a client would.
+    pub endpoint: &'w Endpoint,
+}
+
+/// Who tells the cluster behind a gate that `leaver` goes: one of the same part, or else one of the same product.
+pub(super) fn teller<'w>(
+    fleet: &Fleet,
+    clusters: &[ClusterAnswers],
+    wanted: &'w Wanted,
+    gate: Gate,
+    leaver: Option<&HostName>,
+) -> Option<Teller<'w>> {
+    let product = gate.product().name();
+    let mut clusters: Vec<&ClusterAnswers> =
+        clusters.iter().filter(|cluster| cluster.gate.product().name() == product).collect();
+    clusters.sort_by_key(|cluster| cluster.gate != gate);
+    let members =
+        clusters.into_iter().filter(|cluster| cluster.gate.leaving().can_tell()).flat_map(|cluster| {
+            let answering = cluster.answers.iter().filter(|(_, answer)| answer.is_ok());
+            answering.map(|(name, _)| (cluster.gate, name))
+        });
+    let mut others =
+        members.filter(|(_, name)| Some(*name) != leaver && fleet.connections.contains_key(*name));
+    others.find_map(|(gate, name)| {
+        let host = wanted.hosts.iter().find(|wanted| wanted.host.name == *name)?;
+        Some(Teller { gate, host, endpoint: host.endpoint(gate.name())? })
+    })
+}
+
+/// The first member that answers tells whom its cluster takes for alive.
 pub(super) async fn ask_roster(
     fleet: &Fleet,
+    clusters: &[ClusterAnswers],
     wanted: &Wanted,
-    cluster: &ClusterAnswers,
+    gate: Gate,
 ) -> Option<(HostName, Vec<Member>)> {
-    let host = cluster.answers.iter().find(|(_, answer)| answer.is_ok()).map(|(host, _)| host)?;
-    let connection = fleet.connections.get(host)?;
-    let wanted = wanted.hosts.iter().find(|wanted| wanted.host.name == *host)?;
-    let question = cluster.gate.gossip_question(wanted.endpoint(cluster.gate.name())?)?;
-    let answer = Api::new(connection, cluster.gate, Questions::Plain(vec![question])).ask().await;
-    Some((host.clone(), gossip_members(&answer).ok()?))
+    let Teller { gate, host, endpoint } = teller(fleet, clusters, wanted, gate, None)?;
+    let name = &host.host.name;
+    let roster = gate.roster();
+    let answer = Api::new(fleet.connections.get(name)?, gate, roster.questions(endpoint)).ask().await;
+    Some((name.clone(), roster.members(&answer).ok()?))
 }
 
 /// Whether servers know each other and follow nobody. Those of a cluster that is just being made know nobody yet.
@@ -139,9 +173,10 @@ impl ObservedHosts {
         who: impl Fn(&ClusterAnswers) -> Vec<(String, IpAddr)>,
     ) -> Vec<Alive> {
         let began = Instant::now();
-        let longest = self.observed.clusters.iter().map(|cluster| cluster.gate.gossip_lag()).max();
+        let meant = self.observed.clusters.iter().filter(|cluster| !who(cluster).is_empty());
+        let longest = meant.map(|cluster| cluster.gate.roster().lag()).max();
         let longest = longest.unwrap_or_default();
-        let mut waiting = Waiting::new("gossip".to_owned(), longest, run.events, run.stop);
+        let mut waiting = Waiting::new("members".to_owned(), longest, run.events, run.stop);
         loop {
             let mut found = Vec::new();
             for cluster in &self.observed.clusters {
@@ -149,9 +184,7 @@ impl ObservedHosts {
                 if who.is_empty() {
                     continue;
                 }
-                let Some((says, roster)) = ask_roster(&self.fleet, run.wanted, cluster).await else {
-                    continue;
-                };
+                let Some((says, roster)) = self.roster(run.wanted, cluster.gate).await else { continue };
                 let is_alive = |address: &IpAddr| {
                     roster
                         .iter()
@@ -161,11 +194,21 @@ impl ObservedHosts {
                 found.extend(alive.map(|(who, _)| Alive { who, gate: cluster.gate, says: says.clone() }));
             }
             let Some(first) = found.first() else { return found };
-            let is_sure = found.iter().any(|alive| began.elapsed() > alive.gate.gossip_lag());
+            let is_sure = found.iter().any(|alive| began.elapsed() > alive.gate.roster().lag());
             if is_sure || !waiting.goes_on(&first.to_string()).await {
                 return found;
             }
         }
+    }
+
+    /// Who tells the cluster behind a gate that `leaver` goes.
+    pub(super) fn teller<'w>(&self, wanted: &'w Wanted, gate: Gate, leaver: &HostName) -> Option<Teller<'w>> {
+        teller(&self.fleet, &self.observed.clusters, wanted, gate, Some(leaver))
+    }
+
+    /// Whom the cluster behind a gate takes for alive, and who says so.
+    pub(super) async fn roster(&self, wanted: &Wanted, gate: Gate) -> Option<(HostName, Vec<Member>)> {
+        ask_roster(&self.fleet, &self.observed.clusters, wanted, gate).await
     }
 
     /// Waits until the cluster behind a gate stands.

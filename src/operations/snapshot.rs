@@ -15,9 +15,9 @@ use super::observed_hosts::ObservedHosts;
 use crate::engine::api::{Socket, Tls};
 use crate::engine::observe::ClusterAnswers;
 use crate::engine::{EngineError, Options, Run, file};
-use crate::model::{Check, Finding, HostName};
+use crate::model::{Check, Finding, HostName, LOOPBACK};
 use crate::products::snapshot::Snapshot;
-use crate::products::{Gate, LOOPBACK, TlsFiles, Transfer};
+use crate::products::{Gate, TlsFiles, Transfer};
 use crate::ssh::Connection;
 
 /// A large state takes long to write.

@@ -28,9 +28,6 @@ pub enum Access {
     Tls { address: String, port: u16, name: &'static str, files: TlsFiles },
 }
 
-/// A server's own loopback.
-pub const LOOPBACK: &str = "127.0.0.1";
-
 /// What is measured while one of a part's members is killed, or a program of it.
 pub trait Drills: Sync {
     fn access(&self, _endpoint: &Endpoint) -> Access {

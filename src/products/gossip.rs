@@ -4,14 +4,40 @@
 //! 3 left, 4 failed), Nomad a map with `Members` and the status as a word.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Answer, Response};
+use super::{Answer, Question, Questions, Response, Roster};
+use crate::model::Endpoint;
 
-pub(super) const PATH: &str = "/v1/agent/members";
+const PATH: &str = "/v1/agent/members";
 
-/// Somebody whom gossip knows.
+/// What an agent knows of all others.
+pub(super) struct Gossip {
+    /// Some probes must fail before a member that is gone is one that failed.
+    pub lag: Duration,
+}
+
+impl Roster for Gossip {
+    fn source(&self) -> &'static str {
+        "gossip"
+    }
+
+    fn questions(&self, endpoint: &Endpoint) -> Questions {
+        Questions::Plain(vec![Question { port: endpoint.port, path: PATH }])
+    }
+
+    fn members(&self, answer: &Answer) -> Result<Vec<Member>, String> {
+        members(answer)
+    }
+
+    fn lag(&self) -> Duration {
+        self.lag
+    }
+}
+
+/// Somebody whom the others know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     pub name: String,
@@ -46,7 +72,7 @@ enum Status {
 }
 
 /// The members in an answer; why there are none.
-pub fn members(answer: &Answer) -> Result<Vec<Member>, String> {
+fn members(answer: &Answer) -> Result<Vec<Member>, String> {
     let answer = answer.as_ref().map_err(Clone::clone)?;
     let response: &Response = answer.get(PATH).ok_or("its gossip was not asked")?;
     let members = match response.json()? {

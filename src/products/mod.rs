@@ -20,11 +20,11 @@ pub mod snapshot;
 mod versions;
 
 pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion, by_path};
-pub use drill::{Access, Drills, Keys, LOOPBACK, Method, Request};
-pub use gossip::{Member, members as gossip_members};
+pub use drill::{Access, Drills, Keys, Method, Request};
+pub use gossip::Member;
 pub use part::{
-    Agent, Command, DepartureNotice, Gate, Leaving, Part, PlacesIn, Product, Raft, Recovers, Snapshots, Task,
-    Traces, Transfer, Watching,
+    Agent, Command, DepartureNotice, Gate, Leaving, Part, PlacesIn, Product, Raft, Recovers, Roster,
+    Snapshots, Task, Traces, Transfer, Watching,
 };
 
 pub use versions::{VersionChange, oldest};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::drill::Drills;
 use super::snapshot::Snapshot;
 use super::versions::{VersionChange, no_way_back};
-use super::{Answer, Answers, Question, Questions, TlsFiles, views};
+use super::{Answer, Answers, Member, Questions, TlsFiles, views};
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Review, Verdict};
 use crate::raft::{self, Peer, RaftState, Views};
 
@@ -140,17 +140,10 @@ pub trait Part: Sync {
         None
     }
 
-    /// What an agent's gossip knows: one more question to ask of one server.
-    fn gossip_question(&self, _endpoint: &Endpoint) -> Option<Question> {
-        None
-    }
+    /// Whom one of its members takes for alive, beside those that answer us.
+    fn roster(&self) -> &dyn Roster;
 
-    /// How long its gossip takes a member that is gone for alive: some probes must fail first.
-    fn gossip_lag(&self) -> Duration {
-        Duration::from_secs(20)
-    }
-
-    /// The command that makes gossip forget a member of this name for good.
+    /// The command that makes the cluster forget a member of this name for good.
     fn forget_command(&self, _member: &str) -> Option<String> {
         None
     }
@@ -182,6 +175,24 @@ pub trait Part: Sync {
 
     /// How a member leaves.
     fn leaving(&self) -> &dyn Leaving;
+}
+
+/// Whom a cluster takes for alive, by the word of one of its members. A host that SSH does not reach may be well.
+pub trait Roster: Sync {
+    /// What says so, for a message: `gossip`.
+    fn source(&self) -> &'static str;
+
+    /// What that member is asked.
+    fn questions(&self, endpoint: &Endpoint) -> Questions;
+
+    /// Everybody whom it knows.
+    ///
+    /// # Errors
+    /// It does not say, or what it says is not understood.
+    fn members(&self, answer: &Answer) -> Result<Vec<Member>, String>;
+
+    /// How long a member that is gone is still taken for alive.
+    fn lag(&self) -> Duration;
 }
 
 /// Servers that elect one of them.

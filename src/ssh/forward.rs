@@ -10,9 +10,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::{Connection, Error, log, master};
-
-/// The address, not the name: `localhost` may lead to ::1 first, where the APIs do not listen.
-const LOOPBACK: &str = "127.0.0.1";
+use crate::model::LOOPBACK;
 
 /// Nothing listens there (tcpmux): a port to learn from whether sshd forwards at all.
 const CLOSED_PORT: u16 = 1;

@@ -53,6 +53,20 @@ fn lab_etcd_quorum_that_is_lost_for_good() {
     let snapshot = saved.split_whitespace().last().unwrap().to_owned();
     lab.etcdctl("node-1", "put second 2");
 
+    // A member that only SSH does not reach is not dead: its peers are connected to it.
+    lab.without_ssh("node-5", 60);
+    lab.run(
+        "replace-node",
+        &["node-5", "--name", "node-7", "--address", "10.77.0.17", "--yes", "--timeout", "4s"],
+    )
+    .exits(1)
+    .says("raft of etcd on node-1 has node-5 as alive")
+    .says("only a dead host is replaced");
+    assert_eq!(voters(&lab, "node-1").len(), 5);
+    poll("SSH reaches it again", Duration::from_secs(90), || {
+        (lab.ssh("node-5", "true").status == 0).then_some(())
+    });
+
     // Its leader is killed under a writer: another one leads, and nothing that was acknowledged is lost.
     let drilled = lab.run("drill", &["leader", "--yes"]).exits(0).stdout;
     let row = |name: &str| drilled.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();

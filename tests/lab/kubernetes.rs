@@ -511,6 +511,20 @@ fn lab_kubernetes_keeps_its_state_in_etcd_on_hosts_of_its_own() {
     assert!((health.stdout + &health.stderr).contains("etcd does not answer"));
     lab.run("up", &[]).exits(0).says("3 of 3 voters");
 
+    // A node that only SSH does not reach is not dead: its kubelet says so to the API.
+    lab.without_ssh("node-5", 120);
+    lab.run(
+        "replace-node",
+        &["node-5", "--name", "node-7", "--address", "10.77.0.17", "--yes", "--timeout", "4s"],
+    )
+    .exits(1)
+    .says("the list of nodes of kube on node-4 has node-5 as alive")
+    .says("only a dead host is replaced");
+    assert_eq!(ready(&lab, "node-4").len(), 2);
+    poll("SSH reaches it again", Duration::from_secs(150), || {
+        (lab.ssh("node-5", "true").status == 0).then_some(())
+    });
+
     lab.lab(&["kill", "node-3"]);
     lab.run("replace-node", &["node-3", "--address", "10.77.0.16", "--timeout", "180s", "--yes"])
         .exits(0)

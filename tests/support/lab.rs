@@ -183,6 +183,17 @@ impl Lab {
         self.asks(host, named.unwrap_or_else(|| panic!("`{start}` is not named in\n{text}")));
     }
 
+    /// Takes SSH away from a host for some seconds; all else goes on there. It is gone when this returns.
+    pub fn without_ssh(&self, host: &str, seconds: u32) {
+        let gone = format!(
+            "systemctl stop ssh.socket ssh.service; pkill sshd; sleep {seconds}; systemctl start ssh.service"
+        );
+        self.ssh(host, &format!("systemd-run -q sh -c '{gone}'"));
+        poll("SSH does not reach it", Duration::from_secs(30), || {
+            (self.ssh(host, "true").status != 0).then_some(())
+        });
+    }
+
     /// Runs a shell command on a host, as the lab's user.
     pub fn ssh(&self, host: &str, command: &str) -> Ran {
         self.ssh_with(

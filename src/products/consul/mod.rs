@@ -2,14 +2,17 @@
 //!
 //! Shapes of the answers: Consul's HTTP API, `/agent` and `/catalog`; the same from 1.8 to 1.21.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
+use super::gossip::Gossip;
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, PlacesIn, Product,
-    Question, Questions, Raft, Recovers, Request, Responses, Snapshots, Task, Traces, Transfer, data_dir,
-    gossip, operator, those,
+    Question, Questions, Raft, Recovers, Request, Responses, Roster, Snapshots, Task, Traces, Transfer,
+    data_dir, operator, those,
 };
-use crate::model::{ClusterState, Endpoint, Expected, HostName, Review};
+use crate::model::{ClusterState, Expected, HostName, Review};
 use crate::raft::{Peer, RaftState};
 
 /// Every server sees the same, expected raft peers and one leader.
@@ -22,6 +25,9 @@ pub(super) const NAME: &str = "consul";
 
 struct Servers;
 struct Clients;
+
+/// As serf's settings for a LAN have it: a probe each second, and suspicion for some seconds after the first that fails.
+const GOSSIP: Gossip = Gossip { lag: Duration::from_secs(20) };
 
 const SELF: &str = "/v1/agent/self";
 /// `consistent`: the leader confirms with a majority before it answers, so this is a use of quorum.
@@ -245,8 +251,8 @@ impl Part for Servers {
         vec![&operator::Drill { keys: Some(&Self) }]
     }
 
-    fn gossip_question(&self, endpoint: &Endpoint) -> Option<Question> {
-        Some(Question { port: endpoint.port, path: gossip::PATH })
+    fn roster(&self) -> &dyn Roster {
+        &GOSSIP
     }
 
     fn raft(&self) -> Option<&dyn Raft> {
@@ -342,6 +348,11 @@ impl Part for Clients {
 
     fn cluster_state(&self, _: &Expected, answers: &Answers) -> ClusterState {
         those(answers, client_has_joined)
+    }
+
+    /// Clients gossip with servers, and know all of them.
+    fn roster(&self) -> &dyn Roster {
+        &GOSSIP
     }
 
     fn leaving(&self) -> &dyn Leaving {

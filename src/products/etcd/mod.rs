@@ -5,6 +5,7 @@
 //! is left out.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,11 +15,11 @@ use serde_json::{Value, json};
 use super::drill::{kill_unit, start_unit};
 use super::snapshot::Snapshot;
 use super::{
-    Access, Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, LOOPBACK, Leaving, Method, Part,
-    PlacesIn, Product, Questions, Raft, Recovers, Request, Responses, Snapshots, Task, TlsFiles, TlsQuestion,
-    Traces, Transfer, answered, views,
+    Access, Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, PlacesIn,
+    Product, Questions, Raft, Recovers, Request, Responses, Roster, Snapshots, Task, TlsFiles, TlsQuestion,
+    Traces, Transfer, answered, gossip, views,
 };
-use crate::model::{ClusterState, Endpoint, Expected, Problem, Review};
+use crate::model::{ClusterState, Endpoint, Expected, LOOPBACK, Problem, Review};
 use crate::raft::{self, Agreement, Peer, majority};
 
 /// Every member of etcd on a host of its own is healthy and sees the same, expected members, one of which leads.
@@ -34,6 +35,9 @@ pub(super) const STATUS: &str = "/v3/maintenance/status";
 pub(super) const PLACES: PlacesIn = PlacesIn { path: LIST, key: "peerURLs" };
 const SNAPSHOT: &str = "/v3/maintenance/snapshot";
 pub(super) const HEALTH: &str = "/health";
+const METRICS: &str = "/metrics";
+/// Of each other member: whether a connection to it is open.
+const ACTIVE_PEERS: &str = "etcd_network_active_peers{";
 
 /// Shows on each member of a split cluster what that member thinks.
 pub(super) const STALE_COMMAND: &str = "etcdctl member list";
@@ -60,14 +64,40 @@ const RESTORE: &str = "/etc/etcd/bootstrap/etcd-restore";
 
 /// The questions to the member on the host itself.
 pub(super) fn questions(files: TlsFiles) -> Vec<TlsQuestion> {
-    let ask = |(path, body)| TlsQuestion {
-        path,
-        url: format!("https://127.0.0.1:{PORT}{path}"),
-        files,
-        accept: "",
-        body,
+    [(LIST, "{}"), (STATUS, "{}"), (HEALTH, "")].map(|(path, body)| ask(files, path, body)).into()
+}
+
+fn ask(files: TlsFiles, path: &'static str, body: &'static str) -> TlsQuestion {
+    TlsQuestion { path, url: format!("https://{LOOPBACK}:{PORT}{path}"), files, accept: "", body }
+}
+
+/// What a member is asked of the others.
+pub(super) fn roster_questions(files: TlsFiles) -> Vec<TlsQuestion> {
+    vec![ask(files, LIST, "{}"), ask(files, METRICS, "")]
+}
+
+/// The members, alive where the one that was asked has a connection to them: it ends some seconds after the other one's last word.
+pub(super) fn roster(said: &Responses) -> Result<Vec<gossip::Member>, String> {
+    let list: MemberList = answered(said, LIST, "etcd")?.json()?;
+    let metrics = answered(said, METRICS, "etcd")?;
+    let metrics = String::from_utf8_lossy(&metrics.body);
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix(ACTIVE_PEERS)?.split_once("} "));
+    let active: Vec<(&str, &str)> = lines.collect();
+    let member = |member: Member| {
+        // Numbers in the gateway's answers, hexadecimal in metrics.
+        let id = member.id.parse::<u64>().map(|id| format!("{id:x}")).unwrap_or_default();
+        let is = |label: &str, labels: &str| labels.contains(&format!("{label}=\"{id}\""));
+        let is_alive =
+            active.iter().any(|(labels, count)| is("Local", labels) || is("Remote", labels) && *count != "0");
+        let address =
+            member.peer_urls.first().and_then(|url| url.split_once("://")?.1.parse::<SocketAddr>().ok());
+        gossip::Member {
+            name: member.name,
+            address: address.map(|address| address.ip()),
+            status: if is_alive { "alive".to_owned() } else { "not connected".to_owned() },
+        }
     };
-    [(LIST, "{}"), (STATUS, "{}"), (HEALTH, "")].into_iter().map(ask).collect()
+    Ok(list.members.into_iter().map(member).collect())
 }
 
 #[derive(Deserialize)]
@@ -254,6 +284,10 @@ impl Part for Members {
         vec![&DRILL]
     }
 
+    fn roster(&self) -> &dyn Roster {
+        self
+    }
+
     fn raft(&self) -> Option<&dyn Raft> {
         Some(self)
     }
@@ -264,6 +298,25 @@ impl Part for Members {
 
     fn leaving(&self) -> &dyn Leaving {
         self
+    }
+}
+
+impl Roster for Members {
+    fn source(&self) -> &'static str {
+        "raft"
+    }
+
+    fn questions(&self, _: &Endpoint) -> Questions {
+        Questions::Tls(roster_questions(ALONE))
+    }
+
+    fn members(&self, answer: &Answer) -> Result<Vec<gossip::Member>, String> {
+        roster(answer.as_ref().map_err(Clone::clone)?)
+    }
+
+    /// Without a word for 5 s a connection ends (`ConnReadTimeout` of rafthttp).
+    fn lag(&self) -> Duration {
+        Duration::from_secs(20)
     }
 }
 
@@ -487,5 +540,29 @@ mod tests {
         let answer = Ok(said(false, true));
         assert_eq!(position(&answer), Some(Snapshot { index: 7, term: 2 }));
         assert_eq!(version(&answer).as_deref(), Some("3.4.23"));
+    }
+
+    #[test]
+    fn who_is_connected_is_alive_whether_ssh_reaches_it_or_not() {
+        // As etcd 3.6 says it of 9372538179322589801 and others.
+        let list = json!({"members": [
+            {"ID": "9372538179322589801", "name": "node-1", "peerURLs": ["https://10.0.0.1:2380"]},
+            {"ID": "10501334649042878790", "name": "node-2", "peerURLs": ["https://10.0.0.2:2380"]},
+            {"ID": "18249187646912138824", "name": "node-3", "peerURLs": ["https://10.0.0.3:2380"]},
+            {"ID": "1", "peerURLs": ["https://10.0.0.4:2380"]}
+        ]});
+        let metrics = "# TYPE etcd_network_active_peers gauge\n\
+            etcd_network_active_peers{Local=\"8211f1d0f64f3269\",Remote=\"91bc3c398fb3c146\"} 1\n\
+            etcd_network_active_peers{Local=\"8211f1d0f64f3269\",Remote=\"fd422379fda50e48\"} 0\n\
+            etcd_network_client_grpc_received_bytes_total 7\n";
+        let metrics = Response { status: 200, body: metrics.as_bytes().to_vec() };
+        let answer = Ok(Responses::from([(LIST, body(200, &list)), (METRICS, metrics)]));
+        let told = Roster::members(&Members, &answer).unwrap();
+        let told: Vec<_> =
+            told.iter().map(|member| (member.address.unwrap().to_string(), member.status.as_str())).collect();
+        let (alive, gone) = ("alive", "not connected");
+        let expected = [("10.0.0.1", alive), ("10.0.0.2", alive), ("10.0.0.3", gone), ("10.0.0.4", gone)];
+        assert_eq!(told, expected.map(|(address, status)| (address.to_owned(), status)));
+        assert!(Roster::members(&Members, &Ok(Responses::from([(LIST, body(200, &list))]))).is_err());
     }
 }

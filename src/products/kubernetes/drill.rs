@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::super::{Access, Drills, Keys, LOOPBACK, Method, Request};
+use super::super::{Access, Drills, Keys, Method, Request};
 use super::{API_FILES, STATIC_PODS, shared_place};
-use crate::model::Endpoint;
+use crate::model::{Endpoint, LOOPBACK};
 
 /// Its own name for itself, which kubeadm writes into every API server's certificate.
 const NAME: &str = "kubernetes";

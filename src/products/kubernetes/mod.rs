@@ -7,6 +7,7 @@ mod drill;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use semver::Version;
 use serde::Deserialize;
@@ -14,12 +15,13 @@ use serde_json::Value;
 
 use drill::ApiServerDrill;
 
+use super::gossip::Member;
 use super::part::DRAIN_DEADLINE;
 use super::snapshot::Snapshot;
 use super::{
     Agent, Answer, Answers, Command, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product,
-    Questions, Raft, Recovers, Responses, Snapshots, Task, TlsFiles, TlsQuestion, Transfer, VersionChange,
-    Watching, answered, etcd, those, views,
+    Questions, Raft, Recovers, Response, Responses, Roster, Snapshots, Task, TlsFiles, TlsQuestion, Transfer,
+    VersionChange, Watching, answered, etcd, those, views,
 };
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Problem, Review};
 use crate::raft::{self, Peer};
@@ -170,6 +172,16 @@ impl Table {
         let rows = self.rows.as_deref().unwrap_or_default();
         let row = rows.iter().find(|row| self.cell(row, "Name") == host.as_str());
         row.ok_or_else(|| "its node is not registered yet".to_owned())
+    }
+
+    /// The node of a row, as its cluster takes it.
+    fn member(&self, row: &Row) -> Member {
+        let status = self.cell(row, "Status");
+        Member {
+            name: self.cell(row, "Name").to_owned(),
+            address: self.cell(row, "Internal-IP").parse().ok(),
+            status: if status.split(',').next() == Some("Ready") { "alive" } else { status }.to_owned(),
+        }
     }
 
     fn cell<'t>(&'t self, row: &'t Row, column: &str) -> &'t str {
@@ -482,6 +494,54 @@ fn node_probe(etcd: Option<&str>) -> (&'static str, Vec<String>) {
     ("state_data", state.into_iter().flatten().chain(remains).collect())
 }
 
+/// Every node that the API has, and whether it is Ready: its kubelet says so every ten seconds.
+struct Nodes {
+    /// Each control plane has a member of etcd, which its peers know.
+    has_etcd: bool,
+}
+
+impl Roster for Nodes {
+    fn source(&self) -> &'static str {
+        "the list of nodes"
+    }
+
+    fn questions(&self, endpoint: &Endpoint) -> Questions {
+        let etcd = if self.has_etcd { etcd::roster_questions(etcd::BESIDE_API_SERVER) } else { Vec::new() };
+        let nodes = api_questions(endpoint).into_iter().filter(|question| question.path == NODES);
+        Questions::Tls(nodes.chain(etcd).collect())
+    }
+
+    fn members(&self, answer: &Answer) -> Result<Vec<Member>, String> {
+        let said = answer.as_ref().map_err(Clone::clone)?;
+        let nodes = answered(said, NODES, "its API server").and_then(Response::json);
+        let nodes =
+            nodes.map(|table: Table| table.rows.iter().flatten().map(|row| table.member(row)).collect());
+        if !self.has_etcd {
+            return nodes;
+        }
+        // While etcd has no quorum there is no list, and its members know each other all the same.
+        match (nodes, etcd::roster(said)) {
+            (Err(reason), Err(_)) => Err(reason),
+            (nodes, etcd) => {
+                let mut members: Vec<Member> = nodes.unwrap_or_default();
+                for member in etcd.unwrap_or_default() {
+                    match members.iter_mut().find(|known| known.address == member.address) {
+                        Some(known) if member.status == "alive" => known.status = member.status,
+                        Some(_) => {}
+                        None => members.push(member),
+                    }
+                }
+                Ok(members)
+            }
+        }
+    }
+
+    /// After 50 s without a word from its kubelet a node is no longer Ready (`--node-monitor-grace-period` since 1.32).
+    fn lag(&self) -> Duration {
+        Duration::from_secs(70)
+    }
+}
+
 /// What all nodes have in common.
 struct Kubernetes;
 
@@ -558,6 +618,14 @@ impl Part for ControlPlanes {
 
     fn describe(&self, answer: &Answer) -> Option<String> {
         describe(answer)
+    }
+
+    fn roster(&self) -> &dyn Roster {
+        &Nodes { has_etcd: true }
+    }
+
+    fn forget_command(&self, member: &str) -> Option<String> {
+        Some(format!("kubectl delete node {member}"))
     }
 
     fn credentials(&self) -> Option<&'static str> {
@@ -677,6 +745,14 @@ impl Part for ApiServers {
         describe(answer)
     }
 
+    fn roster(&self) -> &dyn Roster {
+        &Nodes { has_etcd: false }
+    }
+
+    fn forget_command(&self, member: &str) -> Option<String> {
+        Some(format!("kubectl delete node {member}"))
+    }
+
     fn credentials(&self) -> Option<&'static str> {
         Some(ADMIN_CONF)
     }
@@ -733,6 +809,11 @@ impl Part for Workers {
 
     fn version(&self, answer: &Answer) -> Option<String> {
         worker_version(answer)
+    }
+
+    /// A control plane is asked: a worker may see no node but its own.
+    fn roster(&self) -> &dyn Roster {
+        &Nodes { has_etcd: false }
     }
 
     fn watches(&self, state: &str) -> Option<Watching> {
@@ -1116,5 +1197,27 @@ mod tests {
         assert!(!without.iter().any(|question| question.path == DNS));
         let asked = worker_questions(&host(4), &endpoint);
         assert_eq!(asked[0].url, "https://[fd00::1]:8443/api/v1/nodes/node-4");
+    }
+
+    #[test]
+    fn a_node_is_alive_by_its_kubelet_or_by_its_member_of_etcd() {
+        let alive = |has_etcd: bool, said: Responses| {
+            let told = Nodes { has_etcd }.members(&Ok(said))?;
+            let alive = told.into_iter().filter(|member| member.status == "alive");
+            Ok::<_, String>(alive.map(|member| member.address.unwrap().to_string()).collect::<BTreeSet<_>>())
+        };
+        let statuses = ["Ready", "Ready,SchedulingDisabled", "NotReady"];
+        assert_eq!(alive(false, said(statuses)).unwrap(), ["10.0.0.1", "10.0.0.2"].map(str::to_owned).into());
+        let mut connected = said(statuses);
+        let metrics = "etcd_network_active_peers{Local=\"e5f4c8f369\",Remote=\"e5f4c8f36b\"} 1\n";
+        connected.insert("/metrics", Response { status: 200, body: metrics.as_bytes().to_vec() });
+        assert_eq!(alive(true, connected.clone()).unwrap().len(), 3);
+        // Without a quorum of etcd the API server has no list, and the members of etcd still know each other.
+        connected.insert(NODES, response(0, &json!("curl: (28) timed out")));
+        assert_eq!(
+            alive(true, connected.clone()).unwrap(),
+            ["10.0.0.1", "10.0.0.3"].map(str::to_owned).into()
+        );
+        assert!(alive(false, connected).is_err());
     }
 }

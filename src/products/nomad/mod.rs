@@ -10,10 +10,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::gossip::{Gossip, Member};
 use super::part::DRAIN_DEADLINE;
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product, Question,
-    Questions, Raft, Recovers, Responses, Snapshots, Task, Traces, Transfer, consul, data_dir, gossip,
+    Questions, Raft, Recovers, Responses, Roster, Snapshots, Task, Traces, Transfer, consul, data_dir,
     operator, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Review};
@@ -28,6 +29,9 @@ struct Servers;
 struct Clients;
 
 const NAME: &str = "nomad";
+
+/// Servers gossip as between datacenters (serf's settings for a WAN): a probe every 5 s, and 30 s of suspicion.
+const GOSSIP: Gossip = Gossip { lag: Duration::from_secs(60) };
 
 const SELF: &str = "/v1/agent/self";
 /// Answered by the leader, so this is a use of quorum.
@@ -81,6 +85,10 @@ struct ClientStats {
 struct Node {
     #[serde(rename = "ID")]
     id: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    address: String,
     status: String,
     #[serde(default)]
     status_description: String,
@@ -281,13 +289,8 @@ impl Part for Servers {
         vec![&operator::Drill { keys: None }]
     }
 
-    /// It gossips as between datacenters (serf's settings for a WAN): a probe every 5 s, and 30 s of suspicion.
-    fn gossip_lag(&self) -> Duration {
-        Duration::from_secs(60)
-    }
-
-    fn gossip_question(&self, endpoint: &Endpoint) -> Option<Question> {
-        Some(Question { port: endpoint.port, path: gossip::PATH })
+    fn roster(&self) -> &dyn Roster {
+        &GOSSIP
     }
 
     fn raft(&self) -> Option<&dyn Raft> {
@@ -379,8 +382,39 @@ impl Part for Clients {
         those(answers, is_ready_client)
     }
 
+    fn roster(&self) -> &dyn Roster {
+        self
+    }
+
     fn leaving(&self) -> &dyn Leaving {
         self
+    }
+}
+
+/// Clients do not gossip: servers have a list of them, and wait for each one's heartbeat.
+impl Roster for Clients {
+    fn source(&self) -> &'static str {
+        "the list of nodes"
+    }
+
+    fn questions(&self, endpoint: &Endpoint) -> Questions {
+        Questions::Plain(vec![Question { port: endpoint.port, path: NODES }])
+    }
+
+    fn members(&self, answer: &Answer) -> Result<Vec<Member>, String> {
+        let nodes: Vec<Node> =
+            super::answered(answer.as_ref().map_err(Clone::clone)?, NODES, "its agent")?.json()?;
+        let member = |node: Node| Member {
+            name: node.name,
+            address: node.address.parse().ok(),
+            status: if node.status == "ready" { "alive".to_owned() } else { node.status },
+        };
+        Ok(nodes.into_iter().map(member).collect())
+    }
+
+    /// Between two heartbeats go up to 20 s, and 10 s of grace (`heartbeat_grace`).
+    fn lag(&self) -> Duration {
+        Duration::from_secs(60)
     }
 }
 
@@ -586,5 +620,16 @@ mod tests {
         assert_eq!(ports(true, vec![&consul]), [14646, 14646, 14646, 18500]);
         assert_eq!(ports(false, vec![&consul]), [14646; 3]);
         assert_eq!(ports(true, vec![]), [14646; 3]);
+    }
+
+    #[test]
+    fn a_client_is_alive_while_its_servers_hear_of_it() {
+        let nodes = json!([
+            {"ID": "a", "Name": "node-1", "Address": "10.0.0.1", "Status": "ready", "SchedulingEligibility": "eligible", "Drain": false},
+            {"ID": "b", "Name": "node-2", "Address": "10.0.0.2", "Status": "down", "SchedulingEligibility": "eligible", "Drain": false}
+        ]);
+        let told = Roster::members(&Clients, &Ok(BTreeMap::from([(NODES, response(200, &nodes))]))).unwrap();
+        let told: Vec<_> = told.iter().map(|member| (member.name.as_str(), member.status.as_str())).collect();
+        assert_eq!(told, [("node-1", "alive"), ("node-2", "down")]);
     }
 }
