@@ -5,22 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 
 use super::commands::{self, Failure};
+use super::tasks::step;
 use super::{Fleet, HostFailure, Outcome, Run};
 use crate::ledger;
-use crate::model::{HostName, Plan, Stage};
+use crate::model::{HostName, NulInArgument, Plan, Stage};
 use crate::roles::WantedHost;
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::Connection;
 
-/// What the ledgers of these hosts hold is put back, as of hosts without any role, and then comes what is `last`. A host that
-/// fails keeps no other one from it.
-pub(crate) async fn all(
-    fleet: &mut Fleet,
-    hosts: &BTreeSet<HostName>,
-    last: Vec<Stage>,
-    run: Run<'_>,
-    outcome: &mut Outcome,
-) {
+/// What the ledgers of these hosts hold is put back, as of hosts without any role; then they are nobody's. A host that fails
+/// keeps no other one from it.
+pub(crate) async fn all(fleet: &mut Fleet, hosts: &BTreeSet<HostName>, run: Run<'_>, outcome: &mut Outcome) {
     let wanted = run.wanted.hosts.iter().filter(|wanted| hosts.contains(&wanted.host.name));
     let looks = wanted.filter_map(|wanted| {
         let connection = fleet.connections.get(&wanted.host.name)?;
@@ -42,13 +37,26 @@ pub(crate) async fn all(
     }
     let plan = Plan { stages, ..Plan::default() };
     commands::warn(plan.warnings(), run.events);
-    let stages: Vec<Stage> = plan.stages.into_iter().chain(last).collect();
-    if stages.is_empty() {
-        return;
-    }
+    // Without roles this program has been nowhere.
+    let used = run
+        .wanted
+        .hosts
+        .iter()
+        .filter(|wanted| hosts.contains(&wanted.host.name) && !wanted.roles.is_empty());
+    let Ok(last) = forget(used) else { return };
+    let stages: Vec<Stage> = plan.stages.into_iter().chain([last]).collect();
     if commands::run(fleet, stages, Failure::GoOn, run, outcome).await.is_err() {
         outcome.stopped = true;
     }
+}
+
+/// The hosts keep nothing of this program, and belong to no cluster.
+fn forget<'w>(hosts: impl Iterator<Item = &'w WantedHost>) -> Result<Stage, NulInArgument> {
+    let of_host = |host: &WantedHost| {
+        let id = "remove /var/lib/bootstrap".to_owned();
+        Ok((host.host.name.clone(), vec![step(host, id, "the host is nobody's", "state_gone", &[])?]))
+    };
+    Ok(commands::stage("forget the cluster", hosts.map(of_host).collect::<Result<_, _>>()?))
 }
 
 async fn look(

@@ -9,7 +9,7 @@ use crate::engine::members::members;
 use crate::engine::tasks::{remove_keys, step, stop};
 use crate::engine::{EngineError, Outcome, Run, undo};
 use crate::model::{Endpoint, NulInArgument, Stage};
-use crate::roles::{Wanted, WantedHost};
+use crate::roles::Wanted;
 
 /// The agents of all hosts that answer stop, in reverse order of activation.
 pub struct Down {
@@ -46,8 +46,7 @@ impl Operation for Down {
         // A host that fails keeps no other one from going down.
         let ended = commands::run(fleet, stages, Failure::GoOn, run, outcome).await;
         if self.purge && ended.is_ok() {
-            let last = forget(run.wanted).unwrap_or_default();
-            undo::all(fleet, &run.options.hosts, last, run, outcome).await;
+            undo::all(fleet, &run.options.hosts, run, outcome).await;
         }
         Ok(())
     }
@@ -97,14 +96,4 @@ fn stages(wanted: &Wanted, purge: bool) -> Result<Vec<Stage>, NulInArgument> {
         stages.push(stage("purge", steps));
     }
     Ok(stages)
-}
-
-/// The hosts are nobody's.
-fn forget(wanted: &Wanted) -> Result<Vec<Stage>, NulInArgument> {
-    let of_host = |host: &WantedHost| {
-        let id = "remove /var/lib/bootstrap".to_owned();
-        Ok((host.host.name.clone(), vec![step(host, id, "the host is nobody's", "state_gone", &[])?]))
-    };
-    let hosts = wanted.hosts.iter().filter(|host| !host.roles.is_empty());
-    Ok(vec![stage("forget the cluster", hosts.map(of_host).collect::<Result<_, _>>()?)])
 }

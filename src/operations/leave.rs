@@ -121,7 +121,7 @@ impl Operation for Leave<'_> {
         commands::run_all(&mut observed_hosts.fleet, stages, run, outcome).await;
         if !outcome.stopped && outcome.held_back.is_empty() {
             let host = BTreeSet::from([self.host.clone()]);
-            undo::all(&mut observed_hosts.fleet, &host, Vec::new(), run, outcome).await;
+            undo::all(&mut observed_hosts.fleet, &host, run, outcome).await;
         }
         Ok(())
     }

@@ -17,5 +17,6 @@ mod nomad;
 mod preflight;
 mod releases;
 mod remedies;
+mod starters;
 mod trust;
 mod undo;
