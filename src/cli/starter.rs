@@ -119,7 +119,7 @@ pub fn inventory(given: &Given) -> String {
         } else if section.contains("\ngroups:\n") {
             *section = groups(purpose, servers, others);
         } else if section.contains("\nvars:\n") {
-            *section = vars(purpose, section);
+            *section = vars(purpose, &given.hosts[0], section);
         }
     }
     sections.join("\n\n") + "\n"
@@ -193,14 +193,17 @@ fn groups(purpose: Purpose, servers: &[String], others: &[String]) -> String {
     text
 }
 
-fn vars(purpose: Purpose, example: &str) -> String {
-    match purpose {
-        Purpose::Consul => example.to_owned(),
-        Purpose::Nomad => "# Values for all hosts.\nvars:\n  consul: { version: 1.21.4 }\n  nomad: { version: 1.10.5 }".to_owned(),
-        Purpose::Kubernetes => "# Values for all hosts.\nvars:\n  kube:\n    version: 1.31.4\n    cni: bridge                         # hosts of one network; \
-             or `network: { url: …, sha256: … }` with flannel's or Calico's manifest"
-            .to_owned(),
-    }
+fn vars(purpose: Purpose, first: &str, example: &str) -> String {
+    let products = match purpose {
+        Purpose::Consul => return example.to_owned(),
+        Purpose::Nomad => "  consul: { version: 1.21.4 }\n  nomad: { version: 1.10.5 }".to_owned(),
+        Purpose::Kubernetes => format!(
+            "  kube:\n    version: 1.31.4\n    endpoint: {{ address: {} }}     # where everybody finds the API; it stays what it is\n    \
+             cni: bridge                         # hosts of one network; or `network: {{ url: …, sha256: … }}` with flannel's or Calico's manifest",
+            scalar(first)
+        ),
+    };
+    format!("# Values for all hosts.\nvars:\n{products}")
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub(super) fn contradictions(
     findings.extend(unnamed(members, expected, answers, hosts));
     findings.extend(moved_data(members, hosts));
     findings.extend(other_keys(members, state, hosts));
+    findings.extend(left_keys(members, state, hosts));
     findings
 }
 
@@ -126,13 +127,9 @@ fn other_keys(
     state: &ClusterState,
     hosts: &BTreeMap<HostName, HostSeen>,
 ) -> Option<Finding> {
-    let wanted = |role: &WantedRole| {
-        let gossip = role.endpoint.as_ref()?.settings.get("gossip")?.as_str()?.to_owned();
-        Some(gossip).filter(|digest| !digest.is_empty())
-    };
     let others = members.hosts.iter().filter_map(|(host, role)| {
         let name = Some(&host.host.name).filter(|name| state.members.contains(*name))?;
-        let (wanted, seen) = (wanted(role)?, hosts.get(name)?);
+        let (wanted, seen) = (gossip_key(role)?, hosts.get(name)?);
         let said = seen.observation.of(&data(members.gate).0);
         (!said.all("gossip").any(|key| key == wanted)).then(|| (name.clone(), said.has("gossip")))
     });
@@ -155,4 +152,35 @@ fn other_keys(
     };
     let reason = format!("{} are alive, and their {reason}", members.gate.name());
     Some(Finding::error(Check::Agent, names, reason, remedy))
+}
+
+/// The digest of the key with which a role has its agents encrypt gossip; `None` where they do not.
+fn gossip_key(role: &WantedRole) -> Option<&str> {
+    role.endpoint.as_ref()?.settings.get("gossip")?.as_str().filter(|digest| !digest.is_empty())
+}
+
+/// Hosts that are to join and whose agents keep the keys of a cluster that they were in before: an agent has these in mind, and not
+/// what its configuration says, so nobody would understand it.
+fn left_keys(
+    members: &Members<'_>,
+    state: &ClusterState,
+    hosts: &BTreeMap<HostName, HostSeen>,
+) -> Vec<Finding> {
+    let finding = |(host, role): &(&WantedHost, &WantedRole)| {
+        let name = Some(&host.host.name).filter(|name| !state.members.contains(*name))?;
+        let (wanted, seen) = (gossip_key(role)?, hosts.get(name)?);
+        let said = seen.observation.of(&data(members.gate).0);
+        let is_other = said.has("gossip") && !said.all("gossip").any(|key| key == wanted);
+        let keyrings = members.gate.product().keyrings(&role.endpoint.as_ref()?.data);
+        let reason = format!(
+            "its agent keeps keys of gossip that are not the inventory's, in {}: with them it joins nobody",
+            keyrings.first()?
+        );
+        let remedy = format!(
+            "if it was a member of a cluster that is no more, `rm -f {}` on it; then run again",
+            keyrings.join(" ")
+        );
+        is_other.then(|| Finding::error(Check::Agent, vec![name.clone()], reason, remedy))
+    };
+    members.hosts.iter().filter_map(finding).collect()
 }

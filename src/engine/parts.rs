@@ -288,9 +288,12 @@ groups:
                 "drain nomad (nomad-client): exec_while_active 'nomad.service' 'nomad' 'node' 'drain' '-address=http://127.0.0.1:1' \
                  '-self' '-enable' '-yes' '-deadline' '10m'",
                 "stop nomad.service (nomad-clients) (nomad-client): unit_stop 'nomad.service'",
+                "remove keys of gossip (nomad-clients) (nomad-client): exec_run 'rm' '-f' '--' '/opt/nomad/data/server/serf.keyring'",
                 "set aside /opt/nomad/data/client (nomad-client): data_aside '/opt/nomad/data/client'",
                 "leave consul (consul-client): exec_while_active 'consul.service' 'consul' 'leave' '-http-addr=http://127.0.0.1:1'",
                 "stop consul.service (consul-clients) (consul-client): unit_stop 'consul.service'",
+                "remove keys of gossip (consul-clients) (consul-client): exec_run 'rm' '-f' '--' '/opt/consul/serf/local.keyring' \
+                 '/opt/consul/serf/remote.keyring'",
                 "marker cluster (consul-client): cluster_write '{\"cluster\":\"dc1\",\"id\":\"aa\"}'",
             ]
         );

@@ -53,7 +53,14 @@ pub(crate) fn ends(
     let id = format!("stop {unit} ({})", gate.name());
     let stop = stop(host, id, "it is to stay stopped, also after a boot", unit)?;
     let after = tasks(host, gate.leaving().after_stop())?;
-    Ok([stop].into_iter().chain(after).chain(aside(gate, host, data)?).collect())
+    let keyrings = gate.product().keyrings(data);
+    let keys = (!keyrings.is_empty()).then(|| {
+        let words: Vec<&str> =
+            ["rm", "-f", "--"].into_iter().chain(keyrings.iter().map(String::as_str)).collect();
+        let id = format!("remove keys of gossip ({})", gate.name());
+        step(host, id, "with them it could join no other cluster", "exec_run", &words)
+    });
+    Ok([stop].into_iter().chain(after).chain(keys.transpose()?).chain(aside(gate, host, data)?).collect())
 }
 
 /// Sets aside what a member remembers, if that is something.

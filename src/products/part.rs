@@ -67,6 +67,11 @@ pub trait Product: Sync {
         self.state(data)
     }
 
+    /// The files below `data` in which its agents keep the keys of their gossip: these count, and not what a configuration says.
+    fn keyrings(&self, _data: &str) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What removes all that made the host a member, where that is more than its data.
     fn purge_command(&self) -> Option<Vec<&'static str>> {
         None

@@ -211,6 +211,10 @@ impl Product for Consul {
         ["raft", "serf", "node-id"].map(|entry| format!("{data}/{entry}")).to_vec()
     }
 
+    fn keyrings(&self, data: &str) -> Vec<String> {
+        ["local", "remote"].map(|network| format!("{data}/serf/{network}.keyring")).to_vec()
+    }
+
     fn version(&self, answer: &Answer) -> Option<String> {
         version(answer)
     }

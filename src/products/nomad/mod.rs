@@ -251,6 +251,10 @@ impl Product for Nomad {
         vec![data.to_owned()]
     }
 
+    fn keyrings(&self, data: &str) -> Vec<String> {
+        vec![format!("{data}/serf.keyring")]
+    }
+
     fn version(&self, answer: &Answer) -> Option<String> {
         version(answer)
     }
