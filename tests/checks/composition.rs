@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
-use crate::rendered::{addresses, facts, files_of, wanted, with_secrets};
+use crate::rendered::{addresses, facts, files_of, wanted, wanted_by, with_secrets};
 use indoc::formatdoc;
 
 use bootstrap::preflight;
@@ -157,6 +158,18 @@ fn usual_sets_come_up_by_defaults_alone() {
     ] {
         assert_eq!(refusal(&all, set), None, "{set:?}");
     }
+}
+
+/// An agent that is server and client has the folders of its volumes when it starts first, as a server.
+#[test]
+fn mounts_are_there_before_who_uses_them() {
+    let wanted = wanted_by(Path::new("inventories/nfs-applications.yaml"), &RoleSet::embedded().unwrap());
+    let at = |name: &str| wanted.order.iter().position(|role| role.as_str() == name).unwrap();
+    assert!(
+        at("nfs-server") < at("nfs-client") && at("nfs-client") < at("nomad-server"),
+        "{:?}",
+        wanted.order
+    );
 }
 
 /// The inventory that the documentation begins with, and what a help once led to.

@@ -126,7 +126,7 @@ fn lab_consul_servers_and_clients_comes_up() {
             "web-[01-16]: { address: \"web-[01-16].internal\", cluster_interface: eth0 }",
             "web-01: { address: 10.77.0.16, cluster_interface: host0 }",
         ),
-        ("db-[1-4]:", "db-[1-1]:"),
+        ("db-[1-4]", "db-[1-1]"),
         ("10.30.0.4[1-4]", "10.77.0.1[7-7]"),
     ];
     comes_up("consul-servers-and-clients", 7, &hosts);
@@ -175,6 +175,8 @@ fn lab_nfs_applications_comes_up() {
         ("10.0.0.10 ", "10.77.0.11 "),
         ("10.0.0.2[1-3]", "10.77.0.1[2-4]"),
         ("# implementation: ganesha ", "client: libnfs\n    grace_seconds: 0\n    implementation: ganesha "),
+        // Nothing is mounted there, and the folder is made.
+        ("path: /data/app1 }\n  nfs:", "path: /data/app1, create: { owner: root, mode: '0755' } }\n  nfs:"),
     ];
     if has_nomad("nfs-applications") {
         comes_up("nfs-applications", 4, &replaced);
