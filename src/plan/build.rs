@@ -252,7 +252,10 @@ fn host_steps(
             if let Some((id, change)) = ahead {
                 steps.prepare.push(Step { id, role: role.name.clone(), change, help: None });
             }
-            later.insert(id);
+            // A unit that two roles share starts with what both of them prepare.
+            if !matches!(resource, Resource::Unit(_)) {
+                later.insert(id);
+            }
             if !step.change.calls.is_empty() {
                 activate.push(step);
             }
