@@ -89,11 +89,9 @@ pub(super) fn roster(said: &Responses) -> Result<Vec<gossip::Member>, String> {
         let is = |label: &str, labels: &str| labels.contains(&format!("{label}=\"{id}\""));
         let is_alive =
             active.iter().any(|(labels, count)| is("Local", labels) || is("Remote", labels) && *count != "0");
-        let address =
-            member.peer_urls.first().and_then(|url| url.split_once("://")?.1.parse::<SocketAddr>().ok());
         gossip::Member {
+            address: member.place().map(|place| place.ip()),
             name: member.name,
-            address: address.map(|address| address.ip()),
             status: if is_alive { "alive".to_owned() } else { "not connected".to_owned() },
         }
     };
@@ -117,6 +115,17 @@ struct Member {
     peer_urls: Vec<String>,
     #[serde(rename = "isLearner", default)]
     is_learner: bool,
+}
+
+impl Member {
+    fn url(&self) -> &str {
+        self.peer_urls.first().map(String::as_str).unwrap_or_default()
+    }
+
+    /// Where its peers find it.
+    fn place(&self) -> Option<SocketAddr> {
+        self.url().split_once("://")?.1.parse().ok()
+    }
 }
 
 #[derive(Deserialize)]
@@ -154,9 +163,9 @@ pub(super) fn peers(answer: &Answer) -> Result<Vec<Peer>, String> {
     let members: MemberList = list?.json()?;
     let status: Status = answered(said, STATUS, "etcd")?.json()?;
     let peer = |member: Member| {
-        let url = member.peer_urls.first().map(String::as_str).unwrap_or_default();
-        let address: Option<SocketAddr> = url.split_once("://").and_then(|(_, place)| place.parse().ok());
-        let address = address.ok_or_else(|| format!("etcd's member {} is at `{url}`", member.id))?;
+        let address = member.place();
+        let address =
+            address.ok_or_else(|| format!("etcd's member {} is at `{}`", member.id, member.url()))?;
         Ok(Peer {
             leader: member.id == status.leader,
             // One that was added and has not started yet counts for quorum all the same.
