@@ -54,13 +54,10 @@ pub(crate) fn ends(
     let stop = stop(host, id, "it is to stay stopped, also after a boot", unit)?;
     let after = tasks(host, gate.leaving().after_stop())?;
     let keyrings = gate.product().keyrings(data);
-    let keys = (!keyrings.is_empty()).then(|| {
-        let words: Vec<&str> =
-            ["rm", "-f", "--"].into_iter().chain(keyrings.iter().map(String::as_str)).collect();
-        let id = format!("remove keys of gossip ({})", gate.name());
-        step(host, id, "with them it could join no other cluster", "exec_run", &words)
-    });
-    Ok([stop].into_iter().chain(after).chain(keys.transpose()?).chain(aside(gate, host, data)?).collect())
+    let keyrings: Vec<&str> = keyrings.iter().map(String::as_str).collect();
+    let id = format!("remove keys of gossip ({})", gate.name());
+    let keys = remove_files(host, id, "with them it could join no other cluster", &keyrings)?;
+    Ok([stop].into_iter().chain(after).chain(keys).chain(aside(gate, host, data)?).collect())
 }
 
 /// Sets aside what a member remembers, if that is something.
@@ -82,9 +79,19 @@ pub(crate) fn aside(gate: Gate, host: &WantedHost, data: &str) -> Result<Option<
 pub(crate) fn remove_keys(host: &WantedHost) -> Result<Option<Step>, NulInArgument> {
     let resources = host.roles.iter().flat_map(|role| &role.resources);
     let files: Vec<&str> = resources.filter_map(Resource::secret_file).collect();
+    remove_files(host, "remove its keys".to_owned(), "it is a member no more", &files)
+}
+
+/// Removes files, if there are any to remove.
+fn remove_files(
+    host: &WantedHost,
+    id: String,
+    reason: &str,
+    files: &[&str],
+) -> Result<Option<Step>, NulInArgument> {
     if files.is_empty() {
         return Ok(None);
     }
-    let words: Vec<&str> = ["rm", "-f", "--"].into_iter().chain(files).collect();
-    step(host, "remove its keys".to_owned(), "it is a member no more", "exec_run", &words).map(Some)
+    let words = [&["rm", "-f", "--"], files].concat();
+    step(host, id, reason, "exec_run", &words).map(Some)
 }

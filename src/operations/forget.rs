@@ -47,8 +47,7 @@ impl Operation for Forget<'_> {
         observed_hosts.await_election(run).await;
         for cluster in &observed_hosts.observed.clusters {
             let gate = cluster.gate;
-            // Of a part without servers and without a list of its own the servers tell.
-            if !gate.has_raft() && gate.forget_command(name.as_str()).is_none() {
+            if !gate.knows_members() {
                 continue;
             }
             let is_it = |node: &str| node.split('.').next() == Some(name.as_str());

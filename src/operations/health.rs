@@ -22,9 +22,8 @@ pub async fn health(run: Run<'_>) -> Result<Health, EngineError> {
     let (rosters, wrong) = {
         let run = Run { wanted: observed.wanted.as_ref().unwrap_or(run.wanted), ..run };
         let clusters = &observed.clusters;
-        let ask = async |gate: Gate| match gate.forget_command("").is_some() || gate.has_raft() {
+        let ask = async |gate: Gate| match gate.knows_members() {
             true => ask_roster(&fleet, clusters, run.wanted, gate).await,
-            // Servers tell of its members.
             false => None,
         };
         let rosters = join_all(clusters.iter().map(|cluster| ask(cluster.gate)));

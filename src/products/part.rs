@@ -439,6 +439,11 @@ impl Gate {
         self.raft().is_some()
     }
 
+    /// Whether its own members are asked whom the cluster knows; of other parts the servers tell.
+    pub fn knows_members(self) -> bool {
+        self.has_raft() || self.forget_command("").is_some()
+    }
+
     /// What each server says of its peers; nothing where they have none.
     pub fn views(self, answers: &Answers) -> Views {
         self.0
