@@ -13,8 +13,8 @@ use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, jobs, lock, proof,
 use crate::facts::{ClockOffset, Facts};
 use crate::ledger;
 use crate::model::{
-    Arg, Call, Check, ClusterState, Event, Expected, Finding, HostName, NulInArgument, Plan, Problem, StepId,
-    Verdict,
+    Arg, Call, Check, ClusterState, Event, Expected, Finding, HostName, NulInArgument, Plan, PrefetchOf,
+    Problem, StepId, Verdict,
 };
 use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, HostMarker, Subject, age};
@@ -25,6 +25,7 @@ use crate::script::{Nonce, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Deadline, Target};
 
 const MARKER: &str = "marker cluster";
+const MARKER_FILE: &str = "/var/lib/bootstrap/cluster";
 
 /// The cluster as its hosts describe it.
 pub(crate) struct Observed {
@@ -108,7 +109,9 @@ async fn observe_host(wanted: &WantedHost, run: Run<'_>) -> Result<(Connection, 
         .await
         .map_err(HostFailure::Unreachable)?;
     run.events.send(Event::HostConnected { host: host.name.clone(), elapsed_ms: elapsed_ms(started) });
-    let script = Script::observe(&Nonce::random(), &probes(wanted)?, &beside(wanted)?);
+    // What a run that was killed still does is over before anything is looked at.
+    let first = [(StepId(lock::PROBE.to_owned()), Call::new("lock_probe", []))];
+    let script = Script::observe(&Nonce::random(), &first, &probes(wanted)?, &beside(wanted)?);
     let sent = now_ms();
     let mut first_reply = None;
     let deadline = Deadline { first: Some(run.options.connect_timeout), whole: run.options.script_timeout };
@@ -141,9 +144,10 @@ fn now_ms() -> i64 {
 /// serves before the host has said anything.
 fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
     let mut probes = vec![
-        // First: what a run that was killed still does is over before anything is looked at.
-        (StepId(lock::PROBE.to_owned()), Call::new("lock_probe", [])),
-        (StepId(MARKER.to_owned()), Call::new("cluster_read", [])),
+        (
+            StepId(MARKER.to_owned()),
+            Call::new("cluster_read", []).with_prefetch([PrefetchOf::Content.named(MARKER_FILE)]),
+        ),
         ledger::probe(wanted.roles.iter().flat_map(|role| &role.resources)),
     ];
     let mut asked = BTreeSet::new();

@@ -54,18 +54,63 @@ impl fmt::Display for Arg {
     }
 }
 
+/// What many probes of a look ask for, so that one process on the host answers them all.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Prefetch {
+    pub of: PrefetchOf,
+    /// A path, or a name.
+    pub name: String,
+}
+
+/// What is asked, and of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PrefetchOf {
+    /// What is in a file, and all that follows.
+    Content,
+    /// The sha256 of a file, and all that follows.
+    Digest,
+    /// Type, mode, owners and size of what is at a path, and where a link leads.
+    Path,
+    /// The state of a unit.
+    Unit,
+    /// The lines of an account.
+    User,
+    Group,
+    /// Whether a package is installed.
+    Package,
+}
+
+impl PrefetchOf {
+    pub fn named(self, name: impl Into<String>) -> Prefetch {
+        Prefetch { of: self, name: name.into() }
+    }
+}
+
 /// A call of one prelude function; the name is a literal, every argument is quoted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Call {
     function: &'static str,
     args: Vec<Arg>,
+    prefetch: Vec<Prefetch>,
     /// Functions that make the call, with their own arguments: the last one is called first.
     makers: Vec<(&'static str, Vec<Arg>)>,
 }
 
 impl Call {
     pub fn new(function: &'static str, args: impl IntoIterator<Item = Arg>) -> Self {
-        Self { function, args: args.into_iter().collect(), makers: Vec::new() }
+        Self { function, args: args.into_iter().collect(), prefetch: Vec::new(), makers: Vec::new() }
+    }
+
+    /// The same, with what it will ask for. What is left out here it asks for by itself.
+    #[must_use]
+    pub fn with_prefetch(mut self, prefetch: impl IntoIterator<Item = Prefetch>) -> Self {
+        self.prefetch.extend(prefetch);
+        self
+    }
+
+    /// What it will ask for, as far as it was said.
+    pub fn prefetch(&self) -> &[Prefetch] {
+        &self.prefetch
     }
 
     /// An argument of a call of this function, whoever makes the call; none of any other.

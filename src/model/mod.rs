@@ -11,7 +11,7 @@ mod name;
 mod plan;
 mod verdict;
 
-pub use call::{Arg, Call, NulInArgument, quoted};
+pub use call::{Arg, Call, NulInArgument, Prefetch, PrefetchOf, quoted};
 pub use diagnostic::{Diagnostic, Excerpt, Place, Severity};
 pub use endpoint::{Endpoint, LOOPBACK, Scheme};
 pub use event::{Event, HostOutcome, StepOutcome};

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::seen::{Access, SeenPath};
 use super::{AccountName, Error, FileMode, HostPath, call_of};
-use crate::model::{Call, Change, Effect, StepId};
+use crate::model::{Call, Change, Effect, PrefetchOf, StepId};
 use crate::script::Fields;
 
 /// A folder. Those above it are made when missing, with mode 0755.
@@ -33,7 +33,8 @@ impl Directory {
     }
 
     pub(super) fn probe(&self) -> Result<Call, Error> {
-        call_of(&self.id(), "directory_probe", [self.path.as_str()])
+        let call = call_of(&self.id(), "directory_probe", [self.path.as_str()])?;
+        Ok(call.with_prefetch([PrefetchOf::Path.named(self.path.as_str())]))
     }
 
     pub(super) fn decide(&self, seen: &Fields<'_>) -> Result<Option<Change>, Error> {

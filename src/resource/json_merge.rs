@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::seen::{Access, encode};
 use super::write::{FileWrite, SeenFile};
 use super::{AccountName, Content, Error, FileMode, HostPath, Phase, call_of, default_file_mode};
-use crate::model::{Call, Change, StepId};
+use crate::model::{Call, Change, PrefetchOf, StepId};
 use crate::script::Fields;
 
 type Object = Map<String, Value>;
@@ -49,7 +49,8 @@ impl JsonMerge {
     }
 
     pub(super) fn probe(&self) -> Result<Call, Error> {
-        call_of(&self.id(), "merged_probe", [self.path.as_str()])
+        let call = call_of(&self.id(), "merged_probe", [self.path.as_str()])?;
+        Ok(call.with_prefetch([PrefetchOf::Content.named(self.path.as_str())]))
     }
 
     pub(super) fn decide(&self, seen: &Fields<'_>) -> Result<Option<Change>, Error> {

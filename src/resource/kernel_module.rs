@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::seen::Access;
 use super::write::{FileWrite, SeenFile};
 use super::{AccountName, Error, HostPath, PartName, call_of, default_file_mode, seen};
-use crate::model::{Call, Change, Effect, StepId};
+use crate::model::{Call, Change, Effect, PrefetchOf, StepId};
 use crate::script::Fields;
 
 /// A kernel module, in a file of its own under /etc/modules-load.d, and loaded.
@@ -26,7 +26,9 @@ impl KernelModule {
     }
 
     pub(super) fn probe(&self) -> Result<Call, Error> {
-        call_of(&self.id(), "module_probe", [self.name.as_str(), self.file()?.as_str()])
+        let file = self.file()?;
+        let call = call_of(&self.id(), "module_probe", [self.name.as_str(), file.as_str()])?;
+        Ok(call.with_prefetch([PrefetchOf::Content.named(file.as_str())]))
     }
 
     pub(super) fn decide(&self, seen: &Fields<'_>) -> Result<Option<Change>, Error> {

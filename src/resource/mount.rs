@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::seen::Access;
 use super::write::{FileWrite, SeenFile};
 use super::{AccountName, Error, HostPath, Planned, State, Unit, UnitName, call_of, default_file_mode};
-use crate::model::{Call, Change, Effect, StepId};
+use crate::model::{Call, Change, Effect, PrefetchOf, StepId};
 use crate::script::Fields;
 
 /// A mount, now and at boot.
@@ -76,7 +76,9 @@ impl Mount {
     }
 
     pub(super) fn probe(&self) -> Result<Call, Error> {
-        call_of(&self.id(), "mount_probe", [self.unit_file()?.as_str(), &self.unit_name()])
+        let (file, unit) = (self.unit_file()?, self.unit_name());
+        let call = call_of(&self.id(), "mount_probe", [file.as_str(), &unit])?;
+        Ok(call.with_prefetch([PrefetchOf::Content.named(file.as_str()), PrefetchOf::Unit.named(unit)]))
     }
 
     pub(super) fn decide(&self, seen: &Fields<'_>, planned: &Planned<'_>) -> Result<Option<Change>, Error> {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Error, PackageName, PartName, call_of, seen};
-use crate::model::{Call, Change, Effect, StepId};
+use crate::model::{Call, Change, Effect, PrefetchOf, StepId};
 use crate::script::Fields;
 
 /// Packages that should be installed, by one call of apt, dnf or apk.
@@ -50,7 +50,11 @@ impl Package {
     pub(super) fn probe(&self) -> Result<Call, Error> {
         let names = self.names.iter().map(PackageName::as_str);
         match &self.unless_program {
-            None => call_of(&self.id(), "package_probe", names),
+            None => {
+                let call = call_of(&self.id(), "package_probe", names.clone())?;
+                Ok(call.with_prefetch(names.map(|name| PrefetchOf::Package.named(name))))
+            }
+            // Where the program is there nobody asks for packages.
             Some(program) => {
                 call_of(&self.id(), "package_program_probe", [program.as_str()].into_iter().chain(names))
             }

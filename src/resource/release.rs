@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::remote::{Fingerprint, RemoteFile, SignatureRule, SigningKey, Sums, Trust, Via};
 use super::{Error, HostPath, PartName, Url, call_of, seen};
 use crate::facts::Facts;
-use crate::model::{Call, Change, Effect, StepId};
+use crate::model::{Call, Change, Effect, PrefetchOf, StepId};
 use crate::script::Fields;
 
 /// A version of a product.
@@ -184,7 +184,11 @@ impl Release {
             _ => ("release_probe", self.directory()),
         };
         let start = [first, self.bin_dir.to_string()];
-        call_of(&self.id(), function, start.into_iter().chain(self.binaries().map(PartName::to_string)))
+        let links = self.binaries().map(|name| PrefetchOf::Path.named(format!("{}/{name}", self.bin_dir)));
+        let packages =
+            matches!(self.source, Source::Package).then(|| PrefetchOf::Package.named(self.product.as_str()));
+        let words = start.into_iter().chain(self.binaries().map(PartName::to_string));
+        Ok(call_of(&self.id(), function, words)?.with_prefetch(links.chain(packages)))
     }
 
     pub(super) fn decide(&self, seen: &Fields<'_>, facts: &Facts) -> Result<Option<Change>, Error> {

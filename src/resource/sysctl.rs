@@ -6,7 +6,7 @@ use super::seen::Access;
 use super::values::from_text;
 use super::write::{FileWrite, SeenFile};
 use super::{AccountName, Error, HostPath, SysctlKey, call_of, default_file_mode, seen};
-use crate::model::{Call, Change, Effect, StepId};
+use crate::model::{Call, Change, Effect, PrefetchOf, StepId};
 use crate::script::Fields;
 
 /// A kernel parameter, in a file of its own under /etc/sysctl.d, and live.
@@ -30,7 +30,9 @@ impl Sysctl {
     }
 
     pub(super) fn probe(&self) -> Result<Call, Error> {
-        call_of(&self.id(), "sysctl_probe", [self.key.as_str(), self.file()?.as_str()])
+        let file = self.file()?;
+        let call = call_of(&self.id(), "sysctl_probe", [self.key.as_str(), file.as_str()])?;
+        Ok(call.with_prefetch([PrefetchOf::Content.named(file.as_str())]))
     }
 
     pub(super) fn decide(&self, seen: &Fields<'_>) -> Result<Option<Change>, Error> {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::values::{from_text, optional_from_text};
 use super::{Error, HostPath, Planned, UnitName, call_of, default_true, seen};
-use crate::model::{Call, Change, Effect, StepId};
+use crate::model::{Call, Change, Effect, PrefetchOf, StepId};
 use crate::script::Fields;
 
 /// A unit. It restarts because the fingerprint of what it watches is not the one saved on the host at its last good
@@ -80,13 +80,16 @@ impl Unit {
 
     pub(super) fn probe(&self) -> Result<Call, Error> {
         let unit = [self.name.to_string()].into_iter().chain(self.watched());
-        match &self.load {
+        let call = match &self.load {
             None => call_of(&self.id(), "unit_probe", unit),
             Some(Load { count, .. }) => {
                 let command = std::iter::once(count.len().to_string()).chain(count.iter().cloned());
                 call_of(&self.id(), "unit_load_probe", command.chain(unit))
             }
-        }
+        }?;
+        let files = self.restart_on.iter().chain(self.reloading());
+        let files = files.map(|path| PrefetchOf::Digest.named(path.as_str()));
+        Ok(call.with_prefetch(files.chain([PrefetchOf::Unit.named(self.name.to_string())])))
     }
 
     /// How many paths make it restart, those, then the others. Of a JSON file the keys that need no restart are told

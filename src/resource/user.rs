@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::values::{from_text, optional_from_text};
 use super::{AccountName, Error, HostPath, call_of, seen};
-use crate::model::{Call, Change, Effect, StepId};
+use crate::model::{Call, Change, Effect, PrefetchOf, StepId};
 use crate::script::Fields;
 
 /// A user with its primary group. What is left out is the distribution's choice, and not compared.
@@ -57,11 +57,14 @@ impl User {
 
     pub(super) fn probe(&self) -> Result<Call, Error> {
         let number = |number: Option<u32>| number.map(|number| number.to_string()).unwrap_or_default();
-        call_of(
-            &self.id(),
-            "user_probe",
-            [self.name.as_str(), self.group(), &number(self.uid), &number(self.gid)],
-        )
+        let (name, group) = (self.name.as_str(), self.group());
+        let (uid, gid) = (number(self.uid), number(self.gid));
+        let call = call_of(&self.id(), "user_probe", [name, group, &uid, &gid])?;
+        let numbers = [PrefetchOf::User.named(uid), PrefetchOf::Group.named(gid)];
+        let numbers = numbers.into_iter().filter(|number| !number.name.is_empty());
+        Ok(call
+            .with_prefetch([PrefetchOf::User.named(name), PrefetchOf::Group.named(group)])
+            .with_prefetch(numbers))
     }
 
     pub(super) fn decide(&self, seen: &Fields<'_>) -> Result<Option<Change>, Error> {

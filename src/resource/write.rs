@@ -4,7 +4,7 @@ use similar::TextDiff;
 
 use super::seen::{Access, SeenPath, Stat, digest, encode};
 use super::{Error, HostPath, call_of};
-use crate::model::{Arg, Call, Change, Effect, StepId};
+use crate::model::{Arg, Call, Change, Effect, PrefetchOf, StepId};
 use crate::script::Fields;
 
 /// Files above this are not read back, and not shown as a diff.
@@ -35,7 +35,9 @@ pub(super) struct SeenFile<'a> {
 
 /// The probe of a file. A secret one is never read back, only its digest.
 pub(super) fn probe(id: &StepId, path: &HostPath, secret: bool) -> Result<Call, Error> {
-    call_of(id, "file_probe", [path.as_str(), if secret { "digest" } else { "read" }])
+    let (how, prefetch) = if secret { ("digest", PrefetchOf::Digest) } else { ("read", PrefetchOf::Content) };
+    let call = call_of(id, "file_probe", [path.as_str(), how])?;
+    Ok(call.with_prefetch([prefetch.named(path.as_str())]))
 }
 
 /// What gives a file its mode and owner, whose content is as wanted.

@@ -6,6 +6,7 @@
 mod nonce;
 mod observation;
 mod parser;
+mod prefetch;
 mod prelude;
 mod record;
 #[allow(clippy::module_inception)]

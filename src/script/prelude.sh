@@ -29,16 +29,32 @@ finish_script() {
   printf '%s end\n' "$nonce"
 }
 
-# Sets $encoded, a record's value: one plain line as it is after `=`, anything else as base64 after `~`.
+# Sets $encoded, a record's value: one plain line as it is after `=`, a few plain lines with a bar between them after `|`, anything else
+# as base64 after `~`.
 encode() {
   case $1 in
-    *[!A-Za-z0-9_./:,@+\ -]*)
-      # shellcheck disable=SC2046 # the lines become words, and its alphabet has nothing else that a shell takes apart
-      join $(printf %s "$1" | base64)
-      encoded="~$joined"
+    *[!\ -~"$nl"]* | *"$nl"*"|"* | *"|"*"$nl"*) encode_base64 "$1" ;;
+    *"$nl"*)
+      # Taking lines off costs as much as is left of the text, for each.
+      if [ "${#1}" -gt 8192 ]; then
+        encode_base64 "$1"
+        return
+      fi
+      encoded='|' rest_of_lines=$1
+      while [ "$rest_of_lines" != "${rest_of_lines#*"$nl"}" ]; do
+        encoded=$encoded${rest_of_lines%%"$nl"*}'|'
+        rest_of_lines=${rest_of_lines#*"$nl"}
+      done
+      encoded=$encoded$rest_of_lines
       ;;
     *) encoded="=$1" ;;
   esac
+}
+
+encode_base64() {
+  # shellcheck disable=SC2046 # the lines become words, and its alphabet has nothing else that a shell takes apart
+  join $(printf %s "$1" | base64)
+  encoded="~$joined"
 }
 
 # Sets $joined, its arguments as one word: what `tr` would do in a process of its own.
@@ -61,20 +77,33 @@ say_line() {
   say "$1" "$line"
 }
 
-# Says the bytes of a file as they are.
+# Says the bytes of a file as they are. Where they were said with others', the reader knows them by the path.
 say_file() {
+  case $contents in
+    *"$nl$2$nl"*)
+      encode "$2"
+      printf '%s seen %s %s @%s\n' "$nonce" "$probe" "$1" "$encoded"
+      return 0
+      ;;
+  esac
   # shellcheck disable=SC2046 # as in `encode`
   join $(base64 <"$2")
   printf '%s seen %s %s ~%s\n' "$nonce" "$probe" "$1" "$joined"
 }
 
-# Runs one probe; when it fails, what it printed on stderr is its `error` value and the next probe goes on.
+# Runs one probe, in this same shell: a process for each would be most of a look. When it fails, the reader makes its `error` of what
+# it has printed on stderr, and the next probe goes on. So a probe never ends by `exit`, and leaves IFS and the options as they are.
 probe() {
   probe=$1
   shift
-  { trouble=$("$@" 2>&1 >&3 3>&-); } 3>&1
-  status=$?
-  [ "$status" -eq 0 ] || say error "${trouble:-status $status}"
+  printf '%s next\n' "$nonce"
+  "$@" || printf '%s failed %s %s\n' "$nonce" "$probe" "$?"
+}
+
+# Ends a probe with a message: `wrong … || return 1`, or as its last command.
+wrong() {
+  printf '%s\n' "$*" >&2
+  return 1
 }
 
 # Ends a step with a message.
@@ -200,8 +229,12 @@ lock_connection() {
 # Probe: who holds the lock and has not ended within some seconds.
 lock_probe() {
   [ -r "$lock_file" ] && command -v flock >/dev/null || return 0
-  exec 9<"$lock_file"
-  if ! lock_wait '' 6000; then say holder "$holder"; fi
+  # Mostly nobody has it.
+  if flock -n 9; then return 0; fi 9<"$lock_file"
+  (
+    exec 9<"$lock_file"
+    lock_wait '' 6000 || say holder "$holder"
+  )
 }
 
 # Probe: ends what keeps the lock for a run over this same connection.
@@ -237,37 +270,182 @@ finish() {
   return "$status"
 }
 
+# ---- prefetch ----
+
+# What many probes ask for is asked once, before the first of them: one process for each answer would be most of a look. A probe finds
+# it here, and asks by itself for what is not here. Steps find nothing here: they ask for what is there now.
+stats=''
+links=''
+link_stats=''
+sums=''
+contents=''
+states=''
+users=''
+groups=''
+asked_users=''
+asked_groups=''
+packages=''
+asked_packages=''
+
+# Looks at paths: READ DIGEST PATH... Of the first READ the content is said too, and of them and the next DIGEST it is known what they
+# hold.
+prefetch_paths() {
+  to_read=$1 to_digest=$2
+  shift 2
+  stats=$nl$(stat -c "$stat_format" -- "$@" 2>/dev/null)$nl
+  prefetch_links "$@"
+  for path in "$@"; do
+    shift
+    if [ "$to_read" -gt 0 ]; then
+      to_read=$((to_read - 1))
+      if is_small_file "$path"; then contents=$contents$nl$path$nl; fi
+    elif [ "$to_digest" -gt 0 ]; then
+      to_digest=$((to_digest - 1))
+    else
+      continue
+    fi
+    if [ -f "$path" ] && [ -r "$path" ]; then set -- "$@" "$path"; fi
+  done
+  [ "$#" -gt 0 ] || return 0
+  sums=$nl$(sha256sum -- "$@" 2>/dev/null)$nl
+  prefetch_contents "$@"
+}
+
+# Whether a path is a file of which the content is said, and not the digest alone. Sets $stat.
+is_small_file() {
+  [ ! -L "$1" ] && [ -f "$1" ] && [ -r "$1" ] && path_stat "$1" && [ "${stat##* }" -le 262144 ]
+}
+
+# Where the links among paths lead, and size and time of what is there: PATH...
+prefetch_links() {
+  for path in "$@"; do
+    shift
+    [ ! -L "$path" ] || set -- "$@" "$path"
+  done
+  [ "$#" -gt 0 ] || return 0
+  targets=$(readlink -- "$@" 2>/dev/null)
+  link_stats=$nl$(stat -L -c '%s %Y//%n' -- "$@" 2>/dev/null)$nl
+  IFS=$nl
+  set -f
+  for target in $targets; do
+    # Not a line for each: one has a line break in it, or this readlink takes one path alone.
+    [ "$#" -gt 0 ] || break
+    links=$links$nl$1//$target
+    shift
+    target=''
+  done
+  set +f
+  unset IFS
+  [ "$#$target" = 0 ] || links=''
+  links=$links$nl
+}
+
+# Says what is in those of the files that are to be read, in one piece, after size and digest of each: PATH...
+prefetch_contents() {
+  for path in "$@"; do
+    shift
+    case $contents in *"$nl$path$nl"*) ;; *) continue ;; esac
+    path_stat "$path"
+    digest_value "$path"
+    encode "$path"
+    printf '%s part %s %s %s\n' "$nonce" "${stat##* }" "$sum" "$encoded"
+    set -- "$@" "$path"
+  done
+  [ "$#" -gt 0 ] || return 0
+  # shellcheck disable=SC2046 # as in `encode`
+  join $(cat -- "$@" | base64)
+  printf '%s parts ~%s\n' "$nonce" "$joined"
+}
+
+# Looks at units: UNIT...
+prefetch_units() {
+  systemd_runs || return 0
+  answer=$(systemctl show -p LoadState -p ActiveState -p SubState -p UnitFileState -p NeedDaemonReload -p FragmentPath -- "$@" 2>/dev/null)
+  answer=$answer$nl$nl
+  for unit in "$@"; do
+    # One block for each, unless a name is none: then each is asked for alone.
+    case $answer in *"$nl$nl"*) ;; *) states='' && return 0 ;; esac
+    states="$states$nl@$unit$nl${answer%%"$nl$nl"*}$nl"
+    answer=${answer#*"$nl$nl"}
+  done
+  states=$states${nl}@$nl
+}
+
+# Looks for users, or for groups: passwd|group NAME...
+prefetch_accounts() {
+  command -v getent >/dev/null || return 0
+  kind=$1
+  shift
+  case $kind in
+    passwd) users=$(getent passwd "$@") asked_users=" $* " ;;
+    group) groups=$(getent group "$@") asked_groups=" $* " ;;
+  esac
+}
+
+# Looks for packages: NAME...
+prefetch_packages() {
+  package_manager
+  [ "$manager" = apt ] || return 0
+  packages_listed "$@"
+}
+
 # ---- facts ----
+
+# Probe: the host's clock, before all that takes time. busybox may know no parts of a second; then what follows the dot is no number.
+clock_probe() {
+  say epoch "$(date +%s.%N)"
+}
 
 # Says what kind of system this is.
 facts() {
   for file in /etc/os-release /usr/lib/os-release; do
-    [ -r "$file" ] && say_file os-release "$file" && break
+    if [ -r "$file" ]; then
+      # Mostly it is a link to the other one.
+      if [ -L "$file" ]; then
+        link_target "$file"
+        case $target in ../usr/lib/os-release | /usr/lib/os-release) file=/usr/lib/os-release ;; esac
+      fi
+      say_file os-release "$file"
+      break
+    fi
   done
-  # In this order, whatever the order of the options.
-  names=$(uname -n -r -m)
-  say hostname "${names%% *}"
-  names=${names#* }
-  say kernel "${names% *}"
-  say arch "${names##* }"
+  if [ -r /proc/sys/kernel/arch ]; then
+    say_line hostname /proc/sys/kernel/hostname
+    say_line kernel /proc/sys/kernel/osrelease
+    say_line arch /proc/sys/kernel/arch
+  else
+    # In this order, whatever the order of the options.
+    names=$(uname -n -r -m)
+    say hostname "${names%% *}"
+    names=${names#* }
+    say kernel "${names% *}"
+    say arch "${names##* }"
+  fi
   say_line machine-id /etc/machine-id
   say addresses "$(ip -o addr show 2>/dev/null)"
   say ssh-connection "${SSH_CONNECTION:-}"
-  # busybox may know no parts of a second; then what follows the dot is no number.
-  say epoch "$(date +%s.%N)"
   say disk-free "$(df -Pk / /opt 2>/dev/null)"
-  say user "$(id -un)"
-  say package-manager "$(package_manager)"
+  user_fact
+  package_manager
+  say package-manager "$manager"
   if systemd_runs; then say init systemd; else say init other; fi
   resolver_facts ''
   if [ -f /sys/fs/cgroup/cgroup.controllers ]; then say cgroup 2; else say cgroup 1; fi
   # The first line is a heading.
-  [ -z "$(sed 1d /proc/swaps 2>/dev/null)" ] || say swap yes
+  { read -r line && read -r line && say swap yes; } 2>/dev/null </proc/swaps || :
   # A container shows what its host has.
   [ -e /run/systemd/container ] || say_line product-uuid /sys/class/dmi/id/product_uuid
   for device in /sys/class/net/*/device; do
     [ ! -e "$device" ] || say_line mac "${device%/device}/address"
   done
+}
+
+# Says who runs this: mostly it is root, and no program need be asked.
+user_fact() {
+  while read -r key id _; do
+    [ "$key" != Uid: ] || break
+  done 2>/dev/null <"/proc/$$/status"
+  if [ "${id:-}" = 0 ]; then say user root; else say user "$(id -un)"; fi
 }
 
 # Prints the first line of a file, without starting a program.
@@ -276,14 +454,15 @@ first_line() {
   printf %s "$line"
 }
 
-# Prints the package manager's name, or nothing.
+# Sets $manager, the package manager's name, or nothing.
 package_manager() {
   for manager in apt-get dnf apk; do
     if command -v "$manager" >/dev/null; then
-      printf %s "${manager%-get}"
+      manager=${manager%-get}
       return 0
     fi
   done
+  manager=''
 }
 
 # Says what /etc/resolv.conf is, who else may write it, and what systemd-resolved knows: ROOT, empty but in tests.
@@ -362,9 +541,11 @@ places_probe() {
     above=$1
     shift
     while [ -n "$above" ] && [ ! -d "$above/." ]; do above=${above%/*}; done
-    set -- "$@" "$(cd -P "${above:-/}" && pwd -P)"
+    cd -P "${above:-/}" || return 1
+    set -- "$@" "$PWD"
     count=$((count - 1))
   done
+  cd /
   for folder in "$@"; do
     if [ -w "$folder" ]; then say folder "w $folder"; else say folder "r $folder"; fi
   done
@@ -454,13 +635,61 @@ peers_probe() {
 path_absence() {
   above=$1
   while [ -n "$above" ] && [ ! -e "$above" ]; do above=${above%/*}; done
-  [ -x "${above:-/}/." ] || fail "cannot look below $above: not a folder, or permission denied"
+  [ -x "${above:-/}/." ] || wrong "cannot look below $above: not a folder, or permission denied"
+}
+
+# What `stat` tells of a path: when it was last written, mode, numeric and named owner and group, size; and which path it is.
+stat_format='%Y %a %u %g %U %G %s//%n'
+
+# Sets $stat to mode, owners and size of a path, and $written to when it was last written.
+path_stat() {
+  stat=/
+  case $stats in
+    *"//$1$nl"*)
+      stat=${stats%%"//$1$nl"*}
+      stat=${stat##*"$nl"}
+      ;;
+  esac
+  # One that is not there, or that is not told apart from another's end.
+  case $stat in
+    */*)
+      stat=$(stat -c "$stat_format" -- "$1") || return 1
+      stat=${stat%"//$1"}
+      ;;
+  esac
+  written=${stat%% *}
+  stat=${stat#* }
+}
+
+# Sets $link_stat to size and time of what a link leads to.
+link_stat() {
+  link_stat=/
+  case $link_stats in
+    *"//$1$nl"*)
+      link_stat=${link_stats%%"//$1$nl"*}
+      link_stat=${link_stat##*"$nl"}
+      ;;
+  esac
+  case $link_stat in */*) link_stat=$(stat -L -c '%s %Y' -- "$1" 2>/dev/null) || : ;; esac
+}
+
+# Sets $target to where a link leads.
+link_target() {
+  case $links in
+    *"$nl$1//"*)
+      target=${links#*"$nl$1//"}
+      target=${target%%"$nl"*}
+      ;;
+    *) target=$(readlink "$1") ;;
+  esac
 }
 
 # Says what is at a path: its type, and mode, numeric and named owner and group, and size.
 path_seen() {
+  kind=''
   if [ -L "$1" ]; then
-    say target "$(readlink "$1")"
+    link_target "$1"
+    say target "$target"
     say type link
     return 0
   elif [ -f "$1" ]; then
@@ -470,11 +699,11 @@ path_seen() {
   elif [ -e "$1" ]; then
     kind=other
   else
-    path_absence "$1"
+    path_absence "$1" || return 1
     say type absent
     return 0
   fi
-  stat=$(stat -c '%a %u %g %U %G %s' "$1") || return 1
+  path_stat "$1" || return 1
   say stat "$stat"
   say type "$kind"
 }
@@ -487,8 +716,8 @@ directory_probe() {
 # Probe: a file; its bytes if asked to `read` them and they are few enough, else its digest.
 file_probe() {
   path_seen "$1" || return 1
-  [ "${kind:-}" = file ] || return 0
-  [ -r "$1" ] || fail "cannot read $1: permission denied"
+  [ "$kind" = file ] || return 0
+  [ -r "$1" ] || wrong "cannot read $1: permission denied" || return 1
   if [ "$2" = read ] && [ "${stat##* }" -le 262144 ]; then
     say_file body "$1"
   else
@@ -533,7 +762,16 @@ digest() {
 # Sets $sum, the sha256 of a file, or `absent`.
 digest_value() {
   sum=absent
-  [ ! -e "$1" ] || sum=$(sha256sum <"$1")
+  [ -e "$1" ] || return 0
+  case $sums in
+    *"  $1$nl"*)
+      sum=${sums%%"  $1$nl"*}
+      sum=${sum##*"$nl"}
+      # A path with blanks in it may be another's end.
+      case $sum in *[!0-9a-f]*) ;; *) return 0 ;; esac
+      ;;
+  esac
+  sum=$(sha256sum <"$1")
   sum=${sum%% *}
 }
 
@@ -1020,16 +1258,23 @@ state_gone() {
 # Step: removes an account that was made here, once the home is gone that it had, and it runs nothing: ENTRY user|group NAME.
 account_gone() {
   if [ "$2" = user ]; then
-    home=$(account passwd "$3")
-    home=${home%:*}
+    account_find passwd "$3"
+    home=${account%:*}
     home=${home##*:}
     # Without a home of its own, what it owns may be anywhere.
     case $home in '' | /nonexistent) home=/ ;; esac
     if [ ! -d "$home" ]; then
       if command -v userdel >/dev/null; then userdel "$3" || :; else deluser "$3" || :; fi
     fi
-  elif [ -n "$(account group "$3")" ]; then
-    if command -v groupdel >/dev/null; then groupdel "$3" || :; else delgroup "$3" || :; fi
+  else
+    account_find group "$3"
+    if [ -z "$account" ]; then
+      :
+    elif command -v groupdel >/dev/null; then
+      groupdel "$3" || :
+    else
+      delgroup "$3" || :
+    fi
   fi
   undo_forget "$1"
 }
@@ -1336,13 +1581,24 @@ unit_files() {
 
 # Probe: which of these packages are installed.
 package_probe() {
-  manager=$(package_manager)
+  package_manager
   say manager "$manager"
-  # One question for all of them: dpkg reads its whole database for each.
-  [ "$manager" != apt ] || listed=$nl$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null)$nl
+  if [ "$manager" = apt ]; then
+    for name in "$@"; do
+      case $asked_packages in *" $name "*) continue ;; esac
+      packages_listed "$@"
+      break
+    done
+  fi
   for name in "$@"; do
     if package_installed "$name"; then say installed "$name"; else say missing "$name"; fi
   done
+}
+
+# Sets $packages to what dpkg knows of them, one question for all: it reads its whole database for each. NAME...
+packages_listed() {
+  packages=$nl$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" 2>/dev/null)$nl
+  asked_packages=" $* "
 }
 
 # Probe: PROGRAM NAME...: where the program is; if nowhere, which of the packages are installed.
@@ -1353,10 +1609,10 @@ package_program_probe() {
   [ "$found" != absent ] || package_probe "$@"
 }
 
-# Whether one package is installed, by $manager and what it $listed.
+# Whether one package is installed, by $manager and what dpkg said of $packages.
 package_installed() {
   case $manager in
-    apt) case $listed in *"$nl$1 installed$nl"*) return 0 ;; *) return 1 ;; esac ;;
+    apt) case $packages in *"$nl$1 installed$nl"*) return 0 ;; *) return 1 ;; esac ;;
     dnf) rpm -q --whatprovides "$1" >/dev/null 2>&1 ;;
     apk) apk info -e "$1" >/dev/null 2>&1 ;;
     *) return 1 ;;
@@ -1366,7 +1622,7 @@ package_installed() {
 # Step: installs packages; the lists are fetched when there are none, or when they turn out too old.
 package_install() {
   umask 022
-  manager=$(package_manager)
+  package_manager
   case $manager in
     apt)
       # Nobody is asked, and nothing that runs is started anew for a library: needrestart would take all agents of a host at once.
@@ -1385,7 +1641,7 @@ package_install() {
 package_install_known() {
   left=$1
   shift
-  manager=$(package_manager)
+  package_manager
   if [ "$manager" = apt ] && ! apt_listed; then apt_update; fi
   for name in "$@"; do
     shift
@@ -1461,34 +1717,59 @@ apt_install() {
 
 # ---- users ----
 
-# Prints the line of a user (passwd) or group (group) by name or number.
-account() {
+# Sets $account to the line of a user (passwd) or group (group), by name or number, or to nothing.
+account_find() {
+  account=''
+  case $1 in passwd) asked=$asked_users ;; *) asked=$asked_groups ;; esac
+  if [ "$1" = passwd ]; then account_among "$2" "$users"; else account_among "$2" "$groups"; fi
+  [ -z "$account" ] || return 0
+  case $asked in *" $2 "*) return 0 ;; esac
   if command -v getent >/dev/null; then
-    getent "$1" "$2" || true
+    account=$(getent "$1" "$2") || account=''
   else
-    awk -F: -v want="$2" '$1 == want || $3 == want { print; exit }' "/etc/$1"
+    account=$(awk -F: -v want="$2" '$1 == want || $3 == want { print; exit }' "/etc/$1")
   fi
+}
+
+# Sets $account to the line of a name or number among others: NAME LINES.
+account_among() {
+  IFS=$nl
+  set -f
+  for line in $2; do
+    number=${line#*:*:}
+    if [ "${line%%:*}" = "$1" ] || [ "${number%%:*}" = "$1" ]; then account=$line; fi
+  done
+  set +f
+  unset IFS
 }
 
 # Probe: USER GROUP UID GID; says the user's and group's lines, and who has the two numbers (each may be empty).
 user_probe() {
-  line=$(account passwd "$1")
-  say user "$line"
-  if [ -n "$line" ]; then
-    rest=${line#*:*:*:}
-    primary=$(account group "${rest%%:*}")
-    say primary-group "${primary%%:*}"
+  account_find passwd "$1"
+  say user "$account"
+  if [ -n "$account" ]; then
+    rest=${account#*:*:*:}
+    account_find group "${rest%%:*}"
+    say primary-group "${account%%:*}"
   fi
-  say group "$(account group "$2")"
-  [ -z "$3" ] || say uid-owner "$(account passwd "$3")"
-  [ -z "$4" ] || say gid-owner "$(account group "$4")"
+  account_find group "$2"
+  say group "$account"
+  if [ -n "$3" ]; then
+    account_find passwd "$3"
+    say uid-owner "$account"
+  fi
+  if [ -n "$4" ]; then
+    account_find group "$4"
+    say gid-owner "$account"
+  fi
 }
 
 # Step: makes a group: GROUP GID SYSTEM(true|false); GID may be empty.
 group_add() {
   # A package of the same plan may have made it since the host was observed.
-  if entry=$(account group "$1") && [ -n "$entry" ]; then
-    numbered "group $1" "$2" "$entry"
+  account_find group "$1"
+  if [ -n "$account" ]; then
+    numbered "group $1" "$2" "$account"
     return 0
   fi
   undo_record undo_account group "$1"
@@ -1514,8 +1795,9 @@ user_add() {
   umask 022
   name=$1 uid=$2 group=$3 system=$4 home=$5 shell=$6 create_home=$7
   # As above: a package may have been quicker.
-  if entry=$(account passwd "$name") && [ -n "$entry" ]; then
-    numbered "user $name" "$uid" "$entry"
+  account_find passwd "$name"
+  if [ -n "$account" ]; then
+    numbered "user $name" "$uid" "$account"
     user_change "$name" "$group" "$home" "$shell"
     return 0
   fi
@@ -1574,7 +1856,8 @@ links_seen() {
   shift
   for binary in "$@"; do
     if [ -L "$bin_dir/$binary" ]; then
-      say link "$binary $(readlink "$bin_dir/$binary")"
+      link_target "$bin_dir/$binary"
+      say link "$binary $target"
     elif [ -e "$bin_dir/$binary" ]; then
       say other "$binary"
     fi
@@ -1886,11 +2169,22 @@ link_program() {
 unit_state() {
   unit=$1
   shift
+  if unit_looked_at "$@"; then return 0; fi
   for name in "$@"; do
     set -- "$@" -p "$name"
     shift
   done
   state=$nl$(systemctl show "$@" -- "$unit")$nl
+}
+
+# Sets $state to what `prefetch_units` has seen of $unit, if it has all of that: PROPERTY...
+unit_looked_at() {
+  case $states in *"$nl@$unit$nl"*) ;; *) return 1 ;; esac
+  state=$nl${states#*"$nl@$unit$nl"}
+  state=${state%%"$nl@"*}$nl
+  for name in "$@"; do
+    case $state in *"$nl$name="*) ;; *) return 1 ;; esac
+  done
 }
 
 # Gives systemd an order: VERB-AND-OPTIONS... The one place where a unit is changed.
@@ -1927,27 +2221,46 @@ property() {
   printf %s "$value"
 }
 
-# Prints a digest of what the first COUNT paths hold, and then what sha256sum adds to it: COUNT PATH...
+# Sets $mark to what the first COUNT paths hold, one part for each, in one word: COUNT PATH...
 # Of a link it takes where it leads, and size and time of what is there: a program of 100 MB is not read on each run.
-# Of `json:KEY,KEY:PATH` it takes all but these keys.
-fingerprint() {
-  left=$1
+# Of `json:KEY,KEY:PATH` it takes all but these keys. Adds to $json_marks what it found out of these.
+unit_mark() {
+  mark='' left=$1
   shift
   for path in "$@"; do
     [ "$left" -gt 0 ] || break
     left=$((left - 1))
     if [ "$path" != "${path#json:}" ]; then
       path=${path#json:}
-      json_without "${path%%:*}" "${path#*:}"
+      json_mark "${path%%:*}" "${path#*:}"
     elif [ -L "$path" ]; then
-      printf 'link %s %s %s\n' "$path" "$(readlink "$path")" "$(stat -L -c '%s %Y' "$path" 2>/dev/null)"
+      link_target "$path"
+      link_stat "$path"
+      part=$target:${link_stat% *}:${link_stat#* }
+      # It is a word of a line.
+      case $part in *[!A-Za-z0-9_./:-]*) part=$(printf %s "$part" | sha256sum) ;; esac
     elif [ -d "$path" ]; then
-      find "$path" -type f | sort | while IFS= read -r file; do printf 'file %s %s\n' "$file" "$(digest "$file")"; done
+      part=$(find "$path" -type f | sort | while IFS= read -r file; do printf 'file %s %s\n' "$file" "$(digest "$file")"; done | sha256sum)
     else
       digest_value "$path"
-      printf 'file %s %s\n' "$path" "$sum"
+      part=$sum
     fi
-  done | sha256sum
+    mark=$mark${mark:+,}${part%% *}
+  done
+}
+
+# Sets $part to a digest of a JSON file without some keys: KEYS FILE. Where the file is as it was at the last mark, so is that.
+json_mark() {
+  digest_value "$2"
+  case " $json_saved " in
+    *" $1:$sum="*)
+      part=${json_saved#*"$1:$sum="}
+      part=${part%% *}
+      ;;
+    *) part=$(json_without "$1" "$2" | sha256sum) ;;
+  esac
+  part=${part%% *}
+  json_marks="$json_marks $1:$sum=$part"
 }
 
 # Prints the members of a JSON object, one a line, without those whose keys are listed and without white space, so
@@ -2009,29 +2322,34 @@ unit_is_all_fresh() {
   unit_is_fresh "$name" "$#" "$@"
 }
 
-# Sets $restart_mark and $reload_mark, the fingerprints of what a unit watches: RESTART-COUNT PATH...
+# Sets $restart_mark and $reload_mark, what a unit watches, as words that are compared: RESTART-COUNT PATH...
 unit_marks() {
-  restart_mark=none reload_mark=none
+  restart_mark=none reload_mark=none json_marks=''
   count=$1
   shift
-  if [ "$count" -gt 0 ]; then restart_mark=$(fingerprint "$count" "$@"); fi
+  if [ "$count" -gt 0 ]; then
+    unit_mark "$count" "$@"
+    restart_mark=$mark
+  fi
   shift "$count"
-  if [ "$#" -gt 0 ]; then reload_mark=$(fingerprint "$#" "$@"); fi
-  restart_mark=${restart_mark%% *} reload_mark=${reload_mark%% *}
-}
-
-# Sets $restart_saved and $reload_saved, the fingerprints of the unit's last start by this program.
-unit_saved() {
-  restart_saved=none reload_saved=none
-  if [ -r "$state_dir/units/$1" ]; then
-    read -r restart_saved reload_saved <"$state_dir/units/$1" || true
+  if [ "$#" -gt 0 ]; then
+    unit_mark "$#" "$@"
+    reload_mark=$mark
   fi
 }
 
-# Saves the fingerprints: UNIT RESTART RELOAD.
+# Sets $restart_saved and $reload_saved, the marks of the unit's last start by this program, and $json_saved.
+unit_saved() {
+  restart_saved=none reload_saved=none json_saved=''
+  if [ -r "$state_dir/units/$1" ]; then
+    read -r restart_saved reload_saved json_saved <"$state_dir/units/$1" || true
+  fi
+}
+
+# Saves the marks: UNIT RESTART RELOAD.
 unit_save() {
   mkdir -p "$state_dir/units"
-  printf '%s %s\n' "$2" "$3" >"$state_dir/units/.$1.new"
+  printf '%s %s%s\n' "$2" "$3" "$json_marks" >"$state_dir/units/.$1.new"
   into_place "$state_dir/units/.$1.new" "$state_dir/units/$1"
 }
 
@@ -2093,7 +2411,7 @@ unit_load() {
     set -- "$@" "$word"
   done
   shift "$((all - 1))"
-  command "$@" 2>/dev/null 3>&-
+  command "$@" 2>/dev/null
 }
 
 # Prints what a unit needs, from what this host shows now: start, restart, reload or nothing: UNIT RESTART-COUNT PATH...
@@ -2229,7 +2547,7 @@ unit_await() {
   unit_trouble "$1"
 }
 
-# Ends the step with why a unit does not run and the end of its journal. Its fingerprints are forgotten: whatever was
+# Ends the step with why a unit does not run and the end of its journal. Its marks are forgotten: whatever was
 # started did not come up, so the next run starts it again.
 unit_trouble() {
   rm -f "$state_dir/units/$1"
@@ -2265,19 +2583,19 @@ exec_creates() {
   if [ -e "$1" ] || [ -L "$1" ]; then
     say satisfied yes
   else
-    path_absence "$1"
+    path_absence "$1" || return 1
     say satisfied no
   fi
 }
 
 # Probe: whether a guard, which only reads, says that nothing is to do.
 exec_unless() {
-  if command "$@" >/dev/null 2>&1 3>&-; then say satisfied yes; else say satisfied no; fi
+  if command "$@" >/dev/null 2>&1; then say satisfied yes; else say satisfied no; fi
 }
 
 # Probe: the same for a guard that prints what differs.
 exec_diff() {
-  if diff=$(command "$@" 2>/dev/null 3>&-); then
+  if diff=$(command "$@" 2>/dev/null); then
     say satisfied yes
   else
     say satisfied no
@@ -2383,21 +2701,31 @@ peers_write() {
   into_place "$staged" "$1"
 }
 
-# Prints the file that holds a sysctl; the dots and slashes of a key trade places.
+# Sets $live to the file that holds a sysctl; the dots and slashes of a key trade places.
 sysctl_file() {
-  printf '/proc/sys/%s' "$(printf %s "$1" | tr ./ /.)"
+  case $1 in
+    */*) live=/proc/sys/$(printf %s "$1" | tr ./ /.) ;;
+    *)
+      IFS=.
+      set -f
+      live=/proc/sys
+      for part in $1; do live=$live/$part; done
+      set +f
+      unset IFS
+      ;;
+  esac
 }
 
 # Probe: KEY FILE: the live value and the file that sets it at boot.
 sysctl_probe() {
-  live=$(sysctl_file "$1")
-  if [ -r "$live" ]; then say live "$(tr '\t' ' ' <"$live")"; else say live-missing "$live"; fi
+  sysctl_file "$1"
+  if [ -r "$live" ]; then say_line live "$live"; else say live-missing "$live"; fi
   file_probe "$2" read
 }
 
 # Step: KEY VALUE: sets the live value.
 sysctl_set() {
-  live=$(sysctl_file "$1")
+  sysctl_file "$1"
   [ -e "$live" ] || fail "the kernel has no $1: $live does not exist"
   undo_record undo_sysctl "$1" "$live"
   printf '%s\n' "$2" >"$live"
@@ -2449,15 +2777,16 @@ raft_data() {
   for ring in "$1/serf/local.keyring" "$1/serf.keyring"; do
     [ ! -r "$ring" ] || gossip_keys "$ring"
   done
-  [ ! -r "$1/node-id" ] || say node-id "$(first_line "$1/node-id")"
+  say_line node-id "$1/node-id"
   for data in "$1/raft/raft.db" "$1/raft/wal"; do
     if [ -e "$data" ]; then
       say raft "$data"
-      say mtime "$(stat -c %Y "$data")"
+      path_stat "$data" || return 1
+      say mtime "$written"
       return 0
     fi
   done
-  path_absence "$1/raft/raft.db"
+  path_absence "$1/raft/raft.db" || return 1
   say raft absent
 }
 
@@ -2496,11 +2825,12 @@ state_data() {
     elif [ -z "$found" ] && { [ -z "$unfinished" ] || [ ! -e "$unfinished" ]; }; then
       found=yes
       say raft "$data"
-      say mtime "$(stat -c %Y "$data")"
+      path_stat "$data" || return 1
+      say mtime "$written"
     fi
   done
   [ -z "$found" ] || return 0
-  if [ -z "$unfinished" ] || [ ! -e "$unfinished" ]; then path_absence "$1"; fi
+  if [ -z "$unfinished" ] || [ ! -e "$unfinished" ]; then path_absence "$1" || return 1; fi
   say raft absent
 }
 
@@ -2573,17 +2903,51 @@ peers_reach() {
   key=$1
   shift
   answer=$(agent_answer "$@" 2>/dev/null) || return 0
-  lost=$(
-    set -f
-    for place in $(json_places "$key" "$answer"); do
-      { peer_reached "$place" "$@" >/dev/null 2>&1 || printf '%s\n' "$place"; } &
-    done
-    wait
-  )
+  json_places "$key" "$answer"
   set -f
+  if [ "$1" = http_get ] && command -v perl >/dev/null; then
+    # shellcheck disable=SC2086 # each is a word
+    lost=$(perl -e "$visits_perl" -- $places 2>/dev/null)
+  else
+    lost=$(
+      for place in $places; do
+        { peer_reached "$place" "$@" >/dev/null 2>&1 || printf '%s\n' "$place"; } &
+      done
+      wait
+    )
+  fi
   for place in $lost; do say lost "$place"; done
   set +f
 }
+
+# Prints those of the places to which no connection can be made within 2 s: all are tried at the same time, by one process.
+# shellcheck disable=SC2016 # the variables are perl's
+visits_perl='
+use Socket qw(:DEFAULT inet_pton pack_sockaddr_in6 AF_INET6); use Errno "EINPROGRESS"; use Fcntl; use POSIX ();
+sub now { (POSIX::times())[0] / 100 }
+my (%open, @lost);
+for my $place (@ARGV) {
+  my ($address, $port) = $place =~ /^\[?(.*?)\]?:(\d+)$/ or next;
+  my ($family, $packed) = $address =~ /:/ ? (AF_INET6, inet_pton(AF_INET6, $address)) : (AF_INET, inet_aton($address));
+  my $is_tried = defined $packed && socket my $socket, $family, SOCK_STREAM, 0;
+  if ($is_tried) {
+    fcntl $socket, F_SETFL, O_NONBLOCK;
+    next if connect $socket, $family == AF_INET6 ? pack_sockaddr_in6($port, $packed) : pack_sockaddr_in($port, $packed);
+    if ($! == EINPROGRESS) { $open{$place} = $socket; next }
+  }
+  push @lost, $place;
+}
+my $end = now() + 2;
+while (%open && (my $left = $end - now()) > 0) {
+  my $write = ""; vec($write, fileno $_, 1) = 1 for values %open;
+  select undef, $write, undef, $left;
+  for my $place (keys %open) {
+    next unless vec $write, fileno $open{$place}, 1;
+    push @lost, $place if unpack "i", getsockopt $open{$place}, SOL_SOCKET, SO_ERROR;
+    delete $open{$place};
+  }
+}
+print "$_\n" for @lost, keys %open;'
 
 # Prints what an agent of this host answers, asked as `peers_reach` is told.
 agent_answer() {
@@ -2598,9 +2962,9 @@ agent_answer() {
   curl -q --silent --max-time 2 --noproxy '*' "$@"
 }
 
-# Prints the places below a key in JSON, HOST:PORT of an address or of the first URL of a list: KEY JSON.
+# Sets $places to those below a key in JSON, HOST:PORT of an address or of the first URL of a list: KEY JSON.
 json_places() {
-  key=$1
+  key=$1 places=''
   set -f
   IFS='"'
   # shellcheck disable=SC2086 # to be taken apart at the quotes
@@ -2609,7 +2973,7 @@ json_places() {
   set +f
   while [ "$#" -ge 3 ]; do
     # KEY, a colon and what opens a list, the place.
-    [ "$1" != "$key" ] || printf '%s\n' "${3#*://}"
+    [ "$1" != "$key" ] || places="$places ${3#*://}"
     shift
   done
 }
@@ -2684,7 +3048,7 @@ use_probe() {
 
 # Says whether a command ends well: COMMAND ARG...
 command_ask() {
-  if output=$(timeout 20 "$@" 2>&1 3>&-); then
+  if output=$(timeout 20 "$@" 2>&1); then
     say right yes
   else
     say trouble "$(printf %s "$output" | tail -n 3)"
@@ -2697,7 +3061,7 @@ lookup_ask() {
   shift 2
   if [ "$kind" = A ]; then
     # More than once: of several name servers one may know it and another not, and then the answer is luck.
-    if answers=$(timeout 5 getent ahostsv4 "$name" "$name" "$name" 3>&-); then
+    if answers=$(timeout 5 getent ahostsv4 "$name" "$name" "$name"); then
       # Once for every kind of socket.
       for answer in $(printf '%s\n' "$answers" | cut -d ' ' -f 1 | sort -u); do say answer "$answer"; done
     elif [ "$?" -ge 124 ]; then
@@ -2708,14 +3072,14 @@ lookup_ask() {
     return 0
   fi
   if command -v perl >/dev/null; then
-    answers=$(timeout 5 perl -e "$dns_perl" 33 "$name" "$@" 3>&-)
+    answers=$(timeout 5 perl -e "$dns_perl" 33 "$name" "$@")
   elif command -v python3 >/dev/null; then
-    answers=$(timeout 5 python3 -c "$dns_python" 33 "$name" "$@" 3>&-)
+    answers=$(timeout 5 python3 -c "$dns_python" 33 "$name" "$@")
   elif command -v dig >/dev/null; then
     # Its lines are PRIORITY WEIGHT PORT TARGET.
-    answers=$(timeout 5 dig +short +time=2 +tries=1 SRV "$name" 3>&- | cut -d ' ' -f 3-)
+    answers=$(timeout 5 dig +short +time=2 +tries=1 SRV "$name" | cut -d ' ' -f 3-)
   else
-    fail 'cannot ask for a service record: install perl, python3 or dig'
+    wrong 'cannot ask for a service record: install perl, python3 or dig' || return 1
   fi
   IFS=$nl
   for answer in $answers; do
@@ -2738,7 +3102,7 @@ outside_ask() {
     name=${name:-$(package_site '')}
     [ -n "$name" ] || return 0
     # shellcheck disable=SC2086 # each is a word
-    case $(if [ -n "$own" ]; then address_ask "$name" $own; else timeout 5 getent ahostsv4 "$name" 3>&-; fi) in
+    case $(if [ -n "$own" ]; then address_ask "$name" $own; else timeout 5 getent ahostsv4 "$name"; fi) in
       '' | '!'*) return 0 ;;
     esac
   fi
@@ -2796,9 +3160,9 @@ package_site() {
 # Prints the addresses of a name by these servers in turn, as the C library asks them, or !TROUBLE: NAME SERVER...
 address_ask() {
   if command -v perl >/dev/null; then
-    timeout 5 perl -e "$dns_perl" 1 "$@" 3>&-
+    timeout 5 perl -e "$dns_perl" 1 "$@"
   elif command -v python3 >/dev/null; then
-    timeout 5 python3 -c "$dns_python" 1 "$@" 3>&-
+    timeout 5 python3 -c "$dns_python" 1 "$@"
   fi
 }
 

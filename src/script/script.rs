@@ -4,11 +4,15 @@ use std::fmt;
 use std::time::Duration;
 
 use super::record::encode_id;
-use super::{Nonce, prelude};
-use crate::model::{Arg, Call, Keep, Step, StepId};
+use super::{Nonce, prefetch, prelude};
+use crate::model::{Arg, Call, Keep, PrefetchOf, Step, StepId};
 
 /// The probe id under which a host's facts are said.
 const FACTS: &str = "facts";
+
+/// Files that the facts tell.
+const FILES_OF_FACTS: [&str; 4] =
+    ["/etc/os-release", "/usr/lib/os-release", "/etc/resolv.conf", "/var/lib/bootstrap/resolver"];
 
 /// Who holds a host's lock: shown to the next one who wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,10 @@ enum Body {
 /// Encoded ids and the calls that answer for them.
 #[derive(Clone)]
 struct Probes {
+    /// Those that come first.
+    first: Vec<(String, Call)>,
+    /// What is asked for all that follow.
+    prefetch: Vec<Call>,
     in_turn: Vec<(String, Call)>,
     /// Those that run meanwhile, since they may have to wait.
     beside: Vec<(String, Call)>,
@@ -55,18 +63,33 @@ struct Steps {
 }
 
 impl Script {
-    /// Facts first, then every probe, and `beside` at the same time. Needs no lock, changes nothing.
-    pub fn observe(nonce: &Nonce, probes: &[(StepId, Call)], beside: &[(StepId, Call)]) -> Self {
-        let facts = (FACTS.to_owned(), Call::new("facts", []));
-        let in_turn = [facts].into_iter().chain(encoded(probes)).collect();
+    /// The clock and `first`, then facts and every probe, with what they ask for together; and `beside` at the same time. Needs no
+    /// lock, changes nothing.
+    pub fn observe(
+        nonce: &Nonce,
+        first: &[(StepId, Call)],
+        probes: &[(StepId, Call)],
+        beside: &[(StepId, Call)],
+    ) -> Self {
+        let facts =
+            Call::new("facts", []).with_prefetch(FILES_OF_FACTS.map(|path| PrefetchOf::Content.named(path)));
+        let clock = (FACTS.to_owned(), Call::new("clock_probe", []));
+        let first = [clock].into_iter().chain(encoded(first)).collect();
+        let in_turn: Vec<_> = [(FACTS.to_owned(), facts)].into_iter().chain(encoded(probes)).collect();
+        let prefetch = prefetch::calls(in_turn.iter().map(|(_, call)| call));
         let beside = encoded(beside).collect();
-        Self { nonce: nonce.clone(), body: Body::Probes(Probes { in_turn, beside }) }
+        Self { nonce: nonce.clone(), body: Body::Probes(Probes { first, prefetch, in_turn, beside }) }
     }
 
     /// Calls for their output alone: each a probe, no facts.
     pub fn ask(nonce: &Nonce, probes: &[(StepId, Call)]) -> Self {
-        let in_turn = encoded(probes).collect();
-        Self { nonce: nonce.clone(), body: Body::Probes(Probes { in_turn, beside: Vec::new() }) }
+        let probes = Probes {
+            first: Vec::new(),
+            prefetch: Vec::new(),
+            in_turn: encoded(probes).collect(),
+            beside: Vec::new(),
+        };
+        Self { nonce: nonce.clone(), body: Body::Probes(probes) }
     }
 
     /// Takes the host's lock, runs the steps in order, stops at the first that fails.
@@ -106,18 +129,20 @@ impl Body {
     /// The functions of this script, each call written by `show`.
     fn text(&self, nonce: &Nonce, show: impl Fn(&Call) -> String) -> String {
         match self {
-            Self::Probes(Probes { in_turn, beside }) => {
+            Self::Probes(Probes { first, prefetch, in_turn, beside }) => {
                 let lines = |probes: &[(String, Call)]| {
                     let line = |(id, call): &(String, Call)| format!("probe '{id}' {}\n", show(call));
                     probes.iter().map(line).collect::<String>()
                 };
-                let in_turn = lines(in_turn);
+                // All in one stream: what the programs of a probe print comes before its end.
+                let prefetch: String = prefetch.iter().map(|call| show(call) + "\n").collect();
+                let in_turn = lines(first) + &prefetch + &lines(in_turn);
                 // What is said meanwhile waits in the pipe: a line that is written in parts stays whole.
                 let lines = match lines(beside) {
                     none if none.is_empty() => in_turn,
                     beside => format!("{{\n{beside}}} | {{\n{{\n{in_turn}}} </dev/null\ncat\n}}\n"),
                 };
-                format!("main() {{\nstart '{nonce}'\n{lines}finish_script\n}}\n")
+                format!("main() {{\nstart '{nonce}'\n{{\n{lines}}} 2>&1\nfinish_script\n}}\n")
             }
             Self::Steps(Steps { lock, keep, steps }) => {
                 let keep = keep.as_ref().map(|keep| format!(" && {}", show(keep))).unwrap_or_default();
@@ -165,7 +190,7 @@ mod tests {
         let script = Script::ask(&Nonce::fixed("00ff"), &[(StepId("file /etc/key".into()), call)]);
         assert_eq!(
             script.to_string(),
-            "main() {\nstart '00ff'\nprobe 'file+/etc/key' file_write '/etc/key' <secret>\nfinish_script\n}\n"
+            "main() {\nstart '00ff'\n{\nprobe 'file+/etc/key' file_write '/etc/key' <secret>\n} 2>&1\nfinish_script\n}\n"
         );
         assert!(script.for_host().contains("'hunter2'"));
     }

@@ -40,6 +40,7 @@ mod script_files;
 mod script_framing;
 mod script_keep;
 mod script_names;
+mod script_prefetch;
 mod script_preflight;
 mod script_reach;
 mod script_release;

@@ -20,7 +20,7 @@ fn shellcheck_finds_nothing() {
 #[test]
 fn this_machine_says_its_facts() {
     for shell in shells() {
-        let records = Host::new().run(shell, &Script::observe(&Nonce::random(), &[], &[]));
+        let records = Host::new().run(shell, &Script::observe(&Nonce::random(), &[], &[], &[]));
         let facts = Facts::parse(&Observation::new(&records).of("facts")).unwrap();
         assert_eq!(facts.arch, std::env::consts::ARCH);
         assert!(
@@ -103,7 +103,7 @@ fn the_tools_of_busybox_do_too() {
     }
     let host = Host::new().without(&["find", "sort", "curl"]).with_busybox_tools();
     let shell = &["busybox", "sh"];
-    let records = host.run(shell, &Script::observe(&Nonce::random(), &[], &[]));
+    let records = host.run(shell, &Script::observe(&Nonce::random(), &[], &[], &[]));
     let facts = Facts::parse(&Observation::new(&records).of("facts")).unwrap();
     assert!(facts.disk_free_kib["/"] > 0, "{facts:?}");
     let (user, group) = shells::account();

@@ -47,7 +47,7 @@ const PROGRAM_DIGEST: &str = "bf664cf84f00f6ed76164c8457fdeaf8e4dee547226e9ffcf8
 fn decide(host: &Host, shell: &[&str], resources: &[Resource]) -> Vec<(StepId, Option<Change>)> {
     let probes: Vec<_> =
         resources.iter().map(|resource| (resource.id(), resource.probe().unwrap())).collect();
-    let seen = Observation::new(&host.run(shell, &Script::observe(&Nonce::random(), &probes, &[])));
+    let seen = Observation::new(&host.run(shell, &Script::observe(&Nonce::random(), &[], &probes, &[])));
     let facts = Facts::parse(&seen.of("facts")).unwrap();
     let planned = BTreeSet::new();
     let decide = |resource: &Resource| {

@@ -347,7 +347,7 @@ fn what_runs_beside_the_probes_holds_none_of_them_up_and_spoils_no_line() {
             (StepId("waits".into()), call("command_ask", &["sh", "-c", &in_turn, "", &started, &goes_on])),
             (StepId("file".into()), call("file_probe", &[&file, "read"])),
         ];
-        let records = host.run(shell, &Script::observe(&Nonce::random(), &in_turn, &beside));
+        let records = host.run(shell, &Script::observe(&Nonce::random(), &[], &in_turn, &beside));
         let seen = bootstrap::script::Observation::new(&records);
         for id in ["waits", "beside"] {
             assert_eq!(seen.of(id).text("right"), Some("yes"), "{shell:?}: {:?}", seen.of(id));

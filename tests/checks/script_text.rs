@@ -30,7 +30,7 @@ fn observe() {
         (StepId("unit a.service".into()), call("unit_probe", &["a.service", "1", "/etc/a.json"])),
     ];
     let beside = [(StepId("slow".into()), call("say", &["it's", "slow"]))];
-    assert_snapshot("observe", &Script::observe(&Nonce::fixed("00000000000000ff"), &probes, &beside));
+    assert_snapshot("observe", &Script::observe(&Nonce::fixed("00000000000000ff"), &[], &probes, &beside));
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Site {
         let resources = || wanted.hosts[0].roles.iter().flat_map(|role| &role.resources);
         let mut probes = vec![ledger::probe(resources())];
         probes.extend(resources().map(|resource| (resource.id(), resource.probe().unwrap())));
-        let script = Script::observe(&Nonce::random(), &probes, &[]);
+        let script = Script::observe(&Nonce::random(), &[], &probes, &[]);
         let observation = Observation::new(&self.run(&script, "main() {"));
         let facts = Facts::parse(&observation.of("facts")).unwrap();
         let clock = ClockOffset::between(0, 0, &facts);
