@@ -9,7 +9,7 @@ use crate::model::{
     Arg, Batch, Call, Change, ClusterState, Effect, HostName, Plan, RoleName, Stage, StageName, Step, StepId,
 };
 use crate::resource::{Phase, Planned, RemoteFile, Resource, Verified};
-use crate::roles::{ClusterAddresses, Forms, Wanted, WantedError, WantedHost, WantedRole};
+use crate::roles::{ClusterAddresses, Everyone, Forms, Wanted, WantedError, WantedHost, WantedRole};
 use crate::script::Observation;
 
 /// What every reachable host said, read.
@@ -74,9 +74,10 @@ impl Plan {
         let mut prepare = BTreeMap::new();
         let mut activate: BTreeMap<RoleName, BTreeMap<HostName, Vec<Step>>> = BTreeMap::new();
         let mut errors = Vec::new();
+        let everyone = wanted.everyone(&seen.addresses);
         for host in &wanted.hosts {
             let Some(state) = seen.hosts.get(&host.host.name) else { continue };
-            match host_steps(wanted, host, seen, state) {
+            match host_steps(wanted, &everyone, host, seen, state) {
                 Ok(steps) => {
                     if !steps.removal.steps.is_empty() {
                         removals.insert(host.host.name.clone(), steps.removal);
@@ -141,6 +142,7 @@ pub fn removal_stage(name: StageName, share: BatchSize, steps: BTreeMap<HostName
 pub fn scripts(wanted: &Wanted, host: &WantedHost, seen: &Seen) -> Result<Vec<Step>, PlanError> {
     let Some(state) = seen.hosts.get(&host.host.name) else { return Ok(Vec::new()) };
     let (planned, keys) = (BTreeSet::new(), BTreeMap::new());
+    let everyone = wanted.everyone(&seen.addresses);
     let mut steps: Vec<Step> = Vec::new();
     for role in &host.roles {
         for resource in role.resources.iter().filter(|resource| resource.is_script()) {
@@ -148,7 +150,7 @@ pub fn scripts(wanted: &Wanted, host: &WantedHost, seen: &Seen) -> Result<Vec<St
             if steps.iter().any(|step| step.id == id) {
                 continue;
             }
-            let resource = wanted.resolved(host, role, resource, &state.facts, &seen.addresses)?;
+            let resource = wanted.resolved(host, role, resource, &state.facts, &everyone)?;
             let so_far = Planned { steps: &planned, keys: &keys };
             let decided = resource.decide(&state.observation.of(&id.0), &state.facts, &so_far);
             let change = decided.map_err(|source| PlanError::Resource {
@@ -171,6 +173,7 @@ struct HostSteps {
 
 fn host_steps(
     wanted: &Wanted,
+    everyone: &Everyone,
     host: &WantedHost,
     seen: &Seen,
     state: &HostSeen,
@@ -199,7 +202,7 @@ fn host_steps(
         // What runs reads these files at its next start, whoever starts it: they change when it is this member's turn.
         let mut in_turn = runs(role, state);
         for resource in &role.resources {
-            let resource = wanted.resolved(host, role, resource, &state.facts, &seen.addresses)?;
+            let resource = wanted.resolved(host, role, resource, &state.facts, everyone)?;
             let id = resource.id();
             // Two roles may want the same package or directory; it is mended once.
             if planned.contains(&id) {

@@ -12,6 +12,7 @@ mod proof;
 mod render;
 mod rules;
 mod schema;
+mod scope;
 #[cfg(test)]
 pub(crate) mod testing;
 mod types;
@@ -28,10 +29,10 @@ pub use model::{
 pub use proof::{Asked, Lookup, Proof, RecordType, UseResult};
 pub use render::{RenderError, Renderer, merge};
 pub use schema::schema;
+pub use scope::{ClusterAddresses, Everyone, Scope, declared_address};
 pub use types::Fault;
 pub use variables::variables;
 pub use wanted::{
-    ClusterAddresses, Condition, Refused, UnmetRequirement, Wanted, WantedAsk, WantedError, WantedFilesystem,
-    WantedHost, WantedOther, WantedPort, WantedProof, WantedRole, declared_address, unmet,
-    variables_to_generate,
+    Condition, Refused, UnmetRequirement, Wanted, WantedAsk, WantedError, WantedFilesystem, WantedHost,
+    WantedOther, WantedPort, WantedProof, WantedRole, unmet, variables_to_generate,
 };

@@ -11,6 +11,7 @@ use minijinja::{Environment, Error as JinjaError, ErrorKind, UndefinedBehavior, 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::Scope;
 use crate::model::quoted;
 use crate::resource::unit_name;
 
@@ -120,8 +121,8 @@ impl Default for Renderer {
 
 impl Renderer {
     /// A template's text.
-    pub fn text(&self, place: &str, source: &str, scope: &Map<String, Value>) -> Result<String, RenderError> {
-        self.environment.render_str(source, Jinja::from(Serde(scope))).map_err(|error| at(place, &error))
+    pub fn text(&self, place: &str, source: &str, scope: &Scope) -> Result<String, RenderError> {
+        self.environment.render_str(source, scope.context()).map_err(|error| at(place, &error))
     }
 
     /// The names that a text with `{{ … }}` takes from the scope; none if it cannot be read.
@@ -156,15 +157,10 @@ impl Renderer {
     }
 
     /// The value of an expression, with its type.
-    pub fn expression(
-        &self,
-        place: &str,
-        source: &str,
-        scope: &Map<String, Value>,
-    ) -> Result<Value, RenderError> {
+    pub fn expression(&self, place: &str, source: &str, scope: &Scope) -> Result<Value, RenderError> {
         self.environment
             .compile_expression(source)
-            .and_then(|expression| expression.eval(Jinja::from(Serde(scope))))
+            .and_then(|expression| expression.eval(scope.context()))
             .and_then(|value| {
                 // A lone expression that ends in an undefined name is not caught by strict mode.
                 if value.is_undefined() {
@@ -186,7 +182,7 @@ impl Renderer {
         &self,
         place: &str,
         raw: &Value,
-        scope: &Map<String, Value>,
+        scope: &Scope,
         late: &[&str],
     ) -> Result<Value, RenderError> {
         Ok(match raw {
@@ -339,14 +335,14 @@ mod tests {
     use super::*;
     use indoc::indoc;
 
-    fn scope() -> Map<String, Value> {
+    fn scope() -> Scope {
         let Value::Object(scope) = json!({
             "consul": {"version": "1.8.7", "source": {"mirror": "http://m"}, "extra": {"ports": {"http": 1}}},
             "hosts": [{"name": "a", "roles": ["x"]}, {"name": "b", "roles": ["y"]}],
         }) else {
             unreachable!("an object literal")
         };
-        scope
+        Scope::from(&scope)
     }
 
     #[test]

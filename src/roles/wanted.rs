@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::proof::{Asked, Proof};
+use super::scope::{ClusterAddresses, Everyone, Scope};
 use super::{
     Ask, Forms, From, Port, Protocol, Refusal, RenderError, Renderer, Require, Role, RoleSet, variables,
 };
@@ -210,9 +211,6 @@ pub enum WantedError {
     Circle { roles: Vec<String> },
 }
 
-/// The address that a host's agents use, for each host that has one.
-pub type ClusterAddresses = BTreeMap<HostName, IpAddr>;
-
 impl WantedHost {
     /// Where the agent of a gate is.
     pub fn endpoint(&self, gate: &str) -> Option<&Endpoint> {
@@ -240,6 +238,7 @@ impl Wanted {
     ) -> Result<Self, WantedError> {
         let order = activation_order(inventory, roles)?;
         let renderer = Renderer::default();
+        let everyone = Everyone::new(&inventory.cluster, &inventory.hosts, &ClusterAddresses::new());
         let mut hosts = Vec::with_capacity(inventory.hosts.len());
         for host in &inventory.hosts {
             let mut variables = variables(roles, host);
@@ -247,7 +246,7 @@ impl Wanted {
             let mut of_host = Vec::new();
             for name in order.iter().filter(|name| host.roles.contains(name)) {
                 let Some(role) = roles.roles.get(name) else { continue };
-                of_host.push(wanted_role(&renderer, inventory, roles, host, role, &variables)?);
+                of_host.push(wanted_role(&renderer, &everyone, roles, host, role, &variables)?);
             }
             join_early_packages(&mut of_host);
             hosts.push(WantedHost { host: host.clone(), variables, roles: of_host });
@@ -278,6 +277,11 @@ impl Wanted {
         self.hosts.iter().find(|wanted| wanted.host.name == *name)
     }
 
+    /// All hosts as templates see them, with these addresses: for [`Self::resolved`].
+    pub fn everyone(&self, addresses: &ClusterAddresses) -> Everyone {
+        Everyone::new(&self.cluster, self.hosts.iter().map(|wanted| &wanted.host), addresses)
+    }
+
     /// A resource with its content rendered; needs the facts of its host and everyone's address.
     pub fn resolved(
         &self,
@@ -285,13 +289,13 @@ impl Wanted {
         role: &WantedRole,
         resource: &Resource,
         facts: &Facts,
-        addresses: &ClusterAddresses,
+        everyone: &Everyone,
     ) -> Result<Resource, WantedError> {
         let Some(template) = resource.content() else { return Ok(resource.clone()) };
-        let mut scope = self.late_scope(wanted, facts, addresses);
-        scope.extend(role.defined.clone());
+        let mut scope = late_scope(wanted, facts, everyone);
+        scope.extend(&role.defined);
         if let Some(item) = role.items.get(&resource.id()) {
-            scope.insert(ITEM.to_owned(), item.clone());
+            scope.insert(ITEM, item);
         }
         let place = format!("role `{}`, {}", role.name, resource.id());
         let text = self
@@ -315,12 +319,13 @@ impl Wanted {
         addresses: &ClusterAddresses,
     ) -> Result<Self, Vec<WantedError>> {
         let mut errors = Vec::new();
+        let everyone = self.everyone(addresses);
         let mut hosts = Vec::with_capacity(self.hosts.len());
         for wanted in &self.hosts {
             let mut wanted = wanted.clone();
             if let Some(facts) = facts(&wanted.host.name) {
-                let mut scope = self.late_scope(&wanted, facts, addresses);
-                scope.insert(FORMED.to_owned(), json!(formed));
+                let mut scope = late_scope(&wanted, facts, &everyone);
+                scope.insert(FORMED, formed);
                 for role in &mut wanted.roles {
                     let decided = decide_with_facts(&self.renderer, role, &scope);
                     errors.extend(
@@ -338,22 +343,6 @@ impl Wanted {
         let (cluster, order, jobs) = (self.cluster.clone(), self.order.clone(), self.jobs.clone());
         Ok(Self { cluster, hosts, order, jobs, renderer: Renderer::default() })
     }
-
-    /// What templates may name when a host has said its facts, but for what the role defines.
-    fn late_scope(
-        &self,
-        wanted: &WantedHost,
-        facts: &Facts,
-        addresses: &ClusterAddresses,
-    ) -> Map<String, Value> {
-        let everyone: Vec<&Host> = self.hosts.iter().map(|other| &other.host).collect();
-        let mut scope = scope(&self.cluster, &everyone, &wanted.host, &wanted.variables, addresses);
-        scope.insert(FACTS.to_owned(), json!(facts));
-        let endpoints =
-            wanted.endpoints().into_iter().map(|endpoint| (endpoint.product.clone(), json!(endpoint)));
-        scope.insert(ENDPOINTS.to_owned(), endpoints.collect());
-        scope
-    }
 }
 
 impl WantedRole {
@@ -363,21 +352,29 @@ impl WantedRole {
     }
 }
 
+/// What templates may name when a host has said its facts, but for what the role defines.
+fn late_scope(wanted: &WantedHost, facts: &Facts, everyone: &Everyone) -> Scope {
+    let mut scope = everyone.scope(&wanted.host.name, &wanted.variables);
+    scope.insert(FACTS, facts);
+    let endpoints: Map<String, Value> =
+        wanted.endpoints().into_iter().map(|endpoint| (endpoint.product.clone(), json!(endpoint))).collect();
+    scope.insert(ENDPOINTS, &endpoints);
+    scope
+}
+
 /// Decides what waited for facts.
-fn decide_with_facts(
-    renderer: &Renderer,
-    role: &mut WantedRole,
-    scope: &Map<String, Value>,
-) -> Result<(), RenderError> {
+fn decide_with_facts(renderer: &Renderer, role: &mut WantedRole, scope: &Scope) -> Result<(), RenderError> {
     let mut scope = scope.clone();
     for (place, name, source) in &role.define {
         let value = renderer.value(place, &Value::String(source.clone()), &scope, &[])?;
-        scope.insert(name.clone(), value.clone());
+        scope.insert(name, &value);
         role.defined.insert(name.clone(), value);
     }
     let holds = |condition: &Condition, item: Option<&Value>| {
         let mut scope = scope.clone();
-        scope.extend(item.map(|item| (ITEM.to_owned(), item.clone())));
+        if let Some(item) = item {
+            scope.insert(ITEM, item);
+        }
         renderer.expression(&condition.place, &condition.expression, &scope).map(|value| is_true(&value))
     };
     let mut left_out = BTreeSet::new();
@@ -450,20 +447,25 @@ pub fn unmet<'a>(
     let mut found: Vec<UnmetRequirement> = Vec::new();
     let cluster_roles: BTreeSet<&RoleName> = inventory.hosts.iter().flat_map(|host| &host.roles).collect();
     let cluster_roles: Value = cluster_roles.iter().map(|role| role.as_str()).collect();
-    let everyone: Vec<&Host> = inventory.hosts.iter().collect();
+    let everyone = Everyone::new(&inventory.cluster, &inventory.hosts, &ClusterAddresses::new());
     let mut asked_together: BTreeSet<&RoleName> = BTreeSet::new();
     for host in &inventory.hosts {
         let conditioned =
             |role: &&RoleName| roles.closure([*role]).iter().any(|part| !part.require.is_empty());
         for role in host.roles.iter().filter(conditioned) {
-            // Of the host alone: with all of them in each, scopes grow with the square of their number.
             let variables = variables(roles, host);
             let parts = roles.closure([role]);
             let together = parts.iter().any(|part| part.require.iter().any(|one| one.together));
             let is_first = together && asked_together.insert(role);
-            let seen: &[&Host] = if is_first { &everyone } else { &[host] };
-            let mut scope = scope(&inventory.cluster, seen, host, &variables, &ClusterAddresses::new());
-            scope.insert("cluster_roles".to_owned(), cluster_roles.clone());
+            let alone;
+            let seen = if is_first {
+                &everyone
+            } else {
+                alone = Everyone::new(&inventory.cluster, [host], &ClusterAddresses::new());
+                &alone
+            };
+            let mut scope = seen.scope(&host.name, &variables);
+            scope.insert("cluster_roles", &cluster_roles);
             for part in parts {
                 let render = |source| WantedError::Render { host: host.name.clone(), source };
                 define(&renderer, part, &mut scope).map_err(render)?;
@@ -490,7 +492,7 @@ fn late_names() -> BTreeSet<String> {
 }
 
 /// Adds what a role defines to the scope, but for what waits for facts.
-fn define(renderer: &Renderer, part: &Role, scope: &mut Map<String, Value>) -> Result<(), RenderError> {
+fn define(renderer: &Renderer, part: &Role, scope: &mut Scope) -> Result<(), RenderError> {
     let mut late = late_names();
     for (name, source) in &part.define {
         if renderer.names(source).is_some_and(|names| !names.is_disjoint(&late)) {
@@ -499,21 +501,20 @@ fn define(renderer: &Renderer, part: &Role, scope: &mut Map<String, Value>) -> R
         }
         let place = format!("role `{}`, define `{name}`", part.name);
         let value = renderer.value(&place, &Value::String(source.clone()), scope, &[])?;
-        scope.insert(name.clone(), value);
+        scope.insert(name, &value);
     }
     Ok(())
 }
 
 fn wanted_role(
     renderer: &Renderer,
-    inventory: &Inventory,
+    everyone: &Everyone,
     roles: &RoleSet,
     host: &Host,
     role: &Role,
     variables: &Map<String, Value>,
 ) -> Result<WantedRole, WantedError> {
-    let everyone: Vec<&Host> = inventory.hosts.iter().collect();
-    let mut scope = scope(&inventory.cluster, &everyone, host, variables, &ClusterAddresses::new());
+    let mut scope = everyone.scope(&host.name, variables);
     let (mut defined, mut define) = (Map::new(), Vec::new());
     let (mut proofs, mut refusals) = (Vec::new(), Vec::new());
     let mut late = late_names();
@@ -531,7 +532,7 @@ fn wanted_role(
             }
             let value =
                 renderer.value(&place, &Value::String(source.clone()), &scope, &[]).map_err(render)?;
-            scope.insert(name.clone(), value.clone());
+            scope.insert(name, &value);
             defined.insert(name.clone(), value);
         }
         for (index, raw) in part.resources.iter().enumerate() {
@@ -677,7 +678,7 @@ fn condition(
     renderer: &Renderer,
     place: &str,
     when: Option<&str>,
-    scope: &Map<String, Value>,
+    scope: &Scope,
     late: &BTreeSet<String>,
 ) -> Result<Option<Option<Condition>>, RenderError> {
     let Some(expression) = when else { return Ok(Some(None)) };
@@ -708,7 +709,7 @@ impl RoleResources {
         host: &HostName,
         place: &str,
         raw: &Value,
-        scope: &Map<String, Value>,
+        scope: &Scope,
         late: &BTreeSet<String>,
     ) -> Result<(), WantedError> {
         let Value::Object(fields) = raw else { return Ok(()) };
@@ -725,7 +726,7 @@ impl RoleResources {
             };
             let mut scope = scope.clone();
             for (index, item) in items.iter().enumerate() {
-                scope.insert(ITEM.to_owned(), item.clone());
+                scope.insert(ITEM, item);
                 let place = format!("{place}, for_each[{index}]");
                 self.add_one(renderer, host, &place, &fields, when.as_ref(), Some(item), &scope, late)?;
             }
@@ -747,7 +748,7 @@ impl RoleResources {
         fields: &Value,
         when: Option<&Value>,
         item: Option<&Value>,
-        scope: &Map<String, Value>,
+        scope: &Scope,
         late: &BTreeSet<String>,
     ) -> Result<(), WantedError> {
         let render = |source| WantedError::Render { host: host.clone(), source };
@@ -786,7 +787,7 @@ fn wanted_port(
     host: &HostName,
     declared: &RoleName,
     port: &Port,
-    scope: &Map<String, Value>,
+    scope: &Scope,
 ) -> Result<Option<WantedPort>, WantedError> {
     let render = |raw: &Value| {
         renderer
@@ -828,7 +829,7 @@ fn wanted_ask(
     place: String,
     host: &HostName,
     ask: &Ask,
-    scope: &Map<String, Value>,
+    scope: &Scope,
 ) -> Result<WantedAsk, WantedError> {
     let at = renderer
         .value(&place, &ask.at, scope, &[])
@@ -847,39 +848,6 @@ fn cluster_or_addresses(list: &Value) -> Option<Vec<Option<IpAddr>>> {
         item => item.as_str()?.parse().ok().map(Some),
     };
     list.as_array()?.iter().map(address).collect()
-}
-
-/// What templates and expressions may name.
-fn scope(
-    cluster: &ClusterName,
-    everyone: &[&Host],
-    host: &Host,
-    variables: &Map<String, Value>,
-    addresses: &ClusterAddresses,
-) -> Map<String, Value> {
-    let describe = |host: &Host| {
-        let address = addresses.get(&host.name).copied().or_else(|| declared_address(host));
-        json!({
-            "name": host.name,
-            "address": host.address,
-            "cluster_address": address,
-            "roles": host.roles,
-            "groups": host.groups,
-        })
-    };
-    let mut scope = variables.clone();
-    scope.insert("cluster".to_owned(), json!(cluster));
-    scope.insert("host".to_owned(), describe(host));
-    scope.insert("hosts".to_owned(), everyone.iter().map(|host| describe(host)).collect());
-    scope
-}
-
-/// The address the inventory names for agents, if it names one.
-pub fn declared_address(host: &Host) -> Option<IpAddr> {
-    if host.cluster_interface.is_some() {
-        return None;
-    }
-    host.cluster_address.or_else(|| host.address.parse().ok())
 }
 
 fn fill_generated(
@@ -1031,8 +999,13 @@ mod tests {
             .resources
             .iter()
             .map(|resource| {
-                let resolved =
-                    wanted.resolved(host, &host.roles[0], resource, &facts, &ClusterAddresses::new());
+                let resolved = wanted.resolved(
+                    host,
+                    &host.roles[0],
+                    resource,
+                    &facts,
+                    &wanted.everyone(&ClusterAddresses::new()),
+                );
                 resolved.unwrap().content().unwrap().to_owned()
             })
             .collect();

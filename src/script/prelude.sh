@@ -279,7 +279,7 @@ links=''
 link_stats=''
 sums=''
 contents=''
-states=''
+looked_at=''
 users=''
 groups=''
 asked_users=''
@@ -292,7 +292,7 @@ asked_packages=''
 prefetch_paths() {
   to_read=$1 to_digest=$2
   shift 2
-  stats=$nl$(stat -c "$stat_format" -- "$@" 2>/dev/null)$nl
+  stats=$(stat -c "$stat_format" -- "$@" 2>/dev/null)
   prefetch_links "$@"
   for path in "$@"; do
     shift
@@ -304,16 +304,17 @@ prefetch_paths() {
     else
       continue
     fi
-    if [ -f "$path" ] && [ -r "$path" ]; then set -- "$@" "$path"; fi
+    # Of a link nobody reads what it leads to: that may be a program of 100 MB.
+    if [ ! -L "$path" ] && [ -f "$path" ] && [ -r "$path" ]; then set -- "$@" "$path"; fi
   done
   [ "$#" -gt 0 ] || return 0
-  sums=$nl$(sha256sum -- "$@" 2>/dev/null)$nl
+  sums=$(sha256sum -- "$@" 2>/dev/null)
   prefetch_contents "$@"
 }
 
 # Whether a path is a file of which the content is said, and not the digest alone. Sets $stat.
 is_small_file() {
-  [ ! -L "$1" ] && [ -f "$1" ] && [ -r "$1" ] && path_stat "$1" && [ "${stat##* }" -le 262144 ]
+  [ ! -L "$1" ] && [ -f "$1" ] && path_stat "$1" && [ "${stat##* }" -le 262144 ] && [ -r "$1" ]
 }
 
 # Where the links among paths lead, and size and time of what is there: PATH...
@@ -324,20 +325,19 @@ prefetch_links() {
   done
   [ "$#" -gt 0 ] || return 0
   targets=$(readlink -- "$@" 2>/dev/null)
-  link_stats=$nl$(stat -L -c '%s %Y//%n' -- "$@" 2>/dev/null)$nl
+  link_stats=$(stat -L -c '%s %Y//%n' -- "$@" 2>/dev/null)
   IFS=$nl
   set -f
   for target in $targets; do
     # Not a line for each: one has a line break in it, or this readlink takes one path alone.
     [ "$#" -gt 0 ] || break
-    links=$links$nl$1//$target
+    links=$links$target//$1$nl
     shift
     target=''
   done
   set +f
   unset IFS
   [ "$#$target" = 0 ] || links=''
-  links=$links$nl
 }
 
 # Says what is in those of the files that are to be read, in one piece, after size and digest of each: PATH...
@@ -361,14 +361,22 @@ prefetch_contents() {
 prefetch_units() {
   systemd_runs || return 0
   answer=$(systemctl show -p LoadState -p ActiveState -p SubState -p UnitFileState -p NeedDaemonReload -p FragmentPath -- "$@" 2>/dev/null)
-  answer=$answer$nl$nl
-  for unit in "$@"; do
-    # One block for each, unless a name is none: then each is asked for alone.
-    case $answer in *"$nl$nl"*) ;; *) states='' && return 0 ;; esac
-    states="$states$nl@$unit$nl${answer%%"$nl$nl"*}$nl"
-    answer=${answer#*"$nl$nl"}
+  number=0 first=''
+  IFS=$nl
+  set -f
+  for line in $answer; do
+    # Each unit has the same properties in the same order.
+    first=${first:-${line%%=*}}
+    if [ "${line%%=*}" = "$first" ]; then
+      number=$((number + 1))
+      eval "state_$number=\$nl"
+    fi
+    eval "state_$number=\$state_$number\$line\$nl"
   done
-  states=$states${nl}@$nl
+  set +f
+  unset IFS
+  # Where a name is none there is less, and each is asked for alone.
+  [ "$number" -ne "$#" ] || looked_at=" $* "
 }
 
 # Looks for users, or for groups: passwd|group NAME...
@@ -643,16 +651,11 @@ stat_format='%Y %a %u %g %U %G %s//%n'
 
 # Sets $stat to mode, owners and size of a path, and $written to when it was last written.
 path_stat() {
-  stat=/
-  case $stats in
-    *"//$1$nl"*)
-      stat=${stats%%"//$1$nl"*}
-      stat=${stat##*"$nl"}
-      ;;
-  esac
-  # One that is not there, or that is not told apart from another's end.
+  line_ending "//$1" "$stats"
+  stat=${line%"//$1"}
+  # One that is not there, or that is another's end.
   case $stat in
-    */*)
+    '' | */*)
       stat=$(stat -c "$stat_format" -- "$1") || return 1
       stat=${stat%"//$1"}
       ;;
@@ -663,25 +666,31 @@ path_stat() {
 
 # Sets $link_stat to size and time of what a link leads to.
 link_stat() {
-  link_stat=/
-  case $link_stats in
-    *"//$1$nl"*)
-      link_stat=${link_stats%%"//$1$nl"*}
-      link_stat=${link_stat##*"$nl"}
-      ;;
-  esac
-  case $link_stat in */*) link_stat=$(stat -L -c '%s %Y' -- "$1" 2>/dev/null) || : ;; esac
+  line_ending "//$1" "$link_stats"
+  link_stat=${line%"//$1"}
+  case $link_stat in '' | */*) link_stat=$(stat -L -c '%s %Y' -- "$1" 2>/dev/null) || : ;; esac
+}
+
+# Sets $line to the first of some lines that ends so, or to nothing: END LINES. By the line, since what takes text apart by patterns is
+# slow in a shell: its time grows with the square of the text.
+line_ending() {
+  line=''
+  IFS=$nl
+  set -f
+  for line in $2; do
+    case $line in *"$1") break ;; esac
+    line=''
+  done
+  set +f
+  unset IFS
 }
 
 # Sets $target to where a link leads.
 link_target() {
-  case $links in
-    *"$nl$1//"*)
-      target=${links#*"$nl$1//"}
-      target=${target%%"$nl"*}
-      ;;
-    *) target=$(readlink "$1") ;;
-  esac
+  line_ending "//$1" "$links"
+  target=${line%"//$1"}
+  # Another's end, if it has two slashes in it.
+  case $target in '' | *//*) target=$(readlink "$1") ;; esac
 }
 
 # Says what is at a path: its type, and mode, numeric and named owner and group, and size.
@@ -763,14 +772,10 @@ digest() {
 digest_value() {
   sum=absent
   [ -e "$1" ] || return 0
-  case $sums in
-    *"  $1$nl"*)
-      sum=${sums%%"  $1$nl"*}
-      sum=${sum##*"$nl"}
-      # A path with blanks in it may be another's end.
-      case $sum in *[!0-9a-f]*) ;; *) return 0 ;; esac
-      ;;
-  esac
+  line_ending "  $1" "$sums"
+  sum=${line%"  $1"}
+  # A path with blanks in it may be another's end.
+  case $sum in '' | *[!0-9a-f]*) ;; *) return 0 ;; esac
   sum=$(sha256sum <"$1")
   sum=${sum%% *}
 }
@@ -2179,9 +2184,13 @@ unit_state() {
 
 # Sets $state to what `prefetch_units` has seen of $unit, if it has all of that: PROPERTY...
 unit_looked_at() {
-  case $states in *"$nl@$unit$nl"*) ;; *) return 1 ;; esac
-  state=$nl${states#*"$nl@$unit$nl"}
-  state=${state%%"$nl@"*}$nl
+  case $looked_at in *" $unit "*) ;; *) return 1 ;; esac
+  number=0
+  for name in $looked_at; do
+    number=$((number + 1))
+    [ "$name" != "$unit" ] || break
+  done
+  eval "state=\$state_$number"
   for name in "$@"; do
     case $state in *"$nl$name="*) ;; *) return 1 ;; esac
   done
@@ -2848,13 +2857,18 @@ http_get() {
   for url in "$@"; do http_any "$url" || return 1; done
 }
 
+# The control character that separates records. (A `printf` that makes it would be a process.)
+separator=''
+
 # All by one curl: to start it takes longer than to be answered. What answers in JSON has no bare control character in it.
 http_curl() {
-  mark=$(printf '\036') failed=0
-  answers=$(curl -q --silent --show-error --max-time 2 --noproxy '*' --fail-early -w "$mark%{http_code}$mark" "$@") || failed=1
+  failed=0
+  answers=$(
+    curl -q --silent --show-error --max-time 2 --noproxy '*' --fail-early -w "$separator%{http_code}$separator" "$@"
+  ) || failed=1
   set -f
-  IFS=$mark
-  # shellcheck disable=SC2086 # to be taken apart at the marks
+  IFS=$separator
+  # shellcheck disable=SC2086 # to be taken apart at the separators
   set -- $answers
   unset IFS
   set +f
@@ -2881,7 +2895,7 @@ tls_get() {
 
 # The first of these questions.
 tls_ask() {
-  url=$1 accept=$5 body=$6 mark=$(printf '\036')
+  url=$1 accept=$5 body=$6 mark=$separator
   set -- -q --cacert "$2" --cert "$3" --key "$4" --silent --show-error --max-time 3 --noproxy '*' -w "$mark%{http_code}"
   [ -z "$accept" ] || set -- "$@" -H "Accept: $accept"
   [ -z "$body" ] || set -- "$@" -d "$body"

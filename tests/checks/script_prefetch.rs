@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::shells::{Host, call, have, shells};
 use bootstrap::model::{Call, PrefetchOf, StepId};
@@ -118,6 +119,25 @@ fn probes_say_the_same_with_and_without_it() {
             assert_eq!(alone, together, "{shell:?}");
         }
         assert_eq!(alone.len(), together.len(), "{shell:?}");
+    }
+}
+
+#[test]
+fn what_a_link_leads_to_is_not_read() {
+    for shell in shells() {
+        let host = Host::new();
+        let program = host.write("program", "");
+        // Without a byte on the disk, and half a minute to read.
+        std::fs::File::options().write(true).open(&program).unwrap().set_len(16 << 30).unwrap();
+        let link = host.at("link");
+        symlink(&program, &link).unwrap();
+        let probe = call("unit_probe", &["a.service", "1", &link])
+            .with_prefetch([PrefetchOf::Digest.named(&link), PrefetchOf::Content.named(&link)]);
+        let began = Instant::now();
+        let script = Script::observe(&Nonce::random(), &[], &[(StepId("unit".into()), probe)], &[]);
+        let records = host.run(shell, &script.clone());
+        assert!(began.elapsed() < Duration::from_secs(5), "{shell:?}: {:?}", began.elapsed());
+        assert!(records.len() > 5, "{records:?}");
     }
 }
 

@@ -141,7 +141,7 @@ fn lab_who_joins_brings_no_pending_change_to_the_others() {
     // But for whom to join by.
     let kept = |host: &str| -> String {
         let all = lab.asks(host, UNTOUCHED);
-        all.lines().filter(|line| !line.contains("/join.json")).map(|line| format!("{line}\n")).collect()
+        all.lines().filter(|line| !line.contains("join.json")).map(|line| format!("{line}\n")).collect()
     };
     let before = THREE.map(kept);
     lab.run("remove-node", &["node-4", "--yes"])

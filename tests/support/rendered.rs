@@ -110,7 +110,7 @@ pub fn try_files_of(
     let mut files = BTreeMap::new();
     for role in &of_host.roles {
         for resource in &role.resources {
-            let resolved = wanted.resolved(of_host, role, resource, &facts(), addresses)?;
+            let resolved = wanted.resolved(of_host, role, resource, &facts(), &wanted.everyone(addresses))?;
             if let Some(content) = resolved.content() {
                 files.insert(resolved.id().0.replace("file ", ""), content.to_owned());
             }

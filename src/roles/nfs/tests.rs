@@ -54,7 +54,9 @@ fn wanted(nfs: &str) -> String {
         text += &format!("---- {}\n", host.host.name);
         for role in &host.roles {
             for resource in &role.resources {
-                let resolved = wanted.resolved(host, role, resource, &facts("x86_64"), &addresses).unwrap();
+                let resolved = wanted
+                    .resolved(host, role, resource, &facts("x86_64"), &wanted.everyone(&addresses))
+                    .unwrap();
                 text += &format!("==> {}\n", resolved.id());
                 text += resolved.content().unwrap_or_default();
             }
