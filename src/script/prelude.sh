@@ -3125,7 +3125,8 @@ outside_ask() {
   [ -z "$guard" ] || [ -e "$guard" ] || return 0
   case $how in
     host)
-      say asked "$(sed -n 's/^[[:space:]]*nameserver[[:space:]]*//p' /etc/resolv.conf 2>/dev/null | tr '\n' ' ')"
+      name_servers /etc/resolv.conf
+      say asked "${found# }"
       command_ask getent ahostsv4 "$name" "$name" "$name"
       ;;
     servers)
@@ -3148,27 +3149,58 @@ outside_ask() {
 
 # Prints the name servers that the host has by itself, before anything of ours, as far as they are others: ROOT, empty but in tests.
 own_servers() {
+  found=''
   if [ -r "$state_dir/resolver" ]; then
-    found=$(tr -d '\n' <"$state_dir/resolver" | sed -n 's/.*"nameservers": *\[\([^]]*\)\].*/\1/p' | tr ',' ' ' | tr -d '"')
+    text=''
+    while read -r line || [ -n "$line" ]; do text=$text$line; done <"$state_dir/resolver"
+    case $text in *'"nameservers":'*) found=${text#*'"nameservers":'} ;; esac
+    found=${found#*[}
+    found=${found%%]*}
   else
-    found=$(sed -n 's/^[[:space:]]*nameserver[[:space:]]*//p' "$1/etc/resolv.conf" 2>/dev/null)
+    name_servers "$1/etc/resolv.conf"
   fi
-  case " $found " in
-    *127.0.0.53*) found=$(sed -n 's/^nameserver //p' "$1/run/systemd/resolve/resolv.conf" 2>/dev/null) ;;
+  case $found in
+    *127.0.0.53*) name_servers "$1/run/systemd/resolve/resolv.conf" ;;
   esac
   own=''
+  # A list in JSON has quotes and commas.
+  IFS='", '
   for server in $found; do
     # What asks them knows IPv4 alone, and on the loopback answers somebody who may be ours.
-    case $server in 127.* | *:*) ;; *) own="$own $server" ;; esac
+    case $server in '' | 127.* | *:*) ;; *) own="$own $server" ;; esac
   done
+  unset IFS
   printf %s "${own# }"
+}
+
+# Sets $found to the name servers in a file as the C library reads it: FILE.
+name_servers() {
+  found=''
+  [ -r "$1" ] || return 0
+  while read -r word server _ || [ -n "$word" ]; do
+    [ "$word" != nameserver ] || found="$found $server"
+  done <"$1"
 }
 
 # Prints the first site of packages that has a name: ROOT, empty but in tests.
 package_site() {
-  cat "$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/*.list "$1"/etc/apt/sources.list.d/*.sources \
-    "$1"/etc/yum.repos.d/*.repo "$1/etc/apk/repositories" 2>/dev/null |
-    sed -n -e 's/#.*//' -e 's|.*https\{0,1\}://\([A-Za-z0-9-]*\.[A-Za-z0-9.-]*[A-Za-z]\)\([:/ ].*\)\{0,1\}$|\1|p' | head -n 1
+  for file in "$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/*.list "$1"/etc/apt/sources.list.d/*.sources \
+    "$1"/etc/yum.repos.d/*.repo "$1/etc/apk/repositories"; do
+    [ -r "$file" ] || continue
+    while read -r line || [ -n "$line" ]; do
+      line=${line%%#*}
+      case $line in *http://* | *https://*) ;; *) continue ;; esac
+      site=${line##*://}
+      site=${site%%[/: ]*}
+      case $site in
+        *[!A-Za-z0-9.-]* | *[!A-Za-z] | .*) ;;
+        *.*)
+          printf %s "$site"
+          return 0
+          ;;
+      esac
+    done <"$file"
+  done
 }
 
 # Prints the addresses of a name by these servers in turn, as the C library asks them, or !TROUBLE: NAME SERVER...

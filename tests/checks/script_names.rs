@@ -69,6 +69,17 @@ fn whom_the_host_asks_by_itself_and_where_its_packages_are_from() {
         host.write("root/run/systemd/resolve/resolv.conf", "nameserver 10.0.0.3\nnameserver 127.0.0.1\n");
         assert_eq!(prints("own_servers"), "10.0.0.3", "{shell:?}");
 
+        // What was there before anything of ours counts more.
+        for before in [
+            "{\"nameservers\": [\"10.0.0.4\", \"127.0.0.1\"], \"search\": [\"a\"]}",
+            "{\n  \"nameservers\": [\n    \"10.0.0.4\"\n  ]\n}\n",
+        ] {
+            host.write("state/resolver", before);
+            assert_eq!(prints("own_servers"), "10.0.0.4", "{shell:?}: {before}");
+        }
+        host.write("state/resolver", "{\"nameservers\": []}");
+        assert_eq!(prints("own_servers"), "", "{shell:?}");
+
         for (file, text, site) in [
             (
                 "apt/sources.list",
