@@ -46,7 +46,7 @@ struct Server {
 struct Autopilot {
     healthy: bool,
     failure_tolerance: usize,
-    /// Null until autopilot has looked for the first time.
+    /// Null until autopilot of this leader has looked for the first time.
     servers: Option<Vec<AutopilotServer>>,
 }
 
@@ -69,13 +69,21 @@ pub(super) struct Stats {
     last_contact: String,
 }
 
-/// Do all servers agree on the raft configuration, and is every host that was asked content with it? `special` is what
-/// a product asks of one server's answer besides.
+/// How a product's agent tells of its own raft; `None`: it is no server.
+pub(super) type OwnRaft = fn(&Responses) -> Result<Option<Stats>, String>;
+
+/// Do all servers agree on the raft configuration, does each follow, and is every host that was asked content with it? `special` is
+/// what a product asks of one server's answer besides.
 pub(super) fn review(
     expected: &Expected,
     answers: &Answers,
+    own_raft: OwnRaft,
     special: impl Fn(&HostName, &Responses) -> Result<(), String>,
 ) -> Review {
+    let special = |host: &HostName, answer: &Responses| {
+        follows(own_raft(answer)?.as_ref())?;
+        special(host, answer)
+    };
     let Agreement { detail, mut problems, told } =
         raft::agreement(expected, &views(answers, CONFIGURATION, peers));
     // Every server relays autopilot's question to the leader; asking all of them shows that each can.
@@ -101,7 +109,7 @@ impl From<&Stats> for RaftState {
 
 /// The server itself takes part in raft and keeps up. Autopilot looks every two seconds only, so it
 /// still praises a server that was restarted a moment ago.
-pub(super) fn follows(stats: Option<&Stats>) -> Result<(), String> {
+fn follows(stats: Option<&Stats>) -> Result<(), String> {
     let raft = stats.ok_or("the agent is no server")?;
     let index = |text: &str| text.parse::<u64>().unwrap_or(0);
     let behind = index(&raft.commit_index).saturating_sub(index(&raft.applied_index));
@@ -124,7 +132,14 @@ fn autopilot_is_content<'e>(
     let own = |reason: &str| (None, reason.to_owned());
     let response = answer.get(AUTOPILOT).ok_or_else(|| own("autopilot was not asked"))?;
     let autopilot: Autopilot = response.json().map_err(|error| (None, format!("autopilot: {error}")))?;
-    let servers = autopilot.servers.ok_or_else(|| own("autopilot has not looked yet"))?;
+    // It looks every two seconds, a new leader's too. Where every server is asked they show by themselves what it would say: all
+    // name the same voters and the same leader, and each follows and has the log.
+    let is_all_asked =
+        expected.missing == 0 && expected.members.keys().all(|host| expected.asked.contains(host));
+    let servers = match autopilot.servers {
+        None if is_all_asked => return Ok(()),
+        servers => servers.ok_or_else(|| own("autopilot has not looked yet"))?,
+    };
     for (host, ip) in expected.members.iter().filter(|(host, _)| expected.asked.contains(*host)) {
         let is_it = |server: &&AutopilotServer| {
             server.address.parse::<SocketAddr>().is_ok_and(|address| address.ip() == *ip)
@@ -190,16 +205,27 @@ impl Drills for Drill {
     }
 }
 
-/// What stands, and how many servers may fail as autopilot counts them.
-pub(super) fn cluster_state(expected: &Expected, answers: &Answers) -> ClusterState {
-    raft::cluster_state(expected, &views(answers, CONFIGURATION, peers), |host, _| {
-        autopilot_tolerance(&answers[host])
+/// What stands, and how many servers may fail as autopilot counts them, or as they tell by themselves.
+pub(super) fn cluster_state(expected: &Expected, answers: &Answers, own_raft: OwnRaft) -> ClusterState {
+    raft::cluster_state(expected, &views(answers, CONFIGURATION, peers), |host, peers| {
+        let answer = answers[host].as_ref().ok();
+        match answer.and_then(|answer| answer.get(AUTOPILOT)?.json::<Autopilot>().ok()) {
+            Some(Autopilot { servers: Some(_), failure_tolerance, .. }) => failure_tolerance,
+            // It has not looked yet: as many as follow by their own word, beyond a majority.
+            Some(_) => {
+                let follow = |peer: &&Peer| {
+                    let host = expected.members.iter().find(|(_, ip)| **ip == peer.address.ip());
+                    let answer = host.and_then(|(host, _)| answers.get(host)?.as_ref().ok());
+                    answer
+                        .is_some_and(|answer| own_raft(answer).is_ok_and(|own| follows(own.as_ref()).is_ok()))
+                };
+                let voters: Vec<&Peer> = peers.iter().filter(|peer| peer.voter).collect();
+                let following = voters.iter().copied().filter(follow).count();
+                following.saturating_sub(raft::majority(voters.len()))
+            }
+            None => 0,
+        }
     })
-}
-
-fn autopilot_tolerance(answer: &Answer) -> usize {
-    let autopilot = answer.as_ref().ok().and_then(|answer| answer.get(AUTOPILOT)?.json::<Autopilot>().ok());
-    autopilot.map_or(0, |autopilot| autopilot.failure_tolerance)
 }
 
 /// The peers in one line, for a message.
@@ -317,6 +343,58 @@ mod tests {
         let client: Answers = BTreeMap::from([(host(1), denies())]);
         let Verdict::NotYet { reason } = consul::CLIENTS.judge(&expected(), &client) else { panic!("met") };
         assert!(reason.ends_with("n1: its API refuses to tell (status 403: ACLs?)"), "{reason}");
+    }
+
+    /// Three servers under a leader whose autopilot has not looked yet; `change` makes something else of what the first says.
+    fn young(change: impl Fn(&mut BTreeMap<&'static str, Response>)) -> Answers {
+        let looked_not = || json!({"Healthy": false, "FailureTolerance": 0, "Servers": null});
+        let answer = |n: u8| {
+            let mut answer = tells(n).unwrap();
+            let body = looked_not().to_string().into_bytes();
+            answer.insert(AUTOPILOT, Response { status: 429, body });
+            if n == 1 {
+                change(&mut answer);
+            }
+            Ok(answer)
+        };
+        (1..=3).map(|n| (host(n), answer(n))).collect()
+    }
+
+    #[test]
+    fn what_autopilot_would_see_the_servers_show_before_it_looks() {
+        let well = young(|_| ());
+        let verdict = consul::SERVERS.judge(&expected(), &well);
+        assert_eq!(verdict, Verdict::Met { detail: "3 of 3 voters, leader n1".to_owned() });
+        assert_eq!(consul::SERVERS.cluster_state(&expected(), &well).failure_tolerance, 1);
+
+        let raft = |raft: Value| {
+            young(move |answer| {
+                let mut own: Value = serde_json::from_slice(&answer["/v1/agent/self"].body).unwrap();
+                own["Stats"]["raft"] = raft.clone();
+                let body = own.to_string().into_bytes();
+                answer.insert("/v1/agent/self", Response { status: 200, body });
+            })
+        };
+        let of = |state: &str, applied: &str, contact: &str| json!({"state": state, "applied_index": applied, "commit_index": "900", "last_contact": contact});
+        for (own, reason) in [
+            (of("Candidate", "900", "never"), "n1: it is a candidate"),
+            (of("Follower", "900", "never"), "n1: it has not heard from the leader yet"),
+            (of("Follower", "7", "1ms"), "n1: 893 log entries behind what it knows to be committed"),
+        ] {
+            let answers = raft(own);
+            let verdict = consul::SERVERS.judge(&expected(), &answers);
+            assert_eq!(verdict, Verdict::NotYet { reason: reason.to_owned() });
+            assert_eq!(consul::SERVERS.cluster_state(&expected(), &answers).failure_tolerance, 0);
+        }
+
+        // Of who is not asked nobody but autopilot knows.
+        for expected in [
+            Expected { asked: [host(1), host(2)].into(), ..expected() },
+            Expected { asked: [host(1), host(2)].into(), missing: 1, ..expected() },
+        ] {
+            let Verdict::NotYet { reason } = consul::SERVERS.judge(&expected, &well) else { panic!("met") };
+            assert_eq!(reason, "n1: autopilot has not looked yet");
+        }
     }
 
     #[test]

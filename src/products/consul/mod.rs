@@ -69,10 +69,7 @@ struct CatalogNode {
 }
 
 fn review_servers(expected: &Expected, answers: &Answers) -> Review {
-    operator::review(expected, answers, |host, answer| {
-        operator::follows(own_raft(answer)?.as_ref())?;
-        is_in_catalog(host, answer)
-    })
+    operator::review(expected, answers, own_raft, is_in_catalog)
 }
 
 fn agent(answer: &Responses) -> Result<AgentSelf, String> {
@@ -238,7 +235,7 @@ impl Part for Servers {
     }
 
     fn cluster_state(&self, expected: &Expected, answers: &Answers) -> ClusterState {
-        operator::cluster_state(expected, answers)
+        operator::cluster_state(expected, answers, own_raft)
     }
 
     fn describe(&self, answer: &Answer) -> Option<String> {
