@@ -636,6 +636,7 @@ fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
         "endpoint: { address: 10.77.0.11 }",
         "endpoint: { address: 10.77.0.100, port: 8443, vip: true }",
     );
+    let bare = FOUR.map(|host| HostFiles::of(&lab, host));
     lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
     assert_whole(&lab);
     for host in FOUR {
@@ -679,6 +680,10 @@ fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
             "ctr -n k8s.io tasks ls -q; ls -d /etc/kubernetes /var/lib/etcd/member 2>/dev/null; true",
         );
         assert_eq!(left.exits(0).stdout, "", "{host}");
+    }
+    // The worker and the load balancers of the control planes leave nothing either.
+    for (host, bare) in FOUR.iter().zip(bare).filter(|(host, _)| **host != holder) {
+        assert_eq!(bare.differences(&lab, host), [""; 0], "{host}");
     }
 }
 
