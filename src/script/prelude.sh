@@ -2599,7 +2599,8 @@ exec_creates() {
 
 # Probe: whether a guard, which only reads, says that nothing is to do.
 exec_unless() {
-  if command "$@" >/dev/null 2>&1; then say satisfied yes; else say satisfied no; fi
+  # Not by this shell itself, whatever word comes first.
+  if (command "$@") >/dev/null 2>&1; then say satisfied yes; else say satisfied no; fi
 }
 
 # Probe: the same for a guard that prints what differs.

@@ -313,6 +313,14 @@ fn guards_are_asked_and_commands_run() {
             "{shell:?}"
         );
         assert_eq!(satisfied(call("exec_unless", &["no-such-program"])).as_deref(), Some("no"), "{shell:?}");
+        // Words that would end the shell itself, or make it another program.
+        for (words, wanted) in [(["exit", "0"], "yes"), (["exit", "3"], "no"), (["exec", "true"], "yes")] {
+            assert_eq!(
+                satisfied(call("exec_unless", &words)).as_deref(),
+                Some(wanted),
+                "{shell:?}: {words:?}"
+            );
+        }
         let differs = call("exec_diff", &["sh", "-c", "echo '-a'; echo '+b'; echo noise >&2; exit 1"]);
         let said = host.ask(shell, differs);
         let said = said.of("probe");
