@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Global, output, problems};
 use crate::inventory::reader::{list, nearest};
 use crate::model::{Diagnostic, RoleName};
-use crate::roles::{Port, Renderer, Role, RoleSet, Scope, Variable, merge, shown};
+use crate::roles::{Port, Role, RoleSet, Scope, Variable, merge, renderer, shown};
 
 /// List the roles, or one role's variables.
 #[derive(Debug, clap::Args)]
@@ -85,7 +85,7 @@ fn usual_values(roles: &RoleSet, role: &Role) -> Map<String, Value> {
     usual.insert("host".to_owned(), host);
     for (name, source) in roles.closure([&role.name]).into_iter().flat_map(|role| &role.define) {
         let source = Value::String(source.clone());
-        if let Ok(value) = Renderer::default().value(name, &source, &Scope::from(&usual), &[]) {
+        if let Ok(value) = renderer().value(name, &source, &Scope::from(&usual), &[]) {
             usual.insert(name.clone(), value);
         }
     }
@@ -125,7 +125,7 @@ fn describe(roles: &RoleSet, role: &Role) -> String {
     }
     let usual = usual_values(roles, role);
     for (port, _) in ports {
-        let number = Renderer::default().value("a port", &port.port, &Scope::from(&usual), &[]);
+        let number = renderer().value("a port", &port.port, &Scope::from(&usual), &[]);
         let number = number.unwrap_or_else(|_| port.port.clone());
         let head = format!("{} {}", shown_port(&number), shown_protocols(port));
         text += &format!("  {head:<13} {} Reached from {}.\n", port.doc, port.from.describe());

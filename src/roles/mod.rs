@@ -27,7 +27,7 @@ pub use model::{
     VariableType,
 };
 pub use proof::{Asked, Lookup, Proof, RecordType, UseResult};
-pub use render::{RenderError, Renderer, merge};
+pub use render::{RenderError, Renderer, merge, renderer};
 pub use schema::schema;
 pub use scope::{ClusterAddresses, Everyone, Scope, declared_address};
 pub use types::Fault;

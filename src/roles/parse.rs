@@ -9,7 +9,7 @@ use super::folder::Folder;
 use super::library::with_included;
 use super::{
     Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Renderer, Require, Role, RoleSet, Rule,
-    Variable, VariableType,
+    Variable, VariableType, renderer,
 };
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
@@ -376,8 +376,7 @@ fn texts(node: &Node) -> Vec<Located<String>> {
 
 /// Variables that endpoints name and that neither their role nor one that it includes has.
 pub fn unknown_variables(set: &RoleSet) -> Vec<Diagnostic> {
-    let renderer = Renderer::default();
-    set.roles.values().flat_map(|role| unknown_variables_of(role, set, &renderer)).collect()
+    set.roles.values().flat_map(|role| unknown_variables_of(role, set, renderer())).collect()
 }
 
 fn unknown_variables_of(role: &Role, set: &RoleSet, renderer: &Renderer) -> Vec<Diagnostic> {
@@ -672,7 +671,7 @@ fn resource(reader: &mut Reader<'_>, node: &Node, templates: &IndexMap<String, S
 /// The text of an expression, which stands without braces.
 fn expression(reader: &mut Reader<'_>, node: &Node, key: &str) -> Option<()> {
     let text = reader.text(node, &format!("`{key}`"))?;
-    if let Err(reason) = Renderer::default().check_expression(&text.value) {
+    if let Err(reason) = renderer().check_expression(&text.value) {
         let problem = reader.document.error(text.span, format!("`{key}` is no expression: {reason}"));
         let help = match text.value.contains("{{") {
             true => "it stands without braces".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -117,6 +118,12 @@ impl Default for Renderer {
         });
         Self { environment }
     }
+}
+
+/// The one of the program: to make one takes as long as to render a template.
+pub fn renderer() -> &'static Renderer {
+    static RENDERER: LazyLock<Renderer> = LazyLock::new(Renderer::default);
+    &RENDERER
 }
 
 impl Renderer {

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use super::proof::{Asked, Proof};
 use super::scope::{ClusterAddresses, Everyone, Scope};
 use super::{
-    Ask, Forms, From, Port, Protocol, Refusal, RenderError, Renderer, Require, Role, RoleSet, variables,
+    Ask, Forms, From, Port, Protocol, Refusal, RenderError, Renderer, Require, Role, RoleSet, renderer,
+    variables,
 };
 use crate::facts::Facts;
 use crate::inventory::{Host, Inventory, Job};
@@ -42,7 +43,6 @@ pub struct Wanted {
     pub order: Vec<RoleName>,
     /// What Nomad is to run, in order of submission.
     pub jobs: Vec<Job>,
-    renderer: Renderer,
 }
 
 /// One host with its roles in order of activation.
@@ -237,7 +237,6 @@ impl Wanted {
         generated: &BTreeMap<String, String>,
     ) -> Result<Self, WantedError> {
         let order = activation_order(inventory, roles)?;
-        let renderer = Renderer::default();
         let everyone = Everyone::new(&inventory.cluster, &inventory.hosts, &ClusterAddresses::new());
         let mut hosts = Vec::with_capacity(inventory.hosts.len());
         for host in &inventory.hosts {
@@ -246,12 +245,12 @@ impl Wanted {
             let mut of_host = Vec::new();
             for name in order.iter().filter(|name| host.roles.contains(name)) {
                 let Some(role) = roles.roles.get(name) else { continue };
-                of_host.push(wanted_role(&renderer, &everyone, roles, host, role, &variables)?);
+                of_host.push(wanted_role(renderer(), &everyone, roles, host, role, &variables)?);
             }
             join_early_packages(&mut of_host);
             hosts.push(WantedHost { host: host.clone(), variables, roles: of_host });
         }
-        Ok(Self { cluster: inventory.cluster.clone(), hosts, order, jobs: inventory.jobs.clone(), renderer })
+        Ok(Self { cluster: inventory.cluster.clone(), hosts, order, jobs: inventory.jobs.clone() })
     }
 
     /// Gives every resource that is pushed from this machine the digest of its file.
@@ -298,8 +297,7 @@ impl Wanted {
             scope.insert(ITEM, item);
         }
         let place = format!("role `{}`, {}", role.name, resource.id());
-        let text = self
-            .renderer
+        let text = renderer()
             .text(&place, template, &scope)
             .map_err(|source| WantedError::Render { host: wanted.host.name.clone(), source })?;
         Ok(resource.clone().with_content(text))
@@ -327,7 +325,7 @@ impl Wanted {
                 let mut scope = late_scope(&wanted, facts, &everyone);
                 scope.insert(FORMED, formed);
                 for role in &mut wanted.roles {
-                    let decided = decide_with_facts(&self.renderer, role, &scope);
+                    let decided = decide_with_facts(renderer(), role, &scope);
                     errors.extend(
                         decided
                             .err()
@@ -341,7 +339,7 @@ impl Wanted {
             return Err(errors);
         }
         let (cluster, order, jobs) = (self.cluster.clone(), self.order.clone(), self.jobs.clone());
-        Ok(Self { cluster, hosts, order, jobs, renderer: Renderer::default() })
+        Ok(Self { cluster, hosts, order, jobs })
     }
 }
 
@@ -443,7 +441,7 @@ pub fn unmet<'a>(
     inventory: &'a Inventory,
     roles: &'a RoleSet,
 ) -> Result<Vec<UnmetRequirement<'a>>, WantedError> {
-    let renderer = Renderer::default();
+    let renderer = renderer();
     let mut found: Vec<UnmetRequirement> = Vec::new();
     let cluster_roles: BTreeSet<&RoleName> = inventory.hosts.iter().flat_map(|host| &host.roles).collect();
     let cluster_roles: Value = cluster_roles.iter().map(|role| role.as_str()).collect();
@@ -468,7 +466,7 @@ pub fn unmet<'a>(
             scope.insert("cluster_roles", &cluster_roles);
             for part in parts {
                 let render = |source| WantedError::Render { host: host.name.clone(), source };
-                define(&renderer, part, &mut scope).map_err(render)?;
+                define(renderer, part, &mut scope).map_err(render)?;
                 let judged = part.require.iter().enumerate().filter(|(_, one)| is_first || !one.together);
                 for (index, require) in judged {
                     let place = format!("role `{}`, require[{index}]", part.name);
