@@ -142,7 +142,7 @@ pub fn removal_stage(name: StageName, share: BatchSize, steps: BTreeMap<HostName
 pub fn scripts(wanted: &Wanted, host: &WantedHost, seen: &Seen) -> Result<Vec<Step>, PlanError> {
     let Some(state) = seen.hosts.get(&host.host.name) else { return Ok(Vec::new()) };
     let (planned, keys) = (BTreeSet::new(), BTreeMap::new());
-    let everyone = wanted.everyone(&seen.addresses);
+    let late = host.late(&state.facts, &wanted.everyone(&seen.addresses));
     let mut steps: Vec<Step> = Vec::new();
     for role in &host.roles {
         for resource in role.resources.iter().filter(|resource| resource.is_script()) {
@@ -150,7 +150,7 @@ pub fn scripts(wanted: &Wanted, host: &WantedHost, seen: &Seen) -> Result<Vec<St
             if steps.iter().any(|step| step.id == id) {
                 continue;
             }
-            let resource = wanted.resolved(host, role, resource, &state.facts, &everyone)?;
+            let resource = wanted.resolved(host, role, resource, &late)?;
             let so_far = Planned { steps: &planned, keys: &keys };
             let decided = resource.decide(&state.observation.of(&id.0), &state.facts, &so_far);
             let change = decided.map_err(|source| PlanError::Resource {
@@ -191,6 +191,7 @@ fn host_steps(
     let mut written: BTreeMap<String, StepId> = BTreeMap::new();
     // What waits for its role's turn.
     let mut later: BTreeSet<StepId> = BTreeSet::new();
+    let late = host.late(&state.facts, everyone);
     for role in &host.roles {
         let marker = seen.markers.get(&host.host.name).filter(|text| state.marker.as_ref() != Some(text));
         if let Some(marker) = marker.filter(|_| steps.prepare.is_empty()) {
@@ -202,7 +203,7 @@ fn host_steps(
         // What runs reads these files at its next start, whoever starts it: they change when it is this member's turn.
         let mut in_turn = runs(role, state);
         for resource in &role.resources {
-            let resource = wanted.resolved(host, role, resource, &state.facts, everyone)?;
+            let resource = wanted.resolved(host, role, resource, &late)?;
             let id = resource.id();
             // Two roles may want the same package or directory; it is mended once.
             if planned.contains(&id) {

@@ -379,7 +379,7 @@ pub fn unknown_variables(set: &RoleSet) -> Vec<Diagnostic> {
     set.roles.values().flat_map(|role| unknown_variables_of(role, set, renderer())).collect()
 }
 
-fn unknown_variables_of(role: &Role, set: &RoleSet, renderer: &Renderer) -> Vec<Diagnostic> {
+fn unknown_variables_of(role: &Role, set: &RoleSet, renderer: &'static Renderer) -> Vec<Diagnostic> {
     let Some(document) = set.documents.get(&role.name) else { return Vec::new() };
     let Some(node) = document.root.get("endpoint") else { return Vec::new() };
     let known = set.closure([&role.name]);

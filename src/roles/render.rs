@@ -1,18 +1,21 @@
 //! Templates and expressions of roles -> text and values. Pure: what they may use is in the scope.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{Environment, Error as JinjaError, ErrorKind, UndefinedBehavior, Value as Jinja};
+use minijinja::{
+    Environment, Error as JinjaError, ErrorKind, Expression, Template, UndefinedBehavior, Value as Jinja,
+};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::Scope;
+use super::scope::with_role;
 use crate::model::quoted;
 use crate::resource::unit_name;
 
@@ -26,8 +29,32 @@ use crate::resource::unit_name;
 /// `version_at_least(version, least)` and `numbered_subnet(network, address)` (the /24 of an IPv4 network that has the
 /// number in which the address ends), `nth_address(network, n)` (counted from the network's own, which is 0) and
 /// `in_networks(address, networks)`.
+///
+/// There is one, [`renderer`]: what it has compiled it keeps, since a template is rendered for each host.
 pub struct Renderer {
     environment: Environment<'static>,
+    templates: Compiled<Template<'static, 'static>>,
+    expressions: Compiled<Expression<'static, 'static>>,
+    /// The names that a template takes from the scope.
+    names: Compiled<BTreeSet<String>>,
+}
+
+/// What was made of sources, by source. Roles have a few hundred, and they live as long as the program.
+type Compiled<T> = RwLock<HashMap<&'static str, &'static T>>;
+
+/// Makes it once.
+fn compiled<T>(
+    known: &'static Compiled<T>,
+    source: &str,
+    compile: impl FnOnce(&'static str) -> Result<T, JinjaError>,
+) -> Result<&'static T, JinjaError> {
+    if let Some(found) = known.read().unwrap_or_else(PoisonError::into_inner).get(source) {
+        return Ok(found);
+    }
+    let source: &'static str = Box::leak(source.into());
+    let made: &'static T = Box::leak(Box::new(compile(source)?));
+    known.write().unwrap_or_else(PoisonError::into_inner).insert(source, made);
+    Ok(made)
 }
 
 /// A template or expression of a role that cannot be rendered.
@@ -40,8 +67,8 @@ pub struct RenderError {
     pub message: String,
 }
 
-impl Default for Renderer {
-    fn default() -> Self {
+impl Renderer {
+    fn new() -> Self {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
@@ -54,11 +81,10 @@ impl Default for Renderer {
             Ok(Jinja::from(Serde(merged)))
         });
         environment.add_filter("with_role", |hosts: &Jinja, role: &str| -> Result<Jinja, JinjaError> {
-            let Value::Array(hosts) = plain(hosts)? else {
-                return Err(JinjaError::new(ErrorKind::InvalidOperation, "with_role takes a list of hosts"));
-            };
-            let has = |host: &Value| host["roles"].as_array().is_some_and(|r| r.iter().any(|r| r == role));
-            Ok(Jinja::from(Serde(hosts.into_iter().filter(has).collect::<Vec<_>>())))
+            with_role(hosts, role).ok_or_else(|| {
+                let message = "with_role takes a list of hosts";
+                JinjaError::new(ErrorKind::InvalidOperation, message)
+            })
         });
         environment.add_filter("stable_number", |text: &str, most: u64| stable_number(text, most));
         environment.add_filter("unit_name", |path: &str, r#type: &str| unit_name(path, r#type));
@@ -116,26 +142,46 @@ impl Default for Renderer {
             };
             Ok(parse(version)? >= parse(least)?)
         });
-        Self { environment }
+        Self {
+            environment,
+            templates: Compiled::default(),
+            expressions: Compiled::default(),
+            names: Compiled::default(),
+        }
     }
 }
 
-/// The one of the program: to make one takes as long as to render a template.
+/// The one of the program.
 pub fn renderer() -> &'static Renderer {
-    static RENDERER: LazyLock<Renderer> = LazyLock::new(Renderer::default);
+    static RENDERER: LazyLock<Renderer> = LazyLock::new(Renderer::new);
     &RENDERER
 }
 
 impl Renderer {
     /// A template's text.
-    pub fn text(&self, place: &str, source: &str, scope: &Scope) -> Result<String, RenderError> {
-        self.environment.render_str(source, scope.context()).map_err(|error| at(place, &error))
+    pub fn text(&'static self, place: &str, source: &str, scope: &Scope) -> Result<String, RenderError> {
+        self.template(source)
+            .and_then(|template| template.render(scope.context()))
+            .map_err(|error| at(place, &error))
+    }
+
+    fn template(&'static self, source: &str) -> Result<&'static Template<'static, 'static>, JinjaError> {
+        compiled(&self.templates, source, |source| self.environment.template_from_str(source))
+    }
+
+    fn compiled_expression(
+        &'static self,
+        source: &str,
+    ) -> Result<&'static Expression<'static, 'static>, JinjaError> {
+        compiled(&self.expressions, source, |source| self.environment.compile_expression(source))
     }
 
     /// The names that a text with `{{ … }}` takes from the scope; none if it cannot be read.
-    pub fn names(&self, source: &str) -> Option<BTreeSet<String>> {
-        let template = self.environment.template_from_str(source).ok()?;
-        Some(template.undeclared_variables(false).into_iter().collect())
+    pub fn names(&'static self, source: &str) -> Option<&'static BTreeSet<String>> {
+        let names = |source: &'static str| {
+            Ok(self.template(source)?.undeclared_variables(false).into_iter().collect())
+        };
+        compiled(&self.names, source, names).ok()
     }
 
     /// What is there in every scope.
@@ -150,11 +196,8 @@ impl Renderer {
     }
 
     /// Whether an expression takes one of these names from the scope.
-    pub fn waits(&self, source: &str, late: &BTreeSet<String>) -> bool {
-        let compiled = self.environment.compile_expression(source);
-        compiled.is_ok_and(|expression| {
-            expression.undeclared_variables(false).iter().any(|name| late.contains(name))
-        })
+    pub fn waits(&'static self, source: &str, late: &BTreeSet<String>) -> bool {
+        self.names(&format!("{{{{ {source} }}}}")).is_some_and(|names| !names.is_disjoint(late))
     }
 
     /// Whether a text can be an expression at all; what it names is looked at when it is evaluated.
@@ -164,9 +207,8 @@ impl Renderer {
     }
 
     /// The value of an expression, with its type.
-    pub fn expression(&self, place: &str, source: &str, scope: &Scope) -> Result<Value, RenderError> {
-        self.environment
-            .compile_expression(source)
+    pub fn expression(&'static self, place: &str, source: &str, scope: &Scope) -> Result<Value, RenderError> {
+        self.compiled_expression(source)
             .and_then(|expression| expression.eval(scope.context()))
             .and_then(|value| {
                 // A lone expression that ends in an undefined name is not caught by strict mode.
@@ -186,7 +228,7 @@ impl Renderer {
     /// A string that is one expression and nothing else, `"{{ consul.source }}"`, keeps the type of
     /// its value; any other becomes text.
     pub fn value(
-        &self,
+        &'static self,
         place: &str,
         raw: &Value,
         scope: &Scope,
@@ -369,7 +411,7 @@ mod tests {
     #[test]
     fn a_lone_expression_keeps_its_type() {
         let raw = json!({"source": "{{ consul.source }}", "url": "v{{ consul.version }}", "content": "{{ later }}"});
-        let rendered = Renderer::default().value("t", &raw, &scope(), &["content"]).unwrap();
+        let rendered = renderer().value("t", &raw, &scope(), &["content"]).unwrap();
         assert_eq!(
             rendered,
             json!({"source": {"mirror": "http://m"}, "url": "v1.8.7", "content": "{{ later }}"})
@@ -378,14 +420,14 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_an_error_with_its_place() {
-        let error = Renderer::default().text("role x", "line\n{{ consul.nothing }}\n", &scope()).unwrap_err();
+        let error = renderer().text("role x", "line\n{{ consul.nothing }}\n", &scope()).unwrap_err();
         assert!(error.to_string().starts_with("in role x: undefined value"), "{error}");
-        assert!(Renderer::default().expression("role x", "consul.nothing", &scope()).is_err());
+        assert!(renderer().expression("role x", "consul.nothing", &scope()).is_err());
     }
 
     #[test]
     fn the_filters_of_roles() {
-        let text = |source: &str| Renderer::default().text("t", source, &scope()).unwrap();
+        let text = |source: &str| renderer().text("t", source, &scope()).unwrap();
         assert_eq!(text("{{ (hosts | with_role('y'))[0].name }}\n"), "b\n");
         assert_eq!(
             text("{{ {'ports': {'dns': 2}} | merge(consul.extra) | json }}"),
@@ -404,8 +446,7 @@ mod tests {
         let pair =
             "'-----BEGIN A-----\\n1\\n-----END A-----\\r\\n-----BEGIN B-----\\n2\\n-----END B-----\\n'";
         assert_eq!(text(&format!("{{{{ {pair} | pem('B') }}}}")), "-----BEGIN B-----\n2\n-----END B-----\n");
-        let refused =
-            Renderer::default().text("t", &format!("{{{{ {pair} | pem('C') }}}}"), &scope()).unwrap_err();
+        let refused = renderer().text("t", &format!("{{{{ {pair} | pem('C') }}}}"), &scope()).unwrap_err();
         assert!(refused.to_string().contains("no PEM block `C`"), "{refused}");
         assert_eq!(
             text("{% set t = {'a': 1, 'b': true} | texts %}{{ 'text' if t.a is string }} {{ t.b }}"),

@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use minijinja::Value as Jinja;
-use minijinja::value::{Object, Serde};
+use minijinja::value::{Enumerator, Object, ObjectRepr, Serde};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::inventory::Host;
-use crate::model::{ClusterName, HostName};
+use crate::model::{ClusterName, HostName, RoleName};
 
 /// Names and their values.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +65,39 @@ pub struct Everyone {
     each: BTreeMap<HostName, Jinja>,
 }
 
+/// The list of all hosts. Which of them have a role is known before a template of each host asks for it.
+#[derive(Debug)]
+struct Hosts {
+    all: Vec<Jinja>,
+    by_role: BTreeMap<RoleName, Jinja>,
+}
+
+impl Object for Hosts {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Seq
+    }
+
+    fn get_value(self: &Arc<Self>, index: &Jinja) -> Option<Jinja> {
+        self.all.get(index.as_usize()?).cloned()
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Seq(self.all.len())
+    }
+}
+
+/// Those of a list of hosts that have a role; `None` where it is no list of hosts.
+pub(super) fn with_role(hosts: &Jinja, role: &str) -> Option<Jinja> {
+    if let Some(hosts) = hosts.downcast_object_ref::<Hosts>() {
+        return Some(hosts.by_role.get(role).cloned().unwrap_or_else(|| Jinja::from_iter::<[Jinja; 0]>([])));
+    }
+    let has = |host: &Jinja| {
+        let roles = host.get_attr("roles").ok().and_then(|roles| roles.try_iter().ok());
+        roles.is_some_and(|mut roles| roles.any(|own| own.as_str() == Some(role)))
+    };
+    Some(hosts.try_iter().ok()?.filter(has).collect())
+}
+
 impl Everyone {
     /// `addresses` are those for agents, as far as hosts have said them.
     pub fn new<'a>(
@@ -81,13 +114,23 @@ impl Everyone {
                 "roles": host.roles,
                 "groups": host.groups,
             });
-            (&host.name, Jinja::from(Serde(described)))
+            Jinja::from(Serde(described))
         };
-        let described: Vec<_> = hosts.into_iter().map(describe).collect();
+        let described: Vec<_> = hosts.into_iter().map(|host| (host, describe(host))).collect();
+        let mut by_role: BTreeMap<RoleName, Vec<Jinja>> = BTreeMap::new();
+        for (host, described) in &described {
+            for role in &host.roles {
+                by_role.entry(role.clone()).or_default().push(described.clone());
+            }
+        }
+        let all = Hosts {
+            all: described.iter().map(|(_, described)| described.clone()).collect(),
+            by_role: by_role.into_iter().map(|(role, hosts)| (role, hosts.into_iter().collect())).collect(),
+        };
         Self {
             cluster: Jinja::from(Serde(cluster)),
-            all: described.iter().map(|(_, host)| host.clone()).collect(),
-            each: described.into_iter().map(|(name, host)| (name.clone(), host)).collect(),
+            all: Jinja::from_object(all),
+            each: described.into_iter().map(|(host, described)| (host.name.clone(), described)).collect(),
         }
     }
 

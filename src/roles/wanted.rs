@@ -212,6 +212,17 @@ pub enum WantedError {
 }
 
 impl WantedHost {
+    /// What templates may name once the host has said its facts, but for what the role defines.
+    pub fn late(&self, facts: &Facts, everyone: &Everyone) -> Scope {
+        let mut scope = everyone.scope(&self.host.name, &self.variables);
+        scope.insert(FACTS, facts);
+        let endpoints = self.endpoints().into_iter();
+        let endpoints: Map<String, Value> =
+            endpoints.map(|endpoint| (endpoint.product.clone(), json!(endpoint))).collect();
+        scope.insert(ENDPOINTS, &endpoints);
+        scope
+    }
+
     /// Where the agent of a gate is.
     pub fn endpoint(&self, gate: &str) -> Option<&Endpoint> {
         self.roles.iter().find(|role| role.gate.as_deref() == Some(gate))?.endpoint.as_ref()
@@ -242,10 +253,11 @@ impl Wanted {
         for host in &inventory.hosts {
             let mut variables = variables(roles, host);
             fill_generated(&mut variables, roles, host, generated);
+            let scope = everyone.scope(&host.name, &variables);
             let mut of_host = Vec::new();
             for name in order.iter().filter(|name| host.roles.contains(name)) {
                 let Some(role) = roles.roles.get(name) else { continue };
-                of_host.push(wanted_role(renderer(), &everyone, roles, host, role, &variables)?);
+                of_host.push(wanted_role(renderer(), scope.clone(), roles, host, role)?);
             }
             join_early_packages(&mut of_host);
             hosts.push(WantedHost { host: host.clone(), variables, roles: of_host });
@@ -276,22 +288,21 @@ impl Wanted {
         self.hosts.iter().find(|wanted| wanted.host.name == *name)
     }
 
-    /// All hosts as templates see them, with these addresses: for [`Self::resolved`].
+    /// All hosts as templates see them, with these addresses: for [`WantedHost::late`].
     pub fn everyone(&self, addresses: &ClusterAddresses) -> Everyone {
         Everyone::new(&self.cluster, self.hosts.iter().map(|wanted| &wanted.host), addresses)
     }
 
-    /// A resource with its content rendered; needs the facts of its host and everyone's address.
+    /// A resource with its content rendered, by what its host may name ([`WantedHost::late`]).
     pub fn resolved(
         &self,
         wanted: &WantedHost,
         role: &WantedRole,
         resource: &Resource,
-        facts: &Facts,
-        everyone: &Everyone,
+        late: &Scope,
     ) -> Result<Resource, WantedError> {
         let Some(template) = resource.content() else { return Ok(resource.clone()) };
-        let mut scope = late_scope(wanted, facts, everyone);
+        let mut scope = late.clone();
         scope.extend(&role.defined);
         if let Some(item) = role.items.get(&resource.id()) {
             scope.insert(ITEM, item);
@@ -322,7 +333,7 @@ impl Wanted {
         for wanted in &self.hosts {
             let mut wanted = wanted.clone();
             if let Some(facts) = facts(&wanted.host.name) {
-                let mut scope = late_scope(&wanted, facts, &everyone);
+                let mut scope = wanted.late(facts, &everyone);
                 scope.insert(FORMED, formed);
                 for role in &mut wanted.roles {
                     let decided = decide_with_facts(renderer(), role, &scope);
@@ -350,18 +361,12 @@ impl WantedRole {
     }
 }
 
-/// What templates may name when a host has said its facts, but for what the role defines.
-fn late_scope(wanted: &WantedHost, facts: &Facts, everyone: &Everyone) -> Scope {
-    let mut scope = everyone.scope(&wanted.host.name, &wanted.variables);
-    scope.insert(FACTS, facts);
-    let endpoints: Map<String, Value> =
-        wanted.endpoints().into_iter().map(|endpoint| (endpoint.product.clone(), json!(endpoint))).collect();
-    scope.insert(ENDPOINTS, &endpoints);
-    scope
-}
-
 /// Decides what waited for facts.
-fn decide_with_facts(renderer: &Renderer, role: &mut WantedRole, scope: &Scope) -> Result<(), RenderError> {
+fn decide_with_facts(
+    renderer: &'static Renderer,
+    role: &mut WantedRole,
+    scope: &Scope,
+) -> Result<(), RenderError> {
     let mut scope = scope.clone();
     for (place, name, source) in &role.define {
         let value = renderer.value(place, &Value::String(source.clone()), &scope, &[])?;
@@ -490,7 +495,7 @@ fn late_names() -> BTreeSet<String> {
 }
 
 /// Adds what a role defines to the scope, but for what waits for facts.
-fn define(renderer: &Renderer, part: &Role, scope: &mut Scope) -> Result<(), RenderError> {
+fn define(renderer: &'static Renderer, part: &Role, scope: &mut Scope) -> Result<(), RenderError> {
     let mut late = late_names();
     for (name, source) in &part.define {
         if renderer.names(source).is_some_and(|names| !names.is_disjoint(&late)) {
@@ -505,14 +510,12 @@ fn define(renderer: &Renderer, part: &Role, scope: &mut Scope) -> Result<(), Ren
 }
 
 fn wanted_role(
-    renderer: &Renderer,
-    everyone: &Everyone,
+    renderer: &'static Renderer,
+    mut scope: Scope,
     roles: &RoleSet,
     host: &Host,
     role: &Role,
-    variables: &Map<String, Value>,
 ) -> Result<WantedRole, WantedError> {
-    let mut scope = everyone.scope(&host.name, variables);
     let (mut defined, mut define) = (Map::new(), Vec::new());
     let (mut proofs, mut refusals) = (Vec::new(), Vec::new());
     let mut late = late_names();
@@ -673,7 +676,7 @@ fn join_early_packages(roles: &mut [WantedRole]) {
 
 /// What is left of a `when`: nothing if it does not hold, the expression itself if it waits for facts.
 fn condition(
-    renderer: &Renderer,
+    renderer: &'static Renderer,
     place: &str,
     when: Option<&str>,
     scope: &Scope,
@@ -703,7 +706,7 @@ impl RoleResources {
     /// Adds what a resource as written becomes: nothing, one, or with `for_each` any number.
     fn add(
         &mut self,
-        renderer: &Renderer,
+        renderer: &'static Renderer,
         host: &HostName,
         place: &str,
         raw: &Value,
@@ -740,7 +743,7 @@ impl RoleResources {
     #[allow(clippy::too_many_arguments, reason = "each is a different thing, and one caller has them all")]
     fn add_one(
         &mut self,
-        renderer: &Renderer,
+        renderer: &'static Renderer,
         host: &HostName,
         place: &str,
         fields: &Value,
@@ -780,7 +783,7 @@ impl RoleResources {
 
 /// `None` for a port that is switched off.
 fn wanted_port(
-    renderer: &Renderer,
+    renderer: &'static Renderer,
     place: &str,
     host: &HostName,
     declared: &RoleName,
@@ -823,7 +826,7 @@ fn wanted_port(
 }
 
 fn wanted_ask(
-    renderer: &Renderer,
+    renderer: &'static Renderer,
     place: String,
     host: &HostName,
     ask: &Ask,
@@ -1001,8 +1004,7 @@ mod tests {
                     host,
                     &host.roles[0],
                     resource,
-                    &facts,
-                    &wanted.everyone(&ClusterAddresses::new()),
+                    &host.late(&facts, &wanted.everyone(&ClusterAddresses::new())),
                 );
                 resolved.unwrap().content().unwrap().to_owned()
             })

@@ -77,7 +77,9 @@ fn shown(host: &str, facts: &Facts, variables: &str) -> String {
         return text;
     }
     for resource in &role.resources {
-        let resolved = wanted.resolved(of_host, role, resource, facts, &wanted.everyone(&addresses)).unwrap();
+        let resolved = wanted
+            .resolved(of_host, role, resource, &of_host.late(facts, &wanted.everyone(&addresses)))
+            .unwrap();
         writeln!(text, "==> {}", resolved.id()).unwrap();
         text.push_str(resolved.content().unwrap_or_default());
     }

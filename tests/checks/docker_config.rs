@@ -22,7 +22,9 @@ fn daemon(roles: &str, variables: &str) -> Value {
     let role = host.roles.iter().find(|role| role.name.as_str() == "docker").unwrap();
     let merge = role.resources.iter().find(|resource| resource.path() == Some("/etc/docker/daemon.json"));
     let facts = Facts { package_manager: Some(PackageManager::Apt), ..rendered::facts() };
-    let resolved = wanted.resolved(host, role, merge.unwrap(), &facts, &wanted.everyone(&addresses)).unwrap();
+    let resolved = wanted
+        .resolved(host, role, merge.unwrap(), &host.late(&facts, &wanted.everyone(&addresses)))
+        .unwrap();
     serde_json::from_str(resolved.content().unwrap()).unwrap()
 }
 

@@ -34,6 +34,7 @@ mod report_demo;
 mod report_timings;
 mod report_trace;
 mod role_page;
+mod scale;
 mod script_ask;
 mod script_converge;
 mod script_files;

@@ -108,9 +108,10 @@ pub fn try_files_of(
 ) -> Result<BTreeMap<String, String>, WantedError> {
     let of_host = wanted.host(&HostName::parse(host).unwrap()).unwrap();
     let mut files = BTreeMap::new();
+    let late = of_host.late(&facts(), &wanted.everyone(addresses));
     for role in &of_host.roles {
         for resource in &role.resources {
-            let resolved = wanted.resolved(of_host, role, resource, &facts(), &wanted.everyone(addresses))?;
+            let resolved = wanted.resolved(of_host, role, resource, &late)?;
             if let Some(content) = resolved.content() {
                 files.insert(resolved.id().0.replace("file ", ""), content.to_owned());
             }

@@ -55,7 +55,12 @@ fn wanted(nfs: &str) -> String {
         for role in &host.roles {
             for resource in &role.resources {
                 let resolved = wanted
-                    .resolved(host, role, resource, &facts("x86_64"), &wanted.everyone(&addresses))
+                    .resolved(
+                        host,
+                        role,
+                        resource,
+                        &host.late(&facts("x86_64"), &wanted.everyone(&addresses)),
+                    )
                     .unwrap();
                 text += &format!("==> {}\n", resolved.id());
                 text += resolved.content().unwrap_or_default();
