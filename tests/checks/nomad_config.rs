@@ -64,8 +64,11 @@ fn a_client_with_everything_set() {
 #[test]
 fn servers_are_found_through_consul_or_by_address() {
     let join = json(&files("1.10.5", "", "node-2"), "join");
-    let voters = serde_json::json!({"server": {"bootstrap_expect": 3}, "autopilot": {"min_quorum": 3}});
-    assert_eq!(join, voters);
+    // Servers tell one another at once; a client comes when Consul knows them.
+    let others = serde_json::json!(["10.0.0.11", "10.0.0.13"]);
+    assert_eq!(join["server"]["server_join"]["retry_join"], others);
+    assert_eq!(join["server"]["bootstrap_expect"], 3);
+    assert_eq!(join["autopilot"], serde_json::json!({"min_quorum": 3}));
     let client = json(&files("1.10.5", "", "web-1"), "join");
     assert_eq!(client, serde_json::json!({"client": {}}));
     let moved = "  consul: { extra_config: { ports: { http: 9500 } } }\n";
