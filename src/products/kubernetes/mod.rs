@@ -536,9 +536,11 @@ impl Roster for Nodes {
         }
     }
 
-    /// After 50 s without a word from its kubelet a node is no longer Ready (`--node-monitor-grace-period` since 1.32).
+    /// After 50 s without a word from its kubelet a node is no longer Ready (`--node-monitor-grace-period` since 1.32). Where the
+    /// controller manager that watches ran on that node, another one has to take over (`--leader-elect-lease-duration`, 15 s), to start
+    /// its controllers, and to count from its own beginning.
     fn lag(&self) -> Duration {
-        Duration::from_secs(70)
+        Duration::from_secs(120)
     }
 }
 
