@@ -364,7 +364,7 @@ impl<'l> Writer<'l> {
 }
 
 /// What packages, systems and daemons of packages write by themselves, and what stays by design: packages, and the data of theirs.
-const OTHERS: [&str; 30] = [
+const OTHERS: [&str; 31] = [
     "etc/.pwd.lock",
     "etc/alternatives",
     "etc/cni",
@@ -389,6 +389,8 @@ const OTHERS: [&str; 30] = [
     "var/lib/apt",
     "var/lib/containerd",
     "var/lib/dhcp",
+    // Where the package's own unit mounts the journal.
+    "var/lib/haproxy/dev",
     "var/lib/docker",
     "var/lib/dpkg",
     "var/lib/misc",
