@@ -211,21 +211,22 @@ pub(super) fn cluster_state(expected: &Expected, answers: &Answers, own_raft: Ow
         let answer = answers[host].as_ref().ok();
         match answer.and_then(|answer| answer.get(AUTOPILOT)?.json::<Autopilot>().ok()) {
             Some(Autopilot { servers: Some(_), failure_tolerance, .. }) => failure_tolerance,
-            // It has not looked yet: as many as follow by their own word, beyond a majority.
-            Some(_) => {
-                let follow = |peer: &&Peer| {
-                    let host = expected.members.iter().find(|(_, ip)| **ip == peer.address.ip());
-                    let answer = host.and_then(|(host, _)| answers.get(host)?.as_ref().ok());
-                    answer
-                        .is_some_and(|answer| own_raft(answer).is_ok_and(|own| follows(own.as_ref()).is_ok()))
-                };
-                let voters: Vec<&Peer> = peers.iter().filter(|peer| peer.voter).collect();
-                let following = voters.iter().copied().filter(follow).count();
-                following.saturating_sub(raft::majority(voters.len()))
-            }
+            Some(_) => own_tolerance(expected, answers, own_raft, peers),
             None => 0,
         }
     })
+}
+
+/// How many voters follow by their own word, beyond a majority: for autopilot that has not looked yet.
+fn own_tolerance(expected: &Expected, answers: &Answers, own_raft: OwnRaft, peers: &[Peer]) -> usize {
+    let follows = |peer: &Peer| {
+        let (host, _) = expected.members.iter().find(|(_, ip)| **ip == peer.address.ip())?;
+        let own = own_raft(answers.get(host)?.as_ref().ok()?).ok()?;
+        follows(own.as_ref()).ok()
+    };
+    let voters = peers.iter().filter(|peer| peer.voter);
+    let following = voters.clone().filter(|peer| follows(peer).is_some()).count();
+    following.saturating_sub(raft::majority(voters.count()))
 }
 
 /// The peers in one line, for a message.

@@ -376,10 +376,10 @@ fn texts(node: &Node) -> Vec<Located<String>> {
 
 /// Variables that endpoints name and that neither their role nor one that it includes has.
 pub fn unknown_variables(set: &RoleSet) -> Vec<Diagnostic> {
-    set.roles.values().flat_map(|role| unknown_variables_of(role, set, renderer())).collect()
+    set.roles.values().flat_map(|role| unknown_variables_of(role, set)).collect()
 }
 
-fn unknown_variables_of(role: &Role, set: &RoleSet, renderer: &'static Renderer) -> Vec<Diagnostic> {
+fn unknown_variables_of(role: &Role, set: &RoleSet) -> Vec<Diagnostic> {
     let Some(document) = set.documents.get(&role.name) else { return Vec::new() };
     let Some(node) = document.root.get("endpoint") else { return Vec::new() };
     let known = set.closure([&role.name]);
@@ -398,7 +398,7 @@ fn unknown_variables_of(role: &Role, set: &RoleSet, renderer: &'static Renderer)
     };
     let mut problems = Vec::new();
     for text in texts(node) {
-        for name in renderer.paths(&text.value).into_iter().filter(|name| !is_known(name)) {
+        for name in renderer().paths(&text.value).into_iter().filter(|name| !is_known(name)) {
             let help = match nearest(&name, variables.iter().chain(&defined).copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("`bootstrap roles {}` lists the variables", role.name),

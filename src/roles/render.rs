@@ -35,8 +35,9 @@ pub struct Renderer {
     environment: Environment<'static>,
     templates: Compiled<Template<'static, 'static>>,
     expressions: Compiled<Expression<'static, 'static>>,
-    /// The names that a template takes from the scope.
+    /// The names that a template, or an expression, takes from the scope.
     names: Compiled<BTreeSet<String>>,
+    expression_names: Compiled<BTreeSet<String>>,
 }
 
 /// What was made of sources, by source. Roles have a few hundred, and they live as long as the program.
@@ -147,6 +148,7 @@ impl Renderer {
             templates: Compiled::default(),
             expressions: Compiled::default(),
             names: Compiled::default(),
+            expression_names: Compiled::default(),
         }
     }
 }
@@ -197,7 +199,10 @@ impl Renderer {
 
     /// Whether an expression takes one of these names from the scope.
     pub fn waits(&'static self, source: &str, late: &BTreeSet<String>) -> bool {
-        self.names(&format!("{{{{ {source} }}}}")).is_some_and(|names| !names.is_disjoint(late))
+        let names = |source: &'static str| {
+            Ok(self.compiled_expression(source)?.undeclared_variables(false).into_iter().collect())
+        };
+        compiled(&self.expression_names, source, names).is_ok_and(|names| !names.is_disjoint(late))
     }
 
     /// Whether a text can be an expression at all; what it names is looked at when it is evaluated.
@@ -392,6 +397,20 @@ mod tests {
             unreachable!("an object literal")
         };
         Scope::from(&scope)
+    }
+
+    /// Also one whose braces would end a template's.
+    #[test]
+    fn what_an_expression_waits_for() {
+        let late = BTreeSet::from(["facts".to_owned()]);
+        for (source, waits) in [
+            ("facts.swap", true),
+            ("{'a': {'b': facts.swap}}.a.b", true),
+            ("consul.version", false),
+            ("(", false),
+        ] {
+            assert_eq!(renderer().waits(source, &late), waits, "{source}");
+        }
     }
 
     #[test]

@@ -9,8 +9,7 @@ use serde_json::{Map, Value, json};
 use super::proof::{Asked, Proof};
 use super::scope::{ClusterAddresses, Everyone, Scope};
 use super::{
-    Ask, Forms, From, Port, Protocol, Refusal, RenderError, Renderer, Require, Role, RoleSet, renderer,
-    variables,
+    Ask, Forms, From, Port, Protocol, Refusal, RenderError, Require, Role, RoleSet, renderer, variables,
 };
 use crate::facts::Facts;
 use crate::inventory::{Host, Inventory, Job};
@@ -257,7 +256,7 @@ impl Wanted {
             let mut of_host = Vec::new();
             for name in order.iter().filter(|name| host.roles.contains(name)) {
                 let Some(role) = roles.roles.get(name) else { continue };
-                of_host.push(wanted_role(renderer(), scope.clone(), roles, host, role)?);
+                of_host.push(wanted_role(scope.clone(), roles, host, role)?);
             }
             join_early_packages(&mut of_host);
             hosts.push(WantedHost { host: host.clone(), variables, roles: of_host });
@@ -336,7 +335,7 @@ impl Wanted {
                 let mut scope = wanted.late(facts, &everyone);
                 scope.insert(FORMED, formed);
                 for role in &mut wanted.roles {
-                    let decided = decide_with_facts(renderer(), role, &scope);
+                    let decided = decide_with_facts(role, &scope);
                     errors.extend(
                         decided
                             .err()
@@ -362,14 +361,10 @@ impl WantedRole {
 }
 
 /// Decides what waited for facts.
-fn decide_with_facts(
-    renderer: &'static Renderer,
-    role: &mut WantedRole,
-    scope: &Scope,
-) -> Result<(), RenderError> {
+fn decide_with_facts(role: &mut WantedRole, scope: &Scope) -> Result<(), RenderError> {
     let mut scope = scope.clone();
     for (place, name, source) in &role.define {
-        let value = renderer.value(place, &Value::String(source.clone()), &scope, &[])?;
+        let value = renderer().value(place, &Value::String(source.clone()), &scope, &[])?;
         scope.insert(name, &value);
         role.defined.insert(name.clone(), value);
     }
@@ -378,7 +373,7 @@ fn decide_with_facts(
         if let Some(item) = item {
             scope.insert(ITEM, item);
         }
-        renderer.expression(&condition.place, &condition.expression, &scope).map(|value| is_true(&value))
+        renderer().expression(&condition.place, &condition.expression, &scope).map(|value| is_true(&value))
     };
     let mut left_out = BTreeSet::new();
     for (id, condition) in std::mem::take(&mut role.conditions) {
@@ -395,15 +390,15 @@ fn decide_with_facts(
         if let Asked::Lookup(lookup) = &mut wanted.proof.asked
             && let Some(answer) = &mut lookup.answer
         {
-            *answer = renderer.text(&wanted.place, answer, &scope)?;
+            *answer = renderer().text(&wanted.place, answer, &scope)?;
         }
         proofs.push(wanted);
     }
     role.proofs = proofs;
     for (place, refusal) in &role.refusals {
-        if is_true(&renderer.expression(place, &refusal.when, &scope)?) {
-            let reason = renderer.text(place, &refusal.reason, &scope)?;
-            let remedy = renderer.text(place, &refusal.remedy, &scope)?;
+        if is_true(&renderer().expression(place, &refusal.when, &scope)?) {
+            let reason = renderer().text(place, &refusal.reason, &scope)?;
+            let remedy = renderer().text(place, &refusal.remedy, &scope)?;
             role.refused.push(Refused { reason, remedy });
         }
     }
@@ -446,7 +441,6 @@ pub fn unmet<'a>(
     inventory: &'a Inventory,
     roles: &'a RoleSet,
 ) -> Result<Vec<UnmetRequirement<'a>>, WantedError> {
-    let renderer = renderer();
     let mut found: Vec<UnmetRequirement> = Vec::new();
     let cluster_roles: BTreeSet<&RoleName> = inventory.hosts.iter().flat_map(|host| &host.roles).collect();
     let cluster_roles: Value = cluster_roles.iter().map(|role| role.as_str()).collect();
@@ -471,12 +465,12 @@ pub fn unmet<'a>(
             scope.insert("cluster_roles", &cluster_roles);
             for part in parts {
                 let render = |source| WantedError::Render { host: host.name.clone(), source };
-                define(renderer, part, &mut scope).map_err(render)?;
+                define(part, &mut scope).map_err(render)?;
                 let judged = part.require.iter().enumerate().filter(|(_, one)| is_first || !one.together);
                 for (index, require) in judged {
                     let place = format!("role `{}`, require[{index}]", part.name);
                     let raw = Value::String(require.that.clone());
-                    let holds = is_true(&renderer.value(&place, &raw, &scope, &[]).map_err(render)?);
+                    let holds = is_true(&renderer().value(&place, &raw, &scope, &[]).map_err(render)?);
                     // Two roles may include the one that says so.
                     let told = found.iter().any(|known| *known.host == host.name && known.require == require);
                     if !holds && !told {
@@ -495,22 +489,21 @@ fn late_names() -> BTreeSet<String> {
 }
 
 /// Adds what a role defines to the scope, but for what waits for facts.
-fn define(renderer: &'static Renderer, part: &Role, scope: &mut Scope) -> Result<(), RenderError> {
+fn define(part: &Role, scope: &mut Scope) -> Result<(), RenderError> {
     let mut late = late_names();
     for (name, source) in &part.define {
-        if renderer.names(source).is_some_and(|names| !names.is_disjoint(&late)) {
+        if renderer().names(source).is_some_and(|names| !names.is_disjoint(&late)) {
             late.insert(name.clone());
             continue;
         }
         let place = format!("role `{}`, define `{name}`", part.name);
-        let value = renderer.value(&place, &Value::String(source.clone()), scope, &[])?;
+        let value = renderer().value(&place, &Value::String(source.clone()), scope, &[])?;
         scope.insert(name, &value);
     }
     Ok(())
 }
 
 fn wanted_role(
-    renderer: &'static Renderer,
     mut scope: Scope,
     roles: &RoleSet,
     host: &Host,
@@ -527,27 +520,25 @@ fn wanted_role(
         for (name, source) in &part.define {
             let place = format!("role `{}`, define `{name}`", part.name);
             define.push((place.clone(), name.clone(), source.clone()));
-            if renderer.names(source).is_some_and(|names| !names.is_disjoint(&late)) {
+            if renderer().names(source).is_some_and(|names| !names.is_disjoint(&late)) {
                 late.insert(name.clone());
                 continue;
             }
             let value =
-                renderer.value(&place, &Value::String(source.clone()), &scope, &[]).map_err(render)?;
+                renderer().value(&place, &Value::String(source.clone()), &scope, &[]).map_err(render)?;
             scope.insert(name, &value);
             defined.insert(name.clone(), value);
         }
         for (index, raw) in part.resources.iter().enumerate() {
             let place = format!("role `{}`, resources[{index}]", part.name);
-            made.add(renderer, &host.name, &place, raw, &scope, &late)?;
+            made.add(&host.name, &place, raw, &scope, &late)?;
         }
         for (index, raw) in part.ports.iter().enumerate() {
             let place = format!("role `{}`, ports[{index}]", part.name);
-            let Some(when) =
-                condition(renderer, &place, raw.when.as_deref(), &scope, &late).map_err(render)?
-            else {
+            let Some(when) = condition(&place, raw.when.as_deref(), &scope, &late).map_err(render)? else {
                 continue;
             };
-            let port = wanted_port(renderer, &place, &host.name, &part.name, raw, &scope)?;
+            let port = wanted_port(&place, &host.name, &part.name, raw, &scope)?;
             ports.extend(port.map(|port| WantedPort { when, ..port }));
         }
         for (index, raw) in part.verify.iter().enumerate() {
@@ -555,10 +546,10 @@ fn wanted_role(
             let mut fields = raw.clone();
             let when = fields.as_object_mut().and_then(|fields| fields.shift_remove("when"));
             let when = when.as_ref().and_then(Value::as_str);
-            let Some(when) = condition(renderer, &place, when, &scope, &late).map_err(render)? else {
+            let Some(when) = condition(&place, when, &scope, &late).map_err(render)? else {
                 continue;
             };
-            let value = renderer.value(&place, &fields, &scope, &[ANSWER]).map_err(render)?;
+            let value = renderer().value(&place, &fields, &scope, &[ANSWER]).map_err(render)?;
             let proof = serde_json::from_value(value).map_err(|error| WantedError::Proof {
                 host: host.name.clone(),
                 place: place.clone(),
@@ -571,10 +562,10 @@ fn wanted_role(
             let mut fields = raw.clone();
             let when = fields.as_object_mut().and_then(|fields| fields.shift_remove("when"));
             let when = when.as_ref().and_then(Value::as_str);
-            let Some(when) = condition(renderer, &place, when, &scope, &late).map_err(render)? else {
+            let Some(when) = condition(&place, when, &scope, &late).map_err(render)? else {
                 continue;
             };
-            let value = renderer.value(&place, &fields, &scope, &[]).map_err(render)?;
+            let value = renderer().value(&place, &fields, &scope, &[]).map_err(render)?;
             let other = serde_json::from_value(value).map_err(|error| WantedError::Endpoint {
                 host: host.name.clone(),
                 place,
@@ -588,7 +579,7 @@ fn wanted_role(
         for (index, filesystem) in part.filesystems.iter().enumerate() {
             let place = format!("role `{}`, filesystems[{index}]", part.name);
             let needed = match &filesystem.when {
-                Some(when) => is_true(&renderer.expression(&place, when, &scope).map_err(render)?),
+                Some(when) => is_true(&renderer().expression(&place, when, &scope).map_err(render)?),
                 None => true,
             };
             filesystems.extend(needed.then(|| WantedFilesystem {
@@ -599,11 +590,11 @@ fn wanted_role(
         }
         for (index, raw) in part.asks.iter().enumerate() {
             let place = format!("role `{}`, asks[{index}]", part.name);
-            asks.push(wanted_ask(renderer, place, &host.name, raw, &scope)?);
+            asks.push(wanted_ask(place, &host.name, raw, &scope)?);
         }
         if let Some(raw) = &part.endpoint {
             let place = format!("role `{}`, endpoint", part.name);
-            let value = renderer.value(&place, raw, &scope, &[]).map_err(render)?;
+            let value = renderer().value(&place, raw, &scope, &[]).map_err(render)?;
             endpoint = Some(serde_json::from_value(value).map_err(|error| WantedError::Endpoint {
                 host: host.name.clone(),
                 place,
@@ -615,7 +606,7 @@ fn wanted_role(
     }
     let gate = role.gate.as_ref().map(|gate| {
         let place = format!("role `{}`, gate", role.name);
-        renderer.value(&place, &Value::String(gate.clone()), &scope, &[]).map_err(render)
+        renderer().value(&place, &Value::String(gate.clone()), &scope, &[]).map_err(render)
     });
     let gate = gate.transpose()?.as_ref().and_then(Value::as_str).map(str::to_owned);
     Ok(WantedRole {
@@ -676,18 +667,17 @@ fn join_early_packages(roles: &mut [WantedRole]) {
 
 /// What is left of a `when`: nothing if it does not hold, the expression itself if it waits for facts.
 fn condition(
-    renderer: &'static Renderer,
     place: &str,
     when: Option<&str>,
     scope: &Scope,
     late: &BTreeSet<String>,
 ) -> Result<Option<Option<Condition>>, RenderError> {
     let Some(expression) = when else { return Ok(Some(None)) };
-    if renderer.waits(expression, late) {
+    if renderer().waits(expression, late) {
         let (place, expression) = (place.to_owned(), expression.to_owned());
         return Ok(Some(Some(Condition { place, expression })));
     }
-    let holds = is_true(&renderer.expression(place, expression, scope)?);
+    let holds = is_true(&renderer().expression(place, expression, scope)?);
     Ok(holds.then_some(None))
 }
 
@@ -706,7 +696,6 @@ impl RoleResources {
     /// Adds what a resource as written becomes: nothing, one, or with `for_each` any number.
     fn add(
         &mut self,
-        renderer: &'static Renderer,
         host: &HostName,
         place: &str,
         raw: &Value,
@@ -721,7 +710,7 @@ impl RoleResources {
         let before = self.resources.len();
         if let Some(Value::String(each)) = each {
             let render = |source| WantedError::Render { host: host.clone(), source };
-            let list = renderer.expression(&format!("{place}, for_each"), &each, scope).map_err(render)?;
+            let list = renderer().expression(&format!("{place}, for_each"), &each, scope).map_err(render)?;
             let Value::Array(items) = list else {
                 return Err(WantedError::NoList { host: host.clone(), place: place.to_owned(), value: list });
             };
@@ -729,10 +718,10 @@ impl RoleResources {
             for (index, item) in items.iter().enumerate() {
                 scope.insert(ITEM, item);
                 let place = format!("{place}, for_each[{index}]");
-                self.add_one(renderer, host, &place, &fields, when.as_ref(), Some(item), &scope, late)?;
+                self.add_one(host, &place, &fields, when.as_ref(), Some(item), &scope, late)?;
             }
         } else {
-            self.add_one(renderer, host, place, &fields, when.as_ref(), None, scope, late)?;
+            self.add_one(host, place, &fields, when.as_ref(), None, scope, late)?;
         }
         if removable {
             self.removables.extend(self.resources.iter().skip(before).map(Resource::id));
@@ -743,7 +732,6 @@ impl RoleResources {
     #[allow(clippy::too_many_arguments, reason = "each is a different thing, and one caller has them all")]
     fn add_one(
         &mut self,
-        renderer: &'static Renderer,
         host: &HostName,
         place: &str,
         fields: &Value,
@@ -754,10 +742,10 @@ impl RoleResources {
     ) -> Result<(), WantedError> {
         let render = |source| WantedError::Render { host: host.clone(), source };
         let when = when.and_then(Value::as_str);
-        let Some(waits) = condition(renderer, place, when, scope, late).map_err(render)? else {
+        let Some(waits) = condition(place, when, scope, late).map_err(render)? else {
             return Ok(());
         };
-        let value = renderer.value(place, fields, scope, &LATE).map_err(render)?;
+        let value = renderer().value(place, fields, scope, &LATE).map_err(render)?;
         let resource = Resource::from_value(value.clone()).map_err(|source| WantedError::Resource {
             host: host.clone(),
             place: place.to_owned(),
@@ -783,7 +771,6 @@ impl RoleResources {
 
 /// `None` for a port that is switched off.
 fn wanted_port(
-    renderer: &'static Renderer,
     place: &str,
     host: &HostName,
     declared: &RoleName,
@@ -791,7 +778,7 @@ fn wanted_port(
     scope: &Scope,
 ) -> Result<Option<WantedPort>, WantedError> {
     let render = |raw: &Value| {
-        renderer
+        renderer()
             .value(place, raw, scope, &[])
             .map_err(|source| WantedError::Render { host: host.clone(), source })
     };
@@ -825,14 +812,8 @@ fn wanted_port(
     }))
 }
 
-fn wanted_ask(
-    renderer: &'static Renderer,
-    place: String,
-    host: &HostName,
-    ask: &Ask,
-    scope: &Scope,
-) -> Result<WantedAsk, WantedError> {
-    let at = renderer
+fn wanted_ask(place: String, host: &HostName, ask: &Ask, scope: &Scope) -> Result<WantedAsk, WantedError> {
+    let at = renderer()
         .value(&place, &ask.at, scope, &[])
         .map_err(|source| WantedError::Render { host: host.clone(), source })?;
     let Some(at) = cluster_or_addresses(&at) else {

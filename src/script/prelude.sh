@@ -1271,15 +1271,8 @@ account_gone() {
     if [ ! -d "$home" ]; then
       if command -v userdel >/dev/null; then userdel "$3" || :; else deluser "$3" || :; fi
     fi
-  else
-    account_find group "$3"
-    if [ -z "$account" ]; then
-      :
-    elif command -v groupdel >/dev/null; then
-      groupdel "$3" || :
-    else
-      delgroup "$3" || :
-    fi
+  elif account_find group "$3" && [ -n "$account" ]; then
+    if command -v groupdel >/dev/null; then groupdel "$3" || :; else delgroup "$3" || :; fi
   fi
   undo_forget "$1"
 }
@@ -1725,8 +1718,13 @@ apt_install() {
 # Sets $account to the line of a user (passwd) or group (group), by name or number, or to nothing.
 account_find() {
   account=''
-  case $1 in passwd) asked=$asked_users ;; *) asked=$asked_groups ;; esac
-  if [ "$1" = passwd ]; then account_among "$2" "$users"; else account_among "$2" "$groups"; fi
+  if [ "$1" = passwd ]; then
+    asked=$asked_users
+    account_among "$2" "$users"
+  else
+    asked=$asked_groups
+    account_among "$2" "$groups"
+  fi
   [ -z "$account" ] || return 0
   case $asked in *" $2 "*) return 0 ;; esac
   if command -v getent >/dev/null; then
