@@ -111,10 +111,10 @@ impl<'a> Api<'a> {
 
 async fn ask_sockets(sockets: &BTreeMap<u16, Socket>, questions: &[Question]) -> Answer {
     let mut said = Vec::new();
-    for &Question { port, path } in questions {
+    for Question { port, target, .. } in questions {
         // Each port of the questions has its socket.
-        let Some(Socket { http, .. }) = sockets.get(&port) else { break };
-        match get(http, path).await {
+        let Some(Socket { http, .. }) = sockets.get(port) else { break };
+        match get(http, target).await {
             Ok(response) => said.push(response),
             Err(error) if said.is_empty() => return Err(said_nothing(&error)),
             // As a script does: what comes after needs a leader as well.

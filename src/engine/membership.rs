@@ -1,15 +1,15 @@
 //! What the living members and the hosts themselves say against a change, beside whose the hosts are: found before anything
 //! is touched.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use super::members::{Members, data};
 use crate::model::{Check, ClusterState, Expected, Finding, HostName};
 use crate::plan::HostSeen;
-use crate::products::Answers;
+use crate::products::{Answers, Gate, Member};
 use crate::raft::{Peer, strangers};
-use crate::roles::{WantedHost, WantedRole};
+use crate::roles::{ClusterAddresses, Wanted, WantedHost, WantedRole};
 
 /// All of it, of the members behind one gate.
 pub(super) fn contradictions(
@@ -60,6 +60,53 @@ fn unnamed(
         Finding::error(Check::Agent, Vec::new(), reason, remedy)
     };
     strangers.into_iter().map(finding).collect()
+}
+
+/// How many nodes are named in one message.
+const NAMED_AT_MOST: usize = 5;
+
+/// Nodes of a living cluster that nobody votes for and that the inventory does not name: they may be another inventory's, so they
+/// stop nothing.
+pub(super) fn unnamed_nodes(
+    wanted: &Wanted,
+    addresses: &ClusterAddresses,
+    gate: Gate,
+    expected: &Expected,
+    answers: &Answers,
+) -> Option<Finding> {
+    let nodes = answers.values().map(|answer| gate.nodes(answer)).find(|nodes| !nodes.is_empty())?;
+    let names: BTreeSet<&str> = wanted.hosts.iter().map(|host| host.host.name.as_str()).collect();
+    let known: BTreeSet<IpAddr> = addresses.values().copied().collect();
+    let is_named = |node: &Member| {
+        let name = node.name.split('.').next().unwrap_or_default();
+        names.contains(name) || node.address.is_some_and(|address| known.contains(&address))
+    };
+    // Of a voter more is told, and more depends on it.
+    let voters = strangers(expected, &gate.views(answers));
+    let is_voter = |node: &Member| voters.iter().any(|peer| Some(peer.address.ip()) == node.address);
+    let nodes: Vec<Member> = nodes.into_iter().filter(|node| !is_named(node) && !is_voter(node)).collect();
+    let first = nodes.first()?;
+    let told = nodes.iter().take(NAMED_AT_MOST).map(|node| match node.address {
+        Some(address) => format!("{} ({address})", node.name),
+        None => node.name.clone(),
+    });
+    let told = told.collect::<Vec<_>>().join(", ");
+    let more = match nodes.len().saturating_sub(NAMED_AT_MOST) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let product = gate.product().name();
+    let reason = format!("{product} has nodes that the inventory does not name: {told}{more}");
+    let forget = match gate.keeps_nodes() {
+        true => format!("; where a host is gone for good, `bootstrap forget INVENTORY {}`", first.name),
+        false => String::new(),
+    };
+    let remedy = format!(
+        "where they are another inventory's, nothing is to be done; else write them into this one, to keep them or to take them \
+         out with `bootstrap remove-node INVENTORY {}`{forget}",
+        first.name
+    );
+    Some(Finding::warning(Check::Agent, Vec::new(), reason, remedy))
 }
 
 /// Hosts with the data of a member that are none of the living cluster: with it they would bring back a past that the cluster
@@ -183,4 +230,74 @@ fn left_keys(
         is_other.then(|| Finding::error(Check::Agent, vec![name.clone()], reason, remedy))
     };
     members.hosts.iter().filter_map(finding).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::products::{Answer, Response, consul, kubernetes, nomad};
+    use crate::roles::testing::wanted;
+
+    const INVENTORY: &str = r#"
+cluster: dc1
+hosts:
+  s-[1-3]: { address: "10.0.0.[1-3]" }
+groups:
+  servers: { hosts: ["s-*"], roles: [consul-server] }
+"#;
+
+    /// What is told of the nodes in this answer of s-1.
+    fn told(gate: Gate, path: &'static str, body: &serde_json::Value) -> Vec<String> {
+        let wanted = wanted(INVENTORY);
+        let addresses: ClusterAddresses = (1..=3)
+            .map(|n| (HostName::parse(format!("s-{n}")).unwrap(), IpAddr::from([10, 0, 0, n])))
+            .collect();
+        let response = Response { status: 200, body: body.to_string().into_bytes() };
+        let answer: Answer = Ok([(path, response)].into());
+        let answers = [(HostName::parse("s-1").unwrap(), answer)].into();
+        let finding = unnamed_nodes(&wanted, &addresses, gate, &Expected::default(), &answers);
+        finding.iter().map(Finding::to_string).collect()
+    }
+
+    #[test]
+    fn nodes_that_the_inventory_does_not_name_are_told_and_stop_nothing() {
+        const CATALOG: &str = "/v1/catalog/nodes?consistent";
+        let node = |name: &str, last: u8| json!({"Node": name, "Address": format!("10.0.0.{last}")});
+        // By its name, or by its address under another name.
+        let named = json!([node("s-1", 1), node("S-TWO", 2), node("s-3", 33)]);
+        assert_eq!(told(consul::SERVERS, CATALOG, &named), Vec::<String>::new());
+        let others = json!([node("s-1", 1), node("c-7", 7), node("c-8", 8)]);
+        assert_eq!(
+            told(consul::SERVERS, CATALOG, &others),
+            [
+                "consul has nodes that the inventory does not name: c-7 (10.0.0.7), c-8 (10.0.0.8); where they are another \
+                 inventory's, nothing is to be done; else write them into this one, to keep them or to take them out with \
+                 `bootstrap remove-node INVENTORY c-7`; where a host is gone for good, `bootstrap forget INVENTORY c-7`"
+            ]
+        );
+        let many = (11..=18).map(|last| node(&format!("c-{last}"), last)).collect();
+        let many = told(consul::SERVERS, CATALOG, &many);
+        assert!(many[0].contains("c-15 (10.0.0.15) and 3 more;"), "{many:?}");
+
+        // Nomad forgets by itself who is down.
+        let node = |name: &str, status: &str| {
+            json!({"ID": name, "Name": name, "Address": "10.0.0.9", "Status": status,
+                   "SchedulingEligibility": "eligible", "Drain": false})
+        };
+        let nomad = told(nomad::SERVERS, "/v1/nodes", &json!([node("c-8", "down"), node("c-9", "ready")]));
+        assert!(
+            nomad[0].starts_with("nomad has nodes that the inventory does not name: c-9 (10.0.0.9); "),
+            "{nomad:?}"
+        );
+        assert!(!nomad[0].contains("forget"), "{nomad:?}");
+
+        let table = json!({
+            "columnDefinitions": [{"name": "Name"}, {"name": "Status"}, {"name": "Internal-IP"}],
+            "rows": [{"cells": ["s-1", "Ready", "10.0.0.1"]}, {"cells": ["w-9", "NotReady", "10.0.0.9"]}],
+        });
+        let kubernetes = told(kubernetes::API_SERVERS, "/api/v1/nodes?includeObject=None", &table);
+        assert!(kubernetes[0].contains("name: w-9 (10.0.0.9); "), "{kubernetes:?}");
+    }
 }

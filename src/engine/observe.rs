@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 
 use super::members::{Members, data, members};
-use super::membership::contradictions;
+use super::membership::{contradictions, unnamed_nodes};
 use super::parts::{self, LostParts};
 use super::questions::{answer, ask, question, questions};
 use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, jobs, lock, proof, reach};
@@ -228,6 +228,10 @@ async fn assess(
     findings.extend(contradictions);
     findings.append(&mut lost.findings);
     let Planned { seen, wanted: with_facts, plan } = planned;
+    let unnamed = |cluster: &ClusterAnswers| {
+        unnamed_nodes(run.wanted, &seen.addresses, cluster.gate, &cluster.expected, &cluster.answers)
+    };
+    findings.extend(clusters.iter().filter_map(unnamed));
     let unhealthy =
         unhealthy.or_else(|| with_facts.as_ref().and_then(|wanted| proof::unproven(wanted, &seen)));
     let changes = plan.as_ref().and_then(|plan| plan.as_ref().ok()).map(changes);

@@ -21,7 +21,7 @@ pub(crate) fn questions(gate: Gate, wanted: &WantedHost) -> Questions {
 pub(crate) fn ask(questions: &Questions) -> Result<Call, NulInArgument> {
     let (function, words): (_, Vec<String>) = match questions {
         Questions::Plain(questions) => {
-            let url = |Question { port, path }: &Question| format!("http://127.0.0.1:{port}{path}");
+            let url = |Question { port, target, .. }: &Question| format!("http://127.0.0.1:{port}{target}");
             ("http_get", questions.iter().map(url).collect())
         }
         Questions::Tls(questions) => {

@@ -31,6 +31,17 @@ pub(super) struct Alive {
     pub says: HostName,
 }
 
+impl Alive {
+    /// Whether what is known behind this gate is newer than `other`: it is about the same agent, and whoever tells it is quicker
+    /// to know. A server of Nomad that is a client too is one process; once gossip knows that it failed, a new leader
+    /// still counts its node as ready for minutes.
+    fn outdates(&self, other: &Self) -> bool {
+        let is_same_agent =
+            self.who == other.who && self.gate.product().name() == other.gate.product().name();
+        is_same_agent && self.gate.roster().lag() < other.gate.roster().lag()
+    }
+}
+
 impl std::fmt::Display for Alive {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { who, gate, says } = self;
@@ -178,21 +189,25 @@ impl ObservedHosts {
         let longest = longest.unwrap_or_default();
         let mut waiting = Waiting::new("members".to_owned(), longest, run.events, run.stop);
         loop {
-            let mut found = Vec::new();
+            let (mut found, mut gone) = (Vec::new(), Vec::new());
             for cluster in &self.observed.clusters {
                 let who = who(cluster);
                 if who.is_empty() {
                     continue;
                 }
                 let Some((says, roster)) = self.roster(run.wanted, cluster.gate).await else { continue };
-                let is_alive = |address: &IpAddr| {
-                    roster
-                        .iter()
-                        .any(|member| member.status == "alive" && member.address.as_ref() == Some(address))
-                };
-                let alive = who.into_iter().filter(|(_, address)| is_alive(address));
-                found.extend(alive.map(|(who, _)| Alive { who, gate: cluster.gate, says: says.clone() }));
+                for (who, address) in who {
+                    let known: Vec<_> =
+                        roster.iter().filter(|member| member.address == Some(address)).collect();
+                    if known.is_empty() {
+                        continue;
+                    }
+                    let is_alive = known.iter().any(|member| member.status == "alive");
+                    let said = Alive { who, gate: cluster.gate, says: says.clone() };
+                    if is_alive { &mut found } else { &mut gone }.push(said);
+                }
             }
+            found.retain(|alive| !gone.iter().any(|gone| gone.outdates(alive)));
             let Some(first) = found.first() else { return found };
             let is_sure = found.iter().any(|alive| began.elapsed() > alive.gate.roster().lag());
             if is_sure || !waiting.goes_on(&first.to_string()).await {
@@ -224,5 +239,26 @@ impl ObservedHosts {
     /// Closes the connections: the hosts that were set aside.
     pub async fn close(self) -> BTreeMap<HostName, HostFailure> {
         self.fleet.close().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::products::{consul, nomad};
+
+    #[test]
+    fn what_gossip_knows_of_an_agent_is_newer_than_the_list_of_nodes() {
+        let said = |who: &str, gate: Gate| Alive {
+            who: who.to_owned(),
+            gate,
+            says: HostName::parse("node-1").unwrap(),
+        };
+        let listed = said("node-3", nomad::CLIENTS);
+        assert!(said("node-3", nomad::SERVERS).outdates(&listed));
+        // The other way round it may be the client's part alone that is down.
+        assert!(!listed.outdates(&said("node-3", nomad::SERVERS)));
+        assert!(!said("node-2", nomad::SERVERS).outdates(&listed));
+        assert!(!said("node-3", consul::SERVERS).outdates(&listed));
     }
 }

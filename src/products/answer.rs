@@ -1,5 +1,6 @@
 //! One HTTP answer of an agent's API, from wherever it was asked.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
@@ -26,10 +27,26 @@ impl Questions {
 }
 
 /// One thing to ask of an agent on a host's loopback.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     pub port: u16,
+    /// By which the answer is known.
     pub path: &'static str,
+    /// What is asked for: the path, with the host's name in the place of `NAME`.
+    pub target: Cow<'static, str>,
+}
+
+impl Question {
+    pub fn new(port: u16, path: &'static str) -> Self {
+        Self { port, path, target: Cow::Borrowed(path) }
+    }
+
+    /// One about the host alone: where each of many hosts asked for all of them, the answers would grow with the square.
+    pub fn about(host: &HostName, port: u16, path: &'static str) -> Self {
+        let target =
+            if path.contains("NAME") { path.replace("NAME", host.as_str()).into() } else { path.into() };
+        Self { port, path, target }
+    }
 }
 
 /// One thing that a host asks, showing its certificate. What does not answer has the status 0, and the reason for a body.

@@ -25,7 +25,7 @@ impl Roster for Gossip {
     }
 
     fn questions(&self, endpoint: &Endpoint) -> Questions {
-        Questions::Plain(vec![Question { port: endpoint.port, path: PATH }])
+        Questions::Plain(vec![Question::new(endpoint.port, PATH)])
     }
 
     fn members(&self, answer: &Answer) -> Result<Vec<Member>, String> {

@@ -158,6 +158,17 @@ pub trait Part: Sync {
         Vec::new()
     }
 
+    /// Every node of the cluster that an answer lists, whoever has set it up. What members are asked anyway says so; nothing of
+    /// parts whose answers do not.
+    fn nodes(&self, _answer: &Answer) -> Vec<Member> {
+        Vec::new()
+    }
+
+    /// Whether a node that is gone stays on that list until somebody takes it off.
+    fn keeps_nodes(&self) -> bool {
+        true
+    }
+
     /// Where its members keep credentials for whoever governs the cluster.
     fn credentials(&self) -> Option<&'static str> {
         None

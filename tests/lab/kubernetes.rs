@@ -209,6 +209,7 @@ fn lab() -> Lab {
 /// Runs: Kubernetes: settings, labels and certificates of living nodes
 /// Runs: etcd: below kubeadm: members, snapshot, restore
 /// Walks: `bootstrap up` makes the cluster first
+/// Walks: where a host is gone for good, `bootstrap forget INVENTORY {}`
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
@@ -380,12 +381,23 @@ fn lab_kubernetes_bare_hosts_to_a_workload_that_answers() {
     assert!(maps.contains("configmap/kept") && !maps.contains("configmap/later"), "{maps}");
     assert_whole(&lab);
 
+    let without = fs::read_to_string(lab.inventory()).unwrap();
     let roles = ["--role", "container-runtime,kube-worker"];
     let more = [&["node-5", "--address", "10.77.0.15"][..], &roles].concat();
     lab.run("add-node", &more).exits(0).says("2 of 2 workers ready").says("3 of 3 voters");
     assert_eq!(ready(&lab, "node-1").len(), 5);
-    lab.run("remove-node", &["node-5", "--yes"]).exits(0);
+
+    // A node without a line: it is told while it lives, and forgotten once it is gone.
+    fs::write(lab.inventory(), without).unwrap();
+    let told = "kube has nodes that the inventory does not name: node-5 (10.77.0.15)";
+    lab.run("up", &[]).exits(0).says("Nothing to do").says(told);
+    let health = lab.run("health", &[]).exits(0);
+    assert!((health.stdout.clone() + &health.stderr).contains(told), "{}{}", health.stdout, health.stderr);
+    lab.lab(&["kill", "node-5"]);
+    lab.follow(&lab.run("plan", &[]).exits(0), "forget", &["--yes"]).exits(0);
     assert_whole(&lab);
+    let quiet = lab.run("up", &[]).exits(0).says("Nothing to do");
+    assert!(!quiet.stderr.contains("node-5"), "{}", quiet.stderr);
 }
 
 /// The cluster of [`lab`] in the earlier version; its inventory wants the later one.

@@ -173,6 +173,7 @@ fn lab_ways_out_for_a_cluster_of_one_server() {
 /// Walks: if it is gone for good: `{forget}`
 /// Walks: start its agent, or take the host out of the cluster
 /// Walks: `bootstrap remove-node` takes a living host out
+/// Walks: where they are another inventory's, nothing is to be done
 /// Walks: only a dead host is replaced: switch {host} off
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
@@ -225,6 +226,18 @@ fn lab_ways_out_for_members_that_come_and_go() {
     let known =
         lab.run("add-node", &["node-5", "--address", "10.77.0.99", "--role", "consul-server"]).exits(2);
     lab.follow(&known, "add-node", &[]).exits(0).says("node-5 is a member already");
+    is_well(&lab);
+
+    // The same of a client, which stops nobody.
+    let before = inventory();
+    has(&lab, &["node-1", "node-2", "node-5"], &["node-4", "node-6"]);
+    let unnamed = lab
+        .run("up", &[])
+        .exits(0)
+        .says("consul has nodes that the inventory does not name: node-3 (10.77.0.13)");
+    fs::write(lab.inventory(), before).unwrap();
+    lab.follow(&unnamed, "remove-node", &["--yes"]).exits(0);
+    add("node-3", "consul-client").exits(0);
     is_well(&lab);
 
     // Two clients are gone, with their lines: one by the product's own command, one by ours.

@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::gossip::Gossip;
+use super::gossip::{Gossip, Member};
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, PlacesIn, Product,
     Question, Questions, Raft, Recovers, Request, Responses, Roster, Snapshots, Task, Traces, Transfer,
@@ -32,10 +33,12 @@ const GOSSIP: Gossip = Gossip { lag: Duration::from_secs(20) };
 const SELF: &str = "/v1/agent/self";
 /// `consistent`: the leader confirms with a majority before it answers, so this is a use of quorum.
 const NODES: &str = "/v1/catalog/nodes?consistent";
+/// The same of the host alone, by the leader's word too; `null` where it is not there.
+const NODE: &str = "/v1/catalog/node/NAME?consistent";
 const LEADER: &str = "/v1/status/leader";
 
 const SERVER_PATHS: [&str; 4] = [SELF, operator::CONFIGURATION, operator::AUTOPILOT, NODES];
-const CLIENT_PATHS: [&str; 3] = [SELF, LEADER, NODES];
+const CLIENT_PATHS: [&str; 3] = [SELF, LEADER, NODE];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -66,6 +69,8 @@ struct AgentConfig {
 #[serde(rename_all = "PascalCase")]
 struct CatalogNode {
     node: String,
+    #[serde(default)]
+    address: String,
 }
 
 fn review_servers(expected: &Expected, answers: &Answers) -> Review {
@@ -90,25 +95,33 @@ fn version(answer: &Answer) -> Option<String> {
 }
 
 fn review_clients(expected: &Expected, answers: &Answers) -> Review {
-    Review::count(expected, answers, "clients joined", |host, answer| {
-        // Whoever may not know the agent gets a catalog with nothing in it.
-        agent(answer)?;
-        is_in_catalog(host, answer)
-    })
+    Review::count(expected, answers, "clients joined", |_, answer| has_joined(answer))
 }
 
-/// The leader lists the host, so the agent has joined and reaches a quorum.
-fn is_in_catalog(host: &HostName, answer: &Responses) -> Result<(), String> {
-    let response = answer.get(NODES).ok_or("the catalog was not asked")?;
+/// What the catalog answers to a question.
+fn catalog<T: DeserializeOwned>(answer: &Responses, path: &'static str) -> Result<T, String> {
+    let response = answer.get(path).ok_or("the catalog was not asked")?;
     if response.status != 200 && !response.is_refused() {
         return Err(format!("its agent cannot read the catalog: {}", response.start()));
     }
-    let nodes: Vec<CatalogNode> = response.json()?;
-    if nodes.iter().any(|node| node.node == host.as_str()) {
-        Ok(())
-    } else {
-        Err("not in the catalog yet".to_owned())
-    }
+    response.json()
+}
+
+const NOT_YET: &str = "not in the catalog yet";
+
+/// The leader lists the server, so it has joined and reaches a quorum.
+fn is_in_catalog(host: &HostName, answer: &Responses) -> Result<(), String> {
+    let nodes: Vec<CatalogNode> = catalog(answer, NODES)?;
+    let is_it = |node: &CatalogNode| node.node == host.as_str();
+    if nodes.iter().any(is_it) { Ok(()) } else { Err(NOT_YET.to_owned()) }
+}
+
+/// The same of a client.
+fn has_joined(answer: &Responses) -> Result<(), String> {
+    // Whoever may not know the agent gets a catalog with nothing in it.
+    agent(answer)?;
+    let node: Option<IgnoredAny> = catalog(answer, NODE)?;
+    node.map(drop).ok_or_else(|| NOT_YET.to_owned())
 }
 
 fn client_has_joined(answer: &Answer) -> bool {
@@ -130,7 +143,7 @@ fn describe(answer: &Answer) -> Option<String> {
 
 fn plain(paths: &[&'static str], agent: &Agent<'_>) -> Questions {
     let port = agent.endpoint.port;
-    Questions::Plain(paths.iter().map(|path| Question { port, path }).collect())
+    Questions::Plain(paths.iter().map(|path| Question::about(agent.host, port, path)).collect())
 }
 
 /// What servers and clients have in common.
@@ -246,6 +259,16 @@ impl Part for Servers {
         // Consul knows members by their short names.
         let name = member.split_once('.').map_or(member, |(name, _)| name);
         Some(format!("consul force-leave {name}"))
+    }
+
+    fn nodes(&self, answer: &Answer) -> Vec<Member> {
+        let nodes: Option<Vec<_>> = answer.as_ref().ok().and_then(|answer| catalog(answer, NODES).ok());
+        let member = |node: CatalogNode| Member {
+            name: node.node,
+            address: node.address.parse().ok(),
+            status: "registered".to_owned(),
+        };
+        nodes.into_iter().flatten().map(member).collect()
     }
 
     fn drills(&self) -> Vec<&dyn Drills> {

@@ -20,7 +20,7 @@ use super::part::DRAIN_DEADLINE;
 use super::snapshot::Snapshot;
 use super::{
     Agent, Answer, Answers, Command, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product,
-    Questions, Raft, Recovers, Response, Responses, Roster, Snapshots, Task, TlsFiles, TlsQuestion, Transfer,
+    Questions, Raft, Recovers, Responses, Roster, Snapshots, Task, TlsFiles, TlsQuestion, Transfer,
     VersionChange, Watching, answered, etcd, those, views,
 };
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Problem, Review};
@@ -351,6 +351,16 @@ fn has_address(addresses: &[&str], wanted: Option<&IpAddr>) -> Result<(), String
     ))
 }
 
+/// Every node that the API has.
+fn nodes(said: &Responses) -> Result<Vec<Member>, String> {
+    let table: Table = answered(said, NODES, "its API server")?.json()?;
+    Ok(table.rows.iter().flatten().map(|row| table.member(row)).collect())
+}
+
+fn nodes_in(answer: &Answer) -> Vec<Member> {
+    answer.as_ref().ok().and_then(|said| nodes(said).ok()).unwrap_or_default()
+}
+
 /// The programs of a control plane, as its API server sees them. Whether they are ready it learns late: they say so some ten
 /// seconds after they have begun.
 fn static_pods(said: &Responses, host: &HostName) -> Result<(), String> {
@@ -513,9 +523,7 @@ impl Roster for Nodes {
 
     fn members(&self, answer: &Answer) -> Result<Vec<Member>, String> {
         let said = answer.as_ref().map_err(Clone::clone)?;
-        let nodes = answered(said, NODES, "its API server").and_then(Response::json);
-        let nodes =
-            nodes.map(|table: Table| table.rows.iter().flatten().map(|row| table.member(row)).collect());
+        let nodes = nodes(said);
         if !self.has_etcd {
             return nodes;
         }
@@ -620,6 +628,10 @@ impl Part for ControlPlanes {
 
     fn describe(&self, answer: &Answer) -> Option<String> {
         describe(answer)
+    }
+
+    fn nodes(&self, answer: &Answer) -> Vec<Member> {
+        nodes_in(answer)
     }
 
     fn roster(&self) -> &dyn Roster {
@@ -745,6 +757,10 @@ impl Part for ApiServers {
 
     fn describe(&self, answer: &Answer) -> Option<String> {
         describe(answer)
+    }
+
+    fn nodes(&self, answer: &Answer) -> Vec<Member> {
+        nodes_in(answer)
     }
 
     fn roster(&self) -> &dyn Roster {

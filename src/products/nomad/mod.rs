@@ -36,12 +36,14 @@ const GOSSIP: Gossip = Gossip { lag: Duration::from_secs(60) };
 const SELF: &str = "/v1/agent/self";
 /// Answered by the leader, so this is a use of quorum.
 const NODES: &str = "/v1/nodes";
+/// The same of the host alone; before 1.3 servers know no filter, and tell of all.
+const NODE: &str = "/v1/nodes?filter=Name%20%3D%3D%20%22NAME%22";
 /// The status says it: 200 passing, 429 warning, 503 critical, 404 not registered.
 const SERVER_SERVICE: &str = "/v1/agent/health/service/name/nomad";
 const CLIENT_SERVICE: &str = "/v1/agent/health/service/name/nomad-client";
 
-const SERVER_PATHS: [&str; 3] = [SELF, operator::CONFIGURATION, operator::AUTOPILOT];
-const CLIENT_PATHS: [&str; 2] = [SELF, NODES];
+const SERVER_PATHS: [&str; 4] = [SELF, operator::CONFIGURATION, operator::AUTOPILOT, NODES];
+const CLIENT_PATHS: [&str; 2] = [SELF, NODE];
 /// What the Consul agent of the host is asked, where Nomad registers there.
 const SERVER_CONSUL_PATHS: [&str; 1] = [SERVER_SERVICE];
 const CLIENT_CONSUL_PATHS: [&str; 1] = [CLIENT_SERVICE];
@@ -140,7 +142,7 @@ fn node_id(answer: &Answer) -> Option<String> {
 
 fn is_ready(answer: &Responses) -> Result<(), String> {
     let client = agent(answer)?.stats.client.ok_or("the agent is no client")?;
-    let response = answer.get(NODES).ok_or("the servers were not asked for their nodes")?;
+    let response = answer.get(NODE).ok_or("the servers were not asked for their nodes")?;
     if response.status != 200 && !response.is_refused() {
         return Err(format!("its agent reaches no server: {}", response.start()));
     }
@@ -175,6 +177,17 @@ fn passes(answer: &Responses, path: &'static str, service: &str) -> Result<(), S
     }
 }
 
+/// Every client that the servers have on their list.
+fn listed(answer: &Responses) -> Result<Vec<Member>, String> {
+    let nodes: Vec<Node> = super::answered(answer, NODES, "its agent")?.json()?;
+    let member = |node: Node| Member {
+        name: node.name,
+        address: node.address.parse().ok(),
+        status: if node.status == "ready" { "alive".to_owned() } else { node.status },
+    };
+    Ok(nodes.into_iter().map(member).collect())
+}
+
 fn is_ready_client(answer: &Answer) -> bool {
     answer.as_ref().is_ok_and(|answer| is_ready(answer).is_ok())
 }
@@ -193,7 +206,7 @@ fn describe(answer: &Answer) -> Option<String> {
 
 /// What the agent is asked, and the Consul agent beside it where Nomad registers there.
 fn plain(own: &[&'static str], beside: &[&'static str], agent: &Agent<'_>) -> Questions {
-    let at = |port: u16| move |path: &&'static str| Question { port, path };
+    let at = |port: u16| move |path: &&'static str| Question::about(agent.host, port, path);
     let consul = registers_with(agent).map(|consul| beside.iter().map(at(consul.port)));
     Questions::Plain(own.iter().map(at(agent.endpoint.port)).chain(consul.into_iter().flatten()).collect())
 }
@@ -284,6 +297,16 @@ impl Part for Servers {
 
     fn describe(&self, answer: &Answer) -> Option<String> {
         describe(answer)
+    }
+
+    /// The clients, but for those that are down: these go from the list by themselves.
+    fn nodes(&self, answer: &Answer) -> Vec<Member> {
+        let nodes = answer.as_ref().ok().and_then(|answer| listed(answer).ok()).unwrap_or_default();
+        nodes.into_iter().filter(|node| node.status != "down").collect()
+    }
+
+    fn keeps_nodes(&self) -> bool {
+        false
     }
 
     fn forget_command(&self, member: &str) -> Option<String> {
@@ -403,23 +426,18 @@ impl Roster for Clients {
     }
 
     fn questions(&self, endpoint: &Endpoint) -> Questions {
-        Questions::Plain(vec![Question { port: endpoint.port, path: NODES }])
+        Questions::Plain(vec![Question::new(endpoint.port, NODES)])
     }
 
     fn members(&self, answer: &Answer) -> Result<Vec<Member>, String> {
-        let nodes: Vec<Node> =
-            super::answered(answer.as_ref().map_err(Clone::clone)?, NODES, "its agent")?.json()?;
-        let member = |node: Node| Member {
-            name: node.name,
-            address: node.address.parse().ok(),
-            status: if node.status == "ready" { "alive".to_owned() } else { node.status },
-        };
-        Ok(nodes.into_iter().map(member).collect())
+        listed(answer.as_ref().map_err(Clone::clone)?)
     }
 
-    /// Between two heartbeats go up to 20 s, and 10 s of grace (`heartbeat_grace`).
+    /// Between two heartbeats go up to 20 s, and 10 s of grace (`heartbeat_grace`). But a server that has just become the leader
+    /// gives every node 5 min before it counts one as down (`failover_heartbeat_ttl`): where the old leader went in the
+    /// same moment, it is that.
     fn lag(&self) -> Duration {
-        Duration::from_secs(60)
+        Duration::from_secs(330)
     }
 }
 
@@ -580,7 +598,7 @@ mod tests {
                         }),
                     ),
                 ),
-                (NODES, response(200, &nodes)),
+                (NODE, response(200, &nodes)),
                 (CLIENT_SERVICE, response(service, &json!([]))),
             ]);
             is_ready(&answer)
@@ -617,9 +635,9 @@ mod tests {
             };
             asked.iter().map(|question| question.port).collect()
         };
-        assert_eq!(ports(true, vec![&consul]), [14646, 14646, 14646, 18500]);
-        assert_eq!(ports(false, vec![&consul]), [14646; 3]);
-        assert_eq!(ports(true, vec![]), [14646; 3]);
+        assert_eq!(ports(true, vec![&consul]), [14646, 14646, 14646, 14646, 18500]);
+        assert_eq!(ports(false, vec![&consul]), [14646; 4]);
+        assert_eq!(ports(true, vec![]), [14646; 4]);
     }
 
     #[test]
