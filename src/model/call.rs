@@ -32,6 +32,11 @@ impl Arg {
         Self { text: text.replace('\0', ""), secret: false }
     }
 
+    /// What the host gets: not to be shown, it may be a secret.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     fn quoted(&self) -> String {
         quoted(&self.text)
     }
@@ -115,7 +120,12 @@ impl Call {
 
     /// An argument of a call of this function, whoever makes the call; none of any other.
     pub fn argument_of(&self, function: &str, index: usize) -> Option<&str> {
-        self.args.get(index).filter(|_| self.function == function).map(|arg| arg.text.as_str())
+        self.arguments_of(function)?.get(index).map(Arg::as_str)
+    }
+
+    /// All arguments of a call of this function, whoever makes the call.
+    pub fn arguments_of(&self, function: &str) -> Option<&[Arg]> {
+        (self.function == function).then_some(&*self.args)
     }
 
     /// What is called, whoever makes the call.

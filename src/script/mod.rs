@@ -11,6 +11,7 @@ mod prelude;
 mod record;
 #[allow(clippy::module_inception)]
 mod script;
+mod validation;
 
 pub use nonce::Nonce;
 pub use observation::{Fields, Observation};

@@ -1,10 +1,11 @@
 //! Calls -> the text that a host's shell reads.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use super::record::encode_id;
-use super::{Nonce, prefetch, prelude};
+use super::{Nonce, prefetch, prelude, validation};
 use crate::model::{Arg, Call, Keep, PrefetchOf, Step, StepId};
 
 /// The probe id under which a host's facts are said.
@@ -60,6 +61,8 @@ struct Steps {
     keep: Option<Call>,
     /// Encoded ids and the calls of each step.
     steps: Vec<(String, Vec<Call>)>,
+    /// What is asked before the step of this number, of several.
+    validations: BTreeMap<usize, Call>,
 }
 
 impl Script {
@@ -102,12 +105,14 @@ impl Script {
         let between = holder.between.as_secs().to_string();
         let lock =
             Call::new("take_lock", [&holder.who, &holder.since, &between].map(|text| Arg::lossy(text)));
-        let steps = steps.iter().map(|step| (encode_id(&step.id.0), step.change.calls.clone())).collect();
+        let steps: Vec<_> =
+            steps.iter().map(|step| (encode_id(&step.id.0), step.change.calls.clone())).collect();
+        let validations = validation::together(&steps);
         let keep = keep.map(|keep| {
             let of = if keep == Keep::Now { "now" } else { "last-well" };
             Call::new("keep_begin", [Arg::lossy(of)])
         });
-        Self { nonce: nonce.clone(), body: Body::Steps(Steps { lock, keep, steps }) }
+        Self { nonce: nonce.clone(), body: Body::Steps(Steps { lock, keep, steps, validations }) }
     }
 
     /// The nonce that marks the lines of the reply.
@@ -144,9 +149,15 @@ impl Body {
                 };
                 format!("main() {{\nstart '{nonce}'\n{{\n{lines}}} 2>&1\nfinish_script\n}}\n")
             }
-            Self::Steps(Steps { lock, keep, steps }) => {
+            Self::Steps(Steps { lock, keep, steps, validations }) => {
                 let keep = keep.as_ref().map(|keep| format!(" && {}", show(keep))).unwrap_or_default();
-                let lines: String = steps.iter().map(|(id, calls)| step_text(id, calls, &show)).collect();
+                let before = |number: usize| match validations.get(&number) {
+                    Some(call) => format!("validated=$({})\n", show(call)),
+                    None => String::new(),
+                };
+                let lines = steps.iter().enumerate();
+                let lines = lines.map(|(number, (id, calls))| before(number) + &step_text(id, calls, &show));
+                let lines: String = lines.collect();
                 let first = steps.first().map(|(id, _)| id.as_str()).unwrap_or_default();
                 // Under `if` the shell would ignore `set -e` in the condition, but not after `then`.
                 format!(

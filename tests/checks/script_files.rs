@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
-use crate::shells::{Host, account, call, shells};
+use crate::shells::{Host, account, call, holder, shells, step};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bootstrap::model::{Arg, Call};
+use bootstrap::script::{Nonce, Record, Script};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
@@ -382,5 +383,53 @@ fn who_the_peers_are_is_written_whole_for_the_owner_of_the_folder() {
             assert_eq!(file.mode() & 0o777, 0o600, "{shell:?}");
             assert_eq!((file.uid(), file.gid()), (folder.uid(), folder.gid()), "{shell:?}");
         }
+    }
+}
+
+#[test]
+fn files_that_one_program_reads_are_tried_together() {
+    for shell in shells() {
+        let host = Host::new();
+        host.write("etc/other", "");
+        let (asked, agent) = (host.at("asked"), host.at("agent"));
+        // Takes what has no `wrong` in it, and counts how often it was asked.
+        let program = format!("#!/bin/sh\nshift\necho \"$#\" >>'{asked}'\n! grep -l wrong \"$@\"\n");
+        let (first, second) = (host.at("etc/a.json"), host.at("etc/b.json"));
+        let steps = |content: &[u8]| {
+            let one = write(&first, "0640", "absent", b"one", &[&agent, "validate", "%s"]);
+            let two = write(&second, "0640", "absent", content, &[&agent, "validate", &first, "%s"]);
+            let put = write(&agent, "0755", "absent", program.as_bytes(), &[]);
+            [step("agent", vec![put]), step("a", vec![one]), step("b", vec![two])]
+        };
+        let run = |content: &[u8]| {
+            let records = host.run(shell, &Script::apply(&Nonce::random(), &holder(), &steps(content)));
+            let ended = |record: Record| match record {
+                Record::End { status, output, .. } => Some((status, output)),
+                _ => None,
+            };
+            let ended: Vec<_> = records.into_iter().filter_map(ended).collect();
+            (ended, String::from_utf8(host.read("asked")).unwrap())
+        };
+        // Nothing is refused: once, by both. The program itself came by the step before.
+        let (ended, asked) = run(b"two");
+        assert_eq!(
+            ended.iter().map(|(status, _)| *status).collect::<Vec<_>>(),
+            [0, 0, 0],
+            "{shell:?}: {ended:?}"
+        );
+        assert_eq!(asked, "2\n", "{shell:?}");
+        assert_eq!((host.read("etc/a.json"), host.read("etc/b.json")), (b"one".to_vec(), b"two".to_vec()));
+        assert_eq!(host.names("etc"), ["a.json", "b.json", "other"], "{shell:?}");
+
+        // One is refused: that one stays as it was and is named, as if each were asked alone.
+        for file in ["etc/a.json", "etc/b.json", "agent", "asked"] {
+            std::fs::remove_file(host.at(file)).unwrap();
+        }
+        let (ended, asked) = run(b"wrong");
+        let (status, said) = ended.last().unwrap();
+        assert_eq!((ended.len(), *status), (3, 1), "{shell:?}: {ended:?}");
+        assert!(said.contains("b.json is unchanged: the new content was refused by "), "{shell:?}: {said}");
+        assert_eq!(asked, "2\n1\n2\n", "{shell:?}");
+        assert_eq!(host.names("etc"), ["a.json", "other"], "{shell:?}");
     }
 }
