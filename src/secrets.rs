@@ -79,6 +79,11 @@ impl Secrets {
         Ok(secrets)
     }
 
+    /// Whether a run has saved some in `folder`.
+    pub fn are_kept(folder: &Path) -> bool {
+        file(folder).exists()
+    }
+
     /// Writes them where [`Secrets::load`] finds them; a reader never sees half a file.
     pub fn save(&self, folder: &Path) -> Result<(), SecretsError> {
         let path = file(folder);

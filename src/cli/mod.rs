@@ -28,6 +28,7 @@ mod roles;
 mod run;
 mod schema;
 mod session;
+mod shard;
 mod snapshot;
 mod starter;
 mod templates;

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::exit::Exit;
 use super::explain::{Section, point_to};
+use super::shard::Shard;
 use super::{ConnectionArgs, Global, run};
 use crate::model::Event;
 use crate::operations::{self, Stop};
@@ -23,12 +24,18 @@ pub struct PlanArgs {
     /// Write a page that shows how long each host took to connect and to answer.
     #[arg(long, value_name = "FILE.html")]
     timings: Option<PathBuf>,
+    /// Only this part of the hosts, as for `up`: `2/3`.
+    #[arg(long, value_name = "I/N", conflicts_with = "limit")]
+    shard: Option<Shard>,
     #[command(flatten)]
     reach: ConnectionArgs,
 }
 
 pub fn run(args: &PlanArgs, global: &Global, password: Option<String>) -> anyhow::Result<Exit> {
-    let setup = run::Setup::load(&args.inventory, &args.reach, global, password)?;
+    let mut setup = run::Setup::load(&args.inventory, &args.reach, global, password)?;
+    if let Some(shard) = args.shard {
+        setup.take(shard, &args.inventory)?;
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     let (plan, outcome) = runtime.block_on(async {
         let (events, receiver) = events();

@@ -188,7 +188,7 @@ fn as_json(roles: &RoleSet, role: &Role) -> Value {
     });
     json!({
         "name": role.name, "doc": role.doc, "includes": role.includes, "needs": role.needs,
-        "conflicts": role.conflicts, "after": role.after, "gate": role.gate, "removable": role.removable, "quorum": role.quorum, "forms": role.forms,
+        "conflicts": role.conflicts, "after": role.after, "gate": role.gate, "removable": role.removable, "quorum": role.quorum, "serves": role.serves, "forms": role.forms,
         "ports": ports.collect::<Vec<_>>(), "variables": variables.collect::<Vec<_>>(),
     })
 }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::exit::UsageError;
 use super::load::{self, Loaded};
+use super::shard::Shard;
 use super::{ConnectionArgs, Global, OutputFormat};
 use crate::inventory::{Inventory, range};
 use crate::model::HostName;
@@ -75,6 +76,7 @@ impl Setup {
             given_up: BTreeSet::new(),
             brings: None,
             only: None,
+            leaves_jobs: false,
             parallel: usize::from(reach.parallel),
             share: BatchSize::default(),
             timeout: reach.timeout,
@@ -88,6 +90,23 @@ impl Setup {
             cache: cache(),
         };
         Ok(Self { wanted, marker, options, secrets, folder })
+    }
+
+    /// Takes a part of the hosts, which other runs do not: what concerns the whole is left alone.
+    pub fn take(&mut self, shard: Shard, inventory: &Path) -> anyhow::Result<()> {
+        if !shard.is_first() && !Secrets::are_kept(&self.folder) {
+            let (cluster, folder) = (&self.wanted.cluster, self.folder.display());
+            let problem = format!(
+                "--shard {shard}: the keys of `{cluster}` are not in {folder}: begin with `bootstrap up {} --shard 1/{}`, which makes \
+                 them, or copy them from where it ran",
+                inventory.display(),
+                shard.of()
+            );
+            return Err(UsageError(problem).into());
+        }
+        self.options.hosts = shard.hosts(&self.wanted);
+        self.options.leaves_jobs = true;
+        Ok(())
     }
 
     pub fn run<'a>(&'a self, events: &'a Events, stop: &'a Stop) -> Run<'a> {

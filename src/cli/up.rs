@@ -7,6 +7,7 @@ use clap::Args;
 use super::exit::Exit;
 use super::history::History;
 use super::session::Session;
+use super::shard::Shard;
 use super::{ConnectionArgs, Global, load, problems, run};
 use crate::inventory::yaml;
 use crate::operations::{EngineError, Up};
@@ -29,6 +30,10 @@ pub struct UpArgs {
     /// Go back to the inventory that the last run before this one brought the hosts to. The file itself stays.
     #[arg(long)]
     pub rollback: bool,
+    /// Only this part of the hosts, by its number and how many there are: `2/3`. The servers are in the first, and jobs are left to
+    /// a run without it.
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["limit", "rollback"])]
+    pub shard: Option<Shard>,
     /// Do not ask before hosts that have lost a role leave their cluster.
     #[arg(long)]
     pub yes: bool,
@@ -39,7 +44,8 @@ pub struct UpArgs {
 impl UpArgs {
     /// Another command's: all as usual.
     pub fn of(inventory: PathBuf, reach: ConnectionArgs) -> Self {
-        Self { inventory, timings: None, batch: BatchSize::default(), rollback: false, yes: false, reach }
+        let batch = BatchSize::default();
+        Self { inventory, timings: None, batch, rollback: false, shard: None, yes: false, reach }
     }
 }
 
@@ -57,9 +63,12 @@ pub fn run(args: &UpArgs, global: &Global, password: Option<String>) -> anyhow::
         (text, loaded)
     };
     let mut setup = run::Setup::new(&loaded, &args.reach, password)?;
+    if let Some(shard) = args.shard {
+        setup.take(shard, &args.inventory)?;
+    }
     let exit = bring_up("up", args, global, &mut setup)?;
     // A part of the hosts is no state of the whole.
-    if exit == Exit::Done && args.reach.limit.is_empty() {
+    if exit == Exit::Done && args.reach.limit.is_empty() && args.shard.is_none() {
         history.remember(&text);
     }
     if args.rollback {

@@ -101,10 +101,11 @@ fn servers(wanted: &Wanted) -> Option<Members<'_>> {
     members(wanted).into_iter().find(|members| members.gate == nomad::SERVERS)
 }
 
-/// With `--limit` and no server among its hosts, jobs are left alone.
+/// With `--limit` and no server among its hosts, jobs are left alone; and always where the run is told so.
 fn concerns_servers(run: Run<'_>) -> bool {
-    servers(run.wanted)
-        .is_some_and(|servers| servers.names().iter().any(|host| run.options.hosts.contains(host)))
+    let takes_part = |host: &HostName| run.options.hosts.contains(host);
+    !run.options.leaves_jobs
+        && servers(run.wanted).is_some_and(|servers| servers.names().iter().any(takes_part))
 }
 
 /// Submits what differs and waits until every job is well.

@@ -56,6 +56,8 @@ pub struct Options {
     pub brings: Option<BTreeSet<HostName>>,
     /// The only steps that are taken of a plan; `None`: all.
     pub only: Option<BTreeSet<StepId>>,
+    /// Jobs of the inventory stay as they are.
+    pub leaves_jobs: bool,
     /// Hosts worked on at once.
     pub parallel: usize,
     /// How many hosts that are no voters are interrupted at once.

@@ -36,7 +36,7 @@ struct File {
 struct Job {
     /// A job specification in HCL, or in JSON if its name ends so; relative to the inventory's folder.
     file: Option<String>,
-    /// `fabio`, `demo-http` or `demo-tcp`.
+    /// `fabio`, `bootstrap-shards`, `demo-http` or `demo-tcp`.
     ready: Option<String>,
     /// Values of variables that the file declares.
     variables: Option<IndexMap<String, Value>>,

@@ -66,6 +66,8 @@ pub struct Role {
     pub removable: bool,
     /// Members of a quorum: an even or single count of hosts is warned about.
     pub quorum: bool,
+    /// Hosts of other roles depend on it: a run that sets up a part of the hosts takes it with the servers.
+    pub serves: bool,
     /// How a first quorum of them comes to be.
     pub forms: Forms,
     /// By file name under `templates/`.

@@ -38,6 +38,7 @@ const KEYS: &[&str] = &[
     "lists_hosts",
     "removable",
     "quorum",
+    "serves",
     "forms",
 ];
 /// Keys of a resource that are no kind.
@@ -227,6 +228,7 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             .and_then(|node| reader.bool(node, "`removable`"))
             .unwrap_or(true),
         quorum: fields.written("quorum").and_then(|node| reader.bool(node, "`quorum`")).unwrap_or(false),
+        serves: fields.written("serves").and_then(|node| reader.bool(node, "`serves`")).unwrap_or(false),
         forms: fields
             .written("forms")
             .and_then(|node| {

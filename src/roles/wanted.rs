@@ -68,6 +68,8 @@ pub struct WantedRole {
     removables: BTreeSet<StepId>,
     /// Its members form a quorum.
     pub quorum: bool,
+    /// Hosts of other roles depend on it.
+    pub serves: bool,
     pub forms: Forms,
     /// Identity is rendered; `content` still is a template.
     pub resources: Vec<Resource>,
@@ -617,6 +619,7 @@ fn wanted_role(
         removable: role.removable,
         removables: made.removables,
         quorum: role.quorum,
+        serves: role.serves,
         forms: role.forms,
         resources: made.resources,
         ports,

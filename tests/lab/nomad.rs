@@ -437,3 +437,60 @@ fn lab_nomad_shrinks_grows_and_is_saved() {
     assert_eq!(addresses, expected.iter().map(|address| format!("{address}:4647")).collect::<Vec<_>>());
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
+
+/// Runs: Nomad: sets up the hosts of a larger inventory in three parts
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_nomad_clients_set_up_the_parts_of_a_larger_inventory() {
+    let Some(lab) = lab("lab_nomad_clients_set_up_the_parts_of_a_larger_inventory", "6", "") else { return };
+    let folder = lab.folder.path();
+    let all = fs::read_to_string(lab.inventory()).unwrap();
+    let is_of_a_client = |line: &&str| {
+        ["node-4:", "node-5:", "node-6:", "clients:"].iter().any(|start| line.trim_start().starts_with(start))
+    };
+    let small: Vec<&str> = all.lines().filter(|line| !is_of_a_client(line)).collect();
+    let small = small.join("\n") + "\n";
+    fs::write(lab.inventory(), &small).unwrap();
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+
+    // All that a part needs.
+    fs::write(folder.join("all.yaml"), all.replace("/var/lib/bootstrap-lab/", "/srv/bootstrap/")).unwrap();
+    let program = env!("CARGO_BIN_EXE_bootstrap");
+    for host in THREE {
+        let copy = format!(
+            "tar -C {} -cf - all.yaml .bootstrap -C /var/lib/bootstrap-lab id_ed25519 known_hosts -C {} bootstrap |
+             ssh -o UserKnownHostsFile=/var/lib/bootstrap-lab/known_hosts -i /var/lib/bootstrap-lab/id_ed25519 root@{} \\
+               'mkdir -p /srv/bootstrap && tar -C /srv/bootstrap --no-same-owner -xf -'",
+            folder.display(),
+            Path::new(program).parent().unwrap().display(),
+            lab.address(host),
+        );
+        assert!(std::process::Command::new("sh").args(["-ec", &copy]).status().unwrap().success(), "{host}");
+    }
+    let jobs = "jobs:\n  - { ready: bootstrap-shards, variables: { inventory: all.yaml, timeout: 3m } }\n";
+    fs::write(lab.inventory(), small + jobs).unwrap();
+    lab.run("up", &[]).exits(0).says("bootstrap-shards");
+    let ended = poll("every part has ended", Duration::from_secs(180), || {
+        let said = api(&lab, "node-1", "job/bootstrap-shards/allocations");
+        let all = said.as_array().unwrap().clone();
+        let ended = |one: &Value| matches!(one["ClientStatus"].as_str(), Some("complete" | "failed"));
+        (all.len() == 3 && all.iter().all(ended)).then_some(all)
+    });
+    let mut ran: Vec<(&str, &str)> = ended
+        .iter()
+        .map(|one| (one["NodeName"].as_str().unwrap(), one["ClientStatus"].as_str().unwrap()))
+        .collect();
+    ran.sort_unstable();
+    assert_eq!(ran, THREE.map(|host| (host, "complete")), "each client had its part");
+    let members = lab.asks("node-1", "consul members");
+    assert_eq!(members.matches(" alive ").count(), 6, "{members}");
+
+    // Seen from here it is as the larger inventory says.
+    fs::write(lab.inventory(), all).unwrap();
+    for part in ["1/3", "2/3", "3/3"] {
+        lab.run("up", &["--shard", part]).exits(0).says("Nothing to do");
+    }
+    // The servers take part in the first alone.
+    let plan = lab.run("plan", &["--shard", "3/3"]).exits(0);
+    assert!((plan.stdout.clone() + &plan.stderr).contains("1 host"), "{}{}", plan.stdout, plan.stderr);
+}

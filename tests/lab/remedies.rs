@@ -173,6 +173,7 @@ fn lab_ways_out_for_a_cluster_of_one_server() {
 /// Walks: if it is gone for good: `{forget}`
 /// Walks: start its agent, or take the host out of the cluster
 /// Walks: `bootstrap remove-node` takes a living host out
+/// Walks: begin with `bootstrap up {} --shard 1/{}`, which makes them
 /// Walks: where they are another inventory's, nothing is to be done
 /// Walks: only a dead host is replaced: switch {host} off
 #[test]
@@ -181,7 +182,11 @@ fn lab_ways_out_for_members_that_come_and_go() {
     let lab = Lab::up(&["--hosts", "6"]);
     has(&lab, &["node-1", "node-2", "node-3"], &["node-4", "node-6"]);
     hasten(&lab);
-    lab.run("up", &[]).exits(0).says("3 of 3 voters").says("2 of 2 clients joined");
+    // A part of the hosts before the servers, which are in the first.
+    let early = lab.run("up", &["--shard", "2/2"]).exits(2).says("the keys of `dc1` are not in");
+    lab.follow(&early, "up", &[]).exits(0).says("3 of 3 voters").says("1 of 1 clients joined");
+    lab.run("up", &["--shard", "2/2"]).exits(0).says("1 of 1 clients joined");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
     let add = |name: &str, role: &str| {
         let address = format!("10.77.0.{}", name.trim_start_matches("node-").parse::<u8>().unwrap() + 10);
         lab.run("add-node", &[name, "--address", &address, "--role", role])

@@ -1,7 +1,8 @@
 //! Jobs that come with the program.
 
 /// By name.
-pub const READY: [(&str, &str); 3] = [
+pub const READY: [(&str, &str); 4] = [
+    ("bootstrap-shards", include_str!("ready/bootstrap-shards.nomad.hcl")),
     ("fabio", include_str!("ready/fabio.nomad.hcl")),
     ("demo-http", include_str!("ready/demo-http.nomad.hcl")),
     ("demo-tcp", include_str!("ready/demo-tcp.nomad.hcl")),
