@@ -14,8 +14,8 @@ use super::gossip::{Gossip, Member};
 use super::part::DRAIN_DEADLINE;
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product, Question,
-    Questions, Raft, Recovers, Responses, Roster, Snapshots, Task, Traces, Transfer, consul, data_dir,
-    operator, those,
+    Questions, Raft, Recovers, Response, Responses, Roster, Snapshots, Task, Traces, Transfer, consul,
+    data_dir, operator, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Review};
 use crate::raft::{Peer, RaftState};
@@ -38,15 +38,43 @@ const SELF: &str = "/v1/agent/self";
 const NODES: &str = "/v1/nodes";
 /// The same of the host alone; before 1.3 servers know no filter, and tell of all.
 const NODE: &str = "/v1/nodes?filter=Name%20%3D%3D%20%22NAME%22";
+/// What Nomad's own check in Consul asks, of either part.
+const SERVER_HEALTH: &str = "/v1/agent/health?type=server";
+const CLIENT_HEALTH: &str = "/v1/agent/health?type=client";
 /// The status says it: 200 passing, 429 warning, 503 critical, 404 not registered.
 const SERVER_SERVICE: &str = "/v1/agent/health/service/name/nomad";
 const CLIENT_SERVICE: &str = "/v1/agent/health/service/name/nomad-client";
 
 const SERVER_PATHS: [&str; 4] = [SELF, operator::CONFIGURATION, operator::AUTOPILOT, NODES];
 const CLIENT_PATHS: [&str; 2] = [SELF, NODE];
-/// What the Consul agent of the host is asked, where Nomad registers there.
-const SERVER_CONSUL_PATHS: [&str; 1] = [SERVER_SERVICE];
-const CLIENT_CONSUL_PATHS: [&str; 1] = [CLIENT_SERVICE];
+/// What is asked besides where Nomad registers in Consul: Nomad, and the Consul agent of the host.
+const SERVER_REGISTERED: Registered =
+    Registered { health: SERVER_HEALTH, service: SERVER_SERVICE, name: "nomad" };
+const CLIENT_REGISTERED: Registered =
+    Registered { health: CLIENT_HEALTH, service: CLIENT_SERVICE, name: "nomad-client" };
+
+/// A part of Nomad as a service of Consul.
+struct Registered {
+    health: &'static str,
+    service: &'static str,
+    name: &'static str,
+}
+
+/// What Consul says of one service of an agent.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ServiceHealth {
+    #[serde(default)]
+    checks: Vec<ServiceCheck>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ServiceCheck {
+    status: String,
+    #[serde(default)]
+    output: String,
+}
 
 #[derive(Deserialize)]
 struct AgentSelf {
@@ -111,7 +139,7 @@ fn registers_with<'a>(agent: &Agent<'a>) -> Option<&'a Endpoint> {
 }
 
 fn review_servers(expected: &Expected, answers: &Answers) -> Review {
-    operator::review(expected, answers, own_raft, |_, answer| passes(answer, SERVER_SERVICE, "nomad"))
+    operator::review(expected, answers, own_raft, |_, answer| SERVER_REGISTERED.passes(answer))
 }
 
 fn review_clients(expected: &Expected, answers: &Answers) -> Review {
@@ -159,22 +187,40 @@ fn is_ready(answer: &Responses) -> Result<(), String> {
     if node.scheduling_eligibility != "eligible" {
         return Err("its node is not eligible; `nomad node eligibility -enable` makes it so".to_owned());
     }
-    passes(answer, CLIENT_SERVICE, "nomad-client")
+    CLIENT_REGISTERED.passes(answer)
 }
 
-/// The service passes its checks on the host's Consul agent, if that was asked.
-fn passes(answer: &Responses, path: &'static str, service: &str) -> Result<(), String> {
-    match answer.get(path) {
-        None => Ok(()),
-        Some(response) => match response.status {
+impl Registered {
+    /// The service passes its checks on the host's Consul agent, if that was asked.
+    fn passes(&self, answer: &Responses) -> Result<(), String> {
+        let Some(response) = answer.get(self.service) else { return Ok(()) };
+        let name = self.name;
+        match response.status {
             200 => Ok(()),
-            0 => Err(format!("Consul does not tell of the service `{service}`: {}", response.start())),
-            404 => Err(format!("the service `{service}` is not in Consul yet")),
-            429 => Err(format!("the service `{service}` has warnings in Consul")),
-            503 => Err(format!("the service `{service}` is not passing in Consul yet")),
-            status => Err(format!("Consul says {status} of the service `{service}`: {}", response.start())),
-        },
+            0 => Err(format!("Consul does not tell of the service `{name}`: {}", response.start())),
+            404 => Err(format!("the service `{name}` is not in Consul yet")),
+            429 => Err(format!("the service `{name}` has warnings in Consul")),
+            503 if is_yet_to_be_checked(response) => self.is_well(answer),
+            503 => Err(format!("the service `{name}` is not passing in Consul yet")),
+            status => Err(format!("Consul says {status} of the service `{name}`: {}", response.start())),
+        }
     }
+
+    /// Consul makes its first check within ten seconds, at a moment of its own: it is not waited for what can be asked.
+    fn is_well(&self, answer: &Responses) -> Result<(), String> {
+        super::answered(answer, self.health, &format!("the service `{}`", self.name)).map(drop)
+    }
+}
+
+/// Every check that does not pass is one that Consul has not made yet: they begin as critical, and without a word.
+fn is_yet_to_be_checked(response: &Response) -> bool {
+    let services: Vec<ServiceHealth> = response.json().unwrap_or_default();
+    let mut failing = services
+        .iter()
+        .flat_map(|service| &service.checks)
+        .filter(|check| check.status != "passing")
+        .peekable();
+    failing.peek().is_some() && failing.all(|check| check.status == "critical" && check.output.is_empty())
 }
 
 /// Every client that the servers have on their list.
@@ -205,10 +251,14 @@ fn describe(answer: &Answer) -> Option<String> {
 }
 
 /// What the agent is asked, and the Consul agent beside it where Nomad registers there.
-fn plain(own: &[&'static str], beside: &[&'static str], agent: &Agent<'_>) -> Questions {
+fn plain(own: &[&'static str], registered: &Registered, agent: &Agent<'_>) -> Questions {
     let at = |port: u16| move |path: &&'static str| Question::about(agent.host, port, path);
-    let consul = registers_with(agent).map(|consul| beside.iter().map(at(consul.port)));
-    Questions::Plain(own.iter().map(at(agent.endpoint.port)).chain(consul.into_iter().flatten()).collect())
+    let own = own.iter().map(at(agent.endpoint.port));
+    let beside = registers_with(agent).map(|consul| {
+        [(agent.endpoint.port, registered.health), (consul.port, registered.service)]
+            .map(|(port, path)| Question::new(port, path))
+    });
+    Questions::Plain(own.chain(beside.into_iter().flatten()).collect())
 }
 
 /// What servers and clients have in common.
@@ -284,7 +334,7 @@ impl Part for Servers {
     }
 
     fn questions(&self, agent: &Agent<'_>) -> Questions {
-        plain(&SERVER_PATHS, &SERVER_CONSUL_PATHS, agent)
+        plain(&SERVER_PATHS, &SERVER_REGISTERED, agent)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
@@ -399,7 +449,7 @@ impl Part for Clients {
     }
 
     fn questions(&self, agent: &Agent<'_>) -> Questions {
-        plain(&CLIENT_PATHS, &CLIENT_CONSUL_PATHS, agent)
+        plain(&CLIENT_PATHS, &CLIENT_REGISTERED, agent)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
@@ -476,7 +526,6 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::Response;
     use super::*;
     use crate::model::HostName;
     use crate::model::Verdict;
@@ -558,6 +607,22 @@ mod tests {
         assert_eq!(judged(SERVER_SERVICE, Some(response(200, &json!([])))), met);
         // Where Nomad does not register, nobody is asked.
         assert_eq!(judged(SERVER_SERVICE, None), met);
+        // Consul has yet to look, and Nomad says what it will see.
+        let check = |output: &str| {
+            json!([{"AggregatedStatus": "critical", "Checks": [{"Status": "passing", "Output": "TCP connect: Success"},
+                    {"Status": "critical", "Output": output}]}])
+        };
+        let with_health = |check: &Value, status: u16| {
+            let mut answer = server(1);
+            answer.insert(SERVER_SERVICE, response(503, check));
+            answer.insert(SERVER_HEALTH, response(status, &json!({"server": {"ok": status == 200}})));
+            SERVER_REGISTERED.passes(&answer)
+        };
+        assert_eq!(with_health(&check(""), 200), Ok(()));
+        let ill = with_health(&check(""), 500).unwrap_err();
+        assert!(ill.starts_with("the service `nomad` says 500: "), "{ill}");
+        let refused = with_health(&check("connection refused"), 200).unwrap_err();
+        assert_eq!(refused, "the service `nomad` is not passing in Consul yet");
         let alone = json!({"Servers": null, "Index": 0});
         for (path, other, reason) in [
             (
@@ -635,7 +700,7 @@ mod tests {
             };
             asked.iter().map(|question| question.port).collect()
         };
-        assert_eq!(ports(true, vec![&consul]), [14646, 14646, 14646, 14646, 18500]);
+        assert_eq!(ports(true, vec![&consul]), [14646, 14646, 14646, 14646, 14646, 18500]);
         assert_eq!(ports(false, vec![&consul]), [14646; 4]);
         assert_eq!(ports(true, vec![]), [14646; 4]);
     }
