@@ -1,5 +1,6 @@
 //! What a role is read from.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -8,5 +9,8 @@ pub struct Folder {
     pub name: String,
     /// How messages name the folder.
     pub path: PathBuf,
-    pub files: BTreeMap<String, Vec<u8>>,
+    pub files: Files,
 }
+
+/// Contents by path: those that come with the program are where it has them.
+pub type Files = BTreeMap<String, Cow<'static, [u8]>>;

@@ -6,7 +6,7 @@ use std::path::Path;
 use rust_embed::RustEmbed;
 
 use super::RoleSet;
-use super::folder::Folder;
+use super::folder::{Files, Folder};
 use super::parse::{cross_check, parse, unknown_variables};
 use crate::inventory::yaml;
 use crate::model::{Diagnostic, diagnostic};
@@ -61,9 +61,9 @@ fn embedded() -> BTreeMap<String, Folder> {
         let folder = folders.entry(name.to_owned()).or_insert_with(|| Folder {
             name: name.to_owned(),
             path: Path::new("roles").join(name),
-            files: BTreeMap::new(),
+            files: Files::new(),
         });
-        folder.files.insert(rest.to_owned(), file.data.into_owned());
+        folder.files.insert(rest.to_owned(), file.data);
     }
     folders
 }
@@ -82,7 +82,7 @@ fn read_dir(dir: &Path) -> Result<Vec<Folder>, Box<Diagnostic>> {
         if !path.is_dir() || name.starts_with('.') {
             continue;
         }
-        let mut files = BTreeMap::new();
+        let mut files = Files::new();
         for prefix in ["", "templates"] {
             let inner = path.join(prefix);
             if !prefix.is_empty() && !inner.is_dir() {
@@ -93,7 +93,7 @@ fn read_dir(dir: &Path) -> Result<Vec<Folder>, Box<Diagnostic>> {
                 if file.is_file() {
                     let bytes = std::fs::read(&file).map_err(|error| failed(&file, &error))?;
                     let relative = file.strip_prefix(&path).unwrap_or(&file).to_string_lossy().into_owned();
-                    files.insert(relative, bytes);
+                    files.insert(relative, bytes.into());
                 }
             }
         }
@@ -105,13 +105,13 @@ fn read_dir(dir: &Path) -> Result<Vec<Folder>, Box<Diagnostic>> {
 
 fn from_folders(
     folders: impl IntoIterator<Item = Folder>,
-    library: BTreeMap<String, Vec<u8>>,
+    library: Files,
 ) -> Result<RoleSet, Vec<Diagnostic>> {
     let mut problems = Vec::new();
     let mut written = Vec::new();
     let mut texts = BTreeMap::new();
     for (name, bytes) in library {
-        match yaml::text(bytes, &Path::new("roles").join(LIBRARY).join(&name)) {
+        match yaml::text(bytes.into_owned(), &Path::new("roles").join(LIBRARY).join(&name)) {
             Ok(text) => drop(texts.insert(name, text)),
             Err(problem) => problems.push(*problem),
         }

@@ -79,7 +79,7 @@ pub fn parse(
             );
         }
     };
-    let text = match yaml::text(bytes.clone(), &file) {
+    let text = match yaml::text(bytes.to_vec(), &file) {
         Ok(text) => text,
         Err(problem) => return fail(*problem),
     };
@@ -87,7 +87,7 @@ pub fn parse(
     for (path, bytes) in &folder.files {
         let Some(template) = path.strip_prefix("templates/") else { continue };
         let file = folder.path.join(path);
-        match yaml::text(bytes.clone(), &file).and_then(|text| with_included(text, library, &file)) {
+        match yaml::text(bytes.to_vec(), &file).and_then(|text| with_included(text, library, &file)) {
             Ok(text) => drop(templates.insert(template.to_owned(), text)),
             Err(problem) => problems.push(*problem),
         }

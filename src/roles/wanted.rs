@@ -924,7 +924,7 @@ mod tests {
                 resources:
                 {resources}"
         );
-        let files = BTreeMap::from([("role.yaml".to_owned(), role.into_bytes())]);
+        let files = BTreeMap::from([("role.yaml".to_owned(), role.into_bytes().into())]);
         let folder = Folder { name: "r".to_owned(), path: "r".into(), files };
         let mut problems = Vec::new();
         let (role, _) = parse(&folder, &BTreeMap::new(), &mut problems).unwrap();
