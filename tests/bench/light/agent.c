@@ -30,7 +30,7 @@ static int answer(void) {
     if (got > 0) {
       asked[got] = 0;
       if (strstr(asked, "/v1/status/leader")) strcpy(body, "\"10.78.0.2:8300\"");
-      else if (strstr(asked, "/v1/catalog/nodes")) snprintf(body, sizeof body, "[{\"Node\":\"%s\"}]", host);
+      else if (strstr(asked, "/v1/catalog/node/")) snprintf(body, sizeof body, "{\"Node\":{\"Node\":\"%s\"}}", host);
       else snprintf(body, sizeof body, "{\"Config\":{\"Datacenter\":\"dc1\",\"NodeName\":\"%s\",\"NodeID\":\"stub\"}}", host);
       int length = snprintf(reply, sizeof reply,
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s", strlen(body), body);
