@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
+use indoc::indoc;
+
 use crate::support::{Lab, assert_no_deprecation, bootstrap, consul, consul_release, poll};
 
 const THREE: [&str; 3] = ["node-1", "node-2", "node-3"];
@@ -42,6 +44,31 @@ fn snapshot(lab: &Lab, host: &str) -> String {
     )
 }
 
+/// How many processes a look starts on a host, beside its own shell.
+fn processes_of_a_look(lab: &Lab, host: &str) -> u32 {
+    // In a namespace of their own they are numbered from 1 on: the shell that counts, the look's shell, and what that starts.
+    let count = indoc! {r#"
+        cat >/root/counting <<'END'
+        #!/bin/sh
+        exec unshare --pid --fork /root/counted
+        END
+        cat >/root/counted <<'END'
+        #!/bin/sh
+        eval "$SSH_ORIGINAL_COMMAND"
+        read -r last </proc/sys/kernel/ns_last_pid
+        echo "$((last - 2))" >>/root/processes
+        END
+        chmod 755 /root/counting /root/counted
+        sed -i.all 's|^ssh-|command="/root/counting" ssh-|' /root/.ssh/authorized_keys"#};
+    lab.asks(host, count);
+    lab.run("plan", &["--exit-code"]).exits(0);
+    let said = lab.asks(
+        host,
+        "mv /root/.ssh/authorized_keys.all /root/.ssh/authorized_keys; head -n 1 /root/processes",
+    );
+    said.trim().parse().unwrap()
+}
+
 /// Runs: Consul: bare hosts to a quorum, and nothing to do after
 /// Walks: next: bootstrap up {inventory}
 #[test]
@@ -74,6 +101,9 @@ fn lab_bare_hosts_to_a_quorum_and_then_nothing_to_do() {
     }
     let planned = lab.run("plan", &["--exit-code"]).exits(0);
     assert!(planned.stdout.contains("Nothing to do"), "{}", planned.stdout);
+
+    let started = processes_of_a_look(&lab, "node-1");
+    assert!(started <= 30, "a look has started {started} processes on its host");
 
     // What an operator would look for on a host.
     let modes = lab.asks("node-1", "stat -c '%n %a %U:%G' /etc/consul.d /etc/consul.d/* /opt/consul");
