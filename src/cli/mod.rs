@@ -20,6 +20,7 @@ mod lab;
 mod load;
 mod man;
 mod node;
+mod open_files;
 mod output;
 mod plan;
 mod problems;

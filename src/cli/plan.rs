@@ -8,7 +8,7 @@ use clap::Args;
 use super::exit::Exit;
 use super::explain::{Section, point_to};
 use super::shard::Shard;
-use super::{ConnectionArgs, Global, run};
+use super::{ConnectionArgs, Global, load, run};
 use crate::model::Event;
 use crate::operations::{self, Stop};
 use crate::report::{Output, PlanTextOptions, RenderOptions, events, plan_text, render};
@@ -32,10 +32,9 @@ pub struct PlanArgs {
 }
 
 pub fn run(args: &PlanArgs, global: &Global, password: Option<String>) -> anyhow::Result<Exit> {
-    let mut setup = run::Setup::load(&args.inventory, &args.reach, global, password)?;
-    if let Some(shard) = args.shard {
-        setup.take(shard, &args.inventory)?;
-    }
+    let loaded = load::load(&args.inventory, global)?;
+    let password = run::become_password(&args.reach, password)?;
+    let setup = run::Setup::part(&loaded, &args.reach, args.shard, password)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let (plan, outcome) = runtime.block_on(async {
         let (events, receiver) = events();

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::exit::UsageError;
 use super::load::{self, Loaded};
 use super::shard::Shard;
-use super::{ConnectionArgs, Global, OutputFormat};
+use super::{ConnectionArgs, Global, OutputFormat, open_files};
 use crate::inventory::{Inventory, range};
 use crate::model::HostName;
 use crate::operations::{EngineError, Options, Run, Stop, check_gates};
@@ -60,6 +60,16 @@ impl Setup {
         reach: &ConnectionArgs,
         password: Option<BecomePassword>,
     ) -> anyhow::Result<Self> {
+        Self::part(loaded, reach, None, password)
+    }
+
+    /// The same of a part of the hosts; what concerns the whole is left to others.
+    pub fn part(
+        loaded: &Loaded,
+        reach: &ConnectionArgs,
+        shard: Option<Shard>,
+        password: Option<BecomePassword>,
+    ) -> anyhow::Result<Self> {
         let Loaded { inventory, roles } = loaded;
         let folder = folder(inventory);
         let secrets = Secrets::load(&folder, &variables_to_generate(inventory, roles))?;
@@ -71,13 +81,21 @@ impl Setup {
             file_digest(&path)
                 .map_err(|source| EngineError::Artifact { path: path.display().to_string(), source })
         })?;
+        let hosts = match shard {
+            Some(shard) => {
+                refuse_without_keys(shard, inventory, &folder)?;
+                shard.hosts(&wanted)
+            }
+            None => limit(inventory, &reach.limit)?,
+        };
+        let parallel = open_files::parallel(hosts.len(), usize::from(reach.parallel))?;
         let options = Options {
-            hosts: limit(inventory, &reach.limit)?,
+            hosts,
             given_up: BTreeSet::new(),
             brings: None,
             only: None,
-            leaves_jobs: false,
-            parallel: usize::from(reach.parallel),
+            leaves_jobs: shard.is_some(),
+            parallel,
             share: BatchSize::default(),
             timeout: reach.timeout,
             connect_timeout: CONNECT.min(reach.timeout),
@@ -90,23 +108,6 @@ impl Setup {
             cache: cache(),
         };
         Ok(Self { wanted, marker, options, secrets, folder })
-    }
-
-    /// Takes a part of the hosts, which other runs do not: what concerns the whole is left alone.
-    pub fn take(&mut self, shard: Shard, inventory: &Path) -> anyhow::Result<()> {
-        if !shard.is_first() && !Secrets::are_kept(&self.folder) {
-            let (cluster, folder) = (&self.wanted.cluster, self.folder.display());
-            let problem = format!(
-                "--shard {shard}: the keys of `{cluster}` are not in {folder}: begin with `bootstrap up {} --shard 1/{}`, which makes \
-                 them, or copy them from where it ran",
-                inventory.display(),
-                shard.of()
-            );
-            return Err(UsageError(problem).into());
-        }
-        self.options.hosts = shard.hosts(&self.wanted);
-        self.options.leaves_jobs = true;
-        Ok(())
     }
 
     pub fn run<'a>(&'a self, events: &'a Events, stop: &'a Stop) -> Run<'a> {
@@ -155,6 +156,21 @@ fn limit(inventory: &Inventory, patterns: &[String]) -> anyhow::Result<BTreeSet<
         }
     }
     Ok(chosen)
+}
+
+/// The first part makes the keys of a cluster: others that made their own would make other clusters.
+fn refuse_without_keys(shard: Shard, inventory: &Inventory, folder: &Path) -> Result<(), UsageError> {
+    if shard.is_first() || Secrets::are_kept(folder) {
+        return Ok(());
+    }
+    Err(UsageError(format!(
+        "--shard {shard}: the keys of `{}` are not in {}: begin with `bootstrap up {} --shard 1/{}`, which makes them, or copy them from \
+         where it ran",
+        inventory.cluster,
+        folder.display(),
+        inventory.path.display(),
+        shard.of()
+    )))
 }
 
 fn holder(between: Duration) -> LockHolder {

@@ -62,10 +62,7 @@ pub fn run(args: &UpArgs, global: &Global, password: Option<String>) -> anyhow::
     } else {
         (text, loaded)
     };
-    let mut setup = run::Setup::new(&loaded, &args.reach, password)?;
-    if let Some(shard) = args.shard {
-        setup.take(shard, &args.inventory)?;
-    }
+    let mut setup = run::Setup::part(&loaded, &args.reach, args.shard, password)?;
     let exit = bring_up("up", args, global, &mut setup)?;
     // A part of the hosts is no state of the whole.
     if exit == Exit::Done && args.reach.limit.is_empty() && args.shard.is_none() {
