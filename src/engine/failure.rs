@@ -128,8 +128,20 @@ pub enum EngineError {
     Artifact { path: String, source: std::io::Error },
 }
 
+/// Why no plan can be made, beside what is known already: of a host whose system lacks what its roles need, a step that cannot be
+/// planned says the same once more.
+pub(crate) fn plan_findings(errors: &[PlanError], known: &[Finding]) -> Vec<Finding> {
+    let is_unfit = |host: &HostName| {
+        known
+            .iter()
+            .any(|known| known.is_error() && known.check == Check::System && known.hosts.contains(host))
+    };
+    let findings = errors.iter().filter_map(plan_finding);
+    findings.filter(|finding| !finding.hosts.iter().all(is_unfit)).collect()
+}
+
 /// Why no plan can be made, as a finding; `None` if it is about no host in particular.
-pub(crate) fn plan_finding(error: &PlanError) -> Option<Finding> {
+fn plan_finding(error: &PlanError) -> Option<Finding> {
     let (host, reason) = match error {
         PlanError::Resource { host, step, source, .. } | PlanError::Ledger { host, step, source } => {
             (host, format!("{step}: {}", chain(source)))

@@ -14,9 +14,8 @@ pub async fn check(run: Run<'_>) -> Result<Survey, EngineError> {
     let (fleet, observed) = observe::look(run, observe::Releases::Verified).await?;
     let mut survey = survey(Check::FITNESS, run, &fleet);
     survey.findings.extend(observed.findings);
-    for error in observed.plan.as_ref().err().into_iter().flatten() {
-        survey.findings.extend(failure::plan_finding(error));
-    }
+    let errors = observed.plan.as_ref().err().map(Vec::as_slice).unwrap_or_default();
+    survey.findings.extend(failure::plan_findings(errors, &survey.findings));
     let tried = peers::try_ports(&fleet, run, &observed.seen).await;
     survey.tried = tried.hosts;
     survey.findings.extend(tried.findings);

@@ -48,7 +48,7 @@ pub async fn health(run: Run<'_>) -> Result<Health, EngineError> {
     }
     match &observed.plan {
         Ok(plan) => survey.findings.extend(health::of_plan(plan)),
-        Err(errors) => survey.findings.extend(errors.iter().filter_map(failure::plan_finding)),
+        Err(errors) => survey.findings.extend(failure::plan_findings(errors, &survey.findings)),
     }
     survey.findings.extend(health::of_uses(wrong));
     for host in &run.wanted.hosts {

@@ -95,7 +95,7 @@ const FAULTS: [Fault; 12] = [
         make: "mv /usr/bin/apt-get /root/",
         end: "mv /root/apt-get /usr/bin/",
         check: "system",
-        says: &["has none of apt, dnf and apk, and role `consul-agent` needs `", "Debian 11, 12 and 13"],
+        says: &["has none of apt, dnf and apk, and role `consul-server` needs `", "Debian 11, 12 and 13"],
         fails: true,
     },
     Fault {
