@@ -1,7 +1,7 @@
 //! Waits until a gate is met, saying why it is not each time the reason changes.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
@@ -22,6 +22,8 @@ use crate::script::{Nonce, Observation, Script};
 const ELECTION: Duration = Duration::from_secs(15);
 /// For the answer of a leader that hands over; Nomad and Consul wait no longer than an election takes.
 const HAND_OVER: Duration = Duration::from_secs(15);
+/// So long may a member that has just started refuse to tell what it tells later: it gets tokens from a leader.
+const REFUSAL: Duration = Duration::from_secs(15);
 /// Lines of the journal that explain a gate that was not met.
 const JOURNAL_LINES: &str = "20";
 
@@ -51,8 +53,8 @@ pub(crate) async fn wait(
             waiting.met(detail);
             Ok(GateAnswer { answers })
         }
-        Verdict::NotYet { .. } if run.stop.requested() => Err(Unmet::Stopped),
-        Verdict::NotYet { reason } => {
+        _ if run.stop.requested() => Err(Unmet::Stopped),
+        Verdict::NotYet { reason } | Verdict::Refused { reason } => {
             let silent = answers.iter().find(|(_, answer)| answer.is_err()).map(|(host, _)| host);
             let output = match silent.or(expected.asked.first()) {
                 Some(host) => journal(fleet, host, members, run.options).await,
@@ -115,13 +117,21 @@ pub(crate) async fn poll<'a>(
         Some((name.clone(), Api::new(connection, members.gate, questions(members.gate, host))))
     });
     let mut apis: Vec<(HostName, Api<'_>)> = asked.collect();
+    let mut refused: Option<Instant> = None;
     loop {
         let rounds = apis.iter_mut().map(|(host, api)| async { (host.clone(), api.ask().await) });
         let answers: Answers = join_all(rounds).await.into_iter().collect();
         let verdict = judge(&answers);
         let is_over = match &verdict {
             Verdict::Met { .. } => true,
-            Verdict::NotYet { reason } => !waiting.goes_on(reason).await,
+            Verdict::NotYet { reason } => {
+                refused = None;
+                !waiting.goes_on(reason).await
+            }
+            Verdict::Refused { reason } => {
+                let since = *refused.get_or_insert_with(Instant::now);
+                !waiting.goes_on(reason).await || since.elapsed() > REFUSAL
+            }
         };
         if is_over {
             return (answers, verdict, waiting);
@@ -185,7 +195,8 @@ pub(crate) async fn await_election(fleet: &Fleet, run: Run<'_>, observed: &mut O
         observed.unhealthy.take_if(is_ours);
         let review = gate.review(&cluster.expected, &answers);
         let cluster_state = gate.cluster_state(&cluster.expected, &answers).with_ill(&review);
-        if let Verdict::NotYet { reason } = review.and(&cluster.cuts).verdict() {
+        if let Verdict::NotYet { reason } | Verdict::Refused { reason } = review.and(&cluster.cuts).verdict()
+        {
             observed.unhealthy.get_or_insert(format!("{}: {reason}", gate.name()));
         }
         let before = observed.seen.cluster_states.remove(gate.name()).unwrap_or_default();

@@ -314,7 +314,7 @@ fn stands(
         stands.contradictions.extend(contradictions(members, &expected, state, &answers, hosts));
         match review.and(&cuts).verdict() {
             Verdict::Met { .. } => stands.notes.extend(gate.notes(&expected, &answers)),
-            Verdict::NotYet { reason } => {
+            Verdict::NotYet { reason } | Verdict::Refused { reason } => {
                 stands.unhealthy.get_or_insert(format!("{}: {reason}", gate.name()));
             }
         }

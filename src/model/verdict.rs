@@ -21,8 +21,16 @@ pub struct Expected {
 /// Whether a gate is met, in the operator's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    Met { detail: String },
-    NotYet { reason: String },
+    Met {
+        detail: String,
+    },
+    NotYet {
+        reason: String,
+    },
+    /// Members answer that they do not tell: where nobody changes that, waiting does not help.
+    Refused {
+        reason: String,
+    },
 }
 
 /// Everything that members say of themselves and of each other, against what is expected.
@@ -108,8 +116,16 @@ impl Review {
     pub fn verdict(self) -> Verdict {
         match self.problems.first() {
             None => Verdict::Met { detail: self.detail },
-            Some(first) if self.detail.is_empty() => Verdict::NotYet { reason: first.to_string() },
-            Some(first) => Verdict::NotYet { reason: format!("{}; {first}", self.detail) },
+            Some(first) => {
+                let reason = match self.detail.is_empty() {
+                    true => first.to_string(),
+                    false => format!("{}; {first}", self.detail),
+                };
+                match first.kind {
+                    ProblemKind::Refused => Verdict::Refused { reason },
+                    _ => Verdict::NotYet { reason },
+                }
+            }
         }
     }
 }

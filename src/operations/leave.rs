@@ -142,8 +142,8 @@ impl Operation for Leave<'_> {
                 gate::poll(&observed_hosts.fleet, members, &expected, waiting, judge).await;
             match verdict {
                 Verdict::Met { detail } => waiting.met(detail),
-                Verdict::NotYet { .. } if run.stop.requested() => outcome.stopped = true,
-                Verdict::NotYet { reason } => {
+                _ if run.stop.requested() => outcome.stopped = true,
+                Verdict::NotYet { reason } | Verdict::Refused { reason } => {
                     let reason = waiting.failed(&reason, String::new());
                     outcome.unhealthy.get_or_insert(format!("{}: {reason}", gate.name()));
                 }

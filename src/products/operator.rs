@@ -327,11 +327,12 @@ mod tests {
         for (answers, says, members, untold, ill) in cases {
             let answers: Answers = (1..=3).map(host).zip(answers).collect();
             let review = consul::SERVERS.review(&expected(), &answers);
-            let reason = match review.clone().verdict() {
-                Verdict::Met { detail } => detail,
-                Verdict::NotYet { reason } => reason,
+            let (reason, is_refused) = match review.clone().verdict() {
+                Verdict::Met { detail } => (detail, false),
+                Verdict::NotYet { reason } => (reason, false),
+                Verdict::Refused { reason } => (reason, true),
             };
-            assert_eq!(reason, says);
+            assert_eq!((&*reason, is_refused), (says, says.contains("403")));
             let all: Vec<String> = review.problems.iter().map(ToString::to_string).collect();
             assert!(
                 !all.iter().any(|problem| problem.contains("no server") || problem.contains("column")),
@@ -342,7 +343,7 @@ mod tests {
             assert_eq!((state.members.len(), state.untold, state.ill), (members, hosts(untold), hosts(ill)));
         }
         let client: Answers = BTreeMap::from([(host(1), denies())]);
-        let Verdict::NotYet { reason } = consul::CLIENTS.judge(&expected(), &client) else { panic!("met") };
+        let Verdict::Refused { reason } = consul::CLIENTS.judge(&expected(), &client) else { panic!("met") };
         assert!(reason.ends_with("n1: its API refuses to tell (status 403: ACLs?)"), "{reason}");
     }
 
