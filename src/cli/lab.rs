@@ -27,7 +27,7 @@ bootstrap lab up --suite trixie --user ops --rtt 50")]
     /// Take everything away again: hosts, network, rules, mounts
     #[command(after_help = "Example: bootstrap lab down --purge")]
     Down {
-        /// Remove the cached base roots, packages and releases too
+        /// Remove the cached base roots, packages and releases too, also those that were built there or put there by hand
         #[arg(long)]
         purge: bool,
     },
