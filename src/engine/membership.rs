@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::members::{Members, data};
-use crate::model::{Check, ClusterState, Expected, Finding, HostName};
+use crate::model::{Check, ClusterState, Expected, Finding, HostName, StepId};
 use crate::plan::HostSeen;
 use crate::products::{Answers, Gate, Member};
 use crate::raft::{Peer, strangers};
@@ -65,14 +65,13 @@ fn unnamed(
 /// How many nodes are named in one message.
 const NAMED_AT_MOST: usize = 5;
 
-/// Nodes of a living cluster that nobody votes for and that the inventory does not name: they may be another inventory's, so they
-/// stop nothing.
+/// Nodes of a living cluster that nobody votes for and that the inventory does not name. They may be another inventory's, so they
+/// stop nothing, unless a file is about to change without which others cannot reach them: `list` says which, by their addresses.
 pub(super) fn unnamed_nodes(
     wanted: &Wanted,
     addresses: &ClusterAddresses,
-    gate: Gate,
-    expected: &Expected,
-    answers: &Answers,
+    (gate, expected, answers): (Gate, &Expected, &Answers),
+    list: impl Fn(&[IpAddr]) -> Option<StepId>,
 ) -> Option<Finding> {
     let nodes = answers.values().map(|answer| gate.nodes(answer)).find(|nodes| !nodes.is_empty())?;
     let names: BTreeSet<&str> = wanted.hosts.iter().map(|host| host.host.name.as_str()).collect();
@@ -101,12 +100,25 @@ pub(super) fn unnamed_nodes(
         true => format!("; where a host is gone for good, `bootstrap forget INVENTORY {}`", first.name),
         false => String::new(),
     };
-    let remedy = format!(
-        "where they are another inventory's, nothing is to be done; else write them into this one, to keep them or to take them \
-         out with `bootstrap remove-node INVENTORY {}`{forget}",
+    let ways = format!(
+        "to keep them or to take them out with `bootstrap remove-node INVENTORY {}`{forget}",
         first.name
     );
-    Some(Finding::warning(Check::Agent, Vec::new(), reason, remedy))
+    let places: Vec<IpAddr> = nodes.iter().filter_map(|node| node.address).collect();
+    Some(match list(&places) {
+        Some(step) => {
+            let reason =
+                format!("{reason}; they are in {step} of the others, and without that they would be cut off");
+            let remedy = format!("write them into the inventory, {ways}");
+            Finding::error(Check::Agent, Vec::new(), reason, remedy)
+        }
+        None => {
+            let remedy = format!(
+                "where they are another inventory's, nothing is to be done; else write them into this one, {ways}"
+            );
+            Finding::warning(Check::Agent, Vec::new(), reason, remedy)
+        }
+    })
 }
 
 /// Hosts with the data of a member that are none of the living cluster: with it they would bring back a past that the cluster
@@ -250,6 +262,16 @@ groups:
 
     /// What is told of the nodes in this answer of s-1.
     fn told(gate: Gate, path: &'static str, body: &serde_json::Value) -> Vec<String> {
+        told_beside(None, gate, path, body)
+    }
+
+    /// The same while this list of hosts is to change.
+    fn told_beside(
+        list: Option<&str>,
+        gate: Gate,
+        path: &'static str,
+        body: &serde_json::Value,
+    ) -> Vec<String> {
         let wanted = wanted(INVENTORY);
         let addresses: ClusterAddresses = (1..=3)
             .map(|n| (HostName::parse(format!("s-{n}")).unwrap(), IpAddr::from([10, 0, 0, n])))
@@ -257,7 +279,10 @@ groups:
         let response = Response { status: 200, body: body.to_string().into_bytes() };
         let answer: Answer = Ok([(path, response)].into());
         let answers = [(HostName::parse("s-1").unwrap(), answer)].into();
-        let finding = unnamed_nodes(&wanted, &addresses, gate, &Expected::default(), &answers);
+        let finding =
+            unnamed_nodes(&wanted, &addresses, (gate, &Expected::default(), &answers), |addresses| {
+                list.filter(|_| !addresses.is_empty()).map(|path| StepId(path.to_owned()))
+            });
         finding.iter().map(Finding::to_string).collect()
     }
 
@@ -299,5 +324,13 @@ groups:
         });
         let kubernetes = told(kubernetes::API_SERVERS, "/api/v1/nodes?includeObject=None", &table);
         assert!(kubernetes[0].contains("name: w-9 (10.0.0.9); "), "{kubernetes:?}");
+        let list = Some("file /etc/routes");
+        let cut = told_beside(list, kubernetes::API_SERVERS, "/api/v1/nodes?includeObject=None", &table);
+        assert!(
+            cut[0].contains(
+                "they are in file /etc/routes of the others, and without that they would be cut off; write them into the inventory, "
+            ),
+            "{cut:?}"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! One connection and one script per host: facts, resources, and what its agents say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt};
@@ -228,13 +229,18 @@ async fn assess(
     findings.extend(contradictions);
     findings.append(&mut lost.findings);
     let Planned { seen, wanted: with_facts, plan } = planned;
-    let unnamed = |cluster: &ClusterAnswers| {
-        unnamed_nodes(run.wanted, &seen.addresses, cluster.gate, &cluster.expected, &cluster.answers)
-    };
-    findings.extend(clusters.iter().filter_map(unnamed));
     let unhealthy =
         unhealthy.or_else(|| with_facts.as_ref().and_then(|wanted| proof::unproven(wanted, &seen)));
     let changes = plan.as_ref().and_then(|plan| plan.as_ref().ok()).map(changes);
+    let unnamed = |cluster: &ClusterAnswers| {
+        let list = |addresses: &[IpAddr]| {
+            let lists = plan.as_ref()?.as_ref().ok()?.lists(with_facts.as_ref()?, addresses);
+            lists.into_iter().map(|(_, step)| step).next()
+        };
+        let said = (cluster.gate, &cluster.expected, &cluster.answers);
+        unnamed_nodes(run.wanted, &seen.addresses, said, list)
+    };
+    findings.extend(clusters.iter().filter_map(unnamed));
     let subjects: Vec<Subject<'_>> = with_facts
         .as_ref()
         .unwrap_or(run.wanted)

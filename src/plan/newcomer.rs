@@ -44,7 +44,7 @@ impl Plan {
     }
 
     /// The steps that write lists of hosts anew, now with one of these addresses, or without.
-    fn lists(&self, wanted: &Wanted, addresses: &[IpAddr]) -> BTreeSet<(HostName, StepId)> {
+    pub fn lists(&self, wanted: &Wanted, addresses: &[IpAddr]) -> BTreeSet<(HostName, StepId)> {
         let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
         let of_host = |host: &WantedHost| {
             lists(host, self, &addresses)

@@ -174,7 +174,7 @@ fn lab_ways_out_for_a_cluster_of_one_server() {
 /// Walks: start its agent, or take the host out of the cluster
 /// Walks: `bootstrap remove-node` takes a living host out
 /// Walks: begin with `bootstrap up {} --shard 1/{}`, which makes them
-/// Walks: where they are another inventory's, nothing is to be done
+/// Walks: to keep them or to take them out with
 /// Walks: only a dead host is replaced: switch {host} off
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
