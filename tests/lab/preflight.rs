@@ -79,26 +79,6 @@ struct Fault {
 
 const FAULTS: [Fault; 12] = [
     Fault {
-        name: "a system like Red Hat's",
-        host: "node-2",
-        make: r#"rm /etc/os-release && mv /usr/bin/apt-get /root/
-                 printf 'ID=rocky\nVERSION_ID=9.4\nPRETTY_NAME="Rocky Linux 9.4 (Blue Onyx)"\n' >/etc/os-release
-                 printf '#!/bin/sh\n' >/usr/bin/dnf && chmod 755 /usr/bin/dnf"#,
-        end: "ln -sf ../usr/lib/os-release /etc/os-release && rm /usr/bin/dnf && mv /root/apt-get /usr/bin/",
-        check: "system",
-        says: &["Rocky Linux 9.4 (Blue Onyx) installs packages by dnf", "Debian 11, 12 and 13"],
-        fails: false,
-    },
-    Fault {
-        name: "a system without a package manager that roles know",
-        host: "node-3",
-        make: "mv /usr/bin/apt-get /root/",
-        end: "mv /root/apt-get /usr/bin/",
-        check: "system",
-        says: &["has none of apt, dnf and apk, and role `consul-server` needs `", "Debian 11, 12 and 13"],
-        fails: true,
-    },
-    Fault {
         name: "port taken",
         host: "node-2",
         make: r#"printf '%s\n' 'use IO::Socket::INET;' \
@@ -200,6 +180,26 @@ const FAULTS: [Fault; 12] = [
         end: "rm -r /var/lib/bootstrap",
         check: "data",
         says: &["cluster `other` (id 0123)", "cluster `dc1`", ".bootstrap/"],
+        fails: true,
+    },
+    Fault {
+        name: "a system like Red Hat's",
+        host: "node-2",
+        make: r#"rm /etc/os-release && mv /usr/bin/apt-get /root/
+                 printf 'ID=rocky\nVERSION_ID=9.4\nPRETTY_NAME="Rocky Linux 9.4 (Blue Onyx)"\n' >/etc/os-release
+                 printf '#!/bin/sh\n' >/usr/bin/dnf && chmod 755 /usr/bin/dnf"#,
+        end: "ln -sf ../usr/lib/os-release /etc/os-release && rm /usr/bin/dnf && mv /root/apt-get /usr/bin/",
+        check: "system",
+        says: &["Rocky Linux 9.4 (Blue Onyx) installs packages by dnf", "Debian 11, 12 and 13"],
+        fails: false,
+    },
+    Fault {
+        name: "a system without a package manager that roles know",
+        host: "node-3",
+        make: "mv /usr/bin/apt-get /root/",
+        end: "mv /root/apt-get /usr/bin/",
+        check: "system",
+        says: &["has none of apt, dnf and apk, and role `consul-server` needs `", "Debian 11, 12 and 13"],
         fails: true,
     },
 ];
