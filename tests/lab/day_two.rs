@@ -36,7 +36,8 @@ fn hasten(lab: &Lab) {
 }
 
 /// Another release, of a site that is gone: what is for bad days needs neither.
-const NO_SITE: [&str; 2] = ["    source: { mirror: \"http://10.77.0.1:1\" }", "    version: 1.99.0"];
+const NO_SITE: [&str; 2] =
+    ["    source: { mirror: \"http://10.77.0.1:1\" }\n    signature: required", "    version: 1.99.0"];
 
 /// An inventory that asks for it; the lines that it had before.
 fn without_a_site(lab: &Lab) -> [String; 2] {
