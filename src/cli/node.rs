@@ -1,5 +1,6 @@
 //! `bootstrap remove-node` and `replace-node`: a host leaves its clusters, and another may take its place.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -140,13 +141,18 @@ fn leave(
     let mut setup = run::Setup::new(&after, &reach, password)?;
     // From here on it is an `up`, and after a failure an `up` carries on: of what follows from this. What differed before still
     // waits for the operator's own.
+    let came = |host: &&Host| {
+        host.name == *leaving.host || !before.inventory.hosts.iter().any(|known| known.name == host.name)
+    };
+    let came: BTreeSet<HostName> =
+        after.inventory.hosts.iter().filter(came).map(|host| host.name.clone()).collect();
+    let is_departure = came.is_empty();
     if !operation.waits.steps.is_empty() {
-        let came = |host: &&Host| !before.inventory.hosts.iter().any(|known| known.name == host.name);
-        let came = after.inventory.hosts.iter().filter(|host| came(host) || host.name == *leaving.host);
-        setup.options.brings = Some(came.map(|host| host.name.clone()).collect());
+        setup.options.brings = Some(came);
     }
-    let mut up =
-        Up::new(|| setup.secrets.save(&setup.folder).map_err(EngineError::from)).leaving(operation.waits);
+    let up = Up::new(|| setup.secrets.save(&setup.folder).map_err(EngineError::from));
+    let up = up.leaving(operation.waits);
+    let mut up = if is_departure { up.installing_nothing() } else { up };
     Ok(Exit::of(&Session::new("up", change.file, &setup, global).change(&mut up)?))
 }
 

@@ -49,18 +49,33 @@ pub struct Up<F> {
     pub(super) wanted: Option<Wanted>,
     /// What it means where hosts leave their clusters.
     pub(super) question: Option<String>,
+    releases: Releases,
 }
 
 impl<F: FnOnce() -> Result<(), EngineError>> Up<F> {
     pub fn new(before_changes: F) -> Self {
         let (plan, left) = (Plan::default(), Plan::default());
-        Self { before_changes: Some(before_changes), plan, left, waits: None, wanted: None, question: None }
+        Self {
+            before_changes: Some(before_changes),
+            plan,
+            left,
+            waits: None,
+            wanted: None,
+            question: None,
+            releases: Releases::Verified,
+        }
     }
 
     /// The same for what follows from another change alone: it leaves these steps, which waited before that, and jobs that differ.
     #[must_use]
     pub fn leaving(self, waits: Waits) -> Self {
         Self { waits: Some(waits), ..self }
+    }
+
+    /// The same where nothing is installed: it needs no vendor's site.
+    #[must_use]
+    pub fn installing_nothing(self) -> Self {
+        Self { releases: Releases::AsNamed, ..self }
     }
 }
 
@@ -109,7 +124,7 @@ fn with_facts<'a>(run: Run<'a>, wanted: Option<&'a Wanted>) -> Run<'a> {
 
 impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
     fn releases(&self) -> Releases {
-        Releases::Verified
+        self.releases
     }
 
     fn fits(&self, observed_hosts: &mut ObservedHosts, run: Run<'_>) -> Result<(), EngineError> {
