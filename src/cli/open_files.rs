@@ -18,7 +18,8 @@ const LEAST: usize = 4;
 /// # Errors
 /// Too few open files for any sensible number.
 pub fn parallel(hosts: usize, wanted: usize) -> Result<usize, UsageError> {
-    let needed = needed(hosts, wanted.min(hosts));
+    let at_once = wanted.min(hosts);
+    let needed = needed(hosts, at_once);
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(wanted) };
     let allowed = match (needed as u64) <= soft {
         true => soft,
@@ -36,11 +37,10 @@ pub fn parallel(hosts: usize, wanted: usize) -> Result<usize, UsageError> {
             self::needed(hosts, LEAST.min(hosts))
         ))
     })?;
-    if parallel < wanted.min(hosts) {
+    if parallel < at_once {
         eprintln!(
-            "warning: this machine lets a process open {allowed} files: {parallel} hosts are worked on at once instead of {}; \
-             `ulimit -n {needed}` before it changes that",
-            wanted.min(hosts)
+            "warning: this machine lets a process open {allowed} files: {parallel} hosts are worked on at once instead of {at_once}; \
+             `ulimit -n {needed}` before it changes that"
         );
     }
     Ok(parallel)

@@ -195,8 +195,7 @@ pub(crate) async fn await_election(fleet: &Fleet, run: Run<'_>, observed: &mut O
         observed.unhealthy.take_if(is_ours);
         let review = gate.review(&cluster.expected, &answers);
         let cluster_state = gate.cluster_state(&cluster.expected, &answers).with_ill(&review);
-        if let Verdict::NotYet { reason } | Verdict::Refused { reason } = review.and(&cluster.cuts).verdict()
-        {
+        if let Some(reason) = review.and(&cluster.cuts).verdict().unmet() {
             observed.unhealthy.get_or_insert(format!("{}: {reason}", gate.name()));
         }
         let before = observed.seen.cluster_states.remove(gate.name()).unwrap_or_default();

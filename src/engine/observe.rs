@@ -15,7 +15,7 @@ use crate::facts::{ClockOffset, Facts};
 use crate::ledger;
 use crate::model::{
     Arg, Call, Check, ClusterState, Event, Expected, Finding, HostName, NulInArgument, Plan, PrefetchOf,
-    Problem, StepId, Verdict,
+    Problem, StepId,
 };
 use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, HostMarker, Subject, age};
@@ -318,9 +318,9 @@ fn stands(
         let state = &stands.states[gate.name()];
         stands.findings.extend(other_versions(members, state, &answers, hosts));
         stands.contradictions.extend(contradictions(members, &expected, state, &answers, hosts));
-        match review.and(&cuts).verdict() {
-            Verdict::Met { .. } => stands.notes.extend(gate.notes(&expected, &answers)),
-            Verdict::NotYet { reason } | Verdict::Refused { reason } => {
+        match review.and(&cuts).verdict().unmet() {
+            None => stands.notes.extend(gate.notes(&expected, &answers)),
+            Some(reason) => {
                 stands.unhealthy.get_or_insert(format!("{}: {reason}", gate.name()));
             }
         }

@@ -33,6 +33,16 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// Why it is not met.
+    pub fn unmet(self) -> Option<String> {
+        match self {
+            Self::Met { .. } => None,
+            Self::NotYet { reason } | Self::Refused { reason } => Some(reason),
+        }
+    }
+}
+
 /// Everything that members say of themselves and of each other, against what is expected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Review {

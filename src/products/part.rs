@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::drill::Drills;
 use super::snapshot::Snapshot;
 use super::versions::{VersionChange, no_way_back};
-use super::{Answer, Answers, Member, Questions, TlsFiles, views};
+use super::{Answer, Answers, Member, Questions, Responses, TlsFiles, views};
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Review, Verdict};
 use crate::raft::{self, Peer, RaftState, Views};
 
@@ -160,8 +160,11 @@ pub trait Part: Sync {
 
     /// Every node of the cluster that an answer lists, whoever has set it up. What members are asked anyway says so; nothing of
     /// parts whose answers do not.
-    fn nodes(&self, _answer: &Answer) -> Vec<Member> {
-        Vec::new()
+    ///
+    /// # Errors
+    /// It does not say, or what it says is not understood.
+    fn listed(&self, _said: &Responses) -> Result<Vec<Member>, String> {
+        Ok(Vec::new())
     }
 
     /// Whether a node that is gone stays on that list until somebody takes it off.
@@ -448,6 +451,12 @@ impl Gate {
     /// Whether its members keep raft data.
     pub fn has_raft(self) -> bool {
         self.raft().is_some()
+    }
+
+    /// Every node that an answer lists; none where it does not say.
+    pub fn nodes(self, answer: &Answer) -> Vec<Member> {
+        let listed = answer.as_ref().ok().and_then(|said| self.listed(said).ok());
+        listed.unwrap_or_default()
     }
 
     /// Whether its own members are asked whom the cluster knows; of other parts the servers tell.

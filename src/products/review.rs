@@ -26,13 +26,12 @@ impl Review {
         let problem = |host: &HostName| match answers.get(host) {
             None => Some(Problem::silent(host, "was not asked".to_owned())),
             Some(Err(reason)) => Some(Problem::silent(host, reason.clone())),
-            Some(Ok(said)) => {
-                let is_refused = said.values().any(Response::is_refused);
-                judge(host, said).map(|problem| match problem.kind {
-                    ProblemKind::Other if is_refused => Problem { kind: ProblemKind::Refused, ..problem },
-                    _ => problem,
-                })
-            }
+            Some(Ok(said)) => judge(host, said).map(|problem| match problem.kind {
+                ProblemKind::Other if said.values().any(Response::is_refused) => {
+                    Problem { kind: ProblemKind::Refused, ..problem }
+                }
+                _ => problem,
+            }),
         };
         let problems: Vec<Problem> = expected.asked.iter().filter_map(problem).collect();
         let ill = problems.iter().filter(|problem| problem.kind != ProblemKind::Behind).count();

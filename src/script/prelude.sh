@@ -896,7 +896,6 @@ validate_together() {
     set -eu
     together=$work/together count=$1
     shift
-    rm -rf "$together"
     mkdir -m 700 "$together"
     left=$(($# - count)) taken=''
     while [ "$count" -gt 0 ]; do

@@ -1,6 +1,5 @@
 //! Calls -> the text that a host's shell reads.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -61,8 +60,6 @@ struct Steps {
     keep: Option<Call>,
     /// Encoded ids and the calls of each step.
     steps: Vec<(String, Vec<Call>)>,
-    /// What is asked before the step of this number, of several.
-    validations: BTreeMap<usize, Call>,
 }
 
 impl Script {
@@ -105,14 +102,12 @@ impl Script {
         let between = holder.between.as_secs().to_string();
         let lock =
             Call::new("take_lock", [&holder.who, &holder.since, &between].map(|text| Arg::lossy(text)));
-        let steps: Vec<_> =
-            steps.iter().map(|step| (encode_id(&step.id.0), step.change.calls.clone())).collect();
-        let validations = validation::together(&steps);
+        let steps = steps.iter().map(|step| (encode_id(&step.id.0), step.change.calls.clone())).collect();
         let keep = keep.map(|keep| {
             let of = if keep == Keep::Now { "now" } else { "last-well" };
             Call::new("keep_begin", [Arg::lossy(of)])
         });
-        Self { nonce: nonce.clone(), body: Body::Steps(Steps { lock, keep, steps, validations }) }
+        Self { nonce: nonce.clone(), body: Body::Steps(Steps { lock, keep, steps }) }
     }
 
     /// The nonce that marks the lines of the reply.
@@ -149,8 +144,9 @@ impl Body {
                 };
                 format!("main() {{\nstart '{nonce}'\n{{\n{lines}}} 2>&1\nfinish_script\n}}\n")
             }
-            Self::Steps(Steps { lock, keep, steps, validations }) => {
+            Self::Steps(Steps { lock, keep, steps }) => {
                 let keep = keep.as_ref().map(|keep| format!(" && {}", show(keep))).unwrap_or_default();
+                let validations = validation::together(steps);
                 let before = |number: usize| match validations.get(&number) {
                     Some(call) => format!("validated=$({})\n", show(call)),
                     None => String::new(),

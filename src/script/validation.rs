@@ -14,8 +14,8 @@ const VALIDATOR: usize = 7;
 
 /// A step that writes a file and has a program try it: `PROGRAM WORD... FILE... %s`.
 struct Tried<'a> {
+    /// Path, digest and body.
     file: [&'a Arg; 3],
-    path: &'a str,
     /// The program, and what is said to it before the first file.
     program: Vec<&'a str>,
     /// What it reads beside the new file.
@@ -34,14 +34,18 @@ impl<'a> Tried<'a> {
         let beside: Vec<&str> = files.iter().copied().filter(|word| *word != "%s").collect();
         (is_once && files.iter().all(is_file)).then(|| Self {
             file: [PATH, WANTED, BODY].map(|index| &args[index]),
-            path: args[PATH].as_str(),
             program: program.to_vec(),
             beside,
         })
     }
 
+    fn path(&self) -> &'a str {
+        let [path, ..] = self.file;
+        path.as_str()
+    }
+
     fn name(&self) -> &'a str {
-        self.path.rsplit('/').next().unwrap_or_default()
+        self.path().rsplit('/').next().unwrap_or_default()
     }
 }
 
@@ -76,7 +80,7 @@ fn have_names_of_their_own(files: &[&Tried<'_>]) -> bool {
 }
 
 fn call(files: &[&Tried<'_>]) -> Call {
-    let is_written = |path: &&str| files.iter().any(|file| file.path == *path);
+    let is_written = |path: &&str| files.iter().any(|file| file.path() == *path);
     let mut words = files[0].program.clone();
     for path in files.iter().flat_map(|file| &file.beside).filter(|path| !is_written(path)) {
         if !words.contains(path) {

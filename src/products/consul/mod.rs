@@ -261,14 +261,14 @@ impl Part for Servers {
         Some(format!("consul force-leave {name}"))
     }
 
-    fn nodes(&self, answer: &Answer) -> Vec<Member> {
-        let nodes: Option<Vec<_>> = answer.as_ref().ok().and_then(|answer| catalog(answer, NODES).ok());
+    fn listed(&self, said: &Responses) -> Result<Vec<Member>, String> {
+        let nodes: Vec<CatalogNode> = catalog(said, NODES)?;
         let member = |node: CatalogNode| Member {
             name: node.node,
             address: node.address.parse().ok(),
             status: "registered".to_owned(),
         };
-        nodes.into_iter().flatten().map(member).collect()
+        Ok(nodes.into_iter().map(member).collect())
     }
 
     fn drills(&self) -> Vec<&dyn Drills> {

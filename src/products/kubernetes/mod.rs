@@ -357,10 +357,6 @@ fn nodes(said: &Responses) -> Result<Vec<Member>, String> {
     Ok(table.rows.iter().flatten().map(|row| table.member(row)).collect())
 }
 
-fn nodes_in(answer: &Answer) -> Vec<Member> {
-    answer.as_ref().ok().and_then(|said| nodes(said).ok()).unwrap_or_default()
-}
-
 /// The programs of a control plane, as its API server sees them. Whether they are ready it learns late: they say so some ten
 /// seconds after they have begun.
 fn static_pods(said: &Responses, host: &HostName) -> Result<(), String> {
@@ -630,8 +626,8 @@ impl Part for ControlPlanes {
         describe(answer)
     }
 
-    fn nodes(&self, answer: &Answer) -> Vec<Member> {
-        nodes_in(answer)
+    fn listed(&self, said: &Responses) -> Result<Vec<Member>, String> {
+        nodes(said)
     }
 
     fn roster(&self) -> &dyn Roster {
@@ -759,8 +755,8 @@ impl Part for ApiServers {
         describe(answer)
     }
 
-    fn nodes(&self, answer: &Answer) -> Vec<Member> {
-        nodes_in(answer)
+    fn listed(&self, said: &Responses) -> Result<Vec<Member>, String> {
+        nodes(said)
     }
 
     fn roster(&self) -> &dyn Roster {

@@ -350,9 +350,8 @@ impl Part for Servers {
     }
 
     /// The clients, but for those that are down: these go from the list by themselves.
-    fn nodes(&self, answer: &Answer) -> Vec<Member> {
-        let nodes = answer.as_ref().ok().and_then(|answer| listed(answer).ok()).unwrap_or_default();
-        nodes.into_iter().filter(|node| node.status != "down").collect()
+    fn listed(&self, said: &Responses) -> Result<Vec<Member>, String> {
+        Ok(listed(said)?.into_iter().filter(|node| node.status != "down").collect())
     }
 
     fn keeps_nodes(&self) -> bool {
