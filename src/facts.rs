@@ -36,8 +36,6 @@ pub struct Facts {
     /// How far apart two readings of the clock are told: 1, or 1000 where its tools know whole seconds.
     #[serde(skip)]
     pub clock_step_ms: i64,
-    /// Free KiB by path, for `/` and `/opt`.
-    pub disk_free_kib: BTreeMap<String, u64>,
     pub package_manager: Option<PackageManager>,
     pub init: Init,
     /// Who the script runs as.
@@ -161,7 +159,6 @@ impl Facts {
             epoch: epoch_ms.div_euclid(1000),
             epoch_ms,
             clock_step_ms,
-            disk_free_kib: disk_free(text("disk-free")?),
             package_manager: package_manager(text("package-manager")?)?,
             init: if text("init")? == "systemd" { Init::Systemd } else { Init::Other },
             user: text("user")?.to_owned(),
@@ -246,13 +243,6 @@ fn address(line: &str) -> Option<(String, IpAddr)> {
 fn network(line: &str) -> Option<IpNet> {
     let network: IpNet = line.split_whitespace().nth(3)?.parse().ok()?;
     (!network.addr().is_loopback() && network.prefix_len() < network.max_prefix_len()).then_some(network)
-}
-
-/// The lines of `df -Pk / /opt`, after the heading in the order asked; one line where /opt does not exist.
-fn disk_free(text: &str) -> BTreeMap<String, u64> {
-    // A mount point may hold spaces, but the number is the fourth word from the left of a device without any.
-    let free = text.lines().skip(1).filter_map(|line| line.split_whitespace().nth(3)?.parse().ok());
-    ["/", "/opt"].map(str::to_owned).into_iter().zip(free).collect()
 }
 
 fn package_manager(text: &str) -> Result<Option<PackageManager>, FactsError> {
@@ -364,7 +354,6 @@ impl Facts {
             epoch: 1_767_323_045,
             epoch_ms: 1_767_323_045_000,
             clock_step_ms: 1,
-            disk_free_kib: BTreeMap::new(),
             package_manager: Some(PackageManager::Apt),
             init: Init::Systemd,
             user: "root".to_owned(),
@@ -402,11 +391,6 @@ mod tests {
     const ALPINE: &str =
         "NAME='Alpine Linux'\nID=alpine\nVERSION_ID=3.20.3\nPRETTY_NAME='Alpine Linux v3.20'\n";
 
-    const DISKS: &str = "Filesystem     1024-blocks     Used Available Capacity Mounted on
-overlay           51290592 20102144  28550548      42% /
-/dev/vdb1          1000000   200000    800000      20% /opt
-";
-
     fn answer(changes: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
         let usual = [
             ("os-release", BOOKWORM),
@@ -417,7 +401,6 @@ overlay           51290592 20102144  28550548      42% /
             ("addresses", ADDRESSES),
             ("ssh-connection", "10.99.0.1 51234 10.99.0.11 22"),
             ("epoch", "1767323045.250000000"),
-            ("disk-free", DISKS),
             ("user", "root"),
             ("package-manager", "apt"),
             ("init", "systemd"),
@@ -514,14 +497,6 @@ overlay           51290592 20102144  28550548      42% /
             let ClockOffset { ms, error_ms } = ClockOffset::between(sent, received, &facts);
             assert_eq!((ms, error_ms), offset, "{reading}");
         }
-    }
-
-    #[test]
-    fn free_disk_space() {
-        let free = |text| parse(&[("disk-free", text)]).unwrap().disk_free_kib;
-        assert_eq!(free(DISKS), BTreeMap::from([("/".into(), 28_550_548), ("/opt".into(), 800_000)]));
-        let root_only = DISKS.lines().take(2).collect::<Vec<_>>().join("\n");
-        assert_eq!(free(&root_only), BTreeMap::from([("/".into(), 28_550_548)]));
     }
 
     #[test]

@@ -14,14 +14,14 @@ use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, jobs, lock, proof,
 use crate::facts::{ClockOffset, Facts};
 use crate::ledger;
 use crate::model::{
-    Arg, Call, Check, ClusterState, Event, Expected, Finding, HostName, NulInArgument, Plan, PrefetchOf,
-    Problem, StepId,
+    Call, Check, ClusterState, Event, Expected, Finding, HostName, NulInArgument, Plan, PrefetchOf, Problem,
+    StepId,
 };
 use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, HostMarker, Subject, age};
 use crate::products::{Answers, Gate, VersionChange, oldest};
 use crate::resource::{Download, Resource};
-use crate::roles::{ClusterAddresses, Proof, Wanted, WantedHost};
+use crate::roles::{ClusterAddresses, Proof, Wanted, WantedHost, WantedRole};
 use crate::script::{Nonce, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Deadline, Target};
 
@@ -169,29 +169,31 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
         let gate = role.gate.as_deref().and_then(Gate::parse);
         let Some((gate, endpoint)) = gate.zip(role.endpoint.as_ref()) else { continue };
         let unusable = |error: NulInArgument| HostFailure::Facts(error.to_string());
-        probes.push((question(gate), ask(&questions(gate, wanted)).map_err(unusable)?));
-        let (function, words) = gate.data_probe(endpoint);
-        let words: Result<Vec<Arg>, _> = words.into_iter().map(Arg::new).collect();
-        probes.push((data(gate), Call::new(function, words.map_err(unusable)?)));
+        probes.push((data(gate), gate.data_probe(endpoint).map_err(unusable)?));
         probes.extend(jobs::probe(gate));
     }
     probes.extend(preflight::probes(wanted));
     Ok(probes)
 }
 
-/// What a host is asked meanwhile: it may have to wait for others.
+/// What a host is asked meanwhile, since it may have to wait: its agents, which of their peers they reach, and proofs by others.
 fn beside(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
-    let gates = wanted.roles.iter().filter_map(|role| Gate::parse(role.gate.as_deref()?));
-    let probes = gates.filter_map(|gate| reach::probe(gate, wanted).transpose());
-    let waiting =
-        wanted.roles.iter().flat_map(|role| role.proofs.iter().map(move |wanted| (role, &wanted.proof)));
-    let waiting = waiting
-        .filter(|(_, proof)| !proof.after_changes && proof.waits_for_others())
-        .map(|(role, proof)| Ok((proof.id(role.name.as_str()), proof.probe(false, None)?)));
-    probes
-        .chain(waiting)
-        .collect::<Result<_, _>>()
-        .map_err(|error: NulInArgument| HostFailure::Facts(error.to_string()))
+    let unusable = |error: NulInArgument| HostFailure::Facts(error.to_string());
+    let mut probes = Vec::new();
+    let has_endpoint = |role: &&WantedRole| role.endpoint.is_some();
+    for gate in wanted.roles.iter().filter(has_endpoint).filter_map(|role| Gate::parse(role.gate.as_deref()?))
+    {
+        probes.push((question(gate), ask(&questions(gate, wanted)).map_err(unusable)?));
+        // After the answers: peers are what these name.
+        probes.extend(reach::probe(gate, wanted).map_err(unusable)?);
+    }
+    for role in &wanted.roles {
+        let waiting = |wanted: &&Proof| !wanted.after_changes && wanted.waits_for_others();
+        for proof in role.proofs.iter().map(|wanted| &wanted.proof).filter(waiting) {
+            probes.push((proof.id(role.name.as_str()), proof.probe(false, None).map_err(unusable)?));
+        }
+    }
+    Ok(probes)
 }
 
 /// Reads what the hosts said, in this order: what their agents answered, which members that makes, what stands in the way,

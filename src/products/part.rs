@@ -8,7 +8,9 @@ use super::drill::Drills;
 use super::snapshot::Snapshot;
 use super::versions::{VersionChange, no_way_back};
 use super::{Answer, Answers, Member, Questions, Responses, TlsFiles, views};
-use crate::model::{ClusterState, Endpoint, Expected, HostName, Review, Verdict};
+use crate::model::{
+    Arg, Call, ClusterState, Endpoint, Expected, HostName, NulInArgument, PrefetchOf, Review, Verdict,
+};
 use crate::raft::{self, Peer, RaftState, Views};
 
 /// What all parts of a product have in common.
@@ -113,9 +115,14 @@ pub trait Part: Sync {
         self.product().version(answer)
     }
 
-    /// The prelude's probe that looks for what a member keeps, with its arguments.
-    fn data_probe(&self, endpoint: &Endpoint) -> (&'static str, Vec<String>) {
-        ("raft_data", vec![endpoint.data.clone()])
+    /// The call of the prelude's probe that looks for what a member keeps.
+    ///
+    /// # Errors
+    /// A folder whose name has a NUL in it.
+    fn data_probe(&self, endpoint: &Endpoint) -> Result<Call, NulInArgument> {
+        let log = format!("{}/raft/raft.db", endpoint.data);
+        let probe = Call::new("raft_data", [Arg::new(endpoint.data.clone())?]);
+        Ok(probe.with_prefetch([PrefetchOf::Path.named(log)]))
     }
 
     /// Whether what its probe finds makes a host somebody's. Clients of Consul and Nomad keep nothing that would.

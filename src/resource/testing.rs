@@ -21,7 +21,6 @@ pub(crate) fn facts(arch: &str) -> Facts {
         ("addresses", ""),
         ("ssh-connection", ""),
         ("epoch", "1"),
-        ("disk-free", ""),
         ("user", "root"),
         ("package-manager", "apt"),
         ("init", "systemd"),

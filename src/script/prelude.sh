@@ -282,8 +282,6 @@ contents=''
 looked_at=''
 users=''
 groups=''
-asked_users=''
-asked_groups=''
 packages=''
 asked_packages=''
 
@@ -379,14 +377,17 @@ prefetch_units() {
   [ "$number" -ne "$#" ] || looked_at=" $* "
 }
 
-# Looks for users, or for groups: passwd|group NAME...
+# Looks for users, or for groups, in the host's own file: passwd|group NAME-OR-NUMBER... Who is not there may be in another database.
 prefetch_accounts() {
-  command -v getent >/dev/null || return 0
-  kind=$1
-  shift
-  case $kind in
-    passwd) users=$(getent passwd "$@") asked_users=" $* " ;;
-    group) groups=$(getent group "$@") asked_groups=" $* " ;;
+  [ -r "/etc/$1" ] || return 0
+  found=''
+  while read -r line; do
+    number=${line#*:*:}
+    case " $* " in *" ${line%%:*} "* | *" ${number%%:*} "*) found=$found$line$nl ;; esac
+  done <"/etc/$1"
+  case $1 in
+    passwd) users=$found ;;
+    group) groups=$found ;;
   esac
 }
 
@@ -432,7 +433,6 @@ facts() {
   say_line machine-id /etc/machine-id
   say addresses "$(ip -o addr show 2>/dev/null)"
   say ssh-connection "${SSH_CONNECTION:-}"
-  say disk-free "$(df -Pk / /opt 2>/dev/null)"
   user_fact
   package_manager
   say package-manager "$manager"
@@ -747,7 +747,7 @@ merged_note() {
   path_name "$1"
   mkdir -p "$state_dir/merged"
   keep_old "$state_dir/merged/$name"
-  printf %s "$2" | base64 -d >"$state_dir/merged/.$name"
+  decode_into "$state_dir/merged/.$name" "$2"
   into_place "$state_dir/merged/.$name" "$state_dir/merged/$name"
 }
 
@@ -803,22 +803,37 @@ file_write() {
   shift 7
   case $seen in 'link '*) ;; *) [ ! -L "$path" ] || fail "$path is a symbolic link" ;; esac
   stage "$path"
-  printf %s "$body" | base64 -d >"$staged"
+  decode_into "$staged" "$body"
   put_staged "$path" "$mode" "$owner" "$group" "$seen" "$wanted" "$@"
+}
+
+# Writes bytes into a file: FILE BASE64. A here-document costs a process less than a pipe.
+decode_into() {
+  base64 -d >"$1" <<END
+$2
+END
 }
 
 # Puts what was staged in the place of a file: PATH MODE OWNER GROUP SEEN WANTED-DIGEST [VALIDATOR ARG...]
 put_staged() {
   path=$1 mode=$2 owner=$3 group=$4 seen=$5 wanted=$6
   shift 6
-  [ "$(digest "$staged")" = "$wanted" ] || fail "$path arrived damaged, or the disk is full"
-  chown "$owner:$group" "$staged"
+  digest_value "$staged"
+  [ "$sum" = "$wanted" ] || fail "$path arrived damaged, or the disk is full"
+  is_owned_by "$owner:$group" "$staged" || chown "$owner:$group" "$staged"
   chmod "$mode" "$staged"
   if [ "$#" -gt 0 ] && ! is_validated "$path" "$wanted"; then validate "$staged" "$@"; fi
   unchanged "$path" "$seen"
   undo_record undo_file "$path" "$wanted"
   keep_old "$path"
   into_place "$staged" "$path"
+}
+
+# Whether a file that was just made has these owners already, as far as that is known without a program: OWNER:GROUP FILE.
+is_owned_by() {
+  [ "$1" = root:root ] || return 1
+  # shellcheck disable=SC3067 # dash, busybox and bash have it
+  [ -O / ] && [ -O "$2" ] && [ -G "$2" ]
 }
 
 # Gives a fresh file the place of another: FRESH PATH. The file system may keep the rename before the bytes: after a power cut
@@ -841,7 +856,7 @@ stage() {
   [ ! -d "$1" ] || fail "$1 is a folder"
   [ -d "${1%/*}/" ] || fail "the folder ${1%/*} does not exist"
   staging=${1%/*}/.${1##*/}.bootstrap
-  rm -rf "$staging"
+  [ ! -e "$staging" ] || rm -rf "$staging"
   trap 'rm -rf "$staging"' EXIT
   mkdir -m 700 "$staging"
   staged=$staging/${1##*/}
@@ -904,8 +919,9 @@ validate_together() {
       count=$((count - 1))
     done
     while [ "$left" -gt 0 ]; do
-      printf %s "$3" | base64 -d >"$together/${1##*/}"
-      taken="$taken$1 $2$nl" fresh=$together/${1##*/}
+      fresh=$together/${1##*/}
+      decode_into "$fresh" "$3"
+      taken="$taken$1 $2$nl"
       shift 3
       set -- "$@" "$fresh"
       left=$((left - 3))
@@ -1756,14 +1772,11 @@ apt_install() {
 account_find() {
   account=''
   if [ "$1" = passwd ]; then
-    asked=$asked_users
     account_among "$2" "$users"
   else
-    asked=$asked_groups
     account_among "$2" "$groups"
   fi
   [ -z "$account" ] || return 0
-  case $asked in *" $2 "*) return 0 ;; esac
   if command -v getent >/dev/null; then
     account=$(getent "$1" "$2") || account=''
   else
@@ -2259,6 +2272,16 @@ property_value() {
   esac
 }
 
+# Sets $values, properties out of $state with a slash between them: PROPERTY...
+property_values() {
+  values=''
+  for property in "$@"; do
+    property_value "$property"
+    values=$values/$value
+  done
+  values=${values#/}
+}
+
 # Prints one property out of $state.
 property() {
   property_value "$1"
@@ -2481,9 +2504,16 @@ unit_action() {
 unit_converge() {
   unit=$1 enabled=$2 wanted=$3
   shift 3
-  unit_state "$unit" NeedDaemonReload LoadState UnitFileState FragmentPath
+  unit_state "$unit" NeedDaemonReload LoadState UnitFileState FragmentPath ActiveState SubState InvocationID
+  property_value ActiveState
+  active=$value
+  property_value SubState
+  sub=$value
+  property_value InvocationID
+  invocation=$value
   unit_other_file "$unit" "$@"
-  case $enabled/$(property UnitFileState) in
+  property_value UnitFileState
+  case $enabled/$value in
     true/enabled | true/static | true/alias | true/generated | true/indirect | false/disabled | false/static | false/) set_up=no ;;
     *) set_up=yes ;;
   esac
@@ -2492,24 +2522,24 @@ unit_converge() {
     unit_order -q enable -- "$unit"
   elif [ "$set_up" = yes ]; then
     unit_order -q disable -- "$unit"
-  elif [ "$(property NeedDaemonReload)" = yes ] || [ "$(property LoadState)" = not-found ] ||
-    [ -n "$other_file" ] || watches_unit_files "$@"; then
-    unit_order daemon-reload
+  else
+    property_values NeedDaemonReload LoadState
+    case $values in yes/* | */not-found) other_file=yes ;; esac
+    if [ -n "$other_file" ] || watches_unit_files "$@"; then unit_order daemon-reload; fi
   fi
   if [ "$wanted" = stopped ]; then
     unit_order stop -- "$unit"
     rm -f "$state_dir/units/$unit"
     return 0
   fi
-  unit_state "$unit" ActiveState SubState InvocationID
-  active=$(property ActiveState) sub=$(property SubState) invocation=$(property InvocationID)
   unit_saved "$unit"
   unit_marks "$@"
   action=$(unit_action "$unit" "$@")
   [ -z "$action" ] || keep_old "$state_dir/units/$unit"
   case $action in
     start | restart)
-      unit_order reset-failed -- "$unit" 2>/dev/null || true
+      # One that has never run has not failed, nor been started too often.
+      [ -z "$invocation" ] || unit_order reset-failed -- "$unit" 2>/dev/null || true
       unit_order --no-block restart -- "$unit"
       ;;
     reload) unit_order --no-block reload-or-restart -- "$unit" ;;
@@ -2525,7 +2555,8 @@ unit_converge() {
 unit_invoked() {
   [ -n "$invocation" ] || return 0
   unit_state "$1" InvocationID
-  [ "$(property InvocationID)" != "$invocation" ] || fail "$1 was told to restart and runs on as before"
+  property_value InvocationID
+  [ "$value" != "$invocation" ] || fail "$1 was told to restart and runs on as before"
 }
 
 # Whether a unit watches unit files besides its own: RESTART-COUNT PATH... Of its own systemd says that it changed, but
@@ -2547,7 +2578,8 @@ unit_watch() {
   looks=30 steady=0 stopping=1000
   while [ "$looks" -gt 0 ]; do
     unit_state "$1" ActiveState SubState Job Type Result RemainAfterExit
-    case $(property ActiveState)/$(property SubState)/$(property Job) in
+    property_values ActiveState SubState Job
+    case $values in
       deactivating/*)
         # The old process still answers, and a gate would praise it. An agent that was told to stop while it was
         # starting can lose the signal: systemd then waits for TimeoutStopSec before it kills.
@@ -2557,12 +2589,14 @@ unit_watch() {
       */auto-restart*/* | failed/*/ | failed/*/0) unit_trouble "$1" ;;
       active/*/ | active/*/0)
         # A simple service is active before its program has read its configuration: look again.
-        case $(property Type) in simple | exec | idle) steady=$((steady + 1)) ;; *) return 0 ;; esac
+        property_value Type
+        case $value in simple | exec | idle) steady=$((steady + 1)) ;; *) return 0 ;; esac
         [ "$steady" -le 3 ] || return 0
         ;;
       inactive/*/ | inactive/*/0)
         # One that remains is gone because something that it requires failed.
-        case $(property Type)/$(property Result)/$(property RemainAfterExit) in
+        property_values Type Result RemainAfterExit
+        case $values in
           oneshot/success/yes) ;;
           oneshot/success/*) return 0 ;;
         esac
@@ -2580,7 +2614,8 @@ unit_await() {
   looks=$(($2 * 5))
   while [ "$looks" -gt 0 ]; do
     unit_state "$1" ActiveState SubState Job
-    case $(property ActiveState)/$(property Job) in
+    property_values ActiveState Job
+    case $values in
       active/ | active/0 | inactive/ | inactive/0) return 0 ;;
       failed/ | failed/0) break ;;
     esac
@@ -2596,7 +2631,8 @@ unit_await() {
 unit_trouble() {
   rm -f "$state_dir/units/$1"
   unit_state "$1" ActiveState SubState Result ExecMainStatus ConditionResult
-  if [ "$(property ConditionResult)" = no ]; then
+  property_value ConditionResult
+  if [ "$value" = no ]; then
     printf '%s was not started: a condition in its unit file is not met\n' "$1"
   else
     printf '%s does not run: %s (%s), result %s, exit status %s\n' "$1" "$(property ActiveState)" \
@@ -2884,6 +2920,21 @@ journal_tail() {
   say lines "$(journalctl -u "$1" -n "$2" --no-pager -q -o short-iso)"
 }
 
+# Which URLs this script has asked, and what they answered: URL and body in turn, a separator after each.
+tried=''
+answered=''
+
+# Says what an agent answered, and keeps it for who needs it too: URL STATUS BODY.
+said_by() {
+  say status "$2"
+  # JSON is UTF-8, which goes through a line as it is.
+  case $3 in
+    *[[:cntrl:]]*) say body "$3" ;;
+    *) printf '%s seen %s body =%s\n' "$nonce" "$probe" "$3" ;;
+  esac
+  answered=$answered$1$separator$3$separator
+}
+
 # Probe: asks a local API: says `status` and `body` of each URL in turn, in 2 s or not at all.
 http_get() {
   if command -v curl >/dev/null; then
@@ -2898,7 +2949,7 @@ separator=''
 
 # All by one curl: to start it takes longer than to be answered. What answers in JSON has no bare control character in it.
 http_curl() {
-  failed=0
+  failed=0 urls=$* tried="$tried $* "
   answers=$(
     curl -q --silent --show-error --max-time 2 --noproxy '*' --fail-early -w "$separator%{http_code}$separator" "$@"
   ) || failed=1
@@ -2909,8 +2960,8 @@ http_curl() {
   unset IFS
   set +f
   while [ "$#" -ge 2 ] && [ "$2" != 000 ]; do
-    say status "$2"
-    say body "$1"
+    said_by "${urls%% *}" "$2" "$1"
+    urls=${urls#* }
     shift 2
   done
   return "$failed"
@@ -2931,18 +2982,18 @@ tls_get() {
 
 # The first of these questions.
 tls_ask() {
-  url=$1 accept=$5 body=$6 mark=$separator
+  url=$1 accept=$5 body=$6 mark=$separator tried="$tried $1 "
   set -- -q --cacert "$2" --cert "$3" --key "$4" --silent --show-error --max-time 3 --noproxy '*' -w "$mark%{http_code}"
   [ -z "$accept" ] || set -- "$@" -H "Accept: $accept"
   [ -z "$body" ] || set -- "$@" -d "$body"
   # The dot keeps the newlines at the end of the body. Reasons come before the mark too.
   if answer=$(curl "$@" "$url" 2>&1 && printf .); then
     answer=${answer%.}
-    say status "${answer##*"$mark"}"
+    said_by "$url" "${answer##*"$mark"}" "${answer%"$mark"*}"
   else
     say status 0
+    say body "${answer%"$mark"*}"
   fi
-  say body "${answer%"$mark"*}"
 }
 
 # Probe: which of its peers a server on this host cannot connect to, one attempt each: KEY http_get URL, or KEY tls_get URL
@@ -2952,7 +3003,9 @@ tls_ask() {
 peers_reach() {
   key=$1
   shift
-  answer=$(agent_answer "$@" 2>/dev/null) || return 0
+  if ! answer_known "$2"; then
+    answer=$(agent_answer "$@" 2>/dev/null) || return 0
+  fi
   json_places "$key" "$answer"
   set -f
   if [ "$1" = http_get ] && command -v perl >/dev/null; then
@@ -2970,34 +3023,58 @@ peers_reach() {
   set +f
 }
 
-# Prints those of the places to which no connection can be made within 2 s: all are tried at the same time, by one process.
+# Prints those of the places to which no connection can be made within 2 s: all are tried at the same time, by one process. Linux alone
+# is meant (2: AF_INET, 1: SOCK_STREAM, 2048: SOCK_NONBLOCK; its `select` says what is left of the time): to load the modules
+# that know these names takes ten times as long as all the rest.
 # shellcheck disable=SC2016 # the variables are perl's
 visits_perl='
-use Socket qw(:DEFAULT inet_pton pack_sockaddr_in6 AF_INET6); use Errno "EINPROGRESS"; use Fcntl; use POSIX ();
-sub now { (POSIX::times())[0] / 100 }
 my (%open, @lost);
 for my $place (@ARGV) {
   my ($address, $port) = $place =~ /^\[?(.*?)\]?:(\d+)$/ or next;
-  my ($family, $packed) = $address =~ /:/ ? (AF_INET6, inet_pton(AF_INET6, $address)) : (AF_INET, inet_aton($address));
-  my $is_tried = defined $packed && socket my $socket, $family, SOCK_STREAM, 0;
-  if ($is_tried) {
-    fcntl $socket, F_SETFL, O_NONBLOCK;
-    next if connect $socket, $family == AF_INET6 ? pack_sockaddr_in6($port, $packed) : pack_sockaddr_in($port, $packed);
-    if ($! == EINPROGRESS) { $open{$place} = $socket; next }
+  my ($family, $to);
+  if ($address =~ /^\d+\.\d+\.\d+\.\d+$/) {
+    ($family, $to) = (2, pack "S n C4 x8", 2, $port, split /\./, $address);
+  } else {
+    require Socket;
+    ($family, $to) = (Socket::AF_INET6(), Socket::inet_pton(Socket::AF_INET6(), $address));
+    $to = Socket::pack_sockaddr_in6($port, $to) if defined $to;
   }
-  push @lost, $place;
+  if (defined $to && socket my $socket, $family, 1 | 2048, 0) {
+    connect $socket, $to;
+    $open{$place} = $socket;
+  } else {
+    push @lost, $place;
+  }
 }
-my $end = now() + 2;
-while (%open && (my $left = $end - now()) > 0) {
+my $left = 2;
+while (%open && $left > 0) {
   my $write = ""; vec($write, fileno $_, 1) = 1 for values %open;
-  select undef, $write, undef, $left;
+  (undef, $left) = select undef, $write, undef, $left;
   for my $place (keys %open) {
     next unless vec $write, fileno $open{$place}, 1;
-    push @lost, $place if unpack "i", getsockopt $open{$place}, SOL_SOCKET, SO_ERROR;
+    push @lost, $place unless getpeername $open{$place};
     delete $open{$place};
   }
 }
 print "$_\n" for @lost, keys %open;'
+
+# Sets $answer to what a URL has answered to this script, or to nothing where it has not; fails where it has not been asked: URL.
+answer_known() {
+  answer=''
+  case $tried in *" $1 "*) ;; *) return 1 ;; esac
+  set -f
+  IFS=$separator
+  # shellcheck disable=SC2086 # to be taken apart at the separators
+  set -- "$1" $answered
+  unset IFS
+  set +f
+  url=$1
+  shift
+  while [ "$#" -ge 2 ]; do
+    [ "$1" != "$url" ] || answer=$2
+    shift 2
+  done
+}
 
 # Prints what an agent of this host answers, asked as `peers_reach` is told.
 agent_answer() {
@@ -3044,14 +3121,14 @@ peer_reached() {
 
 # One URL, by what a host without curl has.
 http_any() {
+  tried="$tried $1 "
   # The dot keeps the newlines at the end of the body.
   answer=$(http_raw "$1" && printf .) || return 1
   answer=${answer%.}
   first=${answer%%"$nl"*}
   first=${first#* }
-  say status "${first%% *}"
   end_of_head=$(printf '\r\n\r\n.')
-  say body "${answer#*"${end_of_head%.}"}"
+  said_by "$1" "${first%% *}" "${answer#*"${end_of_head%.}"}"
 }
 
 # Prints a whole answer, head and body; an error status is an answer too.

@@ -42,7 +42,7 @@ enum Body {
 /// Encoded ids and the calls that answer for them.
 #[derive(Clone)]
 struct Probes {
-    /// Those that come first.
+    /// Those that come before all others.
     first: Vec<(String, Call)>,
     /// What is asked for all that follow.
     prefetch: Vec<Call>,
@@ -63,7 +63,7 @@ struct Steps {
 }
 
 impl Script {
-    /// The clock and `first`, then facts and every probe, with what they ask for together; and `beside` at the same time. Needs no
+    /// The clock and `first`; then facts and every probe, with what they ask for together, and at the same time `beside`. Needs no
     /// lock, changes nothing.
     pub fn observe(
         nonce: &Nonce,
@@ -136,13 +136,13 @@ impl Body {
                 };
                 // All in one stream: what the programs of a probe print comes before its end.
                 let prefetch: String = prefetch.iter().map(|call| show(call) + "\n").collect();
-                let in_turn = lines(first) + &prefetch + &lines(in_turn);
+                let (first, in_turn) = (lines(first), prefetch + &lines(in_turn));
                 // What is said meanwhile waits in the pipe: a line that is written in parts stays whole.
                 let lines = match lines(beside) {
                     none if none.is_empty() => in_turn,
-                    beside => format!("{{\n{beside}}} | {{\n{{\n{in_turn}}} </dev/null\ncat\n}}\n"),
+                    beside => format!("{{\n{beside}}} 2>&1 | {{\n{{\n{in_turn}}} </dev/null\ncat\n}}\n"),
                 };
-                format!("main() {{\nstart '{nonce}'\n{{\n{lines}}} 2>&1\nfinish_script\n}}\n")
+                format!("main() {{\nstart '{nonce}'\n{{\n{first}{lines}}} 2>&1\nfinish_script\n}}\n")
             }
             Self::Steps(Steps { lock, keep, steps }) => {
                 let keep = keep.as_ref().map(|keep| format!(" && {}", show(keep))).unwrap_or_default();

@@ -27,7 +27,6 @@ fn this_machine_says_its_facts() {
             facts.addresses.iter().any(|(interface, address)| interface == "lo" && address.is_loopback())
         );
         assert!(facts.epoch > 1_700_000_000, "{facts:?}");
-        assert!(facts.disk_free_kib["/"] > 0, "{facts:?}");
     }
 }
 
@@ -104,8 +103,7 @@ fn the_tools_of_busybox_do_too() {
     let host = Host::new().without(&["find", "sort", "curl"]).with_busybox_tools();
     let shell = &["busybox", "sh"];
     let records = host.run(shell, &Script::observe(&Nonce::random(), &[], &[], &[]));
-    let facts = Facts::parse(&Observation::new(&records).of("facts")).unwrap();
-    assert!(facts.disk_free_kib["/"] > 0, "{facts:?}");
+    Facts::parse(&Observation::new(&records).of("facts")).unwrap();
     let (user, group) = shells::account();
     let path = host.at("etc/file");
     let digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";

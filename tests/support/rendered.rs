@@ -25,7 +25,6 @@ pub fn facts() -> Facts {
         epoch: 1_700_000_000,
         epoch_ms: 1_700_000_000_000,
         clock_step_ms: 1,
-        disk_free_kib: BTreeMap::new(),
         package_manager: None,
         init: Init::Systemd,
         user: "root".into(),

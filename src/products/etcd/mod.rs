@@ -19,7 +19,9 @@ use super::{
     Product, Questions, Raft, Recovers, Request, Responses, Roster, Snapshots, Task, TlsFiles, TlsQuestion,
     Traces, Transfer, answered, gossip, views,
 };
-use crate::model::{ClusterState, Endpoint, Expected, LOOPBACK, Problem, Review};
+use crate::model::{
+    Arg, Call, ClusterState, Endpoint, Expected, LOOPBACK, NulInArgument, PrefetchOf, Problem, Review,
+};
 use crate::raft::{self, Agreement, Peer, majority};
 
 /// Every member of etcd on a host of its own is healthy and sees the same, expected members, one of which leads.
@@ -273,8 +275,10 @@ impl Part for Members {
         Questions::Tls(questions(ALONE))
     }
 
-    fn data_probe(&self, endpoint: &Endpoint) -> (&'static str, Vec<String>) {
-        ("state_data", vec![String::new(), format!("{}/member", endpoint.data)])
+    fn data_probe(&self, endpoint: &Endpoint) -> Result<Call, NulInArgument> {
+        let member = format!("{}/member", endpoint.data);
+        let probe = Call::new("state_data", [Arg::lossy(""), Arg::new(member.clone())?]);
+        Ok(probe.with_prefetch([PrefetchOf::Path.named(member)]))
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {

@@ -23,7 +23,9 @@ use super::{
     Questions, Raft, Recovers, Responses, Roster, Snapshots, Task, TlsFiles, TlsQuestion, Transfer,
     VersionChange, Watching, answered, etcd, those, views,
 };
-use crate::model::{ClusterState, Endpoint, Expected, HostName, Problem, Review};
+use crate::model::{
+    Arg, Call, ClusterState, Endpoint, Expected, HostName, NulInArgument, PrefetchOf, Problem, Review,
+};
 use crate::raft::{self, Peer};
 
 /// Every API server is ready, etcd has the same, expected members on all of them, every control plane's node is Ready at the
@@ -492,12 +494,14 @@ fn describe(answer: &Answer) -> Option<String> {
 }
 
 /// What a node of kubeadm's leaves on its host; `etcd` is where a member of etcd has its data.
-fn node_probe(etcd: Option<&str>) -> (&'static str, Vec<String>) {
+fn node_probe(etcd: Option<&str>) -> Result<Call, NulInArgument> {
     let member = etcd.map(|folder| format!("{folder}/member"));
     let state = [Some(BEGAN.to_owned()), member, Some(KUBELET_CONF.to_owned())];
     let remains = [Some("-".to_owned()), etcd.map(str::to_owned)].into_iter().flatten();
     let remains = remains.chain(REMAINS.map(str::to_owned));
-    ("state_data", state.into_iter().flatten().chain(remains).collect())
+    let words: Result<Vec<Arg>, _> = state.iter().flatten().cloned().chain(remains).map(Arg::new).collect();
+    let looked_at = state.into_iter().flatten().map(|path| PrefetchOf::Path.named(path));
+    Ok(Call::new("state_data", words?).with_prefetch(looked_at))
 }
 
 /// Every node that the API has, and whether it is Ready: its kubelet says so every ten seconds.
@@ -599,7 +603,7 @@ impl Part for ControlPlanes {
         Questions::Tls(control_plane_questions(agent.endpoint))
     }
 
-    fn data_probe(&self, endpoint: &Endpoint) -> (&'static str, Vec<String>) {
+    fn data_probe(&self, endpoint: &Endpoint) -> Result<Call, NulInArgument> {
         node_probe(Some(&endpoint.data))
     }
 
@@ -727,7 +731,7 @@ impl Part for ApiServers {
         Questions::Tls(api_questions(agent.endpoint))
     }
 
-    fn data_probe(&self, _: &Endpoint) -> (&'static str, Vec<String>) {
+    fn data_probe(&self, _: &Endpoint) -> Result<Call, NulInArgument> {
         node_probe(None)
     }
 
@@ -801,7 +805,7 @@ impl Part for Workers {
         Questions::Tls(worker_questions(agent.host, agent.endpoint))
     }
 
-    fn data_probe(&self, _: &Endpoint) -> (&'static str, Vec<String>) {
+    fn data_probe(&self, _: &Endpoint) -> Result<Call, NulInArgument> {
         node_probe(None)
     }
 
