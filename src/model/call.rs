@@ -140,6 +140,11 @@ impl Call {
         self
     }
 
+    /// The arguments of a function that makes this call.
+    pub fn maker(&self, function: &str) -> Option<&[Arg]> {
+        self.makers.iter().find(|(maker, _)| *maker == function).map(|(_, args)| &**args)
+    }
+
     /// The line the host's shell reads, secrets included.
     pub fn for_host(&self) -> String {
         self.line(Arg::quoted)

@@ -94,11 +94,12 @@ impl Parser {
             "finish" => {
                 let (id, rest) = split_word(rest);
                 let (status, output) = split_word(rest);
-                Some(Record::End {
-                    id: decode_id(id)?,
-                    status: status.parse().ok()?,
-                    output: text_of(output)?,
-                })
+                let mut output = text_of(output)?;
+                // A shell takes the end of the last line off.
+                if !output.is_empty() && !output.ends_with('\n') {
+                    output.push('\n');
+                }
+                Some(Record::End { id: decode_id(id)?, status: status.parse().ok()?, output })
             }
             "locked" => Some(Record::LockHeld { holder: text_of(rest)?.trim_end().to_owned() }),
             "end" if rest.is_empty() => Some(Record::Finished),

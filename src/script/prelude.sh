@@ -34,21 +34,39 @@ finish_script() {
 encode() {
   case $1 in
     *[!\ -~"$nl"]* | *"$nl"*"|"* | *"|"*"$nl"*) encode_base64 "$1" ;;
-    *"$nl"*)
-      # Taking lines off costs as much as is left of the text, for each.
-      if [ "${#1}" -gt 8192 ]; then
-        encode_base64 "$1"
-        return
-      fi
-      encoded='|' rest_of_lines=$1
-      while [ "$rest_of_lines" != "${rest_of_lines#*"$nl"}" ]; do
-        encoded=$encoded${rest_of_lines%%"$nl"*}'|'
-        rest_of_lines=${rest_of_lines#*"$nl"}
-      done
-      encoded=$encoded$rest_of_lines
+    # Nothing is lost when it is taken apart at line breaks.
+    *[!"$nl"]"$nl"*[!"$nl"])
+      case $1 in
+        "$nl"* | *"$nl$nl"*) encode_lines "$1" ;;
+        *)
+          set -f
+          IFS=$nl
+          # shellcheck disable=SC2086 # the lines become words
+          set -- $1
+          IFS='|'
+          encoded="|$*"
+          unset IFS
+          set +f
+          ;;
+      esac
       ;;
+    *"$nl"*) encode_lines "$1" ;;
     *) encoded="=$1" ;;
   esac
+}
+
+# Sets $encoded for lines of which some may be empty. Taking lines off costs as much as is left of the text, for each.
+encode_lines() {
+  if [ "${#1}" -gt 8192 ]; then
+    encode_base64 "$1"
+    return
+  fi
+  encoded='|' rest_of_lines=$1
+  while [ "$rest_of_lines" != "${rest_of_lines#*"$nl"}" ]; do
+    encoded=$encoded${rest_of_lines%%"$nl"*}'|'
+    rest_of_lines=${rest_of_lines#*"$nl"}
+  done
+  encoded=$encoded$rest_of_lines
 }
 
 encode_base64() {
@@ -187,7 +205,11 @@ lock_read() {
 
 # Whether the keeper that the lock's file names is one, and not another process that got its number.
 lock_is_kept() {
-  [ -n "$keeper" ] && grep -q bootstrap-lock "/proc/$keeper/cmdline" 2>/dev/null
+  [ -n "$keeper" ] || return 1
+  while read -r line || [ -n "$line" ]; do
+    case $line in *bootstrap-lock*) return 0 ;; esac
+  done 2>/dev/null <"/proc/$keeper/cmdline"
+  return 1
 }
 
 # Starts the process that keeps the lock at descriptor 9, and writes down whose it is: WHOSE SECONDS.
@@ -264,9 +286,9 @@ call() {
 
 # Reports how the step ended, with the last lines it printed.
 finish() {
-  tail=''
-  [ ! -s "$work/output" ] || tail=$(tail -n 20 "$work/output" | tail -c 4096 | base64 | tr -d '\n')
-  printf '%s finish %s %s ~%s\n' "$nonce" "$step" "$status" "$tail"
+  encoded='='
+  [ ! -s "$work/output" ] || encode "$(tail -n 20 "$work/output" | tail -c 4096)"
+  printf '%s finish %s %s %s\n' "$nonce" "$step" "$status" "$encoded"
   return "$status"
 }
 
@@ -497,9 +519,8 @@ resolver_facts() {
 
 # Says why a file cannot be replaced, if that is so.
 resolver_fixed() {
-  while read -r _ place _; do
-    [ "$place" != "$1" ] || say resolver-fixed mounted
-  done </proc/self/mounts
+  mounts_read
+  case $nl$mounts in *"$nl$1 "*) say resolver-fixed mounted ;; esac
   if command -v lsattr >/dev/null; then
     flags=$(lsattr -d "$1" 2>/dev/null)
     case ${flags%% *} in *i*) say resolver-fixed immutable ;; esac
@@ -562,7 +583,15 @@ places_probe() {
   IFS=$nl
   for line in $room; do say room "$line"; done
   unset IFS
-  say mounts "$(cut -d ' ' -f 2,4 /proc/self/mounts)"
+  mounts_read
+  say mounts "$mounts"
+}
+
+mounts=''
+
+# Sets $mounts to the place and the options of each mount, a line each, unless they are known.
+mounts_read() {
+  [ -n "$mounts" ] || mounts=$(cut -d ' ' -f 2,4 /proc/self/mounts)
 }
 
 # Probe: NAME...: which of these file systems the kernel neither has nor can load.
@@ -575,9 +604,7 @@ filesystems_probe() {
 # Probe: PORTS UNIT...: who listens on the ports, in hex and parted by `|`: protocol, local address, and the owner,
 # which is `own` for a program of the units.
 ports_probe() {
-  # TCP that listens (0A) and UDP without a peer (07).
-  sockets=$(grep -E "^ *[0-9]+: [0-9A-F]+:($1) [0-9A-F]+:0000 (0A|07) " \
-    /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6 2>/dev/null)
+  listeners "$1"
   [ -n "$sockets" ] || return 0
   shift
   ports_own "$@"
@@ -588,6 +615,36 @@ ports_probe() {
   done
   unset IFS
 }
+
+# Sets $sockets to the lines of /proc/net, each after its file's name, of TCP that listens (0A) and of UDP without a peer (07), on the
+# ports. To make these files the kernel walks through all connections there could be; who asks it by its socket for those that listen
+# is answered at once.
+listeners() {
+  if ! command -v perl >/dev/null || ! sockets=$(perl -e "$listeners_perl" -- "$1" 2>/dev/null); then
+    sockets=$(grep -E "^ *[0-9]+: [0-9A-F]+:($1) [0-9A-F]+:0000 (0A|07) " \
+      /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6 2>/dev/null)
+  fi
+}
+
+# Asks as sock_diag(7) says: of each family and protocol a dump of the sockets in one state, read to its end (3), or to an error (2).
+# shellcheck disable=SC2016 # the variables are perl's
+listeners_perl='
+socket my $kernel, 16, 3, 4 or die $!;
+for ([2, 6, 10, "tcp"], [10, 6, 10, "tcp6"], [2, 17, 7, "udp"], [10, 17, 7, "udp6"]) {
+  my ($family, $protocol, $state, $file) = @$_;
+  syswrite $kernel, pack "LSSLL CCxxL x48", 72, 20, 0x301, 1, 0, $family, $protocol, 1 << $state or die $!;
+  READING: while (sysread $kernel, my $answer, 65536) {
+    while (length $answer >= 16) {
+      my ($length, $type, $port, $address, $inode) = unpack "LS x10 x4 n x2 a16 x16 x28 L", $answer . "\0" x 88;
+      last READING if $type == 3;
+      die if $type == 2 || $length < 88;
+      $port = sprintf "%04X", $port;
+      $address = join "", map { sprintf "%08X", $_ } unpack $family == 2 ? "L" : "L4", $address;
+      printf "/proc/net/$file: 0: $address:$port 0:0000 %02X 0 0 0 0 0 $inode\n", $state if $port =~ /^(?:$ARGV[0])$/;
+      substr $answer, 0, $length + 3 & ~3, "";
+    }
+  }
+}'
 
 # Sets $own to the open files of all processes of the units: UNIT...
 ports_own() {
@@ -783,8 +840,12 @@ digest_value() {
 # Step: makes a folder; folders above it get the usual mode.
 directory_ensure() {
   undo_record undo_directory "$1"
-  [ -d "$1" ] || (umask 022 && mkdir -p "$1")
-  chown "$3:$4" "$1"
+  if [ -d "$1" ]; then
+    chown "$3:$4" "$1"
+  else
+    (umask 022 && mkdir -p "$1")
+    is_owned_by "$3:$4" "$1" || chown "$3:$4" "$1"
+  fi
   chmod "$2" "$1"
 }
 
@@ -802,8 +863,15 @@ file_write() {
   path=$1 mode=$2 owner=$3 group=$4 seen=$5 wanted=$6 body=$7
   shift 7
   case $seen in 'link '*) ;; *) [ ! -L "$path" ] || fail "$path is a symbolic link" ;; esac
-  stage "$path"
+  if [ "$#" -eq 0 ] || is_validated "$path" "$wanted"; then stage "$path" plain; else stage "$path"; fi
+  # The usual modes it has from the first, without a program that sets them.
+  case $mode in
+    0600) staged_mode=$mode ;;
+    0640) umask 027 && staged_mode=$mode ;;
+    0644) umask 022 && staged_mode=$mode ;;
+  esac
   decode_into "$staged" "$body"
+  umask 077
   put_staged "$path" "$mode" "$owner" "$group" "$seen" "$wanted" "$@"
 }
 
@@ -821,7 +889,7 @@ put_staged() {
   digest_value "$staged"
   [ "$sum" = "$wanted" ] || fail "$path arrived damaged, or the disk is full"
   is_owned_by "$owner:$group" "$staged" || chown "$owner:$group" "$staged"
-  chmod "$mode" "$staged"
+  [ "$mode" = "$staged_mode" ] || chmod "$mode" "$staged"
   if [ "$#" -gt 0 ] && ! is_validated "$path" "$wanted"; then validate "$staged" "$@"; fi
   unchanged "$path" "$seen"
   undo_record undo_file "$path" "$wanted"
@@ -849,15 +917,17 @@ flush() {
   sync "$@" 2>/dev/null || sync
 }
 
-# Makes a folder beside a file and sets $staged, the place in it for what is to replace the file. It has the file's own
-# name, so that validators that go by the name or its ending take it; no daemon reads it there, and the last rename
-# stays on one file system.
+# Sets $staged, a place beside a file for what is to replace it, so that the last rename stays on one file system; no daemon reads it
+# there: PATH [plain]. Without `plain` it is in a folder of its own and has the file's name, so that validators that go by the name
+# or its ending take it.
 stage() {
   [ ! -d "$1" ] || fail "$1 is a folder"
   [ -d "${1%/*}/" ] || fail "the folder ${1%/*} does not exist"
   staging=${1%/*}/.${1##*/}.bootstrap
-  [ ! -e "$staging" ] || rm -rf "$staging"
-  trap 'rm -rf "$staging"' EXIT
+  gone "$staging"
+  trap 'gone "$staging"' EXIT
+  staged_mode='' staged=$staging
+  [ "${2:-}" != plain ] || return 0
   mkdir -m 700 "$staging"
   staged=$staging/${1##*/}
 }
@@ -949,11 +1019,11 @@ validate() {
 
 # Step: lets a symbolic link lead to a target, in one rename.
 link_place() {
-  (umask 022 && mkdir -p "${1%/*}")
+  [ -d "${1%/*}" ] || (umask 022 && mkdir -p "${1%/*}")
   [ -L "$1" ] || [ ! -d "$1" ] || fail "$1 is a folder"
   undo_record undo_file "$1" "link $2"
   keep_old "$1"
-  rm -f "${1%/*}/.${1##*/}.bootstrap"
+  gone "${1%/*}/.${1##*/}.bootstrap"
   ln -s "$2" "${1%/*}/.${1##*/}.bootstrap"
   mv -f "${1%/*}/.${1##*/}.bootstrap" "$1"
 }
@@ -967,7 +1037,7 @@ link_place() {
 #   body   the bytes of a file, as they were;
 #   shown  the same, where a plan may show them.
 # The lines of the first two are keys and values as records have them, so that a probe says them as they stand. A folder
-# counts from the rename on that gives it its name: a run that was killed leaves none that is half.
+# counts when `now` is in it, which is written last: a run that was killed leaves none that is half.
 undo_entry='' undo_role='' undo_secret=''
 
 # Step: runs a function of a step on behalf of a removable role: ENTRY ROLE SECRET(yes|no) FUNCTION ARG...
@@ -977,29 +1047,44 @@ removable() {
   "$@"
 }
 
+# Makes the folders of what a script will write down, all by one process: ENTRY...
+undo_begin() {
+  for entry in "$@"; do
+    shift
+    [ -e "$state_dir/undo/$entry" ] || set -- "$@" "$state_dir/undo/$entry"
+  done
+  # Where this fails the step says so that needs one.
+  [ "$#" -eq 0 ] || mkdir -p "$@" 2>/dev/null || :
+}
+
 # Writes a thing down before it is changed: FUNCTION ARG...; the function prints `what`, `now` or `ask`, its first argument.
 undo_record() {
   [ -n "$undo_entry" ] || return 0
-  fresh=${undo_entry%/*}/.${undo_entry##*/}.new
+  undo_is_new=yes
+  if undo_is_whole "$undo_entry"; then undo_is_new=no; fi
   (
     umask 077
     record=$1
     shift
-    if [ -d "$undo_entry" ] && undo_is_whole "$undo_entry"; then
+    if [ "$undo_is_new" = no ]; then
       for part in ask now; do
         "$record" "$part" "$@" >"$undo_entry/.$part"
         into_place "$undo_entry/.$part" "$undo_entry/$part"
       done
-    else
-      [ ! -e "$undo_entry" ] || rm -rf "$undo_entry"
-      [ ! -e "$fresh" ] || rm -rf "$fresh"
-      mkdir -p "$fresh"
-      undo_was_there=no
-      for part in what now ask; do "$record" "$part" "$@" >"$fresh/$part"; done
-      # Soon these may be the only bytes of what was there. That nothing was is soon on the disk too, and nobody waits for it.
-      [ "$undo_was_there" = no ] || flush "$fresh"/*
-      mv "$fresh" "$undo_entry"
+      exit 0
     fi
+    # What a run has left that was killed here.
+    for part in what ask now body; do
+      [ ! -e "$undo_entry/$part" ] || rm -rf "$undo_entry"
+    done
+    [ -d "$undo_entry" ] || mkdir -p "$undo_entry"
+    undo_was_there=no
+    for part in what ask; do "$record" "$part" "$@" >"$undo_entry/$part"; done
+    # Soon these may be the only bytes of what was there. That nothing was is soon on the disk too, and nobody waits for it.
+    [ "$undo_was_there" = no ] || flush "$undo_entry"/*
+    # The last: with it the entry counts.
+    "$record" now "$@" >"$undo_entry/now"
+    [ "$undo_was_there" = no ] || flush "$undo_entry/now"
   )
 }
 
@@ -1020,7 +1105,7 @@ undo_file() {
     what) undo_file_before "$2" ;;
     ask)
       if [ "$undo_secret" = yes ]; then
-        rm -f "$undo_entry/shown" "$fresh/shown"
+        [ ! -e "$undo_entry/shown" ] || rm -f "$undo_entry/shown"
         printf '%s\n' file_probe "$2" digest
       else
         printf '%s\n' file_probe "$2" 'read'
@@ -1030,7 +1115,7 @@ undo_file() {
       undo_line role "$undo_role"
       undo_line secret "$undo_secret"
       # What this program wrote before counts until the change is made.
-      if [ -e "$undo_entry/now" ]; then
+      if [ "$undo_is_new" = no ]; then
         stands_at "$2"
         if [ "$found" != "$3" ] && grep -qx "written =$found" "$undo_entry/now"; then undo_line written "$found"; fi
       fi
@@ -1049,11 +1134,11 @@ undo_file_before() {
     undo_line link "$(readlink "$1")"
     undo_line access "$(stat -c '%a %u %g' "$1")"
   elif [ -e "$1" ]; then
-    cat "$1" >"$fresh/body"
-    if [ "$(stat -c %s "$fresh/body")" -le 262144 ]; then ln "$fresh/body" "$fresh/shown"; fi
+    cat "$1" >"$undo_entry/body"
+    if [ "$(stat -c %s "$undo_entry/body")" -le 262144 ]; then ln "$undo_entry/body" "$undo_entry/shown"; fi
     undo_line before 'file'
     undo_line access "$(stat -c '%a %u %g' "$1")"
-    undo_line digest "$(digest "$fresh/body")"
+    undo_line digest "$(digest "$undo_entry/body")"
   else
     undo_line before absent
   fi
@@ -1965,11 +2050,13 @@ release_from_push() {
 release_unpack() {
   file=$1 sum=$2 directory=$3 fresh=$3.partial
   shift 3
-  rm -rf "$fresh" "$fresh.bare"
+  gone "$fresh" "$fresh.bare"
   # A disk that is full does not stay full of this.
-  trap 'rm -rf "$fresh" "$fresh.bare" "$directory.sums.partial"' EXIT
+  trap 'gone "$fresh" "$fresh.bare" "$directory.sums.partial"' EXIT
   mkdir "$fresh"
-  case $(head -c 4 "$file" | od -An -tx1 | tr -d ' \n') in
+  # shellcheck disable=SC2046 # the four bytes are words
+  join $(od -An -tx1 -N4 "$file")
+  case $joined in
     504b0304) unzip_into "$file" "$fresh" ;;
     1f8b*) tar -xzf "$file" -C "$fresh" ;;
     7f454c46 | 2321*)
@@ -1987,17 +2074,29 @@ release_unpack() {
   printf '%s\n' "$sum" >"$fresh/.sha256"
   # Nobody reads the programs again to see whether they are whole.
   find "$fresh" -type f -exec sync -- {} + 2>/dev/null || sync
-  rm -rf "$directory.old.partial"
+  gone "$directory.old.partial"
   if [ -d "$directory" ]; then mv "$directory" "$directory.old.partial"; fi
   mv "$fresh" "$directory"
-  rm -rf "$directory.old.partial"
+  gone "$directory.old.partial"
+}
+
+# Removes what there is of some paths: PATH...
+gone() {
+  for old in "$@"; do
+    shift
+    if [ -e "$old" ] || [ -L "$old" ]; then set -- "$@" "$old"; fi
+  done
+  [ "$#" -eq 0 ] || rm -rf -- "$@"
 }
 
 # FOLDER: where an archive had nothing but one folder, what is in that is what it has.
 release_bare() {
-  # shellcheck disable=SC2012 # a name with a line break is two: not one folder
-  [ "$(ls -A "$1" | wc -l)" -eq 1 ] || return 0
-  only=$1/$(ls -A "$1")
+  only=''
+  for path in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+    [ -e "$path" ] || [ -L "$path" ] || continue
+    [ -z "$only" ] || return 0
+    only=$path
+  done
   [ -d "$only" ] && [ ! -L "$only" ] || return 0
   mv "$only" "$1.bare"
   rmdir "$1"
@@ -2154,7 +2253,12 @@ disk_has_room() {
 # The host's own settings for whoever leaves it, where this session has none: sudo takes them away. Downloads obey these alone, and no
 # file of root's own for curl or wget.
 proxy_settings() {
-  [ -r /etc/environment ] || return 0
+  # Mostly it has none.
+  found=no
+  while read -r line || [ -n "$line" ]; do
+    case $line in *[Pp][Rr][Oo][Xx][Yy]*) found=yes ;; esac
+  done 2>/dev/null </etc/environment
+  [ "$found" = yes ] || return 0
   [ -n "${http_proxy:-}" ] || http_proxy=$(environment_value http_proxy HTTP_PROXY)
   [ -n "${https_proxy:-${HTTPS_PROXY:-}}" ] || https_proxy=$(environment_value https_proxy HTTPS_PROXY)
   [ -n "${no_proxy:-${NO_PROXY:-}}" ] || no_proxy=$(environment_value no_proxy NO_PROXY)
@@ -2394,6 +2498,7 @@ unit_marks() {
   restart_mark=none reload_mark=none json_marks=''
   count=$1
   shift
+  unit_sums "$@"
   if [ "$count" -gt 0 ]; then
     unit_mark "$count" "$@"
     restart_mark=$mark
@@ -2403,6 +2508,17 @@ unit_marks() {
     unit_mark "$#" "$@"
     reload_mark=$mark
   fi
+}
+
+# Sets $sums to the digests of the plain files among what a unit watches, by one process, unless they are known: PATH...
+unit_sums() {
+  [ -z "$sums" ] || return 0
+  for path in "$@"; do
+    shift
+    [ "$path" = "${path#json:}" ] || path=${path#json:*:}
+    if [ ! -L "$path" ] && [ -f "$path" ] && [ -r "$path" ]; then set -- "$@" "$path"; fi
+  done
+  [ "$#" -eq 0 ] || sums=$(sha256sum -- "$@" 2>/dev/null)
 }
 
 # Sets $restart_saved and $reload_saved, the marks of the unit's last start by this program, and $json_saved.
@@ -2415,7 +2531,7 @@ unit_saved() {
 
 # Saves the marks: UNIT RESTART RELOAD.
 unit_save() {
-  mkdir -p "$state_dir/units"
+  [ -d "$state_dir/units" ] || mkdir -p "$state_dir/units"
   printf '%s %s%s\n' "$2" "$3" "$json_marks" >"$state_dir/units/.$1.new"
   into_place "$state_dir/units/.$1.new" "$state_dir/units/$1"
 }
@@ -2443,14 +2559,18 @@ unit_probe() {
     property_value "$name"
     say "$name" "$value"
   done
+  property_value ActiveState
+  case $value in inactive | failed) runs=no ;; *) runs=yes ;; esac
   unit_other_file "$@"
   [ -z "$other_file" ] || say other-file "$other_file"
   unit_saved "$1"
   unit=$1
   shift
   unit_marks "$@"
-  if [ "$restart_mark" != "$restart_saved" ] && unit_is_fresh "$unit" "$@"; then say fresh restart; fi
-  if [ "$reload_mark" != "$reload_saved" ] && unit_is_all_fresh "$unit" "$@"; then say fresh reload; fi
+  if [ "$runs" = yes ]; then
+    if [ "$restart_mark" != "$restart_saved" ] && unit_is_fresh "$unit" "$@"; then say fresh restart; fi
+    if [ "$reload_mark" != "$reload_saved" ] && unit_is_all_fresh "$unit" "$@"; then say fresh reload; fi
+  fi
   say restart-saved "$restart_saved"
   say restart-mark "$restart_mark"
   say reload-saved "$reload_saved"
@@ -2575,8 +2695,9 @@ watches_unit_files() {
 # Watches a queued start: until the old process is gone, then for up to 3 s. An agent that is still activating then waits
 # for its peers: a gate judges it.
 unit_watch() {
-  looks=30 steady=0 stopping=1000
+  looks=30 steady=no stopping=1000
   while [ "$looks" -gt 0 ]; do
+    pause=0.1
     unit_state "$1" ActiveState SubState Job Type Result RemainAfterExit
     property_values ActiveState SubState Job
     case $values in
@@ -2590,8 +2711,9 @@ unit_watch() {
       active/*/ | active/*/0)
         # A simple service is active before its program has read its configuration: look again.
         property_value Type
-        case $value in simple | exec | idle) steady=$((steady + 1)) ;; *) return 0 ;; esac
-        [ "$steady" -le 3 ] || return 0
+        case $value in simple | exec | idle) ;; *) return 0 ;; esac
+        [ "$steady" = no ] || return 0
+        steady=yes pause=0.3
         ;;
       inactive/*/ | inactive/*/0)
         # One that remains is gone because something that it requires failed.
@@ -2604,7 +2726,7 @@ unit_watch() {
         ;;
     esac
     # Some builds of busybox only know whole seconds.
-    sleep 0.1 2>/dev/null || sleep 1
+    sleep "$pause" 2>/dev/null || sleep 1
     looks=$((looks - 1))
   done
 }
@@ -2937,22 +3059,34 @@ said_by() {
 
 # Probe: asks a local API: says `status` and `body` of each URL in turn, in 2 s or not at all.
 http_get() {
-  if command -v curl >/dev/null; then
-    http_curl "$@"
-    return
+  if command -v perl >/dev/null && are_local "$@"; then
+    http_together perl -e "$gets_perl" -- "$@"
+  elif command -v curl >/dev/null; then
+    http_together curl -q --silent --show-error --max-time 2 --noproxy '*' --fail-early \
+      -w "$separator%{http_code}$separator" -- "$@"
+  else
+    for url in "$@"; do http_any "$url" || return 1; done
   fi
-  for url in "$@"; do http_any "$url" || return 1; done
+}
+
+# Whether all URLs are of this host's own IPv4: URL...
+are_local() {
+  for url in "$@"; do
+    case $url in http://127.0.0.1:[1-9]*/*) ;; *) return 1 ;; esac
+  done
 }
 
 # The control character that separates records. (A `printf` that makes it would be a process.)
 separator=''
 
-# All by one curl: to start it takes longer than to be answered. What answers in JSON has no bare control character in it.
-http_curl() {
-  failed=0 urls=$* tried="$tried $* "
-  answers=$(
-    curl -q --silent --show-error --max-time 2 --noproxy '*' --fail-early -w "$separator%{http_code}$separator" "$@"
-  ) || failed=1
+# Asks all URLs by one program, which prints body and status of each with a separator after it: to start one takes longer than to be
+# answered. What answers in JSON has no bare control character in it. PROGRAM... -- URL...
+http_together() {
+  failed=0
+  answers=$("$@") || failed=1
+  while [ "$1" != -- ]; do shift; done
+  shift
+  urls=$* tried="$tried $* "
   set -f
   IFS=$separator
   # shellcheck disable=SC2086 # to be taken apart at the separators
@@ -2966,6 +3100,23 @@ http_curl() {
   done
   return "$failed"
 }
+
+# Gets URLs of this host. By HTTP/1.0, since answers are whole then, and without a module: to load those that know HTTP, or to start
+# curl with all its libraries, takes several times as long as this (2: AF_INET, 1: SOCK_STREAM, as Linux numbers them).
+# shellcheck disable=SC2016 # the variables are perl's
+gets_perl='
+$SIG{ALRM} = sub { die "no answer within 2 s\n" };
+for my $url (@ARGV) {
+  my ($port, $path) = $url =~ m{^http://127\.0\.0\.1:(\d+)(/.*)$}s or die "not an address of this host: $url\n";
+  alarm 2;
+  socket my $socket, 2, 1, 0 or die "no socket: $!\n";
+  connect $socket, pack "S n C4 x8", 2, $port, 127, 0, 0, 1 or die "cannot connect to 127.0.0.1:$port: $!\n";
+  local ($/, $SIG{PIPE}) = (undef, "IGNORE");
+  syswrite $socket, "GET $path HTTP/1.0\r\nHost: 127.0.0.1:$port\r\n\r\n";
+  my ($head, $body) = split /\r\n\r\n/, readline($socket) // "", 2;
+  my ($status) = ($head // "") =~ m{^HTTP/\S+ (\d+)} or die "no answer from 127.0.0.1:$port\n";
+  print $body // "", "\x1e$status\x1e";
+}'
 
 # Probe: asks over TLS: (URL AUTHORITY CERTIFICATE KEY ACCEPT BODY)... says `status` and `body` of each in turn; the status is
 # 0 where nobody answers, and the body the reason.

@@ -154,16 +154,26 @@ impl Body {
                 let lines = steps.iter().enumerate();
                 let lines = lines.map(|(number, (id, calls))| before(number) + &step_text(id, calls, &show));
                 let lines: String = lines.collect();
+                let written_down = written_down(steps).map(|call| show(&call) + "\n").unwrap_or_default();
                 let first = steps.first().map(|(id, _)| id.as_str()).unwrap_or_default();
                 // Under `if` the shell would ignore `set -e` in the condition, but not after `then`.
                 format!(
-                    "run_steps() {{\n:\n{lines}}}\nmain() {{\nstart '{nonce}'\n\
+                    "run_steps() {{\n:\n{written_down}{lines}}}\nmain() {{\nstart '{nonce}'\n\
                      if start_steps '{first}' && {}{keep}; then run_steps; fi\nfinish_script\n}}\n",
                     show(lock)
                 )
             }
         }
     }
+}
+
+/// The call that makes ready for what the steps write down before they change it.
+fn written_down(steps: &[(String, Vec<Call>)]) -> Option<Call> {
+    let calls = steps.iter().flat_map(|(_, calls)| calls);
+    let mut entries: Vec<&str> =
+        calls.filter_map(|call| Some(call.maker("removable")?.first()?.as_str())).collect();
+    entries.dedup();
+    (entries.len() > 1).then(|| Call::new("undo_begin", entries.into_iter().map(Arg::lossy)))
 }
 
 fn step_text(id: &str, calls: &[Call], show: impl Fn(&Call) -> String) -> String {

@@ -67,7 +67,10 @@ fn file_systems_that_the_kernel_lacks() {
 
 #[test]
 fn ports_are_told_with_who_has_them() {
-    for (shell, host) in hosts() {
+    // The kernel is asked by perl, or by the files of /proc.
+    let hosts =
+        shells().flat_map(|shell| [&[][..], &["perl"]].map(|without| (shell, Host::new().without(without))));
+    for (shell, host) in hosts {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = tcp.local_addr().unwrap().port();
         let udp = UdpSocket::bind("0.0.0.0:0").unwrap();
@@ -91,6 +94,11 @@ fn ports_are_told_with_who_has_them() {
         let _talking = std::net::TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
         let seen = host.ask(shell, call("ports_probe", &[&format!("{port:04X}")]));
         assert_eq!(seen.of("probe").all("socket").count(), 1, "{shell:?}: {seen:?}");
+        let wide = TcpListener::bind("[::1]:0").unwrap();
+        let pattern_of_wide = format!("{:04X}", wide.local_addr().unwrap().port());
+        let seen = host.ask(shell, call("ports_probe", &[&pattern_of_wide]));
+        let line = format!("tcp6 00000000000000000000000001000000:{pattern_of_wide} {pid} ");
+        assert!(seen.of("probe").all("socket").any(|found| found.starts_with(&line)), "{shell:?}: {seen:?}");
         drop((tcp, udp));
         let seen = host.ask(shell, call("ports_probe", &[&pattern, "no-such-unit.service"]));
         // Somebody else may have the port by now.

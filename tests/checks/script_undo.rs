@@ -343,7 +343,7 @@ fn cut_in_the_middle_of_a_change_the_next_runs_are_still_right() {
         site.host.write("etc/f", "theirs");
         site.set_mode("etc/f", 0o600);
         // Written down in part, then whole, but not yet changed.
-        for at in [r#"mv "$fresh" "$undo_entry""#, r#"into_place "$staged" "$path""#] {
+        for at in [r#""$record" now "$@""#, r#"into_place "$staged" "$path""#] {
             up_but_cut(&site, "one", at);
             assert_eq!(site.host.read("etc/f"), b"theirs", "{shell:?} {at}");
         }
