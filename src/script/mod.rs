@@ -3,6 +3,7 @@
 //! Knows how a script is framed and how its reply is read, not what the calls are for nor how the
 //! text reaches a host.
 
+mod ahead;
 mod nonce;
 mod observation;
 mod parser;

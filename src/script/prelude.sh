@@ -284,6 +284,21 @@ call() {
   status=$?
 }
 
+# The process that installs packages before their turn.
+ahead=''
+
+# Begins to install packages while other steps are taken: NAME... Where that fails, each step tries its own, and says what is wrong.
+ahead() {
+  (package_install "$@") >/dev/null 2>&1 </dev/null 9>&- &
+  ahead=$!
+}
+
+# Waits until that has ended.
+ahead_await() {
+  [ -z "$ahead" ] || wait "$ahead" || :
+  ahead=''
+}
+
 # Reports how the step ended, with the last lines it printed.
 finish() {
   encoded='='
@@ -1759,6 +1774,7 @@ package_installed() {
 package_install() {
   umask 022
   package_manager
+  if packages_are_there "$@"; then return 0; fi
   case $manager in
     apt)
       # Nobody is asked, and nothing that runs is started anew for a library: needrestart would take all agents of a host at once.
@@ -1771,6 +1787,12 @@ package_install() {
     apk) apk add --no-progress "$@" ;;
     *) fail "no package manager found: apt-get, dnf or apk" ;;
   esac
+}
+
+# Whether all of these packages are installed, as after another step of this run: NAME...
+packages_are_there() {
+  [ "$manager" != apt ] || packages_listed "$@"
+  for name in "$@"; do package_installed "$name" || return 1; done
 }
 
 # Step: COUNT KNOWN... NAME...: installs packages, and those of the first COUNT that the distribution has.

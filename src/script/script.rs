@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::ahead::Ahead;
 use super::record::encode_id;
 use super::{Nonce, prefetch, prelude, validation};
 use crate::model::{Arg, Call, Keep, PrefetchOf, Step, StepId};
@@ -58,6 +59,8 @@ struct Steps {
     lock: Call,
     /// The call that has files kept before they change.
     keep: Option<Call>,
+    /// Packages that are installed before their turn.
+    ahead: Option<Ahead>,
     /// Encoded ids and the calls of each step.
     steps: Vec<(String, Vec<Call>)>,
 }
@@ -102,12 +105,13 @@ impl Script {
         let between = holder.between.as_secs().to_string();
         let lock =
             Call::new("take_lock", [&holder.who, &holder.since, &between].map(|text| Arg::lossy(text)));
+        let ahead = Ahead::of(steps);
         let steps = steps.iter().map(|step| (encode_id(&step.id.0), step.change.calls.clone())).collect();
         let keep = keep.map(|keep| {
             let of = if keep == Keep::Now { "now" } else { "last-well" };
             Call::new("keep_begin", [Arg::lossy(of)])
         });
-        Self { nonce: nonce.clone(), body: Body::Steps(Steps { lock, keep, steps }) }
+        Self { nonce: nonce.clone(), body: Body::Steps(Steps { lock, keep, ahead, steps }) }
     }
 
     /// The nonce that marks the lines of the reply.
@@ -144,22 +148,30 @@ impl Body {
                 };
                 format!("main() {{\nstart '{nonce}'\n{{\n{first}{lines}}} 2>&1\nfinish_script\n}}\n")
             }
-            Self::Steps(Steps { lock, keep, steps }) => {
+            Self::Steps(Steps { lock, keep, ahead, steps }) => {
                 let keep = keep.as_ref().map(|keep| format!(" && {}", show(keep))).unwrap_or_default();
                 let validations = validation::together(steps);
-                let before = |number: usize| match validations.get(&number) {
-                    Some(call) => format!("validated=$({})\n", show(call)),
-                    None => String::new(),
+                let before = |number: usize| {
+                    let begun = ahead.iter().filter(|ahead| ahead.begin == number);
+                    let begun = begun.map(|ahead| show(&ahead.call()) + "\n");
+                    let tried = validations.get(&number).map(|call| format!("validated=$({})\n", show(call)));
+                    let awaited = ahead.iter().filter(|ahead| ahead.turn == number);
+                    let awaited = awaited.map(|_| "ahead_await\n".to_owned());
+                    (begun.chain(tried).collect::<String>(), awaited.collect::<String>())
                 };
                 let lines = steps.iter().enumerate();
-                let lines = lines.map(|(number, (id, calls))| before(number) + &step_text(id, calls, &show));
+                let lines = lines.map(|(number, (id, calls))| {
+                    let (before, first) = before(number);
+                    before + &step_text(id, &first, calls, &show)
+                });
                 let lines: String = lines.collect();
+                let end = if ahead.is_some() { "ahead_await\n" } else { "" };
                 let written_down = written_down(steps).map(|call| show(&call) + "\n").unwrap_or_default();
                 let first = steps.first().map(|(id, _)| id.as_str()).unwrap_or_default();
                 // Under `if` the shell would ignore `set -e` in the condition, but not after `then`.
                 format!(
                     "run_steps() {{\n:\n{written_down}{lines}}}\nmain() {{\nstart '{nonce}'\n\
-                     if start_steps '{first}' && {}{keep}; then run_steps; fi\nfinish_script\n}}\n",
+                     if start_steps '{first}' && {}{keep}; then run_steps; fi\n{end}finish_script\n}}\n",
                     show(lock)
                 )
             }
@@ -176,9 +188,10 @@ fn written_down(steps: &[(String, Vec<Call>)]) -> Option<Call> {
     (entries.len() > 1).then(|| Call::new("undo_begin", entries.into_iter().map(Arg::lossy)))
 }
 
-fn step_text(id: &str, calls: &[Call], show: impl Fn(&Call) -> String) -> String {
+/// A step's lines, `first` before its calls.
+fn step_text(id: &str, first: &str, calls: &[Call], show: impl Fn(&Call) -> String) -> String {
     let calls: String = calls.iter().map(|call| format!("call {}\n", show(call))).collect();
-    format!("begin '{id}'\n{calls}finish || return 0\n")
+    format!("begin '{id}'\n{first}{calls}finish || return 0\n")
 }
 
 fn encoded(probes: &[(StepId, Call)]) -> impl Iterator<Item = (String, Call)> {
