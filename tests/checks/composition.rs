@@ -12,7 +12,7 @@ use bootstrap::preflight;
 use bootstrap::roles::{RoleSet, load_inventory};
 
 /// Those that an inventory gives to hosts; all others are parts of them.
-pub const ROLES: [&str; 14] = [
+pub const ROLES: [&str; 19] = [
     "consul-server",
     "consul-client",
     "nomad-server",
@@ -26,7 +26,22 @@ pub const ROLES: [&str; 14] = [
     "kube-worker",
     "kube-endpoint",
     "kube-manifests",
+    "kube-metrics-server",
+    "kube-dashboard",
+    "kube-nfs-volumes",
+    "kube-consul",
+    "kube-shards",
     "etcd",
+];
+
+/// What control planes apply to their cluster.
+const APPLICATIONS: [&str; 6] = [
+    "kube-manifests",
+    "kube-metrics-server",
+    "kube-dashboard",
+    "kube-nfs-volumes",
+    "kube-consul",
+    "kube-shards",
 ];
 
 /// Roles with what they need on the same host, where nothing of it is there yet.
@@ -36,7 +51,7 @@ fn completed<'r>(pair: &[&'r str]) -> Vec<&'r str> {
     if has(&roles, "nomad-") && !has(&roles, "consul-") {
         roles.push("consul-client");
     }
-    if has(&roles, "kube-manifests") && !has(&roles, "kube-control-plane") {
+    if roles.iter().any(|role| APPLICATIONS.contains(role)) && !has(&roles, "kube-control-plane") {
         roles.push("kube-control-plane");
     }
     let is_node = has(&roles, "kube-control-plane") || has(&roles, "kube-worker");
@@ -89,7 +104,9 @@ pub fn inventory(roles: &[&str]) -> String {
     );
     if has("kube") || has("etcd") {
         let external = if has("etcd") { ", external_etcd: true" } else { "" };
-        let _ = writeln!(text, "  kube: {{ endpoint: {{ address: 10.0.0.11 }}, cni: bridge{external} }}");
+        let image = if has("kube-shards") { ", shards: { image: registry.example.org/ssh }" } else { "" };
+        let _ =
+            writeln!(text, "  kube: {{ endpoint: {{ address: 10.0.0.11 }}, cni: bridge{external}{image} }}");
     }
     text
 }

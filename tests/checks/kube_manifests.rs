@@ -1,5 +1,5 @@
-//! The ready manifests of the role `kube-manifests` and what CoreDNS is told of Consul: read as the cluster would read them,
-//! each reference followed. No cluster has run them here.
+//! Manifests of the roles that bring some, and what CoreDNS is told of Consul: read as the cluster would read them, each reference
+//! followed. No cluster has run them here.
 
 use crate::rendered;
 use indoc::{formatdoc, indoc};
@@ -16,12 +16,16 @@ use bootstrap::model::HostName;
 use bootstrap::resource::{Exec, File, Phase, Resource};
 use serde_json::{Value, json};
 
-const FOLDER: &str = "/etc/kubernetes/bootstrap/manifests";
+const FOLDER: &str = "/etc/kubernetes/bootstrap";
 const KEY: &str = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=";
 
-/// Three control planes, of which the first applies these manifests.
-fn inventory(version: &str, manifests: &[&str]) -> String {
-    let items: String = manifests.iter().map(|item| format!("      - {item}\n")).collect();
+/// An application: its role, and what is written below `kube`.
+type App = (&'static str, &'static str);
+
+/// Three control planes, of which the first has these applications.
+fn inventory(version: &str, apps: &[App]) -> String {
+    let roles: Vec<&str> = apps.iter().map(|(role, _)| *role).collect();
+    let vars: String = apps.iter().map(|(_, line)| format!("    {line}\n")).collect();
     formatdoc!(
         r#"
             cluster: k1
@@ -29,32 +33,47 @@ fn inventory(version: &str, manifests: &[&str]) -> String {
               node-[1-3]: {{ address: "10.0.0.1[1-3]" }}
             groups:
               control-planes: {{ hosts: ["node-*"], roles: [container-runtime, kube-control-plane] }}
-              manifests: {{ hosts: [node-1], roles: [kube-manifests] }}
+              applications: {{ hosts: [node-1], roles: [{roles}] }}
             vars:
               kube:
                 version: {version}
                 cni: bridge
                 endpoint: {{ address: 10.0.0.9 }}
                 consul_gossip_key: "{KEY}"
-                manifests:
-            {items}"#
+            {vars}"#,
+        roles = roles.join(", ")
     )
 }
 
-const METRICS: &str = "{ name: metrics-server, ready: metrics-server }";
-const DASHBOARD: &str = "{ name: dashboard, ready: dashboard }";
-const VOLUME: &str = "{ name: app1, ready: nfs-volume, with: { server: 10.0.0.9, path: /data/app1 } }";
-const CONSUL: &str = "{ name: consul, ready: consul }";
-const VOLUME_ALL: &str = "{ name: app2, ready: nfs-volume, with: { server: nfs.example.org, path: /data/app2, size: 3Gi, \
-    namespace: shop, mount_options: [nfsvers=4.1, \"sec=sys\"] } }";
-const CONSUL_ALL: &str = "{ name: registry, ready: consul, with: { version: 1.20.6, registry: \"registry.example.org/mirror\", \
-    replicas: 5, storage_class: fast, size: 2Gi, namespace: shop, datacenter: dc7, config: { log_level: warn }, \
-    host: consul.example.org, ingress_class: nginx, tls_secret: consul-tls } }";
+const METRICS: App = ("kube-metrics-server", "metrics_server: {}");
+const DASHBOARD: App = ("kube-dashboard", "dashboard: {}");
+const VOLUME: App =
+    ("kube-nfs-volumes", "nfs_volumes: [ { name: app1, server: 10.0.0.9, path: /data/app1 } ]");
+const VOLUME_ALL: App = (
+    "kube-nfs-volumes",
+    "nfs_volumes: [ { name: app2, server: nfs.example.org, path: /data/app2, size: 3Gi, namespace: shop, \
+     mount_options: [nfsvers=4.1, \"sec=sys\"] } ]",
+);
+const CONSUL: App = ("kube-consul", "consul: {}");
+const CONSUL_ALL: App = (
+    "kube-consul",
+    "consul: { name: registry, version: 1.20.6, registry: \"registry.example.org/mirror\", replicas: 5, \
+     storage_class: fast, size: 2Gi, namespace: shop, datacenter: dc7, config: { log_level: warn }, \
+     host: consul.example.org, ingress_class: nginx, tls_secret: consul-tls }",
+);
+const SHARDS: App = ("kube-shards", "shards: { image: \"registry.example.org/ssh:12.5.0\" }");
+const SHARDS_ALL: App = (
+    "kube-shards",
+    "shards: { image: \"registry.example.org/ssh:12.5.0\", claim: folder, folder: /work, inventory: all.yaml, \
+     shards: 5, timeout: 3m, run: 2, namespace: default }",
+);
 
 /// The manifests as they are on the host, without what else lies there.
-fn files(version: &str, manifests: &[&str]) -> BTreeMap<String, String> {
-    let mut files = rendered::files(&inventory(version, manifests), "node-1");
-    files.retain(|path, _| path.starts_with(&format!("{FOLDER}/")));
+fn files(version: &str, apps: &[App]) -> BTreeMap<String, String> {
+    let mut files = rendered::files(&inventory(version, apps), "node-1");
+    let is_of_a_set =
+        |path: &str| path.strip_prefix(FOLDER).is_some_and(|rest| rest.matches('/').count() == 2);
+    files.retain(|path, _| is_of_a_set(path) && path.ends_with(".yaml"));
     files
 }
 
@@ -63,12 +82,12 @@ fn documents(text: &str) -> Vec<Value> {
 }
 
 /// Every object of one manifest, its secret part included.
-fn objects_of(version: &str, manifest: &str) -> Vec<Value> {
-    files(version, &[manifest]).values().flat_map(|text| documents(text)).collect()
+fn objects_of(version: &str, app: App) -> Vec<Value> {
+    files(version, &[app]).values().flat_map(|text| documents(text)).collect()
 }
 
-fn objects(manifest: &str) -> Vec<Value> {
-    objects_of("1.34.1", manifest)
+fn objects(app: App) -> Vec<Value> {
+    objects_of("1.34.1", app)
 }
 
 fn text(value: &Value) -> &str {
@@ -96,12 +115,13 @@ fn only<'o>(objects: &'o [Value], kind: &str) -> &'o Value {
 fn texts_as_they_are_on_the_host() {
     snapshots("kube-manifests").bind(|| {
         insta::assert_snapshot!("consul", shown(&files("1.34.1", &[CONSUL_ALL])));
-        insta::assert_snapshot!("nfs-volume", shown(&files("1.34.1", &[VOLUME, VOLUME_ALL])));
+        insta::assert_snapshot!("nfs-volume", shown(&files("1.34.1", &[VOLUME_ALL])));
+        insta::assert_snapshot!("shards", shown(&files("1.34.1", &[SHARDS])));
     });
 }
 
 /// What Kubernetes 1.34 serves and has not deprecated.
-const CURRENT: [(&str, &str); 16] = [
+const CURRENT: [(&str, &str); 17] = [
     ("v1", "ConfigMap"),
     ("v1", "Namespace"),
     ("v1", "PersistentVolume"),
@@ -112,6 +132,7 @@ const CURRENT: [(&str, &str); 16] = [
     ("apiregistration.k8s.io/v1", "APIService"),
     ("apps/v1", "Deployment"),
     ("apps/v1", "StatefulSet"),
+    ("batch/v1", "Job"),
     ("networking.k8s.io/v1", "Ingress"),
     ("policy/v1", "PodDisruptionBudget"),
     ("rbac.authorization.k8s.io/v1", "ClusterRole"),
@@ -123,15 +144,15 @@ const CURRENT: [(&str, &str); 16] = [
 const CLUSTER_WIDE: [&str; 5] =
     ["APIService", "ClusterRole", "ClusterRoleBinding", "Namespace", "PersistentVolume"];
 
-const ALL: [&str; 6] = [METRICS, DASHBOARD, VOLUME, VOLUME_ALL, CONSUL, CONSUL_ALL];
+const ALL: [App; 6] = [METRICS, DASHBOARD, VOLUME, VOLUME_ALL, CONSUL, CONSUL_ALL];
 
 #[test]
 fn every_object_is_of_a_current_api_and_made_once() {
-    for manifest in ALL {
+    for manifest in ALL.into_iter().chain([SHARDS]) {
         let mut made = BTreeSet::new();
         let mut namespaces = BTreeSet::from(["default", "kube-system"]);
         let objects = objects(manifest);
-        assert!(objects.len() >= 2, "{manifest}");
+        assert!(objects.len() >= 2, "{manifest:?}");
         for object in &objects {
             let (api, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
             assert!(CURRENT.contains(&(api, kind)), "{api} {kind}");
@@ -262,7 +283,7 @@ fn has_port(container: &Value, wanted: &Value, protocol: &str) -> bool {
 #[test]
 fn no_container_may_do_more_than_it_needs() {
     let mut seen = 0;
-    for object in ALL.iter().flat_map(|manifest| objects(manifest)) {
+    for object in ALL.into_iter().flat_map(objects) {
         let pod = &object["spec"]["template"]["spec"];
         for container in list(&pod["containers"]) {
             seen += 1;
@@ -297,8 +318,8 @@ fn no_container_may_do_more_than_it_needs() {
 
 #[test]
 fn images_come_from_the_registry_that_is_named() {
-    let images = |manifest: &str| -> Vec<String> {
-        let objects = objects(manifest);
+    let images = |app: App| -> Vec<String> {
+        let objects = objects(app);
         let pods = workloads(&objects).into_iter().map(|(_, pod)| &pod["spec"]["containers"][0]["image"]);
         pods.map(|image| text(image).to_owned()).collect()
     };
@@ -309,10 +330,9 @@ fn images_come_from_the_registry_that_is_named() {
     );
     assert_eq!(images(CONSUL), ["docker.io/hashicorp/consul:1.21.4"]);
     assert_eq!(images(CONSUL_ALL), ["registry.example.org/mirror/hashicorp/consul:1.20.6"]);
-    let other =
-        "{ name: m, ready: metrics-server, with: { registry: \"registry.example.org/m\", version: 0.7.1 } }";
+    let other = (METRICS.0, "metrics_server: { registry: \"registry.example.org/m\", version: 0.7.1 }");
     assert_eq!(images(other), ["registry.example.org/m/metrics-server/metrics-server:v0.7.1"]);
-    let other = "{ name: d, ready: dashboard, with: { registry: registry.example.org } }";
+    let other = (DASHBOARD.0, "dashboard: { registry: registry.example.org }");
     assert!(images(other).iter().all(|image| image.starts_with("registry.example.org/kubernetesui/")));
 }
 
@@ -333,13 +353,13 @@ fn metrics_server_fits_the_cluster() {
         assert_eq!(rules.contains("nodes/metrics"), version != "0.5.2", "{rules}");
         assert_eq!(rules.contains("nodes/stats"), version == "0.5.2", "{rules}");
     }
-    let arguments = |manifest: &str| {
-        let objects = objects(manifest);
+    let arguments = |app: App| {
+        let objects = objects(app);
         list(&only(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]).to_vec()
     };
     let unseen = json!("--kubelet-insecure-tls");
     assert!(arguments(METRICS).contains(&unseen));
-    let looks = "{ name: m, ready: metrics-server, with: { verify_kubelets: true } }";
+    let looks = (METRICS.0, "metrics_server: { verify_kubelets: true }");
     assert!(!arguments(looks).contains(&unseen));
 }
 
@@ -485,62 +505,67 @@ fn what_is_set_for_consul_is_in_its_objects() {
 
 #[test]
 fn pods_of_consul_restart_when_their_configuration_changes() {
-    let mark = |manifest: &str| {
-        let objects = objects(manifest);
+    let mark = |app: App| {
+        let objects = objects(app);
         only(&objects, "StatefulSet")["spec"]["template"]["metadata"]["annotations"]["configuration"].clone()
     };
     assert!(mark(CONSUL).is_string());
-    assert_eq!(mark(CONSUL), mark("{ name: consul, ready: consul, with: { size: 99Gi } }"));
-    assert_ne!(mark(CONSUL), mark("{ name: consul, ready: consul, with: { config: { log_level: debug } } }"));
+    assert_eq!(mark(CONSUL), mark((CONSUL.0, "consul: { size: 99Gi }")));
+    assert_ne!(mark(CONSUL), mark((CONSUL.0, "consul: { config: { log_level: debug } }")));
 }
 
 #[test]
 fn the_gossip_key_is_in_the_secret_part_alone() {
     let files = files("1.34.1", &[CONSUL]);
-    let secret = only(&documents(&files[&format!("{FOLDER}/consul.secret.yaml")]), "Secret").clone();
+    let secret = only(&documents(&files[&format!("{FOLDER}/consul/consul.secret.yaml")]), "Secret").clone();
     let written = STANDARD.decode(text(&secret["data"]["gossip.json"])).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&written).unwrap(), json!({ "encrypt": KEY }));
-    let rest = &files[&format!("{FOLDER}/consul.yaml")];
+    let rest = &files[&format!("{FOLDER}/consul/consul.yaml")];
     assert!(!rest.contains(KEY) && !rest.contains(text(&secret["data"]["gossip.json"])));
 }
 
-/// The resources of `node-1` that this picks.
-fn resources<T>(manifests: &[&str], pick: impl Fn(&Resource) -> Option<T>) -> Vec<T> {
-    resources_of("1.34.1", manifests, pick)
+/// The resources of `node-1` that this picks, of all applications in their order.
+fn resources<T>(apps: &[App], pick: impl Fn(&Resource) -> Option<T>) -> Vec<T> {
+    resources_of("1.34.1", apps, pick)
 }
 
-fn resources_of<T>(version: &str, manifests: &[&str], pick: impl Fn(&Resource) -> Option<T>) -> Vec<T> {
-    let wanted = rendered::wanted(&inventory(version, manifests));
+fn resources_of<T>(version: &str, apps: &[App], pick: impl Fn(&Resource) -> Option<T>) -> Vec<T> {
+    let wanted = rendered::wanted(&inventory(version, apps));
     let host = wanted.host(&HostName::parse("node-1").unwrap()).unwrap();
-    let role = host.roles.iter().find(|role| role.name.as_str() == "kube-manifests").unwrap();
-    role.resources.iter().filter_map(pick).collect()
+    let is_of_them = |name: &str| apps.iter().any(|(role, _)| *role == name);
+    let roles = host.roles.iter().filter(|role| is_of_them(role.name.as_str()));
+    roles.flat_map(|role| &role.resources).filter_map(pick).collect()
 }
 
 const PAGE: &str = "{ name: page, content: \"kind: ConfigMap\" }";
-const TOKEN: &str = "{ name: token, content: \"kind: Secret\" }";
-const HIDDEN: &str = "{ name: hidden, content: \"kind: ConfigMap\", secret: true }";
-const FETCHED: &str = "{ name: fetched, url: \"https://example.org/x.yaml\", \
-    sha256: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae }";
+const MANIFESTS: App = (
+    "kube-manifests",
+    "manifests: [ { name: fetched, url: \"https://example.org/x.yaml\", \
+     sha256: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae }, \
+     { name: page, content: \"kind: ConfigMap\" }, { name: token, content: \"kind: Secret\" }, \
+     { name: hidden, content: \"kind: ConfigMap\", secret: true } ]",
+);
 
 #[test]
 fn nobody_else_reads_the_files_and_no_plan_shows_secrets() {
-    let manifests = [METRICS, DASHBOARD, VOLUME, CONSUL, PAGE, TOKEN, HIDDEN];
-    let files = resources(&manifests, |resource| match resource {
-        Resource::File(File { path, mode, secret, .. }) => {
-            Some((path.to_string(), (mode.to_string(), *secret)))
-        }
-        _ => None,
-    });
+    let files =
+        resources(&[METRICS, DASHBOARD, VOLUME, CONSUL, SHARDS, MANIFESTS], |resource| match resource {
+            Resource::File(File { path, mode, secret, .. }) => {
+                Some((path.to_string(), (mode.to_string(), *secret)))
+            }
+            _ => None,
+        });
     let files: BTreeMap<String, (String, bool)> = files.into_iter().collect();
     for (name, secret) in [
-        ("metrics-server.yaml", false),
-        ("dashboard.yaml", false),
-        ("app1.yaml", false),
-        ("consul.yaml", false),
-        ("consul.secret.yaml", true),
-        ("page.yaml", false),
-        ("token.yaml", true),
-        ("hidden.yaml", true),
+        ("metrics-server/metrics-server.yaml", false),
+        ("dashboard/dashboard.yaml", false),
+        ("nfs-volumes/app1.yaml", false),
+        ("consul/consul.yaml", false),
+        ("consul/consul.secret.yaml", true),
+        ("shards/shards.yaml", false),
+        ("manifests/page.yaml", false),
+        ("manifests/token.yaml", true),
+        ("manifests/hidden.yaml", true),
     ] {
         assert_eq!(files[&format!("{FOLDER}/{name}")], ("0600".to_owned(), secret), "{name}");
     }
@@ -548,7 +573,7 @@ fn nobody_else_reads_the_files_and_no_plan_shows_secrets() {
 
 #[test]
 fn they_are_applied_in_their_order_and_again_when_their_text_changes() {
-    let execs = resources(&[FETCHED, CONSUL, METRICS, PAGE], |resource| match resource {
+    let execs = resources(&[MANIFESTS, CONSUL, METRICS], |resource| match resource {
         Resource::Exec(exec) if exec.phase == Phase::Activate => Some(exec.clone()),
         _ => None,
     });
@@ -558,21 +583,23 @@ fn they_are_applied_in_their_order_and_again_when_their_text_changes() {
         let arguments = arguments.replace("F/", &format!("{FOLDER}/"));
         (format!("{script} apply {arguments}"), format!("{script} check {arguments}"))
     };
+    let strays = |names: &str| (format!("{script} prune {names}"), format!("{script} strays {names}"));
     assert_eq!(
         execs.iter().map(words).collect::<Vec<_>>(),
         [
-            of("2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae F/fetched.yaml"),
-            of("- F/consul.secret.yaml F/consul.yaml"),
-            of("- F/metrics-server.yaml"),
-            of("- F/page.yaml"),
-            (
-                format!("{script} prune fetched consul metrics-server page"),
-                format!("{script} strays fetched consul metrics-server page"),
-            ),
+            of("2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae F/manifests/fetched.yaml"),
+            of("- F/manifests/page.yaml"),
+            of("- F/manifests/token.yaml"),
+            of("- F/manifests/hidden.yaml"),
+            strays("manifests fetched page token hidden"),
+            of("- F/consul/consul.secret.yaml F/consul/consul.yaml"),
+            strays("consul consul"),
+            of("- F/metrics-server/metrics-server.yaml"),
+            strays("metrics-server metrics-server"),
         ]
     );
     for exec in execs {
-        for word in exec.command.iter().filter(|word| word.starts_with(FOLDER)) {
+        for word in exec.command.iter().filter(|word| word.ends_with(".yaml")) {
             assert!(exec.reads.iter().any(|path| path.as_str() == word), "{word}");
         }
     }
@@ -581,88 +608,116 @@ fn they_are_applied_in_their_order_and_again_when_their_text_changes() {
 #[test]
 fn what_kubectl_finds_is_shown_where_no_secret_can_be_in_it() {
     let shown = |version: &str| -> Vec<String> {
-        let manifests = [METRICS, DASHBOARD, VOLUME, PAGE, TOKEN, HIDDEN, FETCHED];
-        resources_of(version, &manifests, |resource| match resource {
-            Resource::Exec(exec) if exec.diff => {
-                exec.name.strip_prefix("apply the manifest ").map(str::to_owned)
-            }
+        resources_of(version, &[METRICS, DASHBOARD, VOLUME, MANIFESTS], |resource| match resource {
+            Resource::Exec(exec) if exec.diff => exec.name.strip_prefix("apply ").map(str::to_owned),
             _ => None,
         })
     };
-    assert_eq!(shown("1.21.14"), ["metrics-server", "app1", "page"]);
-    assert_eq!(shown("1.22.0"), ["metrics-server", "dashboard", "app1", "page", "token", "fetched"]);
+    let always = ["metrics-server", "the NFS volume app1", "the manifest page"];
+    let old = shown("1.21.14");
+    assert_eq!(old, always);
+    let new = shown("1.22.0");
+    let more = ["the dashboard", "the manifest token", "the manifest fetched"];
+    assert_eq!(
+        new.iter().collect::<BTreeSet<_>>(),
+        always.into_iter().chain(more).map(str::to_owned).collect::<Vec<_>>().iter().collect()
+    );
+}
+
+#[test]
+fn a_job_has_each_part_once_and_settings_make_another() {
+    let job = |app: App| only(&objects(app), "Job").clone();
+    let (plain, all) = (job(SHARDS), job(SHARDS_ALL));
+    for (job, parts) in [(&plain, 3), (&all, 5)] {
+        let spec = &job["spec"];
+        assert_eq!(spec["completionMode"], "Indexed");
+        assert_eq!((&spec["completions"], &spec["parallelism"]), (&json!(parts), &json!(parts)));
+        let container = &spec["template"]["spec"]["containers"][0];
+        let words: Vec<&str> = list(&container["command"]).iter().map(text).collect();
+        // What the pod's shell makes of them.
+        let fake = words[2].replace("exec ", "printf '%s\\n' ");
+        let said = Command::new("sh")
+            .arg("-c")
+            .arg(fake)
+            .args(&words[3..])
+            .env("JOB_COMPLETION_INDEX", "2")
+            .output();
+        let said = String::from_utf8(said.unwrap().stdout).unwrap();
+        let shard = format!("--shard\n3/{parts}\n");
+        assert!(said.contains(&shard), "{said}");
+        assert!(said.starts_with(&format!("{}/bootstrap\nup\n", words[3])), "{said}");
+    }
+    let volume = |job: &Value| job["spec"]["template"]["spec"]["volumes"][0].clone();
+    assert_eq!(volume(&plain)["hostPath"]["path"], "/srv/bootstrap");
+    assert_eq!(volume(&all)["persistentVolumeClaim"]["claimName"], "folder");
+    let name = |line: &'static str| job((SHARDS.0, line))["metadata"]["name"].clone();
+    let first = name("shards: { image: a }");
+    for other in ["shards: { image: b }", "shards: { image: a, run: 2 }", "shards: { image: a, shards: 4 }"] {
+        assert_ne!(first, name(other), "{other}");
+    }
+    assert_eq!(first, name("shards: { image: a, namespace: default }"));
 }
 
 #[test]
 fn mistakes_are_told_before_any_host_is_asked() {
-    for (manifest, message, help) in [
+    let mistake = |app: App, message: &str, help: &str| {
+        let told = refused(&inventory("1.34.1", &[app]));
+        assert!(told.contains(message) && told.contains(help), "{app:?}: `{message}`, `{help}`\n{told}");
+        assert_eq!(told.matches("error: ").count(), 1, "{told}");
+    };
+    for (line, message, help) in [
         (
-            "{ name: m, ready: metric-server }",
-            "must be `metrics-server`, `dashboard`, `nfs-volume` or `consul`, got",
-            "did you mean `metrics-server`?",
+            "nfs_volumes: [ { name: a, server: 10.0.0.9 } ]",
+            "got one without `path`",
+            "The folder that the server exports",
         ),
+        ("nfs_volumes: [ { name: a, path: /data/a } ]", "got one without `server`", "as nodes find it"),
         (
-            "{ name: a, ready: nfs-volume }",
-            "an NFS volume needs a server and a path",
-            "with: { server: 10.0.0.9",
-        ),
-        (
-            "{ name: a, ready: nfs-volume, with: { path: /data/a } }",
-            "an NFS volume needs a server and a path",
-            "with: { server: 10.0.0.9",
-        ),
-        (
-            "{ name: a, ready: nfs-volume, with: { server: 10.0.0.9, path: data/a } }",
+            "nfs_volumes: [ { name: a, server: 10.0.0.9, path: data/a } ]",
             "must be an absolute path, got",
-            "the folder that the server exports",
+            "The folder that the server exports",
         ),
-        ("{ name: c, ready: consul, with: { replicas: 4 } }", "an even number survives no more", "3, 5 or 7"),
-        ("{ name: c, ready: consul, with: { replicas: 0 } }", "an even number survives no more", "3, 5 or 7"),
+        ("nfs_volumes: [ { name: A, server: s, path: /a } ]", "is no name for things", "with a letter first"),
+    ] {
+        mistake((VOLUME.0, line), message, help);
+    }
+    for (line, message, help) in [
+        ("consul: { replicas: 4 }", "an even number survives no more", "3, 5 or 7"),
+        ("consul: { replicas: 0 }", "an even number survives no more", "3, 5 or 7"),
         (
-            "{ name: c, ready: consul, with: { ingress_class: nginx } }",
+            "consul: { ingress_class: nginx }",
             "an Ingress to Consul's UI has no name",
             "host: consul.example.org",
         ),
-        (
-            "{ name: c, ready: consul, with: { tls_secret: x } }",
-            "an Ingress to Consul's UI has no name",
-            "host: consul.example.org",
-        ),
-        ("{ name: c, ready: consul, with: { replica: 3 } }", "got `replica`", "did you mean `replicas`?"),
-        (
-            "{ name: m, ready: metrics-server, with: { size: 1Gi } }",
-            "has something under `with` that it does not take",
-            "bootstrap roles kube-manifests",
-        ),
-        (
-            "{ name: m, content: x, with: { size: 1Gi } }",
-            "has something under `with` that it does not take",
-            "only `ready` ones have `with`",
-        ),
+        ("consul: { tls_secret: x }", "an Ingress to Consul's UI has no name", "host: consul.example.org"),
+        ("consul: { replica: 3 }", "got `replica`", "did you mean `replicas`?"),
+        ("consul: { name: 1st }", "is no name for things", "with a letter first"),
+    ] {
+        mistake((CONSUL.0, line), message, help);
+    }
+    mistake((METRICS.0, "metrics_server: { size: 1Gi }"), "got `size`", "metrics_server");
+    mistake((SHARDS.0, "shards: { image: a, shards: 0 }"), "has one part or more", "the number of pods");
+    mistake((SHARDS.0, "shards: { shards: 3 }"), "kube.shards.image", "An image with");
+    for (manifest, message, help) in [
         (
             "{ name: m }",
             "nothing that could be applied, or more than one thing",
             "give each one of `content`",
         ),
-        (
-            "{ name: m, ready: dashboard, content: x }",
-            "nothing that could be applied, or more than one thing",
-            "give each one of `content`",
-        ),
+        ("{ name: m, ready: metrics-server }", "got `ready`", ""),
         ("{ name: m, url: \"https://example.org/m\" }", "has no `sha256`", "what `sha256sum` says"),
         ("{ name: ../m, content: x }", "is no name for a file", "with a letter first"),
         ("{ name: 1m, content: x }", "is no name for a file", "with a letter first"),
         ("{ name: m-, content: x }", "is no name for a file", "with a letter first"),
         ("{ name: \"\", content: x }", "is no name for a file", "with a letter first"),
     ] {
-        let told = refused(&inventory("1.34.1", &[METRICS, manifest]));
-        assert!(told.contains(message) && told.contains(help), "{manifest}: `{message}`, `{help}`\n{told}");
-        assert_eq!(told.matches("error: ").count(), 1, "{told}");
+        let line = format!("manifests: [ {PAGE}, {manifest} ]");
+        mistake((MANIFESTS.0, Box::leak(line.into_boxed_str())), message, help);
     }
     let old = refused(&inventory("1.20.2", &[CONSUL]));
     assert!(old.contains("written for Kubernetes 1.21 and later"), "{old}");
     // Of which nothing is wrong.
-    for fine in [CONSUL_ALL, "{ name: c, ready: consul, with: { replicas: 1 } }", PAGE, FETCHED] {
+    for fine in [CONSUL_ALL, (CONSUL.0, "consul: { replicas: 1 }"), MANIFESTS, SHARDS_ALL] {
         rendered::wanted(&inventory("1.34.1", &[fine]));
     }
 }
@@ -677,7 +732,7 @@ fn the_readmes_example_is_one() {
             .find(|block| block.contains(with))
             .unwrap_or_else(|| panic!("no block with {with}"))
     };
-    let manifests = block("ready: nfs-volume");
+    let manifests = block("nfs_volumes:");
     let inventory = formatdoc!(
         r#"
             cluster: k1
@@ -687,7 +742,8 @@ fn the_readmes_example_is_one() {
         manifests.replace("  kube:\n", "  kube:\n    cni: bridge\n    endpoint: { address: 10.0.0.9 }\n")
     );
     let files = rendered::files(&inventory, "node-1");
-    for name in ["metrics-server", "dashboard", "app1", "consul"] {
+    for name in ["metrics-server/metrics-server", "dashboard/dashboard", "nfs-volumes/app1", "consul/consul"]
+    {
         assert!(!documents(&files[&format!("{FOLDER}/{name}.yaml")]).is_empty(), "{name}");
     }
     assert!(
@@ -874,7 +930,7 @@ esac
 "#;
     fs::write(at("kubectl"), kubectl).unwrap();
     fs::set_permissions(at("kubectl"), fs::Permissions::from_mode(0o755)).unwrap();
-    let files = rendered::files(&inventory("1.34.1", &[PAGE]), "node-1");
+    let files = rendered::files(&inventory("1.34.1", &[MANIFESTS]), "node-1");
     fs::write(at("script"), &files["/etc/kubernetes/bootstrap/manifest"]).unwrap();
     fs::write(at("x.yaml"), "x").unwrap();
     let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());

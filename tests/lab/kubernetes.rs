@@ -935,9 +935,8 @@ fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
     });
     let indented = |text: &str| text.lines().map(|line| format!("          {line}\n")).collect::<String>();
     let manifests = format!(
-        "\n    manifests:\n      - name: volumes\n        content: |\n{}      \
-         - {{ name: metrics-server, ready: metrics-server }}\n      \
-         - {{ name: consul, ready: consul, with: {{ version: 1.14.11, storage_class: local, size: 1Gi }} }}\n      \
+        "\n    consul: {{ version: 1.14.11, storage_class: local, size: 1Gi }}\n    \
+         manifests:\n      - name: volumes\n        content: |\n{}      \
          - name: page\n        content: |\n{}      - name: burner\n        content: |\n{}",
         indented(&volumes),
         indented(PAGE),
@@ -957,7 +956,10 @@ fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
             dns_addr: [0.0.0.0]"#};
     lab.edit(
         "\nvars:\n",
-        &format!("\n  manifests:\n    hosts: [node-1]\n    roles: [kube-manifests]\nvars:\n  {consul}\n"),
+        &format!(
+            "\n  applications:\n    hosts: [node-1]\n    roles: [kube-manifests, kube-metrics-server, kube-consul]\nvars:\n  \
+             {consul}\n"
+        ),
     );
     lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
     lab.run("up", &[]).exits(0).says("Nothing to do");
