@@ -1,13 +1,15 @@
 //! Folders with a `role.yaml` -> [`RoleSet`].
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::path::Path;
 
 use rust_embed::RustEmbed;
 
-use super::RoleSet;
 use super::folder::{Files, Folder};
 use super::parse::{cross_check, parse, unknown_variables};
+use super::{Role, RoleSet};
+use crate::inventory::node::Document;
 use crate::inventory::yaml;
 use crate::model::{Diagnostic, diagnostic};
 
@@ -103,6 +105,32 @@ fn read_dir(dir: &Path) -> Result<Vec<Folder>, Box<Diagnostic>> {
     Ok(folders)
 }
 
+/// Roles in their order, with what is wrong with the others, by several threads at once: to read them is most of what a run does before
+/// it connects.
+fn parsed(
+    folders: &[Folder],
+    library: &BTreeMap<String, String>,
+) -> Vec<(Vec<(Role, Document)>, Vec<Diagnostic>)> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    let share = |folders: &[Folder]| {
+        let mut problems = Vec::new();
+        let roles = folders.iter().filter_map(|folder| parse(folder, library, &mut problems)).collect();
+        (roles, problems)
+    };
+    let mut shares = folders.chunks(folders.len().div_ceil(threads).max(1));
+    let own = shares.next().unwrap_or_default();
+    std::thread::scope(|scope| {
+        let others: Vec<_> = shares.map(|folders| scope.spawn(move || share(folders))).collect();
+        let own = share(own);
+        let others =
+            others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        std::iter::once(own).chain(others).collect()
+    })
+}
+
+/// More of them cost more than they save.
+const MOST_THREADS: usize = 4;
+
 fn from_folders(
     folders: impl IntoIterator<Item = Folder>,
     library: Files,
@@ -116,12 +144,11 @@ fn from_folders(
             Err(problem) => problems.push(*problem),
         }
     }
-    for folder in folders {
-        match parse(&folder, &texts, &mut problems) {
-            Some(role) => written.push(role),
-            // What names a role that is wrong itself would only be noise.
-            None => continue,
-        }
+    let folders: Vec<Folder> = folders.into_iter().collect();
+    for (roles, found) in parsed(&folders, &texts) {
+        // What names a role that is wrong itself would only be noise.
+        written.extend(roles);
+        problems.extend(found);
     }
     if problems.is_empty() {
         cross_check(&written, &mut problems);
