@@ -105,12 +105,11 @@ fn read_dir(dir: &Path) -> Result<Vec<Folder>, Box<Diagnostic>> {
     Ok(folders)
 }
 
-/// Roles in their order, with what is wrong with the others, by several threads at once: to read them is most of what a run does before
-/// it connects.
-fn parsed(
-    folders: &[Folder],
-    library: &BTreeMap<String, String>,
-) -> Vec<(Vec<(Role, Document)>, Vec<Diagnostic>)> {
+/// Roles, and what is wrong with others.
+type Parsed = (Vec<(Role, Document)>, Vec<Diagnostic>);
+
+/// Roles in their order, by several threads at once: to read them is most of what a run does before it connects.
+fn parsed(folders: &[Folder], library: &BTreeMap<String, String>) -> Vec<Parsed> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let share = |folders: &[Folder]| {
         let mut problems = Vec::new();
