@@ -2,6 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::model::hex;
 use crate::resource::{Download, Resource};
 
 /// One thing on a host that a role may change.
@@ -101,8 +102,7 @@ impl LedgerItem {
 
     /// What tells it from all others on its host. Every observe script carries those of all that is wanted.
     pub(super) fn key(&self) -> String {
-        let digest = Sha256::digest(format!("{} {}", self.kind(), self.at()));
-        digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect()
+        hex(&Sha256::digest(format!("{} {}", self.kind(), self.at()))[..5])
     }
 }
 

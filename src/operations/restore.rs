@@ -12,7 +12,7 @@ use super::watching::{Watchers, on_all};
 use crate::engine::commands::{self, Failure, is_empty};
 use crate::engine::members::{Members, members};
 use crate::engine::{EngineError, Fleet, Outcome, Run, Stop};
-use crate::model::{Check, Event, Finding, HostName, NulInArgument, Stage};
+use crate::model::{Check, Event, Finding, HostName, NulInArgument, Stage, hex};
 use crate::products::{Gate, Transfer};
 use crate::roles::{Wanted, WantedHost};
 
@@ -213,7 +213,7 @@ async fn restore_members(
     run: Run<'_>,
     outcome: &mut Outcome,
 ) -> Result<(), EngineError> {
-    let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex(Sha256::digest(bytes));
     let Some(takers) = Takers::new(gate, run, &observed_hosts.fleet) else { return Ok(()) };
     for host in &takers.members {
         let connection = &observed_hosts.fleet.connections[&host.host.name];

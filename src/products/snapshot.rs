@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 
+use crate::model::hex;
 use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -108,8 +109,7 @@ fn read_archive(archive: impl Read) -> Result<Snapshot, SnapshotError> {
                 meta.extend_from_slice(&buffer[..read]);
             }
         }
-        let hex: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        digests.insert(name, hex);
+        digests.insert(name, hex(digest.finalize()));
     }
     // What follows the tar's end holds gzip's own checksum.
     std::io::copy(&mut archive.into_inner(), &mut std::io::sink())?;
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     fn sum(bytes: &[u8]) -> String {
-        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(Sha256::digest(bytes))
     }
 
     fn packed(files: &[(&str, &[u8])]) -> Vec<u8> {

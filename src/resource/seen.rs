@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use super::{AccountName, Error, FileMode};
-use crate::model::StepId;
+use crate::model::{StepId, hex};
 use crate::script::Fields;
 
 /// Refuses an answer that says the probe failed.
@@ -119,7 +119,7 @@ pub(super) struct Access<'a> {
 
 /// The sha256 of some bytes, in hex.
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(Sha256::digest(bytes))
 }
 
 /// Bytes as a shell can carry them.

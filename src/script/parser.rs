@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::record::decode_id;
 use super::{Nonce, Record};
+use crate::model::hex;
 
 /// How much of what a probe's programs print besides its records is kept, in bytes.
 const NOISE_LIMIT: usize = 16 << 10;
@@ -125,7 +126,7 @@ impl Parser {
         for part in std::mem::take(&mut self.parts) {
             let (content, after) = rest.split_at(part.size.min(rest.len()));
             rest = after;
-            let sha256: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+            let sha256 = hex(Sha256::digest(content));
             if sha256 == part.sha256 {
                 self.contents.insert(part.path, content.to_vec());
             }
@@ -213,8 +214,7 @@ mod tests {
 
     #[test]
     fn files_that_are_read_together_are_taken_apart() {
-        let sum =
-            |text: &str| Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let sum = |text: &str| hex(Sha256::digest(text));
         let mut parser = Parser::new(&Nonce::fixed("00ff"));
         let lines = [
             format!("00ff part 3 {} =/etc/a", sum("one")),

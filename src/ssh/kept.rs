@@ -24,6 +24,7 @@ use tokio::net::UnixStream;
 use tokio::process::Command;
 
 use super::{ConnectOptions, Target};
+use crate::model::hex;
 
 /// Where the connection to one target is kept.
 #[derive(Clone, Debug)]
@@ -57,8 +58,7 @@ pub(super) async fn place(
         tracing::info!(%host, "the connection is not kept: the ssh configuration says no");
         return None;
     };
-    let digest = Sha256::digest(format!("{seconds}\n{effective}"));
-    let name = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = hex(&Sha256::digest(format!("{seconds}\n{effective}"))[..8]);
     Some(Place { base, seconds, name })
 }
 
