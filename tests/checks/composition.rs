@@ -34,16 +34,6 @@ pub const ROLES: [&str; 19] = [
     "etcd",
 ];
 
-/// What control planes apply to their cluster.
-const APPLICATIONS: [&str; 6] = [
-    "kube-manifests",
-    "kube-metrics-server",
-    "kube-dashboard",
-    "kube-nfs-volumes",
-    "kube-consul",
-    "kube-shards",
-];
-
 /// Roles with what they need on the same host, where nothing of it is there yet.
 fn completed<'r>(pair: &[&'r str]) -> Vec<&'r str> {
     let mut roles = pair.to_vec();
@@ -51,7 +41,10 @@ fn completed<'r>(pair: &[&'r str]) -> Vec<&'r str> {
     if has(&roles, "nomad-") && !has(&roles, "consul-") {
         roles.push("consul-client");
     }
-    if roles.iter().any(|role| APPLICATIONS.contains(role)) && !has(&roles, "kube-control-plane") {
+    // All others of Kubernetes are what a control plane applies to its cluster.
+    let hosts = ["kube-control-plane", "kube-worker", "kube-endpoint"];
+    let applies = |role: &&str| role.starts_with("kube-") && !hosts.contains(role);
+    if roles.iter().any(applies) && !has(&roles, "kube-control-plane") {
         roles.push("kube-control-plane");
     }
     let is_node = has(&roles, "kube-control-plane") || has(&roles, "kube-worker");
