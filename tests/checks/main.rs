@@ -41,6 +41,7 @@ mod script_files;
 mod script_framing;
 mod script_keep;
 mod script_names;
+mod script_packages;
 mod script_prefetch;
 mod script_preflight;
 mod script_reach;
