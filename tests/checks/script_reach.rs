@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::shells::server::{Page, Server};
 use crate::shells::{Host, call, have, shells};
+use bootstrap::model::StepId;
+use bootstrap::script::{Nonce, Observation, Script};
 
 /// Somebody who listens, and a place where nobody does.
 fn places() -> (TcpListener, String, String) {
@@ -95,5 +97,31 @@ fn who_says_nothing_is_waited_for_two_seconds_all_at_once() {
         let began = Instant::now();
         assert_eq!(lost(&host, shell, &["Address", "http_get", &url]).len(), 9, "{shell:?}");
         assert!(began.elapsed() < Duration::from_secs(6), "{shell:?}: {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn a_server_that_has_answered_this_script_is_not_asked_again() {
+    let (_listener, open, closed) = places();
+    for shell in shells() {
+        for without in [&[][..], &["perl"], &["perl", "curl"]] {
+            let server = Server::start();
+            let peers = format!(r#"[{{"Address":"{open}"}},{{"Address":"{closed}"}}]"#);
+            server.serve("/peers", Page::new(peers));
+            server.serve("/other", Page::new("{}"));
+            let [other, peers] = ["other", "peers"].map(|path| format!("{}/{path}", server.url));
+            let probes = [
+                ("answers", call("http_get", &[&other, &peers])),
+                ("reach", call("peers_reach", &["Address", "http_get", &peers])),
+            ];
+            let probes = probes.map(|(id, call)| (StepId(id.to_owned()), call));
+            let host = Host::new().without(without);
+            let script = Script::observe(&Nonce::random(), &[], &[], &probes);
+            let seen = Observation::new(&host.run(shell, &script));
+            let lost: Vec<&str> = seen.of("reach").all("lost").collect();
+            assert_eq!(lost, [closed.as_str()], "{shell:?} without {without:?}");
+            let asked = server.requests().iter().filter(|(path, _)| path == "/peers").count();
+            assert_eq!(asked, 1, "{shell:?} without {without:?}");
+        }
     }
 }
