@@ -18,7 +18,6 @@ use super::layout::{BRIDGE, CONTROLLER, LabHost, MAX_HOSTS, PREFIX, state};
 use super::process::{self, POLL, wait_until};
 use super::record::{Purpose, Settings};
 use super::{Error, base, cgroup, kubernetes, mounts};
-use crate::model::hex;
 
 /// How long a host may take to boot: seconds on a quiet machine, more when many boot at once.
 pub const BOOT_DEADLINE: Duration = Duration::from_secs(120);
@@ -70,7 +69,7 @@ fn write_identity(host: LabHost, root: &Path) -> Result<(), Error> {
     let mut id = [0u8; 16];
     getrandom::fill(&mut id)
         .map_err(|error| Error::io("read", "/dev/urandom")(std::io::Error::other(error.to_string())))?;
-    let id = hex(id);
+    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     write("etc/machine-id", &format!("{id}\n"))?;
     // Sorts before systemd's own 80-container-host0.network, which would ask for DHCP.
     write(

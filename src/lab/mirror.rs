@@ -16,7 +16,6 @@ use super::command::{file_tail, run};
 use super::layout::{CONTROLLER, MIRROR_PORT, cache, mirror_folder, state};
 use super::process::{self, wait_until};
 use super::{Error, OnProgress, mounts};
-use crate::model::hex;
 
 /// What Debian's package `consul` of [`CONSUL_SUITE`] holds.
 const CONSUL_VERSION: Version = Version::new(1, 8, 7);
@@ -133,7 +132,7 @@ fn pack_consul(sources: &Sources, arch: &str, work: &Path, zip: &str) -> Result<
     let program = work.join("tree/usr/bin/consul");
     run("zip", &["-q", "-X", "-j", &zip.display().to_string(), &program.display().to_string()])?;
     let bytes = fs::read(&zip).map_err(Error::io("read", &zip))?;
-    Ok(hex(Sha256::digest(&bytes)))
+    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn make_folder(path: &Path) -> Result<(), Error> {
