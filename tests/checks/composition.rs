@@ -12,7 +12,7 @@ use bootstrap::preflight;
 use bootstrap::roles::{RoleSet, load_inventory};
 
 /// Those that an inventory gives to hosts; all others are parts of them.
-pub const ROLES: [&str; 19] = [
+pub const ROLES: [&str; 20] = [
     "consul-server",
     "consul-client",
     "nomad-server",
@@ -32,13 +32,14 @@ pub const ROLES: [&str; 19] = [
     "kube-consul",
     "kube-shards",
     "etcd",
+    "edge-nginx",
 ];
 
 /// Roles with what they need on the same host, where nothing of it is there yet.
 fn completed<'r>(pair: &[&'r str]) -> Vec<&'r str> {
     let mut roles = pair.to_vec();
     let has = |roles: &[&str], prefix: &str| roles.iter().any(|role| role.starts_with(prefix));
-    if has(&roles, "nomad-") && !has(&roles, "consul-") {
+    if (has(&roles, "nomad-") || has(&roles, "edge-")) && !has(&roles, "consul-") {
         roles.push("consul-client");
     }
     // All others of Kubernetes are what a control plane applies to its cluster.
@@ -95,6 +96,9 @@ pub fn inventory(roles: &[&str]) -> String {
             String::new()
         },
     );
+    if has("edge") {
+        text += "  nginx: { domain: example.org }\n";
+    }
     if has("kube") || has("etcd") {
         let external = if has("etcd") { ", external_etcd: true" } else { "" };
         let image = if has("kube-shards") { ", shards: { image: registry.example.org/ssh }" } else { "" };

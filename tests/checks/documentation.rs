@@ -552,6 +552,8 @@ fn table() -> String {
         ("crictl", pinned("crictl", "sigs.k8s.io/cri-tools")),
         ("Docker", "Debian's".to_owned()),
         ("Hosts' DNS", "Debian 11, 12 and 13".to_owned()),
+        ("consul-template", pinned("consul-template", "github.com/hashicorp/consul-template")),
+        ("nginx", "Debian's".to_owned()),
         ("NFS", "nfs-ganesha of Debian".to_owned()),
     ];
     let runs = lab_lines("Runs");

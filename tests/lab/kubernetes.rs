@@ -184,13 +184,11 @@ fn lab() -> Lab {
     let text = fs::read_to_string(lab.inventory()).unwrap();
     let ours = text.replace("[node-4, node-5]", "[node-4]");
     let page: String = PAGE.lines().map(|line| format!("          {line}\n")).collect();
-    let shared =
-        "- { name: shared, ready: nfs-volume, with: { server: 10.77.0.1, path: /srv/shared, size: 1Gi } }";
     let ours = formatdoc!(
         "
             {ours}
+                nfs_volumes: [{{ name: shared, server: 10.77.0.1, path: /srv/shared, size: 1Gi }}]
                 manifests:
-                  {shared}
                   - name: page
                     content: |
             {page}"
@@ -201,7 +199,11 @@ fn lab() -> Lab {
     let images = Path::new("/var/cache/bootstrap-lab/mirror/kubernetes/images");
     let sha256 = file_digest(&images.join(archive)).unwrap();
     lab.edit(&format!("{archive}\""), &format!("{archive}\", sha256: {sha256}, via: controller"));
-    lab.edit("\nvars:\n", "\n  manifests:\n    hosts: [node-1]\n    roles: [kube-manifests]\nvars:\n");
+    let applications = "[kube-manifests, kube-nfs-volumes]";
+    lab.edit(
+        "\nvars:\n",
+        &format!("\n  applications: {{ hosts: [node-1], roles: {applications} }}\nvars:\n"),
+    );
     lab
 }
 

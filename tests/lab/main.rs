@@ -7,6 +7,7 @@ mod agents;
 mod day_two;
 mod dns;
 mod docker;
+mod edge;
 mod edges;
 mod etcd;
 mod faults;
