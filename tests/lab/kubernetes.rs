@@ -911,7 +911,6 @@ const BURNER: &str = indoc! {r#"
 /// Runs: CoreDNS: pods resolve services and Consul's names
 /// Runs: metrics-server: `kubectl top`, and an autoscaler that scales under load and back
 /// Runs: Consul: on Kubernetes: three servers on three nodes, a pod deleted, a node drained
-/// Runs: Kubernetes: pods set up the hosts of a larger inventory in three parts
 /// Runs: crictl: the release's own, for kubeadm
 /// Walks: its node takes no pods; `kubectl uncordon {host}` ends that
 #[test]
@@ -1078,8 +1077,6 @@ fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
     lab.run("up", &[]).exits(0);
     lab.run("up", &[]).exits(0).says("Nothing to do");
 
-    parts_are_set_up_by_pods(&lab);
-
     // A kubelet that somebody else has told where it is.
     lab.asks(
         "node-4",
@@ -1098,64 +1095,6 @@ fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
         "ip address delete 10.77.9.14/32 dev host0 && rm /etc/default/kubelet && systemctl restart kubelet",
     );
     poll("it is whole again", Duration::from_secs(60), || (lab.run("health", &[]).status == 0).then_some(()));
-}
-
-/// A larger inventory has one more host: pods set up its three parts.
-fn parts_are_set_up_by_pods(lab: &Lab) {
-    let folder = lab.folder.path();
-    let all = fs::read_to_string(lab.inventory()).unwrap();
-    let clients = "\n  clients: { hosts: [node-5], roles: [consul-client] }\nvars:\n";
-    let all = all.replace("\nvars:\n", clients).replace("/var/lib/bootstrap-lab/", "/srv/bootstrap/");
-    fs::write(folder.join("all.yaml"), all).unwrap();
-    // With `sh` and `ssh`, and the libraries of the program, which is of this machine.
-    fs::write(folder.join("passwd"), "root:x:0:0:root:/tmp:/bin/sh\n").unwrap();
-    let image = Command::new("python3")
-        .args(["tests/products/image", folder.to_str().unwrap(), "lab.example/ssh:1"])
-        .args(["--root", "/var/cache/bootstrap-lab/bookworm"])
-        .args(["/usr/bin/dash", "/bin/sh", "/usr/bin/ssh", "/lib/x86_64-linux-gnu/libgcc_s.so.1"])
-        .arg(format!("{}=/etc/passwd", folder.join("passwd").display()))
-        .output()
-        .unwrap();
-    assert!(image.status.success(), "{}", String::from_utf8_lossy(&image.stderr));
-    for node in FOUR {
-        let copy = format!(
-            "tar -C {} -cf - all.yaml .bootstrap lab.example_ssh_1.tar -C /var/lib/bootstrap-lab id_ed25519 known_hosts -C {} bootstrap |
-             ssh -o UserKnownHostsFile=/var/lib/bootstrap-lab/known_hosts -i /var/lib/bootstrap-lab/id_ed25519 root@{} \\
-               'mkdir -p /srv/bootstrap && tar -C /srv/bootstrap --no-same-owner -xf - &&
-                ctr -n k8s.io images import /srv/bootstrap/lab.example_ssh_1.tar'",
-            folder.display(),
-            Path::new(env!("CARGO_BIN_EXE_bootstrap")).parent().unwrap().display(),
-            lab.address(node),
-        );
-        let copied = Command::new("sh").args(["-ec", &copy]).output().unwrap();
-        assert!(copied.status.success(), "{node}: {}", String::from_utf8_lossy(&copied.stderr));
-    }
-    lab.edit("kube-metrics-server, kube-consul]", "kube-metrics-server, kube-consul, kube-shards]");
-    lab.edit(
-        "    consul: { version",
-        "    shards: { image: \"lab.example/ssh:1\", inventory: all.yaml, timeout: 3m }\n    consul: { version",
-    );
-    lab.run("up", &[]).exits(0);
-    let job = poll("the Job has ended", Duration::from_secs(240), || {
-        let jobs = kubectl(lab, "node-1", "-n bootstrap get jobs -o json");
-        let jobs: Value = serde_json::from_str(&jobs).unwrap();
-        let status = jobs["items"][0]["status"].clone();
-        let ended = status["conditions"].as_array().is_some_and(|all| {
-            all.iter().any(|one| ["Complete", "Failed"].map(Value::from).contains(&one["type"]))
-        });
-        ended.then_some(status)
-    });
-    let logs = || {
-        kubectl(
-            lab,
-            "node-1",
-            "-n bootstrap logs -l app.kubernetes.io/name=bootstrap-shards --tail 40 --prefix",
-        )
-    };
-    assert_eq!((&job["succeeded"], &job["completedIndexes"]), (&3.into(), &"0-2".into()), "{}", logs());
-    let members = lab.asks("node-1", "consul members");
-    assert_eq!(members.matches(" alive ").count(), 4, "{members}");
-    lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 
 /// Two objects of their own, and one that is somebody else's.
