@@ -17,6 +17,7 @@ use rsa::rand_core::OsRng;
 use serde::{Deserialize, Serialize};
 
 use crate::files;
+use crate::model::hex;
 use crate::roles::Generate;
 
 /// The secrets of one cluster.
@@ -67,7 +68,7 @@ impl Secrets {
                 serde_json::from_slice(&text).map_err(|source| SecretsError::Shape { path, source })?
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Self { cluster_id: hex(&random::<8>()?), values: BTreeMap::new() }
+                Self { cluster_id: hex(random::<8>()?), values: BTreeMap::new() }
             }
             Err(source) => return Err(SecretsError::Read { path, source }),
         };
@@ -167,10 +168,6 @@ fn random<const N: usize>() -> Result<[u8; N], SecretsError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| SecretsError::Random(error.to_string()))?;
     Ok(bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, jobs, lock, proof,
 use crate::facts::{ClockOffset, Facts};
 use crate::ledger;
 use crate::model::{
-    Call, Check, ClusterState, Event, Expected, Finding, HostName, NulInArgument, Plan, PrefetchOf, Problem,
-    StepId,
+    Call, Check, ClusterState, Endpoint, Event, Expected, Finding, HostName, NulInArgument, Plan, PrefetchOf,
+    Problem, StepId,
 };
 use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, HostMarker, Subject, age};
@@ -166,8 +166,7 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
                 wanted.proof.probe(false, None).map_err(|error| HostFailure::Facts(error.to_string()))?;
             probes.push((wanted.proof.id(role.name.as_str()), probe));
         }
-        let gate = role.gate.as_deref().and_then(Gate::parse);
-        let Some((gate, endpoint)) = gate.zip(role.endpoint.as_ref()) else { continue };
+        let Some((gate, endpoint)) = gate_of(role) else { continue };
         let unusable = |error: NulInArgument| HostFailure::Facts(error.to_string());
         probes.push((data(gate), gate.data_probe(endpoint).map_err(unusable)?));
         probes.extend(jobs::probe(gate));
@@ -176,13 +175,16 @@ fn probes(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
     Ok(probes)
 }
 
+/// The gate of a role, and where its agent is.
+fn gate_of(role: &WantedRole) -> Option<(Gate, &Endpoint)> {
+    Gate::parse(role.gate.as_deref()?).zip(role.endpoint.as_ref())
+}
+
 /// What a host is asked meanwhile, since it may have to wait: its agents, which of their peers they reach, and proofs by others.
 fn beside(wanted: &WantedHost) -> Result<Vec<(StepId, Call)>, HostFailure> {
     let unusable = |error: NulInArgument| HostFailure::Facts(error.to_string());
     let mut probes = Vec::new();
-    let has_endpoint = |role: &&WantedRole| role.endpoint.is_some();
-    for gate in wanted.roles.iter().filter(has_endpoint).filter_map(|role| Gate::parse(role.gate.as_deref()?))
-    {
+    for (gate, _) in wanted.roles.iter().filter_map(gate_of) {
         probes.push((question(gate), ask(&questions(gate, wanted)).map_err(unusable)?));
         // After the answers: peers are what these name.
         probes.extend(reach::probe(gate, wanted).map_err(unusable)?);

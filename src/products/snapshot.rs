@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 
-use crate::model::hex;
 use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::model::hex;
 
 const META: &str = "meta.json";
 const SUMS: &str = "SHA256SUMS";

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::cache::{archive_name, file_digest, hex, key_name, signature_of, sums_name};
+use super::cache::{archive_name, file_digest, key_name, signature_of, sums_name};
 use super::{Cache, Findings, ReleaseError, fetch, verify};
+use crate::model::hex;
 use crate::resource::{RemoteFile, Trust, Via};
 
 const MANIFEST: &str = "bundle.json";
@@ -230,5 +231,5 @@ fn copy_hashed(from: &mut impl Read, mut to: impl Write, size: u64) -> Result<St
         let error = format!("{copied} bytes of {size}");
         return Err(Copied::Read(io::Error::new(io::ErrorKind::UnexpectedEof, error)));
     }
-    Ok(hex(&hasher.finalize()))
+    Ok(hex(hasher.finalize()))
 }

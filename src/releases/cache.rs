@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::ReleaseError;
 use crate::files;
+use crate::model::hex;
 use crate::resource::{Fingerprint, Sums};
 
 /// A folder of this program's own, `~/.cache/bootstrap`.
@@ -93,7 +94,7 @@ pub(super) fn key_name(fingerprint: &Fingerprint) -> String {
 /// Sums are kept by site: without a signature each site speaks for itself alone. Where their names do not tell versions
 /// apart, they are kept by folder.
 pub(super) fn sums_name(sums: &Sums) -> String {
-    let scope = hex(&Sha256::digest(&sums.scope));
+    let scope = hex(Sha256::digest(&sums.scope));
     format!("sums/{}/{}", &scope[..16], sums.name)
 }
 
@@ -110,7 +111,7 @@ pub fn file_digest(path: &Path) -> io::Result<String> {
     let mut piece = vec![0; 1 << 16];
     loop {
         match file.read(&mut piece)? {
-            0 => return Ok(hex(&hasher.finalize())),
+            0 => return Ok(hex(hasher.finalize())),
             read => hasher.update(&piece[..read]),
         }
     }
@@ -120,8 +121,4 @@ pub fn file_digest(path: &Path) -> io::Result<String> {
 pub(super) async fn hashed(path: &Path) -> io::Result<String> {
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || file_digest(&path)).await.map_err(io::Error::other)?
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -648,7 +648,8 @@ socket my $kernel, 16, 3, 4 or die $!;
 for ([2, 6, 10, "tcp"], [10, 6, 10, "tcp6"], [2, 17, 7, "udp"], [10, 17, 7, "udp6"]) {
   my ($family, $protocol, $state, $file) = @$_;
   syswrite $kernel, pack "LSSLL CCxxL x48", 72, 20, 0x301, 1, 0, $family, $protocol, 1 << $state or die $!;
-  READING: while (sysread $kernel, my $answer, 65536) {
+  READING: while (1) {
+    sysread $kernel, my $answer, 65536 or die $!;
     while (length $answer >= 16) {
       my ($length, $type, $port, $address, $inode) = unpack "LS x10 x4 n x2 a16 x16 x28 L", $answer . "\0" x 88;
       last READING if $type == 3;
@@ -1328,8 +1329,9 @@ undo_seen() {
 
 # Step: forgets a thing of the ledger.
 undo_forget() {
+  rm -rf "$state_dir"/undo/.*.gone
   # What a killed run did not get to is private too.
-  rm -rf "$state_dir"/undo/.*.gone "$state_dir"/undo/.*.new
+  for entry in "$state_dir/undo"/*; do undo_is_whole "$entry" || rm -rf "$entry"; done
   [ ! -d "$state_dir/undo/$1" ] || mv "$state_dir/undo/$1" "$state_dir/undo/.$1.gone"
   rm -rf "$state_dir"/undo/.*.gone
 }
@@ -3081,7 +3083,7 @@ said_by() {
 
 # Probe: asks a local API: says `status` and `body` of each URL in turn, in 2 s or not at all.
 http_get() {
-  if command -v perl >/dev/null && are_local "$@"; then
+  if command -v perl >/dev/null; then
     http_together perl -e "$gets_perl" -- "$@"
   elif command -v curl >/dev/null; then
     http_together curl -q --silent --show-error --max-time 2 --noproxy '*' --fail-early \
@@ -3089,13 +3091,6 @@ http_get() {
   else
     for url in "$@"; do http_any "$url" || return 1; done
   fi
-}
-
-# Whether all URLs are of this host's own IPv4: URL...
-are_local() {
-  for url in "$@"; do
-    case $url in http://127.0.0.1:[1-9]*/*) ;; *) return 1 ;; esac
-  done
 }
 
 # The control character that separates records. (A `printf` that makes it would be a process.)
@@ -3123,20 +3118,20 @@ http_together() {
   return "$failed"
 }
 
-# Gets URLs of this host. By HTTP/1.0, since answers are whole then, and without a module: to load those that know HTTP, or to start
+# Gets URLs by IPv4 address and port. By HTTP/1.0, since answers are whole then, and without a module: to load those that know HTTP, or to start
 # curl with all its libraries, takes several times as long as this (2: AF_INET, 1: SOCK_STREAM, as Linux numbers them).
 # shellcheck disable=SC2016 # the variables are perl's
 gets_perl='
 $SIG{ALRM} = sub { die "no answer within 2 s\n" };
 for my $url (@ARGV) {
-  my ($port, $path) = $url =~ m{^http://127\.0\.0\.1:(\d+)(/.*)$}s or die "not an address of this host: $url\n";
+  my ($host, $port, $path) = $url =~ m{^http://([\d.]+):(\d+)(/.*)$}s or die "neither an address nor a port: $url\n";
   alarm 2;
   socket my $socket, 2, 1, 0 or die "no socket: $!\n";
-  connect $socket, pack "S n C4 x8", 2, $port, 127, 0, 0, 1 or die "cannot connect to 127.0.0.1:$port: $!\n";
+  connect $socket, pack "S n C4 x8", 2, $port, split /\./, $host or die "cannot connect to $host:$port: $!\n";
   local ($/, $SIG{PIPE}) = (undef, "IGNORE");
-  syswrite $socket, "GET $path HTTP/1.0\r\nHost: 127.0.0.1:$port\r\n\r\n";
+  syswrite $socket, "GET $path HTTP/1.0\r\nHost: $host:$port\r\n\r\n";
   my ($head, $body) = split /\r\n\r\n/, readline($socket) // "", 2;
-  my ($status) = ($head // "") =~ m{^HTTP/\S+ (\d+)} or die "no answer from 127.0.0.1:$port\n";
+  my ($status) = ($head // "") =~ m{^HTTP/\S+ (\d+)} or die "no answer from $host:$port\n";
   print $body // "", "\x1e$status\x1e";
 }'
 
@@ -3176,9 +3171,8 @@ tls_ask() {
 peers_reach() {
   key=$1
   shift
-  if ! answer_known "$2"; then
-    answer=$(agent_answer "$@" 2>/dev/null) || return 0
-  fi
+  answer_known "$2" || { "$@" && answer_known "$2"; } >/dev/null 2>&1 || return 0
+  [ -n "$answer" ] || return 0
   json_places "$key" "$answer"
   set -f
   if [ "$1" = http_get ] && command -v perl >/dev/null; then
@@ -3249,19 +3243,6 @@ answer_known() {
   done
 }
 
-# Prints what an agent of this host answers, asked as `peers_reach` is told.
-agent_answer() {
-  if [ "$1" = tls_get ]; then
-    set -- --cacert "$3" --cert "$4" --key "$5" -d "$7" -- "$2"
-  elif command -v curl >/dev/null; then
-    set -- -- "$2"
-  else
-    http_raw "$2"
-    return
-  fi
-  curl -q --silent --max-time 2 --noproxy '*' "$@"
-}
-
 # Sets $places to those below a key in JSON, HOST:PORT of an address or of the first URL of a list: KEY JSON.
 json_places() {
   key=$1 places=''
@@ -3311,8 +3292,6 @@ http_raw() {
     wget --no-config -q -T 2 -t 1 --no-proxy --content-on-error --save-headers -O - "$1" || [ "$?" -eq 8 ] || fail "no answer from $1"
   elif command -v python3 >/dev/null; then
     python3 -c "$http_python" "$1"
-  elif command -v perl >/dev/null; then
-    perl -e "$http_perl" "$1"
   else
     fail "cannot ask $1: install curl, wget, python3 or perl"
   fi
@@ -3326,16 +3305,6 @@ try: reply = opener.open(sys.argv[1], timeout=2)
 except urllib.error.HTTPError as error: reply = error
 sys.stdout.write("HTTP/1.1 %d \r\n\r\n" % reply.getcode()); sys.stdout.flush()
 sys.stdout.buffer.write(reply.read())'
-
-# The same by a plain socket: the smallest perl has no HTTP library.
-# shellcheck disable=SC2016 # the variables are perl's
-http_perl='
-use IO::Socket::INET; alarm 2;
-my ($host, $path) = $ARGV[0] =~ m{^http://([^/]+)(/.*)?$} or die "not an http address: $ARGV[0]\n";
-my $peer = $host =~ /:\d+$/ ? $host : "$host:80";
-my $socket = IO::Socket::INET->new(PeerAddr => $peer, Timeout => 2) or die "cannot connect to $peer: $@\n";
-print $socket "GET ", $path || "/", " HTTP/1.0\r\nHost: $host\r\nConnection: close\r\n\r\n";
-local $/; print <$socket>;'
 
 # ---- real uses ----
 

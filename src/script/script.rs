@@ -151,21 +151,21 @@ impl Body {
             Self::Steps(Steps { lock, keep, ahead, steps }) => {
                 let keep = keep.as_ref().map(|keep| format!(" && {}", show(keep))).unwrap_or_default();
                 let validations = validation::together(steps);
-                let before = |number: usize| {
-                    let begun = ahead.iter().filter(|ahead| ahead.begin == number);
-                    let begun = begun.map(|ahead| show(&ahead.call()) + "\n");
-                    let tried = validations.get(&number).map(|call| format!("validated=$({})\n", show(call)));
-                    let awaited = ahead.iter().filter(|ahead| ahead.turn == number);
-                    let awaited = awaited.map(|_| "ahead_await\n".to_owned());
-                    (begun.chain(tried).collect::<String>(), awaited.collect::<String>())
+                let tried = |number: usize| match validations.get(&number) {
+                    Some(call) => format!("validated=$({})\n", show(call)),
+                    None => String::new(),
                 };
-                let lines = steps.iter().enumerate();
-                let lines = lines.map(|(number, (id, calls))| {
-                    let (before, first) = before(number);
-                    before + &step_text(id, &first, calls, &show)
+                let begun = |number: usize| match ahead {
+                    Some(ahead) if ahead.begin == number => show(&ahead.call()) + "\n",
+                    _ => String::new(),
+                };
+                let awaited = |is_now: bool| if is_now { "ahead_await\n" } else { "" };
+                let lines = steps.iter().enumerate().map(|(number, (id, calls))| {
+                    let first = awaited(ahead.as_ref().is_some_and(|ahead| ahead.turn == number));
+                    begun(number) + &tried(number) + &step_text(id, first, calls, &show)
                 });
                 let lines: String = lines.collect();
-                let end = if ahead.is_some() { "ahead_await\n" } else { "" };
+                let end = awaited(ahead.is_some());
                 let written_down = written_down(steps).map(|call| show(&call) + "\n").unwrap_or_default();
                 let first = steps.first().map(|(id, _)| id.as_str()).unwrap_or_default();
                 // Under `if` the shell would ignore `set -e` in the condition, but not after `then`.

@@ -368,6 +368,29 @@ fn cut_in_the_middle_of_a_change_the_next_runs_are_still_right() {
 }
 
 #[test]
+fn what_was_written_down_in_part_goes_with_the_next_thing_that_is_forgotten() {
+    let one = |file: &str| {
+        formatdoc! {r#"
+            doc: One file.
+            resources:
+              - file: {{ path: "@/etc/{file}", content: text, @owner }}
+        "#}
+    };
+    for shell in shells() {
+        let site = Site::new(shell);
+        site.role("one", &one("f"));
+        site.role("two", &one("g"));
+        site.host.write("etc/f", "theirs");
+        up_but_cut(&site, "one", r#""$record" now "$@""#);
+        site.up("two");
+        assert_eq!(site.ledger().len(), 2, "{shell:?}");
+        site.up("idle");
+        assert_eq!(site.ledger(), [] as [&str; 0], "{shell:?}");
+        assert_eq!(site.host.read("etc/f"), b"theirs", "{shell:?}");
+    }
+}
+
+#[test]
 fn what_a_power_cut_has_left_empty_counts_as_never_written() {
     const ONE: &str = indoc! {r#"
         doc: x
