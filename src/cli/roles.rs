@@ -92,6 +92,23 @@ fn usual_values(roles: &RoleSet, role: &Role) -> Map<String, Value> {
     usual
 }
 
+/// Where it listens by these values, or as written where they do not say it.
+fn usual_numbers(port: &Port, usual: &Map<String, Value>) -> Vec<Value> {
+    let number = |scope: &Scope| {
+        let number = renderer().value("a port", &port.port, scope, &[]);
+        number.unwrap_or_else(|_| port.port.clone())
+    };
+    let scope = Scope::from(usual);
+    let list = port.for_each.as_deref().map(|each| renderer().expression("a port", each, &scope));
+    let Some(Ok(Value::Array(items))) = list else { return vec![number(&scope)] };
+    let of_item = |item: &Value| {
+        let mut scope = scope.clone();
+        scope.insert("item", item);
+        number(&scope)
+    };
+    items.iter().map(of_item).collect()
+}
+
 fn shown_port(port: &Value) -> String {
     port.as_str().map_or_else(|| port.to_string(), str::to_owned)
 }
@@ -125,10 +142,10 @@ fn describe(roles: &RoleSet, role: &Role) -> String {
     }
     let usual = usual_values(roles, role);
     for (port, _) in ports {
-        let number = renderer().value("a port", &port.port, &Scope::from(&usual), &[]);
-        let number = number.unwrap_or_else(|_| port.port.clone());
-        let head = format!("{} {}", shown_port(&number), shown_protocols(port));
-        text += &format!("  {head:<13} {} Reached from {}.\n", port.doc, port.from.describe());
+        for number in usual_numbers(port, &usual) {
+            let head = format!("{} {}", shown_port(&number), shown_protocols(port));
+            text += &format!("  {head:<13} {} Reached from {}.\n", port.doc, port.from.describe());
+        }
     }
     let variables = variables(roles, role);
     if variables.is_empty() {
@@ -183,7 +200,7 @@ fn as_json(roles: &RoleSet, role: &Role) -> Value {
     let ports = ports(roles, role).into_iter().map(|(port, declared)| {
         json!({
             "port": port.port, "protocols": port.protocols, "from": port.from, "on": port.on,
-            "doc": port.doc, "role": declared.name,
+            "for_each": port.for_each, "doc": port.doc, "role": declared.name,
         })
     });
     json!({

@@ -153,6 +153,9 @@ pub struct Port {
     /// An expression that must hold for it to listen at all; it may use facts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
+    /// An expression that gives a list: it listens once for each element, which number and addresses call `item`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<String>,
     pub doc: String,
 }
 
@@ -294,6 +297,8 @@ pub enum VariableType {
     Url,
     /// 64 hex digits.
     Sha256,
+    /// An image of containers with its tag: `team/app:1.2`, or with a registry in front.
+    Image,
     /// A list of the inner type.
     List(Box<VariableType>),
     /// Keys to values of any kind.

@@ -49,7 +49,7 @@ const VARIABLE_KEYS: &[&str] =
     &["type", "default", "optional", "secret", "generate", "doc", "choices", "of", "fields"];
 const FIELD_KEYS: &[&str] = &["type", "default", "optional", "doc", "choices", "of", "fields"];
 const ASK_KEYS: &[&str] = &["port", "protocol", "at", "doc", "help"];
-const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "at", "program", "when", "doc"];
+const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "at", "program", "when", "for_each", "doc"];
 const OTHERS_KEYS: &[&str] =
     &["unit", "variables", "files", "sets", "options", "until", "warns", "why", "take", "leave", "when"];
 const REFUSAL_KEYS: &[&str] = &["when", "reason", "remedy"];
@@ -334,17 +334,18 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
     };
     let from = [("host", From::Host), ("role", From::Role), ("cluster", From::Cluster)];
     let from = reader.choice(source, "`from`", &from)?;
-    let when = match fields.written("when") {
-        None => None,
+    let mut asked = |key: &str| match fields.written(key) {
+        None => Some(None),
         Some(node) => {
-            expression(reader, node, "when")?;
-            reader.text(node, "`when`").map(|text| text.value)
+            expression(reader, node, key)?;
+            reader.text(node, &format!("`{key}`")).map(|text| Some(text.value))
         }
     };
+    let (when, for_each) = (asked("when")?, asked("for_each")?);
     let (on, at) = (fields.written("on").map(Node::to_json), fields.written("at").map(Node::to_json));
     let program = fields.written("program").and_then(|node| reader.text(node, "`program`"));
     let program = program.map(|text| text.value);
-    Some(Port { port: written, protocols, from, on, at, program, when, doc })
+    Some(Port { port: written, protocols, from, on, at, program, when, for_each, doc })
 }
 
 /// `{ product: consul, port: "{{ consul.http_port }}", unit: consul.service, data: … }`.
@@ -565,7 +566,7 @@ fn typed<'d>(reader: &mut Reader<'d>, entry: &'d Entry, what: &str, keys: &[&str
 
 const TYPES: &[&str] = &[
     "string", "word", "bool", "integer", "port", "path", "address", "hostname", "networks", "duration",
-    "version", "choice", "source", "url", "sha256", "account", "mode", "list", "map", "any",
+    "version", "choice", "source", "url", "sha256", "image", "account", "mode", "list", "map", "any",
 ];
 
 fn variable_type<'d>(
@@ -597,6 +598,7 @@ fn variable_type<'d>(
         "mode" => VariableType::Mode,
         "url" => VariableType::Url,
         "sha256" => VariableType::Sha256,
+        "image" => VariableType::Image,
         "map" => fields.map_or(VariableType::Map, VariableType::Record),
         "choice" => match choices.filter(|words| !words.is_empty()) {
             Some(words) => VariableType::Choice(words),

@@ -93,6 +93,9 @@ fn of_type(r#type: &VariableType) -> Value {
         VariableType::Mode => json!({ "type": "string", "pattern": "^[0-7]{4}$" }),
         VariableType::Url => json!({ "type": "string", "pattern": "^(https?://|file:///)[!-~]+$" }),
         VariableType::Sha256 => json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" }),
+        VariableType::Image => {
+            json!({ "type": "string", "pattern": "^[A-Za-z0-9_./:-]+:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$" })
+        }
         VariableType::Map => json!({ "type": ["object", "null"] }),
         VariableType::Record(fields) => {
             let properties: Map<String, Value> =

@@ -43,6 +43,7 @@ impl VariableType {
             Self::Account => "the name or number of an account".to_owned(),
             Self::Url => "an address such as `https://example.org/file`".to_owned(),
             Self::Sha256 => "a sha256 of 64 hex digits, as `sha256sum` prints it".to_owned(),
+            Self::Image => "an image with its tag, such as `team/app:1.2`".to_owned(),
             Self::Mode => "a mode of four octal digits in quotes, such as \"0755\"".to_owned(),
             Self::List(inner) if **inner == Self::Any => "a list".to_owned(),
             Self::List(inner) => format!("a list whose items are each {}", inner.describe()),
@@ -76,6 +77,7 @@ impl VariableType {
             Self::Mode => "mode".to_owned(),
             Self::Url => "url".to_owned(),
             Self::Sha256 => "sha256".to_owned(),
+            Self::Image => "image".to_owned(),
             Self::List(inner) => format!("list of {}", inner.short()),
             Self::Map | Self::Record(_) => "map".to_owned(),
             Self::Any => "any".to_owned(),
@@ -199,6 +201,12 @@ impl VariableType {
                     return Some(fault(Some(format!("in small letters: {small}"))));
                 }
                 text.parse::<Sha256Digest>().is_ok()
+            }
+            (Self::Image, Kind::Text(text)) => {
+                if !is_image(text) {
+                    return Some(fault(image_help(text)));
+                }
+                true
             }
             (Self::List(_), Kind::Text(text)) => {
                 return Some(fault(Some(format!("a list of one is written [{text}]"))));
@@ -339,6 +347,48 @@ fn is_host_name(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok() || text.strip_suffix('.').unwrap_or(text).split('.').all(label)
 }
 
+/// `[HOST[:PORT]/]NAME[/NAME]…:TAG`, as registries take it: https://github.com/distribution/reference
+fn is_image(text: &str) -> bool {
+    let Some((name, tag)) = text.rsplit_once(':') else { return false };
+    let is_tag = (1..=128).contains(&tag.len())
+        && !tag.starts_with(['.', '-'])
+        && tag.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    let path = match name.split_once('/') {
+        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
+            let (host, port) = first.split_once(':').unwrap_or((first, "443"));
+            if !is_host_name(host) || port.parse::<u16>().is_err() {
+                return false;
+            }
+            rest
+        }
+        _ => name,
+    };
+    is_tag && path.split('/').all(is_image_part)
+}
+
+/// Words of small letters and digits, with one dot, one or two underscores, or dashes between them.
+fn is_image_part(part: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let between = |text: &str| matches!(text, "." | "_" | "__") || text.chars().all(|c| c == '-');
+    part.starts_with(plain) && part.ends_with(plain) && part.split(plain).all(between)
+}
+
+fn image_help(text: &str) -> Option<String> {
+    let small = match text.rsplit_once(':') {
+        Some((name, tag)) => format!("{}:{tag}", name.to_lowercase()),
+        None => text.to_lowercase(),
+    };
+    if text.contains('@') {
+        Some("by its tag, without a digest".to_owned())
+    } else if is_image(&small) {
+        Some(format!("in small letters: {small}"))
+    } else if is_image(&format!("{small}:latest")) {
+        Some(format!("with its tag: `{small}:1.0`, `{small}:latest`, or whichever it is"))
+    } else {
+        None
+    }
+}
+
 fn is_word(text: &str) -> bool {
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c));
     plain && !text.is_empty() && !text.starts_with(['-', '.', '+'])
@@ -408,6 +458,32 @@ mod tests {
                 vec!["example.org/a", "ftp://a", "https://", "file://srv/a", "\"https://a b\"", "[]", "1"],
             ),
             (VariableType::Sha256, vec![SUM], vec!["0123", "\"\"", &capitals, &SUM[1..], "sha256:0123"]),
+            (
+                VariableType::Image,
+                vec![
+                    "app:1",
+                    "team/my-app__x.y:V1.2_a-b",
+                    "registry.k8s.io/pause:3.10",
+                    "10.0.0.1:5000/a/b:1",
+                ],
+                vec![
+                    "app",
+                    "App:1",
+                    "app:",
+                    "app:.1",
+                    "\"a b:1\"",
+                    "10.0.0.1:5000/app",
+                    "a..b:1",
+                    "a//b:1",
+                    "/a:1",
+                    "a_:1",
+                    "10.0.0.1:99999/a:1",
+                    "\"a:1@sha256:00\"",
+                    "\"a$(b):1\"",
+                    "7",
+                    "[]",
+                ],
+            ),
             (
                 VariableType::Path,
                 vec!["/opt/consul", "/srv/a-b_c.d/x@1:2,3~=+"],

@@ -266,10 +266,10 @@ impl Wanted {
         Ok(Self { cluster: inventory.cluster.clone(), hosts, order, jobs: inventory.jobs.clone() })
     }
 
-    /// Gives every resource that is pushed from this machine the digest of its file.
+    /// Gives every resource that is pushed from this machine the digest of its file, which `digest` reads for it.
     pub fn fill_artifact_digests<E>(
         &mut self,
-        mut digest: impl FnMut(&std::path::Path) -> Result<String, E>,
+        mut digest: impl FnMut(&Resource, &std::path::Path) -> Result<String, E>,
     ) -> Result<(), E> {
         let mut known: BTreeMap<std::path::PathBuf, String> = BTreeMap::new();
         for resource in
@@ -278,7 +278,7 @@ impl Wanted {
             let Some(path) = resource.artifact().map(std::path::Path::to_owned) else { continue };
             let sum = match known.get(&path) {
                 Some(sum) => sum.clone(),
-                None => known.entry(path.clone()).or_insert(digest(&path)?).clone(),
+                None => known.entry(path.clone()).or_insert(digest(resource, &path)?).clone(),
             };
             *resource = resource.clone().with_artifact_digest(sum);
         }
@@ -540,8 +540,10 @@ fn wanted_role(
             let Some(when) = condition(&place, raw.when.as_deref(), &scope, &late).map_err(render)? else {
                 continue;
             };
-            let port = wanted_port(&place, &host.name, &part.name, raw, &scope)?;
-            ports.extend(port.map(|port| WantedPort { when, ..port }));
+            for scope in item_scopes(&place, &host.name, raw.for_each.as_deref(), &scope)? {
+                let port = wanted_port(&place, &host.name, &part.name, raw, &scope)?;
+                ports.extend(port.map(|port| WantedPort { when: when.clone(), ..port }));
+            }
         }
         for (index, raw) in part.verify.iter().enumerate() {
             let place = format!("role `{}`, verify[{index}]", part.name);
@@ -770,6 +772,28 @@ impl RoleResources {
         self.resources.push(resource);
         Ok(())
     }
+}
+
+/// The scope itself, or with `for_each` one for each element of its list.
+fn item_scopes(
+    place: &str,
+    host: &HostName,
+    each: Option<&str>,
+    scope: &Scope,
+) -> Result<Vec<Scope>, WantedError> {
+    let Some(each) = each else { return Ok(vec![scope.clone()]) };
+    let list = renderer()
+        .expression(&format!("{place}, for_each"), each, scope)
+        .map_err(|source| WantedError::Render { host: host.clone(), source })?;
+    let Value::Array(items) = list else {
+        return Err(WantedError::NoList { host: host.clone(), place: place.to_owned(), value: list });
+    };
+    let with_item = |item: &Value| {
+        let mut scope = scope.clone();
+        scope.insert(ITEM, item);
+        scope
+    };
+    Ok(items.iter().map(with_item).collect())
 }
 
 /// `None` for a port that is switched off.
@@ -1019,6 +1043,7 @@ mod tests {
                 ports:
                   - { port: 1, from: host, when: is_arm, doc: d }
                   - { port: 2, from: host, when: not is_arm, doc: d }
+                  - { port: "{{ 10 if item.create else 11 }}", from: host, for_each: n.exports, doc: d }
                 verify:
                   - { name: "n", lookup: { name: x, type: A, answer: "{{ arch }}" } }
                   - { name: o, command: [y], when: is_arm }
@@ -1035,7 +1060,8 @@ mod tests {
             ids(&decided),
             ["/always", "/amd", "/each/x", "/each/z"].map(|path| format!("directory {path}"))
         );
-        assert_eq!(role.ports.iter().map(|port| (port.number, &port.when)).collect::<Vec<_>>(), [(2, &None)]);
+        let ports: Vec<_> = role.ports.iter().map(|port| (port.number, &port.when)).collect();
+        assert_eq!(ports, [2, 10, 11, 10].map(|number| (number, &None)));
         let refused = Refused { reason: "is x86_64".into(), remedy: "s".into() };
         assert_eq!(role.refused, [refused]);
         let [WantedProof { proof, .. }] = role.proofs.as_slice() else { panic!("{:?}", role.proofs) };
