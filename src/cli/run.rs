@@ -17,7 +17,7 @@ use crate::model::HostName;
 use crate::operations::{EngineError, Options, Run, Stop, check_gates};
 use crate::plan::BatchSize;
 use crate::preflight::Marker;
-use crate::releases::{Cache, file_digest};
+use crate::releases::{Cache, archive_digest, file_digest};
 use crate::report::{Events, RunResult, Timings};
 use crate::roles::{Wanted, variables_to_generate};
 use crate::script::LockHolder;
@@ -76,9 +76,10 @@ impl Setup {
         let marker = Marker { cluster: inventory.cluster.clone(), id: secrets.cluster_id.clone() };
         let mut wanted = Wanted::new(inventory, roles, &secrets.values)?;
         check_gates(&wanted)?;
-        wanted.fill_artifact_digests(|path| {
+        wanted.fill_artifact_digests(|resource, path| {
             let path = beside(inventory, path);
-            file_digest(&path)
+            let read = if resource.artifact_is_archive() { archive_digest } else { file_digest };
+            read(&path)
                 .map_err(|source| EngineError::Artifact { path: path.display().to_string(), source })
         })?;
         let hosts = match shard {

@@ -43,7 +43,7 @@ pub fn things(resource: &Resource) -> Vec<LedgerItem> {
         resource,
         Resource::Package(_)
             | Resource::User(_)
-            | Resource::Download(Download::Release(_) | Download::Images(_))
+            | Resource::Download(Download::Release(_) | Download::Images(_) | Download::Import(_))
             | Resource::Sysctl(_)
             | Resource::KernelModule(_)
     ) {

@@ -117,8 +117,44 @@ pub fn file_digest(path: &Path) -> io::Result<String> {
     }
 }
 
+/// The same of a file that must be a tar archive, plain or by gzip.
+pub fn archive_digest(path: &Path) -> io::Result<String> {
+    let mut start = Vec::new();
+    fs::File::open(path)?.take(512).read_to_end(&mut start)?;
+    // The mark of POSIX is where the header of its first file says so.
+    if start.starts_with(&[0x1f, 0x8b]) || start.get(257..262) == Some(b"ustar".as_slice()) {
+        file_digest(path)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no tar archive, plain or by gzip"))
+    }
+}
+
 /// The same, without holding up everything else.
 pub(super) async fn hashed(path: &Path) -> io::Result<String> {
     let path = path.to_owned();
     tokio::task::spawn_blocking(move || file_digest(&path)).await.map_err(io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_is_known_by_how_it_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.tar");
+        let read = |content: &[u8]| {
+            fs::write(&file, content).unwrap();
+            archive_digest(&file).map_err(|error| error.to_string())
+        };
+        let mut tar = tar::Builder::new(Vec::new());
+        tar.append_data(&mut tar::Header::new_gnu(), "manifest.json", io::empty()).unwrap();
+        let tar = tar.into_inner().unwrap();
+        assert_eq!(read(&tar), Ok(hex(Sha256::digest(&tar))));
+        assert!(read(&[0x1f, 0x8b, 8, 0]).is_ok());
+        for wrong in [&b""[..], b"PK\x03\x04", &tar[1..], &[0; 512]] {
+            assert_eq!(read(wrong), Err("it is no tar archive, plain or by gzip".to_owned()));
+        }
+        assert_eq!(archive_digest(&folder.path().join("b")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 }

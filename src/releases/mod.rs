@@ -14,7 +14,7 @@ mod openpgp;
 mod verify;
 
 pub use bundle::{BundleError, Content, create as create_bundle, use_bundle};
-pub use cache::{Cache, file_digest};
+pub use cache::{Cache, archive_digest, file_digest};
 pub use error::ReleaseError;
 pub use fetch::fetch;
 pub use openpgp::{SignatureError, verify_detached};

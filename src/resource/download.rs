@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::downloaded_file::{self, DownloadedFile};
 use super::images::{self, Images};
+use super::import::{self, Import};
 use super::release::{self, Release};
 use super::remote::{RemoteFile, Verified};
 use super::{Error, HostPath, Phase};
@@ -25,11 +26,13 @@ pub enum Download {
     File(DownloadedFile),
     /// Images of containers.
     Images(Images),
+    /// Whatever a command makes of a file on this machine.
+    Import(Import),
 }
 
 /// The digest of the file that must be on the host before this call runs, if it is such a call.
 pub fn pushed_digest(call: &Call) -> Option<&str> {
-    [release::PUSHED, downloaded_file::PUSHED, images::PUSHED]
+    [release::PUSHED, downloaded_file::PUSHED, images::PUSHED, import::PUSHED]
         .iter()
         .find_map(|(function, at)| call.argument_of(function, *at))
 }
@@ -40,6 +43,7 @@ impl Download {
             Self::Release(release) => release.check(),
             Self::File(_) => Ok(()),
             Self::Images(images) => images.check(),
+            Self::Import(import) => import.check(),
         }
     }
 
@@ -48,14 +52,15 @@ impl Download {
             Self::Release(release) => release.id(),
             Self::File(file) => file.id(),
             Self::Images(images) => images.id(),
+            Self::Import(import) => import.id(),
         }
     }
 
     pub(super) fn phase(&self) -> Phase {
         match self {
             Self::Release(_) | Self::File(_) => Phase::Prepare,
-            // The runtime must run.
-            Self::Images(_) => Phase::Activate,
+            // The runtime must run, and what an import is brought to.
+            Self::Images(_) | Self::Import(_) => Phase::Activate,
         }
     }
 
@@ -64,6 +69,7 @@ impl Download {
             Self::Release(release) => release.probe(),
             Self::File(file) => file.probe(),
             Self::Images(images) => images.probe(),
+            Self::Import(import) => import.probe(),
         }
     }
 
@@ -71,7 +77,7 @@ impl Download {
     pub(super) fn path(&self) -> Option<&HostPath> {
         match self {
             Self::File(file) => Some(&file.path),
-            Self::Release(_) | Self::Images(_) => None,
+            Self::Release(_) | Self::Images(_) | Self::Import(_) => None,
         }
     }
 
@@ -79,6 +85,7 @@ impl Download {
     pub(super) fn artifact(&self) -> Option<&Path> {
         match self {
             Self::Release(release) => release.artifact(),
+            Self::Import(import) => Some(import.artifact()),
             Self::File(_) | Self::Images(_) => None,
         }
     }
@@ -89,6 +96,7 @@ impl Download {
             Self::Release(release) => release.remote(arch).into_iter().collect(),
             Self::File(file) => vec![file.remote()],
             Self::Images(images) => images.remote().collect(),
+            Self::Import(_) => Vec::new(),
         }
     }
 
@@ -98,6 +106,7 @@ impl Download {
             Self::Release(release) => release.lacking_file(seen, facts).into_iter().collect(),
             Self::File(file) => file.lacking(seen).into_iter().collect(),
             Self::Images(images) => images.lacking(seen).collect(),
+            Self::Import(_) => Vec::new(),
         }
     }
 
@@ -117,7 +126,7 @@ impl Download {
     pub(super) fn ahead(&self, change: &mut Change) -> Option<(StepId, Change)> {
         match self {
             Self::Release(release) => release.ahead(change),
-            Self::File(_) | Self::Images(_) => None,
+            Self::File(_) | Self::Images(_) | Self::Import(_) => None,
         }
     }
 
@@ -126,6 +135,7 @@ impl Download {
             Self::Release(release) => release.decide(seen, facts),
             Self::File(file) => file.decide(seen),
             Self::Images(images) => images.decide(seen),
+            Self::Import(import) => import.decide(seen),
         }
     }
 }

@@ -11,6 +11,7 @@ mod error;
 mod exec;
 mod file;
 mod images;
+mod import;
 mod json_merge;
 mod kernel_module;
 mod mode;
@@ -247,14 +248,22 @@ impl Resource {
     pub fn artifact_digest(&self) -> Option<&str> {
         match self {
             Self::Download(Download::Release(release)) => release.artifact_digest.as_deref(),
+            Self::Download(Download::Import(import)) => import.artifact_digest.as_deref(),
             _ => None,
         }
     }
 
+    /// Whether its artifact must be a tar archive, plain or by gzip.
+    pub fn artifact_is_archive(&self) -> bool {
+        matches!(self, Self::Download(Download::Import(import)) if import.archive)
+    }
+
     /// The same with the sha256 of its artifact, in hex; other kinds stay as they are.
     pub fn with_artifact_digest(mut self, sha256: String) -> Self {
-        if let Self::Download(Download::Release(release)) = &mut self {
-            release.artifact_digest = Some(sha256);
+        match &mut self {
+            Self::Download(Download::Release(release)) => release.artifact_digest = Some(sha256),
+            Self::Download(Download::Import(import)) => import.artifact_digest = Some(sha256),
+            _ => {}
         }
         self
     }

@@ -53,7 +53,9 @@ impl Resource {
             Self::BlockInFile(block) => vec![files(block.path.folder())],
             Self::Download(Download::Release(release)) => release_places(release),
             Self::Download(Download::File(file)) => vec![files(file.path.folder())],
-            Self::Download(Download::Images(_)) => vec![place(INCOMING, PUSHED, 2, Contents::Files)],
+            Self::Download(Download::Images(_) | Download::Import(_)) => {
+                vec![place(INCOMING, PUSHED, 2, Contents::Files)]
+            }
             Self::Unit(_) | Self::Mount(_) => vec![files("/etc/systemd/system")],
             Self::Sysctl(_) => vec![files("/etc/sysctl.d")],
             Self::KernelModule(_) => vec![files("/etc/modules-load.d")],

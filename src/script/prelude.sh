@@ -1650,14 +1650,18 @@ others_probe() {
         files=${files#"$main$nl"}
         ;;
       \?*) [ -n "$main" ] || [ ! -f "${place#\?}" ] || files=${place#\?} ;;
-      +*) [ ! -e "${place#+}" ] || others_there "${place#+}" ;;
       *)
         IFS=''
         # shellcheck disable=SC2086 # a `*` is one
-        for path in $place; do
-          [ ! -f "$path" ] || files=$files$path$nl
+        for path in ${place#+}; do
+          [ ! -e "$path" ] || files=$files$path$nl
         done
         unset IFS
+        # That it is there is enough.
+        if [ "$place" != "${place#+}" ]; then
+          others_there_all
+          files=''
+        fi
         ;;
     esac
     IFS=$nl
@@ -1688,10 +1692,17 @@ others_probe() {
   unset IFS
 }
 
-# Says that a file is there, and whose it is.
-others_there() {
-  say there "$1"
-  others_packaged "$1"
+# Says of each of $files that it is there, and whose it is.
+others_there_all() {
+  set -f
+  IFS=$nl
+  for path in $files; do
+    unset IFS
+    say there "$path"
+    others_packaged "$path"
+  done
+  set +f
+  unset IFS
 }
 
 # Says the package of a file, and whether it is as that has it.
@@ -2217,6 +2228,14 @@ images_are_there() {
       *) fail "the archive of $image holds no such image" ;;
     esac
   done
+}
+
+# Step: DIGEST COMMAND...: has a command take in a file that was pushed to this host; its last words are the digest and the file.
+import_from_push() {
+  pushed_file "$1"
+  shift
+  exec_run "$@" "$found" "$pushed"
+  rm -f "$pushed"
 }
 
 # Sets $pushed to the file of this digest that was pushed to this host, checked.

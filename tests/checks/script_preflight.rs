@@ -269,6 +269,9 @@ fn lines_of_others_are_found_in_all_that_a_unit_reads() {
                      /lib/a.service.d/x.conf:1:SET=2\n/etc-default/a b:2:SET=4\n/packaged/changed:1:SET=6\n/packaged/same:1:SET=6";
         let packages = "agent /packaged/changed\nagent /packaged/same";
         assert_eq!(all, [lines, "/else", packages, "/packaged/same"], "{shell:?}");
+        // Of some it is enough that they are there.
+        let any = ask(&[pattern, &format!("+{files}")]);
+        assert_eq!(any, ["", "/packaged/changed\n/packaged/same", packages, "/packaged/same"], "{shell:?}");
         // Drop-ins alone, and what a unit would read that is not there yet.
         assert_eq!(ask(&[pattern, "!a.service"])[0].lines().count(), 3, "{shell:?}");
         assert_eq!(ask(&[pattern, "@b.service", &variables])[0], "/else:1:SET=5", "{shell:?}");

@@ -300,6 +300,29 @@ fn a_file_comes_whole_and_as_the_inventory_says_or_not_at_all() {
     });
 }
 
+/// Where the command fails, the file stays for the next try.
+#[test]
+fn what_was_pushed_is_handed_to_a_command_and_goes() {
+    for shell in shells::shells() {
+        let host = Host::new();
+        let (content, taken) = (b"layers".to_vec(), host.at("taken"));
+        let sum = digest(&content);
+        let pushed = host.at(&format!("state/incoming/{sum}"));
+        let take = |status: u8| {
+            let text = format!("{{ echo \"$2 $3\"; cat \"$3\"; }} >\"$1\"; exit {status}");
+            host.apply(shell, vec![call("import_from_push", &[&sum, "sh", "-c", &text, "take", &taken])])
+        };
+        let (status, output) = take(0);
+        assert!(status == 1 && output.contains("was not pushed to this host"), "{shell:?}: {output}");
+        host.write(&format!("state/incoming/{sum}"), &content);
+        assert_eq!(take(1).0, 1, "{shell:?}");
+        assert_eq!(host.names("state/incoming"), [sum.as_str()], "{shell:?}");
+        assert_eq!(take(0).0, 0, "{shell:?}");
+        assert_eq!(std::fs::read_to_string(&taken).unwrap(), format!("{sum} {pushed}\nlayers"), "{shell:?}");
+        assert_eq!(host.names("state/incoming"), [] as [&str; 0], "{shell:?}");
+    }
+}
+
 #[test]
 fn what_is_no_release_is_refused() {
     for shell in shells::shells() {
