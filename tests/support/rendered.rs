@@ -65,6 +65,8 @@ pub fn with_secrets(inventory: &Inventory, roles: &RoleSet) -> Result<Wanted, Wa
         let both = pem("CERTIFICATE", &format!("{name}+cert")) + &pem("PRIVATE KEY", &format!("{name}+key"));
         generated.insert(format!("kube.{name}"), both);
     }
+    let both = pem("CERTIFICATE", "registry_ca+cert") + &pem("PRIVATE KEY", "registry_ca+key");
+    generated.insert("registry.ca".to_owned(), both);
     let pair = pem("PRIVATE KEY", "sa+key") + &pem("PUBLIC KEY", "sa+pub");
     generated.insert("kube.sa_key".to_owned(), pair);
     generated.insert("kube.token".to_owned(), "abcdef.0123456789abcdef".to_owned());
