@@ -2,75 +2,19 @@
 //! mirror (`tests/products/build`).
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::support::{Lab, poll};
-use indoc::indoc;
+use crate::support::{HostFiles, Lab, poll};
+use crate::ways::{Asked, bring_backend, comes, deregister, goes, passing, register, start};
 
-/// Answers with a text at a port, again and again: what the base system's perl can do.
-const BACKEND: &str = indoc! {r#"
-    use IO::Socket::INET;
-    my ($port, $says) = @ARGV;
-    my $server = IO::Socket::INET->new(LocalPort => $port, Listen => 256, ReuseAddr => 1) or die "$port: $!";
-    while (1) {
-      my $client = $server->accept or next;
-      sysread $client, my $request, 65536;
-      syswrite $client, "HTTP/1.1 200 OK\r\nContent-Length: " . length($says) . "\r\nConnection: close\r\n\r\n$says";
-    }
-"#};
-
-/// One request by a connection of its own; `None` where it was not answered with 200.
+/// A request at a way in.
 fn get(address: &str, port: u16, host: &str) -> Option<String> {
-    let to: SocketAddr = format!("{address}:{port}").parse().unwrap();
-    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(3)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").ok()?;
-    let mut said = String::new();
-    stream.read_to_string(&mut said).ok()?;
-    let (head, body) = said.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+    crate::ways::get(address, port, host, "/")
 }
 
-/// Starts an instance on a host.
-fn start(lab: &Lab, host: &str, port: u16) {
-    lab.asks(
-        host,
-        &format!("systemd-run -q --unit backend-{port} perl /root/backend.pl {port} {host}:{port}"),
-    );
-}
-
-/// Tells the host's agent of an instance, which it looks at twice a second; `more` are keys of the service.
-fn register(lab: &Lab, host: &str, name: &str, tag: &str, port: u16, more: &str) {
-    let address = lab.address(host);
-    let service = format!(
-        r#"{{"ID":"{name}-{port}","Name":"{name}","Tags":["{tag}"],"Address":"{address}","Port":{port}{more},"Check":{{"TCP":"{address}:{port}","Interval":"500ms","Timeout":"1s","Status":"critical"}}}}"#
-    );
-    lab.asks(
-        host,
-        &format!("curl -fsS -X PUT -d '{service}' http://127.0.0.1:8500/v1/agent/service/register"),
-    );
-}
-
-fn deregister(lab: &Lab, host: &str, id: &str) {
-    lab.asks(host, &format!("curl -fsS -X PUT http://127.0.0.1:8500/v1/agent/service/deregister/{id}"));
-}
-
-/// The instances that pass their checks, as Consul has them.
-fn passing(lab: &Lab, name: &str) -> BTreeSet<u16> {
-    let said =
-        lab.asks("node-3", &format!("curl -fsS 'http://127.0.0.1:8500/v1/health/service/{name}?passing'"));
-    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
-    let ports = said.as_array().unwrap().iter().map(|one| one["Service"]["Port"].as_u64().unwrap());
-    ports.map(|port| u16::try_from(port).unwrap()).collect()
-}
-
-/// Who answers at a way in, of 60 requests.
+/// Who answers at a way in.
 fn served(address: &str, host: &str) -> BTreeSet<String> {
-    (0..60).filter_map(|_| get(address, 80, host)).collect()
+    crate::ways::served(|| get(address, 80, host))
 }
 
 /// Runs: nginx: Consul's services by name and port, through consul-template: instances come and go under 200 requests a second
@@ -79,6 +23,8 @@ fn served(address: &str, host: &str) -> BTreeSet<String> {
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_edge_serves_what_consul_has_and_loses_no_request() {
     let lab = Lab::up(&[]);
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    let before = HostFiles::of(&lab, "node-2");
     lab.edit("groups:\n", "groups:\n  ways-in: { hosts: [node-1, node-2], roles: [edge-nginx] }\n");
     lab.edit(
         "vars:\n",
@@ -91,8 +37,7 @@ fn lab_edge_serves_what_consul_has_and_loses_no_request() {
     assert_eq!(get(&ways[0], 80, WEB), None, "there is no service yet");
 
     for host in ["node-1", "node-2", "node-3"] {
-        let write = format!("cat >/root/backend.pl <<'END'\n{BACKEND}END");
-        lab.asks(host, &write);
+        bring_backend(&lab, host);
     }
     for (host, port) in [("node-2", 8081), ("node-3", 8082), ("node-3", 8083)] {
         start(&lab, host, port);
@@ -105,58 +50,33 @@ fn lab_edge_serves_what_consul_has_and_loses_no_request() {
     }
 
     // Ten changes under 100 requests a second at each way in.
-    let (tried, lost, running) = (AtomicU32::new(0), Mutex::new(Vec::new()), AtomicBool::new(true));
     let (mut came, mut went) = (Vec::new(), Vec::new());
-    std::thread::scope(|scope| {
-        for way in &ways {
-            for turn in 0..4 {
-                let (tried, lost, running) = (&tried, &lost, &running);
-                scope.spawn(move || {
-                    let mut next = Instant::now() + Duration::from_millis(10 * turn);
-                    while running.load(Ordering::Relaxed) {
-                        std::thread::sleep(next.saturating_duration_since(Instant::now()));
-                        next += Duration::from_millis(40);
-                        tried.fetch_add(1, Ordering::Relaxed);
-                        if get(way, 80, WEB).is_none() {
-                            lost.lock().unwrap().push(Instant::now());
-                        }
-                    }
-                });
-            }
-        }
-        let changes = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+    let asked = Asked::during(
+        &[&ways[0], &ways[1]],
+        |way| get(way, 80, WEB).is_some(),
+        || {
             for port in 8084..8089 {
                 start(&lab, "node-3", port);
                 register(&lab, "node-3", "web", "http", port, "");
                 poll("it passes", Duration::from_secs(10), || {
                     passing(&lab, "web").contains(&port).then_some(())
                 });
-                let began = Instant::now();
-                let one = format!("node-3:{port}");
-                poll("it is served", Duration::from_secs(10), || {
-                    served(&ways[0], WEB).contains(&one).then_some(())
-                });
-                came.push(began.elapsed());
+                let (one, ask) = (format!("node-3:{port}"), || get(&ways[0], 80, WEB));
+                came.push(comes(ask, &one));
                 // In the order of an operator who takes care: out of the catalog, then stopped.
                 deregister(&lab, "node-3", &format!("web-{port}"));
-                let began = Instant::now();
-                poll("it is served no more", Duration::from_secs(10), || {
-                    (!served(&ways[0], WEB).contains(&one)).then_some(())
-                });
-                went.push(began.elapsed());
-                lab.asks("node-3", &format!("sleep 1; systemctl stop backend-{port}"));
+                went.push(goes(ask, &one));
+                lab.asks("node-3", &format!("systemctl stop backend-{port}"));
             }
-        }));
-        running.store(false, Ordering::Relaxed);
-        changes.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    });
-    let (tried, lost) = (tried.into_inner(), lost.into_inner().unwrap());
-    println!(
-        "{tried} requests through ten changes, {} lost; served after {came:?}, no more after {went:?}",
-        lost.len()
+        },
     );
-    assert!(tried > 500, "{tried}");
-    assert_eq!(lost.len(), 0, "of {tried} requests");
+    println!(
+        "{} requests through ten changes, {} lost; served after {came:?}, no more after {went:?}",
+        asked.count(),
+        asked.lost()
+    );
+    assert!(asked.count() > 500, "{}", asked.count());
+    assert_eq!(asked.lost(), 0, "of {} requests", asked.count());
     assert!(came.iter().chain(&went).all(|took| *took < Duration::from_secs(2)), "{came:?} {went:?}");
 
     // An instance that fails is left out by Consul's check.
@@ -205,4 +125,23 @@ fn lab_edge_serves_what_consul_has_and_loses_no_request() {
     // One way in dies; the other one serves on.
     lab.lab(&["kill", "node-1"]);
     assert!((0..50).all(|_| get(&ways[1], 80, WEB).is_some()), "the second way in");
+    lab.lab(&["start", "node-1"]);
+
+    // Without the role all of it goes.
+    lab.edit("  ways-in: { hosts: [node-1, node-2], roles: [edge-nginx] }\n", "");
+    lab.run("up", &[]).exits(0);
+    // The agent's own data, what this test has put there, and what the package has: packages stay.
+    let own = [
+        "opt/consul",
+        "root/",
+        "etc/consul.d",
+        "var/lib/bootstrap/",
+        "etc/nginx/",
+        "var/lib/nginx",
+        "var/www",
+    ];
+    let others = |line: &String| own.iter().any(|path| line.contains(path));
+    let left: Vec<String> =
+        before.differences(&lab, "node-2").into_iter().filter(|line| !others(line)).collect();
+    assert_eq!(left, [""; 0]);
 }

@@ -6,7 +6,7 @@ consul {
 max_stale = "0s"
 template {
   source          = "/etc/bootstrap-edge/nginx.conf.ctmpl"
-  destination     = "/etc/bootstrap-edge/nginx.conf.new"
+  destination     = "/var/lib/bootstrap-edge/nginx.conf.new"
   left_delimiter  = "[["
   right_delimiter = "]]"
   command         = ["/etc/bootstrap-edge/apply", "apply"]
