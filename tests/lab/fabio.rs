@@ -233,7 +233,8 @@ fn lab_fabio_serves_what_tags_ask_for_and_loses_no_request() {
     let inner = format!("{ROUTE}folder.example.test/ proto=https tlsskipverify=true");
     let passed = format!("{ROUTE}passed.example.test/ proto=tcp");
     register(&lab, "node-3", "inner", 7443, &[&inner], true);
-    register(&lab, "node-3", "plain", 8082, &[&format!("{ROUTE}keys.example.test/")], true);
+    // Of a port that is not the usual one the name has it too.
+    register(&lab, "node-3", "plain", 8082, &[&format!("{ROUTE}keys.example.test:444/")], true);
     register(&lab, "node-2", "passed", 7444, &[&passed], true);
     let shows = |name: &str| here.join(format!("{name}-cert.pem"));
     for (port, name, path, body) in [
