@@ -92,15 +92,17 @@ fn usual_values(roles: &RoleSet, role: &Role) -> Map<String, Value> {
     usual
 }
 
-/// Where it listens by these values, or as written where they do not say it.
+/// Where it listens by these values, or where that is written.
 fn usual_numbers(port: &Port, usual: &Map<String, Value>) -> Vec<Value> {
     let number = |scope: &Scope| {
         let number = renderer().value("a port", &port.port, scope, &[]);
         number.unwrap_or_else(|_| port.port.clone())
     };
     let scope = Scope::from(usual);
-    let list = port.for_each.as_deref().map(|each| renderer().expression("a port", each, &scope));
-    let Some(Ok(Value::Array(items))) = list else { return vec![number(&scope)] };
+    let Some(each) = port.for_each.as_deref() else { return vec![number(&scope)] };
+    let Ok(Value::Array(items)) = renderer().expression("a port", each, &scope) else {
+        return vec![json!(format!("each of {each}"))];
+    };
     let of_item = |item: &Value| {
         let mut scope = scope.clone();
         scope.insert("item", item);

@@ -12,16 +12,19 @@ use bootstrap::preflight;
 use bootstrap::roles::{RoleSet, load_inventory};
 
 /// Those that an inventory gives to hosts; all others are parts of them.
-pub const ROLES: [&str; 20] = [
+pub const ROLES: [&str; 26] = [
     "consul-server",
     "consul-client",
     "nomad-server",
     "nomad-client",
     "dns",
     "docker",
+    "docker-services",
     "nfs-server",
     "nfs-client",
     "container-runtime",
+    "registry",
+    "registry-client",
     "kube-control-plane",
     "kube-worker",
     "kube-endpoint",
@@ -33,6 +36,9 @@ pub const ROLES: [&str; 20] = [
     "kube-shards",
     "etcd",
     "edge-nginx",
+    "edge-fabio",
+    "edge-haproxy",
+    "edge-address",
 ];
 
 /// Roles with what they need on the same host, where nothing of it is there yet.
@@ -41,6 +47,10 @@ fn completed<'r>(pair: &[&'r str]) -> Vec<&'r str> {
     let has = |roles: &[&str], prefix: &str| roles.iter().any(|role| role.starts_with(prefix));
     if (has(&roles, "nomad-") || has(&roles, "edge-")) && !has(&roles, "consul-") {
         roles.push("consul-client");
+    }
+    if roles.contains(&"docker-services") {
+        let more = [("docker", roles.contains(&"docker")), ("consul-client", has(&roles, "consul-"))];
+        roles.extend(more.into_iter().filter(|(_, is_there)| !is_there).map(|(role, _)| role));
     }
     // All others of Kubernetes are what a control plane applies to its cluster.
     let hosts = ["kube-control-plane", "kube-worker", "kube-endpoint"];
@@ -51,6 +61,12 @@ fn completed<'r>(pair: &[&'r str]) -> Vec<&'r str> {
     let is_node = has(&roles, "kube-control-plane") || has(&roles, "kube-worker");
     if is_node && !has(&roles, "container-runtime") {
         roles.push("container-runtime");
+    }
+    // Somebody must pull.
+    if roles.contains(&"registry-client")
+        && !roles.iter().any(|role| ["docker", "container-runtime"].contains(role))
+    {
+        roles.push("docker");
     }
     roles
 }
@@ -67,6 +83,9 @@ pub fn inventory(roles: &[&str]) -> String {
         others.extend(["container-runtime", "kube-control-plane"]);
     }
     let files = if has("nfs-client") { "nfs-server" } else { "" };
+    // A cluster has one.
+    let registry_host = if roles.contains(&"registry") { "x" } else { "base-1" };
+    let registry = if has("registry") { "registry" } else { "" };
     let export = |path: &str| format!("exports: [ {{ path: {path}, clients: [x, y] }} ]");
     let mounts = "mounts: [ { server: base-1, export: /data/b, path: /data/b } ]";
     let mut text = formatdoc!(
@@ -79,6 +98,7 @@ pub fn inventory(roles: &[&str]) -> String {
         groups:
           others: {{ hosts: ["base-*"], roles: [{others}] }}
           files: {{ hosts: [base-1], roles: [{files}]{files_vars} }}
+          images: {{ hosts: [{registry_host}], roles: [{registry}] }}
           shared: {{ hosts: [x, y], roles: [{roles}]{shared_vars} }}
         vars:
           consul: {{}}
@@ -89,7 +109,7 @@ pub fn inventory(roles: &[&str]) -> String {
         } else {
             format!(", vars: {{ nfs: {{ {} }} }}", export("/data/b"))
         },
-        roles = roles.join(", "),
+        roles = roles.iter().filter(|role| **role != "registry").copied().collect::<Vec<_>>().join(", "),
         shared_vars = if has("nfs") {
             format!(", vars: {{ nfs: {{ {}, {mounts} }} }}", export("/data/a"))
         } else {
@@ -98,6 +118,8 @@ pub fn inventory(roles: &[&str]) -> String {
     );
     if has("edge") {
         text += "  nginx: { domain: example.org }\n";
+        text += "  haproxy: { services: [ { name: web, port: 18080, consul: web } ] }\n";
+        text += "  edge: { address: 10.0.0.200, check: [ { port: 22 } ] }\n";
     }
     if has("kube") || has("etcd") {
         let external = if has("etcd") { ", external_etcd: true" } else { "" };

@@ -551,9 +551,18 @@ fn table() -> String {
         ("metrics-server", pinned("metrics-server", "sigs.k8s.io/metrics-server")),
         ("crictl", pinned("crictl", "sigs.k8s.io/cri-tools")),
         ("Docker", "Debian's".to_owned()),
+        ("containerd", "Debian's".to_owned()),
+        ("docker-registry", "Debian's".to_owned()),
         ("Hosts' DNS", "Debian 11, 12 and 13".to_owned()),
         ("consul-template", pinned("consul-template", "github.com/hashicorp/consul-template")),
         ("nginx", "Debian's".to_owned()),
+        ("haproxy", "Debian's".to_owned()),
+        ("keepalived", "Debian's".to_owned()),
+        (
+            "fabio",
+            "where one was put into the lab's mirror: no package registry has it, so CI runs none of this"
+                .to_owned(),
+        ),
         ("NFS", "nfs-ganesha of Debian".to_owned()),
     ];
     let runs = lab_lines("Runs");

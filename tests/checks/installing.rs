@@ -47,7 +47,7 @@ fn bash_completes_commands_and_templates() {
     assert_eq!(complete("bootstrap lab", "pa"), "partition");
     assert_eq!(
         complete("bootstrap init --template", "consul-n"),
-        "consul-names-on-port-53 consul-nomad-docker"
+        "consul-names-on-port-53 consul-nomad-docker consul-nomad-fabio"
     );
 }
 

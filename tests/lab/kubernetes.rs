@@ -424,8 +424,7 @@ fn lab_kubernetes_a_node_that_nobody_names() {
 }
 
 /// The cluster of [`lab`] in the earlier version; its inventory wants the later one.
-fn earlier() -> Lab {
-    let lab = lab();
+fn earlier(lab: Lab) -> Lab {
     // Each image of the one version has its like of the other.
     let text = fs::read_to_string(lab.inventory()).unwrap();
     let lines = text.lines().flat_map(|line| {
@@ -441,12 +440,14 @@ fn earlier() -> Lab {
     lab
 }
 
-/// Runs: Kubernetes: an upgrade from 1.34.3, node by node, under a probe every 100 ms
+/// Runs: Kubernetes: an upgrade from 1.34.3, node by node, under a probe every 100 ms of a page, and of the API by its endpoint
 /// Walks: bring the others there first, by `bootstrap up` of the inventory without {host}
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_an_upgrade_node_by_node() {
-    let lab = earlier();
+    let lab = lab();
+    behind_an_address(&lab);
+    let lab = earlier(lab);
     let plan = lab.run("plan", &[]);
     assert!(plan.stdout.contains("v1.34.3 -> v1.34.4"), "{}", plan.stdout);
     assert!(plan.stdout.contains("kube-apiserver v1.34.3 -> v1.34.4"), "{}", plan.stdout);
@@ -459,11 +460,19 @@ fn lab_kubernetes_an_upgrade_node_by_node() {
     let more = ["node-5", "--address", "10.77.0.15", "--role", "container-runtime,kube-worker"];
     lab.run("add-node", &more).exits(1).says("bring the others there first, by `bootstrap up`");
     let began = Instant::now();
-    let (upgraded, probed) =
-        probing(|| page(&lab, "node-4").is_some(), || lab.run("up", &["--timeout", "180s"]));
+    // By way of a load balancer, each time by a connection of its own.
+    let api = || {
+        let url = "https://10.77.0.100:8443/version";
+        let said = Command::new("curl").args(["-sfk", "--noproxy", "*", "-m", "5", url]).output().unwrap();
+        said.status.success()
+    };
+    let ((upgraded, probed), through) =
+        probing(api, || probing(|| page(&lab, "node-4").is_some(), || lab.run("up", &["--timeout", "180s"])));
     upgraded.exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
     println!("the page while four nodes were upgraded in {:?}: {probed:?}", began.elapsed());
+    println!("their API, by the endpoint: {through:?}");
     assert!(probed.failed * 100 <= probed.asked && probed.silence < Duration::from_secs(10), "{probed:?}");
+    assert_eq!(through.failed, 0, "a load balancer takes a control plane out before it stops: {through:?}");
     assert_whole(&lab);
     let images =
         kubectl(&lab, "node-1", "-n kube-system get pods -o jsonpath='{.items[*].spec.containers[*].image}'");
@@ -658,11 +667,8 @@ fn lab_kubernetes_what_goes_wrong_on_the_way_is_told_and_carried_on_from() {
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 
-/// Runs: Kubernetes: a control plane dies and is replaced, behind an address that moves (haproxy, keepalived)
-#[test]
-#[ignore = "lab: needs root; run by tests/run --kubernetes"]
-fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
-    let lab = lab();
+/// Load balancers on the control planes, and an address that moves between them.
+fn behind_an_address(lab: &Lab) {
     lab.edit(
         "[container-runtime, kube-control-plane]",
         "[container-runtime, kube-endpoint, kube-control-plane]",
@@ -671,6 +677,14 @@ fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
         "endpoint: { address: 10.77.0.11 }",
         "endpoint: { address: 10.77.0.100, port: 8443, vip: true }",
     );
+}
+
+/// Runs: Kubernetes: a control plane dies and is replaced, behind an address that moves (haproxy, keepalived)
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_a_control_plane_is_replaced_behind_an_address_that_moves() {
+    let lab = lab();
+    behind_an_address(&lab);
     let bare = FOUR.map(|host| HostFiles::of(&lab, host));
     lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters").says("1 of 1 workers ready");
     assert_whole(&lab);
@@ -796,7 +810,7 @@ fn lab_kubernetes_quorum_that_is_lost_for_good() {
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_an_upgrade_that_is_cut_short_three_times() {
-    let lab = earlier();
+    let lab = earlier(lab());
     // The one of them that is upgraded.
     let at_work = |hosts: &[&'static str]| {
         let began = "test -e /var/lib/bootstrap/kubeadm-upgrade-began";
@@ -907,6 +921,79 @@ const BURNER: &str = indoc! {r#"
       metrics: [ { type: Resource, resource: { name: cpu, target: { type: Utilization, averageUtilization: 60 } } } ]
       behavior: { scaleDown: { stabilizationWindowSeconds: 0 } }
 "#};
+
+/// Between these words of a text.
+fn section<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+    let start = text.find(from).unwrap_or_else(|| panic!("no `{from}` in\n{text}"));
+    let end = text[start..].find(to).unwrap_or_else(|| panic!("no `{to}` after `{from}` in\n{text}"));
+    &text[start..start + end]
+}
+
+/// Servers of Consul on three nodes, outside of Kubernetes and inside: the inventory that comes with the program, with the lab's hosts and
+/// releases.
+///
+/// Runs: Consul: on Kubernetes and on hosts: two datacenters, each of which resolves what the other has
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_beside_consul_on_hosts_and_with_consul_inside() {
+    let lab = &bare(4);
+    let own = fs::read_to_string(lab.inventory()).unwrap();
+    let ours = fs::read_to_string("inventories/kubernetes-with-consul.yaml").unwrap();
+    let line = |key: &str| format!("{}\n", section(&ours, &format!("    {key}: "), "\n"));
+    let text = [
+        section(&own, "", "groups:"),
+        section(&ours, "groups:", "\n  consul: "),
+        "\n  consul: { version: 1.14.11, source: { mirror: \"http://10.77.0.1:7780\" }, dns_addr: [0.0.0.0] }\n",
+        section(&own, "  container:", "    endpoint: "),
+        &line("endpoint").replace("10.0.0.10", "10.77.0.100"),
+        section(&own, "    cni: ", "\n    kubelet_config:"),
+        "\n",
+        &line("taints"),
+        &line("consul").replace("{ datacenter", "{ version: 1.14.11, size: 1Gi, datacenter"),
+        &own[own.find("    kubelet_config:").unwrap()..],
+    ];
+    fs::write(lab.inventory(), text.concat()).unwrap();
+    let began = Instant::now();
+    lab.run("up", &["--timeout", "180s"])
+        .exits(0)
+        .says("3 of 3 voters")
+        .says("datacenters of Consul know each other");
+    println!("Consul on hosts and in Kubernetes, joined, in {:?}", began.elapsed());
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    // Any pod: its names are those of the cluster's DNS.
+    kubectl(
+        lab,
+        "node-1",
+        "run page --image lab.example/busybox:1 --image-pull-policy Never --command -- busybox sleep 100000",
+    );
+
+    let inside = |words: &str| kubectl(lab, "node-1", &format!("-n consul exec consul-1 -- consul {words}"));
+    inside("services register -name=inside -port=8080");
+    lab.asks(
+        "node-2",
+        "curl -fsS -X PUT -d '{\"Name\":\"outside\",\"Port\":9090}' http://127.0.0.1:8500/v1/agent/service/register",
+    );
+    poll("a host finds what is in Kubernetes", Duration::from_secs(30), || {
+        let said =
+            lab.asks("node-3", "curl -fsS 'http://127.0.0.1:8500/v1/catalog/service/inside?dc=kubernetes'");
+        said.contains("\"ServicePort\":8080").then_some(())
+    });
+    poll("Kubernetes finds what is on a host", Duration::from_secs(30), || {
+        inside("catalog nodes -service=outside -datacenter=dc1").contains("node-2").then_some(())
+    });
+    // By their names, from a pod like any other.
+    for (name, of) in
+        [("inside.service.kubernetes.consul", "10.244."), ("outside.service.dc1.consul", "10.77.0.12")]
+    {
+        poll(name, Duration::from_secs(30), || {
+            let asked = format!(
+                "kubectl --kubeconfig /etc/kubernetes/admin.conf exec page -- busybox nslookup {name}"
+            );
+            let said = lab.ssh("node-1", &asked);
+            (said.status == 0 && said.stdout.contains(of)).then_some(())
+        });
+    }
+}
 
 /// Runs: CoreDNS: pods resolve services and Consul's names
 /// Runs: metrics-server: `kubectl top`, and an autoscaler that scales under load and back
@@ -1095,6 +1182,78 @@ fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
         "ip address delete 10.77.9.14/32 dev host0 && rm /etc/default/kubelet && systemctl restart kubelet",
     );
     poll("it is whole again", Duration::from_secs(60), || (lab.run("health", &[]).status == 0).then_some(()));
+}
+
+/// A larger inventory has two more hosts: pods set up its three parts.
+///
+/// Runs: Kubernetes: pods set up the hosts of a larger inventory in three parts
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_pods_set_up_a_larger_inventory() {
+    let lab = &bare(7);
+    lab.edit("[node-4, node-5, node-6, node-7]", "[node-4]");
+    lab.edit("cni: bridge", "cni: bridge\n    taints: []\n    shards: { image: \"lab.example/ssh:1\", inventory: all.yaml, timeout: 3m }");
+    lab.edit(
+        "[container-runtime, kube-control-plane]",
+        "[container-runtime, kube-control-plane, consul-server]",
+    );
+    let consul = indoc! {r#"
+        consul:
+            version: 1.14.11
+            source: { mirror: "http://10.77.0.1:7780" }"#};
+    lab.edit("\nvars:\n", &format!("\nvars:\n  {consul}\n"));
+    lab.run("up", &["--timeout", "180s"]).exits(0).says("3 of 3 voters");
+
+    let folder = lab.folder.path();
+    lab.edit("\nvars:\n", "\n  parts: { hosts: [node-1], roles: [kube-shards] }\nvars:\n");
+    let all = fs::read_to_string(lab.inventory()).unwrap();
+    let clients = "\n  clients: { hosts: [node-5, node-6], roles: [consul-client] }\nvars:\n";
+    let all = all.replace("\nvars:\n", clients).replace("/var/lib/bootstrap-lab/", "/srv/bootstrap/");
+    fs::write(folder.join("all.yaml"), all).unwrap();
+    // With `sh` and `ssh`, and the libraries of the program, which is of this machine.
+    fs::write(folder.join("passwd"), "root:x:0:0:root:/tmp:/bin/sh\n").unwrap();
+    let image = Command::new("python3")
+        .args(["tests/products/image", folder.to_str().unwrap(), "lab.example/ssh:1"])
+        .args(["--root", "/var/cache/bootstrap-lab/bookworm"])
+        .args(["/usr/bin/dash", "/bin/sh", "/usr/bin/ssh", "/lib/x86_64-linux-gnu/libgcc_s.so.1"])
+        .arg(format!("{}=/etc/passwd", folder.join("passwd").display()))
+        .output()
+        .unwrap();
+    assert!(image.status.success(), "{}", String::from_utf8_lossy(&image.stderr));
+    for node in FOUR {
+        let copy = format!(
+            "tar -C {} -cf - all.yaml .bootstrap lab.example_ssh_1.tar -C /var/lib/bootstrap-lab id_ed25519 known_hosts -C {} bootstrap |
+             ssh -o UserKnownHostsFile=/var/lib/bootstrap-lab/known_hosts -i /var/lib/bootstrap-lab/id_ed25519 root@{} \\
+               'mkdir -p /srv/bootstrap && tar -C /srv/bootstrap --no-same-owner -xf - &&
+                ctr -n k8s.io images import /srv/bootstrap/lab.example_ssh_1.tar'",
+            folder.display(),
+            Path::new(env!("CARGO_BIN_EXE_bootstrap")).parent().unwrap().display(),
+            lab.address(node),
+        );
+        let copied = Command::new("sh").args(["-ec", &copy]).output().unwrap();
+        assert!(copied.status.success(), "{node}: {}", String::from_utf8_lossy(&copied.stderr));
+    }
+    lab.run("up", &[]).exits(0);
+    let job = poll("the Job has ended", Duration::from_secs(240), || {
+        let jobs = kubectl(lab, "node-1", "-n bootstrap get jobs -o json");
+        let jobs: Value = serde_json::from_str(&jobs).unwrap();
+        let status = jobs["items"][0]["status"].clone();
+        let ended = status["conditions"].as_array().is_some_and(|all| {
+            all.iter().any(|one| ["Complete", "Failed"].map(Value::from).contains(&one["type"]))
+        });
+        ended.then_some(status)
+    });
+    let logs = || {
+        kubectl(
+            lab,
+            "node-1",
+            "-n bootstrap logs -l app.kubernetes.io/name=bootstrap-shards --tail 40 --prefix",
+        )
+    };
+    assert_eq!((&job["succeeded"], &job["completedIndexes"]), (&3.into(), &"0-2".into()), "{}", logs());
+    let members = lab.asks("node-1", "consul members");
+    assert_eq!(members.matches(" alive ").count(), 5, "{members}");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 
 /// Two objects of their own, and one that is somebody else's.

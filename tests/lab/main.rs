@@ -4,20 +4,26 @@
 mod support;
 
 mod agents;
+mod containers;
 mod day_two;
+mod discovery;
 mod dns;
 mod docker;
 mod edge;
+mod edge_address;
 mod edges;
 mod etcd;
+mod fabio;
 mod faults;
 mod hosts;
 mod kubernetes;
 mod nfs;
 mod nomad;
 mod preflight;
+mod registry;
 mod releases;
 mod remedies;
 mod starters;
 mod trust;
 mod undo;
+mod ways;

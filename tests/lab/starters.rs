@@ -16,7 +16,7 @@ fn comes_up(name: &str, hosts: u8, replaced: &[(&str, &str)]) {
 }
 
 /// Bare hosts, and the inventory of this name for them.
-fn written(name: &str, hosts: u8, replaced: &[(&str, &str)]) -> Lab {
+pub fn written(name: &str, hosts: u8, replaced: &[(&str, &str)]) -> Lab {
     let lab = Lab::up(&["--hosts", &hosts.to_string()]);
     let own = fs::read_to_string(lab.inventory()).unwrap();
     // The name server that hosts of a lab have.
@@ -165,6 +165,15 @@ fn lab_nfs_shared_data_comes_up() {
 fn lab_consul_nomad_docker_comes_up() {
     if has_nomad("consul-nomad-docker") {
         comes_up("consul-nomad-docker", 3, &[("10.0.0.1[1-3]", "10.77.0.1[1-3]")]);
+    }
+}
+
+/// Its job is run in `fabio`.
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_consul_nomad_fabio_comes_up() {
+    if has_nomad("consul-nomad-fabio") {
+        comes_up("consul-nomad-fabio", 3, &[("10.0.0.1[1-3]", "10.77.0.1[1-3]")]);
     }
 }
 
