@@ -79,8 +79,7 @@ impl Setup {
         wanted.fill_artifact_digests(|resource, path| {
             let path = beside(inventory, path);
             let read = if resource.artifact_is_archive() { archive_digest } else { file_digest };
-            read(&path)
-                .map_err(|source| EngineError::Artifact { path: path.display().to_string(), source })
+            read(&path).map_err(|source| EngineError::Artifact { path: path.display().to_string(), source })
         })?;
         let hosts = match shard {
             Some(shard) => {

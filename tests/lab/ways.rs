@@ -159,7 +159,7 @@ impl Asked {
     /// From the first request that failed to the first that was answered after the last one that failed.
     pub fn silence(&self) -> Duration {
         let failed = || self.0.iter().filter(|(_, answered)| !answered).map(|(at, _)| *at);
-        let Some((first, last)) = failed().next().zip(failed().last()) else { return Duration::ZERO };
+        let Some((first, last)) = failed().next().zip(failed().next_back()) else { return Duration::ZERO };
         let again = self.0.iter().find(|(at, answered)| *answered && *at > last).expect("it is served again");
         again.0 - first
     }
