@@ -1207,7 +1207,7 @@ fn lab_kubernetes_pods_set_up_a_larger_inventory() {
     let clients = "\n  clients: { hosts: [node-5, node-6], roles: [consul-client] }\nvars:\n";
     let all = all.replace("\nvars:\n", clients).replace("/var/lib/bootstrap-lab/", "/srv/bootstrap/");
     fs::write(folder.join("all.yaml"), all).unwrap();
-    // With `sh` and `ssh`, and the libraries of the program, which is of this machine.
+    // With `sh`, `ssh` and authorities, and the libraries of the program, which is of this machine.
     fs::write(folder.join("passwd"), "root:x:0:0:root:/tmp:/bin/sh\n").unwrap();
     let image = Command::new("python3")
         .args(["tests/products/image", folder.to_str().unwrap(), "lab.example/ssh:1"])
@@ -1218,6 +1218,7 @@ fn lab_kubernetes_pods_set_up_a_larger_inventory() {
             "/usr/bin/ssh",
             "/lib/x86_64-linux-gnu/libgcc_s.so.1",
             "/lib/x86_64-linux-gnu/libm.so.6",
+            "/etc/ssl/certs/ca-certificates.crt=/etc/ssl/certs/ca-certificates.crt",
         ])
         .arg(format!("{}=/etc/passwd", folder.join("passwd").display()))
         .output()
