@@ -167,8 +167,11 @@ impl Look<'_> {
             let mut known = said.all("package").filter_map(|line| line.split_once(' '));
             known.find(|(_, of)| *of == path).map(|(package, _)| package)
         };
-        let present = said.all("there").map(|path| self.finding(host, path, package(path), &[]));
-        let mut findings: Vec<Finding> = present.collect();
+        let is_untouched = |path: &str| said.all("untouched").any(|untouched| untouched == path);
+        // What a package has brought as it is serves nobody yet: a run that was cut short may have installed it.
+        let present = said.all("there").filter(|path| !is_untouched(path));
+        let mut findings: Vec<Finding> =
+            present.map(|path| self.finding(host, path, package(path), &[])).collect();
         let mut found: BTreeMap<&str, Vec<Setting>> = BTreeMap::new();
         let mut ours = BTreeSet::new();
         for line in said.text("lines").unwrap_or_default().lines() {
@@ -184,9 +187,7 @@ impl Look<'_> {
             let is_named = self.other.files.iter().any(|file| file == path);
             let is_packaged = match self.agent {
                 Some(endpoint) => is_part(endpoint, package),
-                None => {
-                    said.all("untouched").any(|untouched| untouched == path) && !self.is_file_of_unit(path)
-                }
+                None => is_untouched(path) && !self.is_file_of_unit(path),
             };
             let is_ours = ours.contains(path) || own.contains(path) && !is_named;
             if !settings.is_empty() && !is_ours && !is_packaged {
@@ -557,6 +558,8 @@ mod tests {
                 && snap[0].contains("`snap remove docker`"),
             "{snap:?}"
         );
+        let as_packaged = [("there", "/snap/bin/docker"), ("untouched", "/snap/bin/docker")];
+        assert_eq!(of_role("docker", "", "/snap/bin/docker", &as_packaged), [""; 0]);
         let exports = "nfs: { implementation: kernel, exports: [{ path: /srv/a, clients: [10.0.0.0/8], owner: root }] }";
         let found = of_role(
             "nfs-server",

@@ -1705,12 +1705,13 @@ others_there_all() {
   unset IFS
 }
 
-# Says the package of a file, and whether it is as that has it.
+# Says the package of a file, and whether it is as that has it. What a package enables is a link to a file of its own.
 others_packaged() {
-  package_of "$1"
+  real=$(readlink -f "$1" 2>/dev/null) || real=$1
+  package_of "$real"
   [ -n "$package" ] || return 0
   say package "$package $1"
-  if as_packaged "$1"; then say untouched "$1"; fi
+  if as_packaged "$real"; then say untouched "$1"; fi
 }
 
 # Sets $main to the file that a unit has, if it is there, and $files to all of it, a line each: $main, its drop-ins, and, with

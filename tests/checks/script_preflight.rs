@@ -270,6 +270,12 @@ fn lines_of_others_are_found_in_all_that_a_unit_reads() {
         let packages = "agent /packaged/changed\nagent /packaged/same";
         assert_eq!(all, [lines, "/else", packages, "/packaged/same"], "{shell:?}");
         // Of some it is enough that they are there.
+        std::fs::create_dir(host.folder.path().join("enabled")).unwrap();
+        std::os::unix::fs::symlink(host.at("packaged/same"), host.folder.path().join("enabled/default"))
+            .unwrap();
+        let linked = ask(&[pattern, &format!("+{}", host.at("enabled/*"))]);
+        let one = "/enabled/default";
+        assert_eq!(linked, ["", one, &format!("agent {one}"), one], "{shell:?}");
         let any = ask(&[pattern, &format!("+{files}")]);
         assert_eq!(any, ["", "/packaged/changed\n/packaged/same", packages, "/packaged/same"], "{shell:?}");
         // Drop-ins alone, and what a unit would read that is not there yet.
