@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::values::{optional_words, words};
+use super::values::{is_runnable, optional_words, words};
 use super::{Error, HostPath, Phase, Planned, call_of, seen};
 use crate::model::{Call, Change, Delegation, Effect, RoleName, StepId};
 use crate::script::Fields;
@@ -65,8 +65,6 @@ const NOT_SO: &str = "not as wanted";
 
 impl Exec {
     pub(super) fn check(&self) -> Result<(), Error> {
-        let runnable =
-            |words: &[String]| words.first().is_some_and(|word| !word.is_empty() && !word.starts_with('-'));
         if self.creates.is_some() == self.unless.is_some() {
             return Err(Error::Guard { id: self.id().0 });
         }
@@ -76,7 +74,7 @@ impl Exec {
         let delegated = self.delegated.iter().flat_map(|delegated| [&delegated.before, &delegated.after]);
         let own = [Some(&self.command), self.unless.as_ref(), self.undo.as_ref()];
         let mut all = own.into_iter().flatten().chain(delegated);
-        if !all.all(|words| runnable(words)) {
+        if !all.all(|words| is_runnable(words)) {
             return Err(Error::NoProgram { id: self.id().0 });
         }
         Ok(())

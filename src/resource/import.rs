@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::values::{from_text, words};
+use super::values::{from_text, is_runnable, words};
 use super::{Error, call_of, seen};
 use crate::model::{Call, Change, Effect, StepId};
 use crate::script::Fields;
@@ -36,9 +36,7 @@ pub(super) const PUSHED: (&str, usize) = ("import_from_push", 0);
 
 impl Import {
     pub(super) fn check(&self) -> Result<(), Error> {
-        let runnable =
-            |words: &[String]| words.first().is_some_and(|word| !word.is_empty() && !word.starts_with('-'));
-        if runnable(&self.command) && runnable(&self.unless) {
+        if is_runnable(&self.command) && is_runnable(&self.unless) {
             Ok(())
         } else {
             Err(Error::NoProgram { id: self.id().0 })

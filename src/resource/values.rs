@@ -191,6 +191,11 @@ pub(super) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<St
     optional_words(deserializer)?.ok_or_else(|| D::Error::custom("a list of arguments is missing"))
 }
 
+/// Whether an argument list names a program.
+pub(super) fn is_runnable(words: &[String]) -> bool {
+    words.first().is_some_and(|word| !word.is_empty() && !word.starts_with('-'))
+}
+
 /// Like [`words`], for a command that may be left out.
 pub(crate) fn optional_words<'de, D: Deserializer<'de>>(
     deserializer: D,

@@ -540,10 +540,11 @@ fn wanted_role(
             let Some(when) = condition(&place, raw.when.as_deref(), &scope, &late).map_err(render)? else {
                 continue;
             };
-            for scope in item_scopes(&place, &host.name, raw.for_each.as_deref(), &scope)? {
-                let port = wanted_port(&place, &host.name, &part.name, raw, &scope)?;
+            with_each_item(&place, &host.name, raw.for_each.as_deref(), &scope, |_, scope| {
+                let port = wanted_port(&place, &host.name, &part.name, raw, scope)?;
                 ports.extend(port.map(|port| WantedPort { when: when.clone(), ..port }));
-            }
+                Ok(())
+            })?;
         }
         for (index, raw) in part.verify.iter().enumerate() {
             let place = format!("role `{}`, verify[{index}]", part.name);
@@ -713,21 +714,14 @@ impl RoleResources {
         let removable = fields.shift_remove("removable").is_some_and(|value| is_true(&value));
         let fields = Value::Object(fields);
         let before = self.resources.len();
-        if let Some(Value::String(each)) = each {
-            let render = |source| WantedError::Render { host: host.clone(), source };
-            let list = renderer().expression(&format!("{place}, for_each"), &each, scope).map_err(render)?;
-            let Value::Array(items) = list else {
-                return Err(WantedError::NoList { host: host.clone(), place: place.to_owned(), value: list });
-            };
-            let mut scope = scope.clone();
-            for (index, item) in items.iter().enumerate() {
-                scope.insert(ITEM, item);
+        let each = each.as_ref().and_then(Value::as_str);
+        with_each_item(place, host, each, scope, |item, scope| match item {
+            Some((index, item)) => {
                 let place = format!("{place}, for_each[{index}]");
-                self.add_one(host, &place, &fields, when.as_ref(), Some(item), &scope, late)?;
+                self.add_one(host, &place, &fields, when.as_ref(), Some(item), scope, late)
             }
-        } else {
-            self.add_one(host, place, &fields, when.as_ref(), None, scope, late)?;
-        }
+            None => self.add_one(host, place, &fields, when.as_ref(), None, scope, late),
+        })?;
         if removable {
             self.removables.extend(self.resources.iter().skip(before).map(Resource::id));
         }
@@ -774,26 +768,27 @@ impl RoleResources {
     }
 }
 
-/// The scope itself, or with `for_each` one for each element of its list.
-fn item_scopes(
+/// Calls `with` by the scope as it is, or with `for_each` for each element of its list, with its number, by a scope that has it.
+fn with_each_item(
     place: &str,
     host: &HostName,
     each: Option<&str>,
     scope: &Scope,
-) -> Result<Vec<Scope>, WantedError> {
-    let Some(each) = each else { return Ok(vec![scope.clone()]) };
+    mut with: impl FnMut(Option<(usize, &Value)>, &Scope) -> Result<(), WantedError>,
+) -> Result<(), WantedError> {
+    let Some(each) = each else { return with(None, scope) };
     let list = renderer()
         .expression(&format!("{place}, for_each"), each, scope)
         .map_err(|source| WantedError::Render { host: host.clone(), source })?;
     let Value::Array(items) = list else {
         return Err(WantedError::NoList { host: host.clone(), place: place.to_owned(), value: list });
     };
-    let with_item = |item: &Value| {
-        let mut scope = scope.clone();
+    let mut scope = scope.clone();
+    for (index, item) in items.iter().enumerate() {
         scope.insert(ITEM, item);
-        scope
-    };
-    Ok(items.iter().map(with_item).collect())
+        with(Some((index, item)), &scope)?;
+    }
+    Ok(())
 }
 
 /// `None` for a port that is switched off.

@@ -84,16 +84,12 @@ fn takes(lab: &Lab, command: &str, name: &str, is_there: bool) -> u32 {
 /// What `health` says while it fails.
 #[track_caller]
 fn ill(lab: &Lab, words: &str) -> String {
-    poll(&format!("health says `{words}`"), Duration::from_secs(20), || {
-        let health = lab.run("health", &[]);
-        let said = health.stdout + &health.stderr;
-        (health.status != 0 && said.contains(words)).then_some(said)
-    })
+    crate::ways::ill(lab, words, Duration::from_secs(20))
 }
 
 #[track_caller]
 fn well(lab: &Lab) {
-    poll("health is well", Duration::from_secs(30), || (lab.run("health", &[]).status == 0).then_some(()));
+    crate::ways::well(lab, Duration::from_secs(30));
 }
 
 /// Two hosts, Docker on the second, its containers' image, and a service that somebody else has told the agent of.

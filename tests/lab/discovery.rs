@@ -5,14 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::starters::written;
 use crate::support::{Lab, poll};
-use crate::ways::{Asked, PATIENT, get, get_within, tell_consul};
+use crate::ways::{ADDRESS, Asked, HASTY, PATIENT, get, get_within, holders, tell_consul, well};
 use indoc::indoc;
 
 const HOSTS: [&str; 3] = ["node-1", "node-2", "node-3"];
-/// The lab gives it to no host.
-const ADDRESS: &str = "10.77.0.200";
-/// How long a client waits where it must be seen when the address is served again.
-const HASTY: Duration = Duration::from_millis(300);
 
 /// An image without any registry: a web server whose page says in which container it is, and one that asks another service for its
 /// page.
@@ -127,13 +123,13 @@ fn lab_discovery_of_containers_behind_an_address_that_moves() {
     assert_eq!(asked.lost(), 0, "of {} requests", asked.count());
 
     // The host that has the address loses its power, and two containers with it.
-    let has = |host: &&str| lab.ssh(host, "ip -o address show | grep -q ' 10.77.0.200/'").status == 0;
-    let holder = HOSTS.into_iter().find(has).expect("somebody has the address");
+    let holder = holders(&lab, &HOSTS).pop().expect("somebody has the address");
+    let left: Vec<&str> = HOSTS.into_iter().filter(|host| *host != holder).collect();
     let ask = |way: &str| get_within(HASTY, way, 80, FRONT, "/").is_some();
     let asked = Asked::during(&[ADDRESS], ask, || {
         lab.lab(&["kill", holder]);
         poll("the address has moved", Duration::from_secs(10), || {
-            HOSTS.into_iter().filter(|host| *host != holder).any(|host| has(&host)).then_some(())
+            (!holders(&lab, &left).is_empty()).then_some(())
         });
         std::thread::sleep(Duration::from_secs(5));
     });
@@ -143,12 +139,11 @@ fn lab_discovery_of_containers_behind_an_address_that_moves() {
         asked.lost(),
         asked.count()
     );
-    let left: Vec<&str> = HOSTS.into_iter().filter(|host| *host != holder).collect();
     poll("the others are served, and they alone", Duration::from_secs(30), || {
         (answers(ADDRESS, FRONT, "/") == on("front", &left)).then_some(())
     });
     lab.lab(&["start", holder]);
-    poll("all is well again", Duration::from_secs(90), || (lab.run("health", &[]).status == 0).then_some(()));
+    well(&lab, Duration::from_secs(90));
     poll("all fronts are served again", Duration::from_secs(30), || {
         (answers(ADDRESS, FRONT, "/").len() >= 3).then_some(())
     });

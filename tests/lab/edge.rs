@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::support::{HostFiles, Lab, poll};
-use crate::ways::{Asked, bring_backend, comes, deregister, goes, passing, register, start};
+use crate::ways::{Asked, bring_backend, comes, deregister, goes, ill, passing, register, start, well};
 
 /// A request at a way in.
 fn get(address: &str, port: u16, host: &str) -> Option<String> {
@@ -112,15 +112,11 @@ fn lab_edge_serves_what_consul_has_and_loses_no_request() {
     deregister(&lab, "node-2", "bills-9999-8081");
     start(&lab, "node-1", 9997);
     register(&lab, "node-2", "taken-9997", "tcp", 8081, "");
-    let said = poll("the port is taken", Duration::from_secs(10), || {
-        let health = lab.run("health", &[]);
-        let said = health.stdout + &health.stderr;
-        (health.status != 0 && said.contains("port 9997 is taken")).then_some(said)
-    });
+    let said = ill(&lab, "port 9997 is taken", Duration::from_secs(10));
     assert!(said.contains("node-1"), "{said}");
     assert!(get(&ways[0], 80, WEB).is_some(), "what served goes on serving");
     deregister(&lab, "node-2", "taken-9997-8081");
-    poll("all is well again", Duration::from_secs(10), || (lab.run("health", &[]).status == 0).then_some(()));
+    well(&lab, Duration::from_secs(10));
 
     // One way in dies; the other one serves on.
     lab.lab(&["kill", "node-1"]);

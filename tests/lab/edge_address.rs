@@ -5,15 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Lab, poll};
 use crate::ways::{
-    Asked, PATIENT, bring_backend, comes, deregister, get_within, goes, passing, register, start, tell_consul,
+    ADDRESS, Asked, HASTY, PATIENT, bring_backend, comes, deregister, get_within, goes, passing, register,
+    start, tell_consul, well,
 };
 use indoc::indoc;
-
-/// The lab gives it to no host.
-const ADDRESS: &str = "10.77.0.200";
-
-/// How long a client waits where it must be seen when the address is served again.
-const HASTY: Duration = Duration::from_millis(300);
 
 /// One request at the address.
 fn ask(port: u16, limit: Duration) -> Option<String> {
@@ -32,8 +27,7 @@ fn while_asked(limit: Duration, done: impl FnOnce()) -> Asked {
 
 /// Which of the ways in have the address.
 fn holders(lab: &Lab) -> Vec<&'static str> {
-    let has = |host: &&str| lab.ssh(host, "ip -o address show | grep -q ' 10.77.0.200/'").status == 0;
-    ["node-1", "node-2"].into_iter().filter(has).collect()
+    crate::ways::holders(lab, &["node-1", "node-2"])
 }
 
 /// The one that has it.
@@ -189,7 +183,7 @@ fn lab_edge_address_moves_and_haproxy_loses_no_request() {
     let health = lab.run("health", &[]);
     assert!(health.status != 0 && (health.stdout + &health.stderr).contains(stays), "it is told");
     lab.asks(stays, "systemctl start edge-haproxy");
-    poll("all is well again", Duration::from_secs(20), || (lab.run("health", &[]).status == 0).then_some(()));
+    well(&lab, Duration::from_secs(20));
     assert_eq!(holders(&lab), [gone]);
     lab.run("up", &[]).exits(0).says("Nothing to do");
 

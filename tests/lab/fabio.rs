@@ -128,23 +128,15 @@ fn served(address: &str) -> BTreeSet<String> {
     crate::ways::served(|| get(address, 80, WEB, "/"))
 }
 
-/// What `health` says once it is not content.
-fn told(lab: &Lab, text: &str) {
-    let mut last = String::new();
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while Instant::now() < deadline {
-        let health = lab.run("health", &[]);
-        last = health.stdout + &health.stderr;
-        if health.status != 0 && last.contains(text) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    panic!("`{text}` is not told:\n{last}");
+/// What `health` says while it fails.
+#[track_caller]
+fn ill(lab: &Lab, words: &str) -> String {
+    crate::ways::ill(lab, words, Duration::from_secs(15))
 }
 
-fn is_content(lab: &Lab) {
-    poll("all is well again", Duration::from_secs(15), || (lab.run("health", &[]).status == 0).then_some(()));
+#[track_caller]
+fn well(lab: &Lab) {
+    crate::ways::well(lab, Duration::from_secs(15));
 }
 
 /// Runs: fabio: routes by tags, TLS ended with certificates of a folder and of Consul and passed through by name, ports of tcp: instances leave under 200 requests a second
@@ -297,31 +289,31 @@ fn lab_fabio_serves_what_tags_ask_for_and_loses_no_request() {
     assert!(asked.count() > 500, "{}", asked.count());
     assert_eq!(asked.lost(), 0, "of {} requests", asked.count());
     deregister(&lab, "node-3", "web-8083");
-    is_content(&lab);
+    well(&lab);
 
     // What fabio does not understand is told by the names of service and tag, and takes nothing else along.
     let unknown = format!("{ROUTE}/bills stripp=/bills");
     register(&lab, "node-2", "bills", 8081, &[&unknown], true);
-    told(&lab, &format!("bills: `{unknown}`: fabio knows no option `stripp`"));
+    ill(&lab, &format!("bills: `{unknown}`: fabio knows no option `stripp`"));
     assert!(get(&ways[0], 80, WEB, "/").is_some(), "what served goes on serving");
     deregister(&lab, "node-2", "bills-8081");
     register(&lab, "node-3", "rival", 8082, &[&format!("{ROUTE}:9000 proto=tcp")], true);
-    told(&lab, "wants port 9000 too");
+    ill(&lab, "wants port 9000 too");
     deregister(&lab, "node-3", "rival-8082");
     register(&lab, "node-3", "unchecked", 8082, &[&format!("{ROUTE}/unchecked")], false);
-    told(&lab, "unchecked has no check");
+    ill(&lab, "unchecked has no check");
     deregister(&lab, "node-3", "unchecked-8082");
-    is_content(&lab);
+    well(&lab);
     // One of those that keep every other change from counting.
     register(&lab, "node-2", "heavy", 8081, &[&format!("{ROUTE}/heavy weight=ten")], true);
-    told(&lab, "fabio takes no change of any route");
+    ill(&lab, "fabio takes no change of any route");
     register(&lab, "node-3", "late", 8082, &[&format!("{ROUTE}/late")], true);
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(get(&ways[0], 80, "x", "/late"), None, "it is not as bad as the message says");
     assert!(get(&ways[0], 80, WEB, "/").is_some(), "what served goes on serving");
     deregister(&lab, "node-2", "heavy-8081");
     poll("the change counts", Duration::from_secs(10), || get(&ways[0], 80, "x", "/late"));
-    is_content(&lab);
+    well(&lab);
     lab.run("up", &[]).exits(0).says("Nothing to do");
 
     // One way in dies; the other one serves on.

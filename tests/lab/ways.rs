@@ -14,6 +14,12 @@ use indoc::indoc;
 /// A client that waits this long has given up, where a way in must never be silent.
 pub const PATIENT: Duration = Duration::from_secs(5);
 
+/// How long a client waits where it must be seen when an address is served again.
+pub const HASTY: Duration = Duration::from_millis(300);
+
+/// The address that moves: the lab gives it to no host.
+pub const ADDRESS: &str = "10.77.0.200";
+
 /// Answers with a text at a port, and with the path where that is not `/`: what the base system's perl can do. Who only looks whether
 /// it listens, and goes at once, does not end it; nor does one whose host has lost its power before it asked.
 const BACKEND: &str = indoc! {r#"
@@ -70,6 +76,28 @@ pub fn passing(lab: &Lab, name: &str) -> BTreeSet<u16> {
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     let ports = said.as_array().unwrap().iter().map(|one| one["Service"]["Port"].as_u64().unwrap());
     ports.map(|port| u16::try_from(port).unwrap()).collect()
+}
+
+/// Those of the hosts that have the address that moves.
+pub fn holders<'a>(lab: &Lab, hosts: &[&'a str]) -> Vec<&'a str> {
+    let has = |host: &&str| lab.ssh(host, &format!("ip -o address show | grep -q ' {ADDRESS}/'")).status == 0;
+    hosts.iter().copied().filter(has).collect()
+}
+
+/// What `health` says while it fails and has these words.
+#[track_caller]
+pub fn ill(lab: &Lab, words: &str, limit: Duration) -> String {
+    poll(&format!("health says `{words}`"), limit, || {
+        let health = lab.run("health", &[]);
+        let said = health.stdout + &health.stderr;
+        (health.status != 0 && said.contains(words)).then_some(said)
+    })
+}
+
+/// Waits until `health` is content.
+#[track_caller]
+pub fn well(lab: &Lab, limit: Duration) {
+    poll("all is well", limit, || (lab.run("health", &[]).status == 0).then_some(()));
 }
 
 /// One request by a connection of its own, which takes this long at most; `None` where it was not answered with 200.
