@@ -14,24 +14,14 @@
 
 pub mod cli;
 pub mod engine;
-pub mod facts;
-pub mod files;
 pub mod health;
-pub mod http;
-pub mod inventory;
-pub mod kubeconfig;
-pub mod lab;
-pub mod ledger;
-pub mod model;
 pub mod operations;
-pub mod plan;
 pub mod preflight;
 pub mod products;
-pub mod raft;
-pub mod releases;
 pub mod report;
-pub mod resource;
-pub mod roles;
-pub mod script;
-pub mod secrets;
-pub mod ssh;
+
+// Named here too, so that a reader of this crate need not know which of the two a module is in.
+pub use bootstrap_core::{
+    facts, files, http, inventory, kubeconfig, lab, ledger, model, plan, raft, releases, resource, roles,
+    script, secrets, ssh,
+};

@@ -21,8 +21,8 @@ use crate::script::Fields;
 /// kernel repeats a lost first packet after one second and after three.
 const SECONDS: &str = "6";
 
-const PERL: &str = include_str!("../script/peers/peers.pl");
-const PYTHON: &str = include_str!("../script/peers/peers.py");
+const PERL: &str = include_str!("peers/peers.pl");
+const PYTHON: &str = include_str!("peers/peers.py");
 
 /// One port of one host that another one needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -65,7 +65,8 @@ fn quoted(text: &str) -> Vec<&str> {
 
 #[test]
 fn paths_are_there() {
-    const FOLDERS: [&str; 7] = ["src/", "tests/", "docs/", "roles/", "inventories/", "vagrant/", ".ci/"];
+    const FOLDERS: [&str; 8] =
+        ["core/", "src/", "tests/", "docs/", "roles/", "inventories/", "vagrant/", ".ci/"];
     let mut found = 0;
     for name in PAGES {
         let text = page(name);
@@ -135,8 +136,7 @@ fn commands_that_messages_name_are_there() {
     let mut root = Cli::command();
     root.build();
     let mut seen = 0;
-    let folders = ["src", "roles"].map(|folder| sources(&at(folder)));
-    for (path, text) in folders.into_iter().flatten() {
+    for (path, text) in code().into_iter().chain(sources(&at("roles"))) {
         for named in quoted(&text).iter().filter_map(|words| words.strip_prefix("bootstrap ")) {
             // A sketch, for those who read the code.
             if named.contains('…') {
@@ -209,14 +209,27 @@ fn the_readme_lists_every_command() {
     assert_eq!(listed, there);
 }
 
-/// The modules of `lib.rs`.
+/// The folders of sources of the two crates.
+const CRATES: [&str; 2] = ["core/src", "src"];
+
+/// The modules of both crates.
 fn modules() -> BTreeSet<String> {
-    let lib = page("src/lib.rs");
-    let names = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
-    names.map(str::to_owned).collect()
+    let libs = CRATES.map(|root| page(format!("{root}/lib.rs")));
+    let lines = libs.iter().flat_map(|lib| lib.lines());
+    lines.filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).map(str::to_owned).collect()
 }
 
-/// Every source file below a folder or file of `src/`, with its text; what only tests use is left out.
+/// Every source file of both crates, with its text; what only tests use is left out.
+pub fn code() -> Vec<(PathBuf, String)> {
+    CRATES.iter().flat_map(|root| sources(&at(root))).collect()
+}
+
+/// A source file's path in its crate.
+fn in_crate(path: &Path) -> &Path {
+    CRATES.iter().find_map(|root| path.strip_prefix(at(root)).ok()).unwrap()
+}
+
+/// Every source file below a folder, or this file, with its text; what only tests use is left out.
 pub fn sources(path: &Path) -> Vec<(PathBuf, String)> {
     if path.is_file() {
         let text = fs::read_to_string(path).unwrap();
@@ -233,15 +246,14 @@ pub fn sources(path: &Path) -> Vec<(PathBuf, String)> {
 
 /// The module of `lib.rs` that a source file belongs to.
 fn module(path: &Path) -> String {
-    let relative = path.strip_prefix(at("src")).unwrap();
-    relative.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned()
+    in_crate(path).iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned()
 }
 
 /// Each module, with those that its sources import.
 fn imports() -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> =
         modules().into_iter().map(|module| (module, BTreeSet::new())).collect();
-    for (path, text) in sources(&at("src")) {
+    for (path, text) in code() {
         let importer = module(&path);
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         for named in code.flat_map(|line| line.split("crate::").skip(1)) {
@@ -294,9 +306,8 @@ fn no_imports_go_round() {
 #[test]
 fn no_imports_go_round_inside_of_a_module() {
     let mut looked_at = 0;
-    for module in
-        fs::read_dir(at("src")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir())
-    {
+    let entries = CRATES.iter().flat_map(|root| fs::read_dir(at(root)).unwrap());
+    for module in entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
         let files: Vec<PathBuf> = fs::read_dir(&module).unwrap().map(|entry| entry.unwrap().path()).collect();
         let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
         let names: BTreeSet<String> = files.iter().map(|path| name(path)).collect();
@@ -360,14 +371,13 @@ const NAMES: [(&str, &str); 21] = [
 #[test]
 fn products_are_named_in_their_folders_alone() {
     const PRODUCTS: [&str; 4] = ["consul", "nomad", "etcd", "kube"];
-    let root = at("src");
     let names = |text: &str| {
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         code.map(str::to_lowercase).any(|line| PRODUCTS.iter().any(|product| line.contains(product)))
     };
-    let found: BTreeSet<String> = sources(&root)
+    let found: BTreeSet<String> = code()
         .into_iter()
-        .map(|(path, text)| (path.strip_prefix(&root).unwrap().display().to_string(), text))
+        .map(|(path, text)| (in_crate(&path).display().to_string(), text))
         .filter(|(path, text)| !path.starts_with("products/") && !path.starts_with("lab/") && names(text))
         .map(|(path, _)| path)
         .collect();
@@ -384,7 +394,7 @@ fn imports_run_the_way_that_the_architecture_says() {
         ("openssh::", &["ssh"]),
         ("anyhow::", &["cli"]),
     ];
-    for (path, text) in sources(&at("src")) {
+    for (path, text) in code() {
         let first = module(&path);
         for (import, allowed) in ALONE {
             let named = text

@@ -27,6 +27,7 @@ mod kube_config;
 mod kube_manifests;
 mod messages;
 mod newcomer;
+mod nfs_config;
 mod nomad_config;
 mod prelude;
 mod products;

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::documentation::{at, sources};
+use crate::documentation::{at, code};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// What texts for operators are given to: an attribute of errors, functions and macros.
@@ -13,7 +13,7 @@ const TAKERS: [&str; 9] = ["error", "warning", "help", "label", "bail", "anyhow"
 fn texts_of_errors_are_on_record() {
     let mut record = String::new();
     let mut texts = 0;
-    let mut sources = sources(&at("src"));
+    let mut sources = code();
     sources.sort();
     for (file, code) in sources {
         let tokens: TokenStream = code.parse().unwrap();

@@ -12,7 +12,7 @@ fn shellcheck_finds_nothing() {
     if !have("shellcheck") {
         return;
     }
-    let prelude = concat!(env!("CARGO_MANIFEST_DIR"), "/src/script/prelude.sh");
+    let prelude = concat!(env!("CARGO_MANIFEST_DIR"), "/core/src/script/prelude.sh");
     let output = Command::new("shellcheck").args(["-s", "sh", prelude]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }

@@ -7,7 +7,7 @@ use std::fs;
 use bootstrap::operations::COMMANDS;
 use proc_macro2::{TokenStream, TokenTree};
 
-use crate::documentation::{at, lab_lines, sources};
+use crate::documentation::{at, code, lab_lines};
 
 /// What else changes hosts, of the commands that are ours.
 const OTHERS: [&str; 1] = ["lab heal"];
@@ -74,7 +74,7 @@ fn said(literal: &str) -> Option<String> {
 /// Each text that names such a command, with where it stands.
 fn remedies() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    for (path, code) in sources(&at("src")) {
+    for (path, code) in code() {
         let mut texts = Vec::new();
         literals(code.parse().unwrap(), &mut texts);
         let place = path.strip_prefix(at("")).unwrap().display().to_string();

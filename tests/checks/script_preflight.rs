@@ -9,8 +9,8 @@ use crate::shells::{Host, call, have, records, shells};
 use bootstrap::model::{Arg, Call, StepId};
 use bootstrap::script::{Nonce, Observation, Script};
 
-const PERL: &str = include_str!("../../src/script/peers/peers.pl");
-const PYTHON: &str = include_str!("../../src/script/peers/peers.py");
+const PERL: &str = include_str!("../../src/preflight/peers/peers.pl");
+const PYTHON: &str = include_str!("../../src/preflight/peers/peers.py");
 
 /// The hosts to ask: one with all tools, one with those of busybox.
 fn hosts() -> impl Iterator<Item = (&'static [&'static str], Host)> {

@@ -1,7 +1,7 @@
 //! What `check --connect` finds on real hosts, and that it stops `up` before the first change.
 //!
 //! The hosts share one kernel and so one clock: skew is tested by table, in `src/preflight/clock.rs`
-//! and `src/facts.rs`.
+//! and `core/src/facts.rs`.
 
 use crate::support::{Lab, Ran};
 use serde_json::Value;

@@ -11,7 +11,7 @@ use super::gossip::{Gossip, Member};
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, PlacesIn, Product,
     Question, Questions, Raft, Recovers, Request, Responses, Roster, Snapshots, Task, Traces, Transfer,
-    data_dir, operator, those,
+    data_dir, operator, review, those,
 };
 use crate::model::{ClusterState, Expected, HostName, Review};
 use crate::raft::{Peer, RaftState};
@@ -95,7 +95,7 @@ fn version(answer: &Answer) -> Option<String> {
 }
 
 fn review_clients(expected: &Expected, answers: &Answers) -> Review {
-    Review::count(expected, answers, "clients joined", |_, answer| has_joined(answer))
+    review::count(expected, answers, "clients joined", |_, answer| has_joined(answer))
 }
 
 /// What the catalog answers to a question.

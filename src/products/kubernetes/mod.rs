@@ -21,7 +21,7 @@ use super::snapshot::Snapshot;
 use super::{
     Agent, Answer, Answers, Command, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product,
     Questions, Raft, Recovers, Responses, Roster, Snapshots, Task, TlsFiles, TlsQuestion, Transfer,
-    VersionChange, Watching, answered, etcd, those, views,
+    VersionChange, Watching, answered, etcd, review, those, views,
 };
 use crate::model::{
     Arg, Call, ClusterState, Endpoint, Expected, HostName, NulInArgument, PrefetchOf, Problem, Review,
@@ -267,7 +267,7 @@ fn review_voters(
 
 /// Control planes whose etcd is elsewhere.
 fn review_api_servers(expected: &Expected, answers: &Answers) -> Review {
-    Review::of_each(expected, answers, "control planes ready", |host, said| {
+    review::of_each(expected, answers, "control planes ready", |host, said| {
         problem(expected, host, said, |_| Ok(()))
     })
 }
@@ -448,7 +448,7 @@ fn review_workers(expected: &Expected, answers: &Answers) -> Review {
         let internal: Vec<&str> = internal.map(|address| address.address.as_str()).collect();
         has_address(&internal, expected.members.get(host))
     };
-    Review::of_each(expected, answers, "workers ready", |host, said| {
+    review::of_each(expected, answers, "workers ready", |host, said| {
         let node = match node(said) {
             Ok(node) => node,
             Err(reason) => return Some(Problem::of(host, reason)),
@@ -748,7 +748,7 @@ impl Part for ApiServers {
     }
 
     fn admission(&self, expected: &Expected, answers: &Answers) -> Review {
-        Review::of_each(expected, answers, "control planes ready", not_serving)
+        review::of_each(expected, answers, "control planes ready", not_serving)
     }
 
     fn cluster_state(&self, _: &Expected, answers: &Answers) -> ClusterState {

@@ -15,7 +15,7 @@ use super::part::DRAIN_DEADLINE;
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product, Question,
     Questions, Raft, Recovers, Response, Responses, Roster, Snapshots, Task, Traces, Transfer, consul,
-    data_dir, operator, those,
+    data_dir, operator, review, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Review};
 use crate::raft::{Peer, RaftState};
@@ -143,7 +143,7 @@ fn review_servers(expected: &Expected, answers: &Answers) -> Review {
 }
 
 fn review_clients(expected: &Expected, answers: &Answers) -> Review {
-    Review::count(expected, answers, "clients ready", |_, answer| is_ready(answer))
+    review::count(expected, answers, "clients ready", |_, answer| is_ready(answer))
 }
 
 fn agent(answer: &Responses) -> Result<AgentSelf, String> {

@@ -333,7 +333,6 @@ fn server(line: &str) -> Option<&str> {
     (words.next()? == "nameserver").then(|| words.next()).flatten()
 }
 
-#[cfg(test)]
 impl Facts {
     /// A usual host, for the tests of those who read facts.
     pub fn example() -> Self {

@@ -13,8 +13,7 @@ mod render;
 mod rules;
 mod schema;
 mod scope;
-#[cfg(test)]
-pub(crate) mod testing;
+pub mod testing;
 mod types;
 mod values;
 mod variables;

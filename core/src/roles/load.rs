@@ -15,7 +15,7 @@ use crate::model::{Diagnostic, diagnostic};
 
 /// The roles that come with the program.
 #[derive(RustEmbed)]
-#[folder = "roles/"]
+#[folder = "../roles/"]
 struct Embedded;
 
 impl RoleSet {

@@ -545,7 +545,7 @@ groups:
 
     #[test]
     fn every_host_of_every_inventory_here_comes_and_goes() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("inventories");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../inventories");
         let mut hosts = 0;
         for file in std::fs::read_dir(folder).unwrap() {
             let file = file.unwrap().path();

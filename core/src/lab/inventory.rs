@@ -118,7 +118,8 @@ mod tests {
             let path = std::path::Path::new("inventory.yaml");
             crate::roles::parse_inventory(text, path, &roles, None).unwrap().0
         };
-        let (own, starter) = (parsed(&text(&record(3))), parsed(include_str!("../../inventories/lab.yaml")));
+        let (own, starter) =
+            (parsed(&text(&record(3))), parsed(include_str!("../../../inventories/lab.yaml")));
         assert_eq!(own.hosts.len(), starter.hosts.len());
         for (own, starter) in own.hosts.iter().zip(&starter.hosts) {
             assert_eq!((&own.name, &own.address, &own.ssh), (&starter.name, &starter.address, &starter.ssh));

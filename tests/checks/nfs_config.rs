@@ -6,10 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::model::HostName;
-use crate::report;
-use crate::resource::testing::facts;
-use crate::roles::{Asked, ClusterAddresses, RoleSet, Wanted, load_inventory};
+use crate::rendered::facts;
+use bootstrap::model::HostName;
+use bootstrap::report;
+use bootstrap::roles::{Asked, ClusterAddresses, RoleSet, Wanted, load_inventory};
 
 /// An inventory of a server `files`, a client `web` and one that is both, with these variables of `nfs`.
 fn inventory(nfs: &str) -> String {
@@ -28,11 +28,11 @@ fn inventory(nfs: &str) -> String {
     )
 }
 
-fn load(nfs: &str) -> Result<(crate::inventory::Inventory, String), String> {
+fn load(nfs: &str) -> Result<(bootstrap::inventory::Inventory, String), String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("nfs.yaml");
     std::fs::write(&path, inventory(nfs)).unwrap();
-    let shown = |problems: &[crate::model::Diagnostic]| {
+    let shown = |problems: &[bootstrap::model::Diagnostic]| {
         let texts: Vec<_> = problems.iter().map(|problem| report::problem(problem, false)).collect();
         texts.join("\n").replace(&format!("{}/", folder.path().display()), "")
     };
@@ -55,12 +55,7 @@ fn wanted(nfs: &str) -> String {
         for role in &host.roles {
             for resource in &role.resources {
                 let resolved = wanted
-                    .resolved(
-                        host,
-                        role,
-                        resource,
-                        &host.late(&facts("x86_64"), &wanted.everyone(&addresses)),
-                    )
+                    .resolved(host, role, resource, &host.late(&facts(), &wanted.everyone(&addresses)))
                     .unwrap();
                 text += &format!("==> {}\n", resolved.id());
                 text += resolved.content().unwrap_or_default();

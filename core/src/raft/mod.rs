@@ -4,7 +4,6 @@
 mod leave;
 mod quorum;
 mod recovery;
-#[cfg(test)]
 pub mod testing;
 mod view;
 #[cfg(test)]

@@ -4,8 +4,6 @@
 
 mod client;
 mod options;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
