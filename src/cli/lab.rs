@@ -22,7 +22,8 @@ pub struct LabArgs {
 enum LabCommand {
     /// Make the hosts, or add to and switch on those there are, and write their inventory
     #[command(after_help = "Examples: bootstrap lab up --hosts 5 --converge\n          \
-bootstrap lab up --suite trixie --user ops --rtt 50")]
+bootstrap lab up --suite trixie --user ops --rtt 50\n          \
+bootstrap lab up --hosts 2 --kernel node-1,node-2")]
     Up(UpArgs),
     /// Take everything away again: hosts, network, rules, mounts
     #[command(after_help = "Example: bootstrap lab down --purge")]
@@ -69,7 +70,9 @@ bootstrap lab up --suite trixie --user ops --rtt 50")]
         directory: String,
         host: String,
         #[arg(long)]
-        unified_cgroups: bool,
+        suite: Suite,
+        #[arg(long)]
+        kernel: bool,
     },
     #[command(hide = true)]
     Mirror {
@@ -103,6 +106,9 @@ struct UpArgs {
     /// The Debian release on the hosts [default: bookworm]
     #[arg(long)]
     suite: Option<Suite>,
+    /// Hosts that get a kernel of their own, as virtual machines: for what this machine's lacks, such as NFS. Minutes to boot without KVM
+    #[arg(long, value_name = "HOST,…", value_delimiter = ',')]
+    kernel: Vec<String>,
     /// What the hosts are for [default: agents]
     #[arg(long = "for", value_name = "PURPOSE")]
     purpose: Option<Purpose>,
@@ -160,7 +166,7 @@ pub fn run(args: LabArgs, global: &Global) -> anyhow::Result<ExitCode> {
             lab::heal(&host)?;
             say(&format!("{host} is reached again"));
         }
-        LabCommand::Launch { host, unified_cgroups, .. } => lab::launch(&host, unified_cgroups)?,
+        LabCommand::Launch { host, suite, kernel, .. } => lab::launch(&host, suite, kernel)?,
         LabCommand::Mirror { .. } => lab::serve_mirror()?,
         LabCommand::Relay { rtt, .. } => lab::serve_relay(rtt)?,
     }
@@ -176,6 +182,7 @@ fn up(args: UpArgs, global: &Global) -> anyhow::Result<ExitCode> {
     let report = lab::up(
         &UpOptions {
             hosts: args.hosts,
+            kernels: args.kernel.into_iter().collect(),
             suite: args.suite,
             user: args.user,
             sudo_password: args.sudo_password,

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::layout::{CACHE, LabHost, MAX_HOSTS, STATE};
 use super::record::{Lock, Record};
 use super::{
-    Error, OnProgress, base, cgroup, host, mirror, mounts, network, parallel, process, require_root,
+    Error, OnProgress, base, cgroup, host, machine, mirror, mounts, network, parallel, process, require_root,
 };
 
 /// What `lab down` found.
@@ -37,6 +37,7 @@ pub fn clear(say: OnProgress) -> Result<DownReport, Error> {
         None
     });
     base::remove_partial()?;
+    machine::remove_partial()?;
     let running = host::running();
     let hosts: Vec<_> =
         LabHost::all(MAX_HOSTS).filter(|host| host.folder().exists() || running.contains(host)).collect();

@@ -42,7 +42,7 @@ pub enum Error {
         "the running lab has {what} {running}, asked for is {asked}; `bootstrap lab up --fresh` with the same \
          options starts it anew (its hosts are lost)"
     )]
-    Different { what: &'static str, running: String, asked: String },
+    Different { what: String, running: String, asked: String },
     #[error("there is no lab; `bootstrap lab up` makes one")]
     NoLab,
     #[error("the lab has no host `{name}`; it has {hosts}")]

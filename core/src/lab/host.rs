@@ -16,18 +16,23 @@ use super::apt::Sources;
 use super::command::{command, file_tail, run, run_with_input};
 use super::layout::{BRIDGE, CONTROLLER, LabHost, MAX_HOSTS, PREFIX, state};
 use super::process::{self, POLL, wait_until};
-use super::record::{Purpose, Settings};
-use super::{Error, base, cgroup, kubernetes, mounts};
+use super::record::{Purpose, Record, Settings};
+use super::{Error, Suite, base, cgroup, kubernetes, machine, mounts};
 
 /// How long a host may take to boot: seconds on a quiet machine, more when many boot at once.
-pub const BOOT_DEADLINE: Duration = Duration::from_secs(120);
+const BOOT_DEADLINE: Duration = Duration::from_secs(120);
+/// The same for one whose processor is translated: a minute, more when several boot at once.
+const MACHINE_BOOT_DEADLINE: Duration = Duration::from_secs(600);
 
 /// A folder of this machine's own file system in every host: what lies on overlayfs has no handles, so no NFS server in
 /// user space can export it.
 const DATA: &str = "data";
+/// A folder that all hosts of nspawn have in common, as those have that are connected to one storage.
+const SHARED: &str = "shared";
 
 /// Gives the host its root and identity, unless it has them. Nothing runs yet.
-pub fn prepare(host: LabHost, settings: &Settings, sources: &Sources) -> Result<(), Error> {
+pub fn prepare(host: LabHost, record: &Record, sources: &Sources) -> Result<(), Error> {
+    let settings = &record.settings;
     let folder = host.folder();
     // Set last: without it an earlier attempt ended half-way.
     let ready = folder.join("ready");
@@ -35,12 +40,15 @@ pub fn prepare(host: LabHost, settings: &Settings, sources: &Sources) -> Result<
     if !ready.exists() {
         mounts::remove_folder(&folder)?;
     }
-    for part in ["upper", "work", "root", DATA] {
-        let path = folder.join(part);
+    let own = ["upper", "work", "root", DATA].map(|part| folder.join(part));
+    for path in own.into_iter().chain([state(SHARED)]) {
         fs::create_dir_all(&path).map_err(Error::io("make", &path))?;
     }
     if mounts::below(&root).is_empty() {
-        let lower = [base::packages(settings.suite), base::root(settings.suite)];
+        let mut lower = vec![base::packages(settings.suite), base::root(settings.suite)];
+        if record.has_own_kernel(host) {
+            lower.insert(0, machine::kernel(settings.suite));
+        }
         mounts::overlay(&lower, &folder.join("upper"), &folder.join("work"), &root)?;
     }
     if !ready.exists() {
@@ -49,6 +57,9 @@ pub fn prepare(host: LabHost, settings: &Settings, sources: &Sources) -> Result<
         allow_login(settings, &root)?;
         if settings.purpose == Purpose::Kubernetes {
             kubernetes::prepare(&root)?;
+        }
+        if record.has_own_kernel(host) {
+            machine::make_disk(host)?;
         }
         fs::write(&ready, "").map_err(Error::io("write", ready))?;
     }
@@ -75,7 +86,7 @@ fn write_identity(host: LabHost, root: &Path) -> Result<(), Error> {
     write(
         "etc/systemd/network/10-host0.network",
         &format!(
-            "[Match]\nName=host0\n\n[Network]\nAddress={}/{PREFIX}\nGateway={CONTROLLER}\n\
+            "[Match]\nName=host0 eth0\n\n[Network]\nAddress={}/{PREFIX}\nGateway={CONTROLLER}\n\
              LinkLocalAddressing=no\nIPv6AcceptRA=no\nDHCP=no\n",
             host.address()
         ),
@@ -129,19 +140,19 @@ pub fn known_hosts_line(host: LabHost) -> Result<String, Error> {
 }
 
 /// Switches the host on; `None` if it was on. Its process goes on when this one ends.
-pub fn power_on(host: LabHost, settings: &Settings) -> Result<Option<Child>, Error> {
+pub fn power_on(host: LabHost, record: &Record) -> Result<Option<Child>, Error> {
     if !pids(host).is_empty() {
         return Ok(None);
     }
-    let mut args = vec![host.marker(), host.name()];
-    if settings.suite.needs_unified_cgroups() {
-        args.push("--unified-cgroups".into());
+    let mut args = vec![host.marker(), host.name(), format!("--suite={}", record.settings.suite.name())];
+    if record.has_own_kernel(host) {
+        args.push("--kernel".into());
     }
     process::start_service("launch", &args, &host.folder().join("console.log")).map(Some)
 }
 
 /// Becomes the nspawn of `host`: in a session and in cgroups of its own. Returns on failure only.
-pub fn launch(host: LabHost, unified_cgroups: bool) -> Error {
+pub fn launch(host: LabHost, suite: Suite) -> Error {
     process::detach();
     if let Err(error) = cgroup::enter(host) {
         return error;
@@ -169,11 +180,12 @@ pub fn launch(host: LabHost, unified_cgroups: bool) -> Error {
             "--system-call-filter=@keyring bpf open_by_handle_at name_to_handle_at",
             "--bind=/dev/kmsg",
             &format!("--bind={}:/{DATA}", host.folder().join(DATA).display()),
+            &format!("--bind={}:/{SHARED}", state(SHARED).display()),
             // For the init: what a boot that hangs was at.
             "systemd.show_status=1",
         ],
     );
-    if unified_cgroups {
+    if suite.needs_unified_cgroups() {
         command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
     }
     Error::Start { program: "systemd-nspawn".into(), source: command.exec() }
@@ -181,30 +193,30 @@ pub fn launch(host: LabHost, unified_cgroups: bool) -> Error {
 
 /// All hosts that are on, by one look.
 pub fn running() -> Vec<LabHost> {
-    let pids = process::find(|args| args.iter().any(|arg| arg.starts_with("--directory=")));
+    let folder = state("hosts").display().to_string();
+    let pids = process::find(|args| args.iter().any(|arg| arg.contains(&folder)));
     let args: Vec<_> = pids.into_iter().flat_map(process::arguments).collect();
-    LabHost::all(MAX_HOSTS).filter(|host| args.contains(&host.marker())).collect()
+    LabHost::all(MAX_HOSTS).filter(|host| host.is_run_by(&args)).collect()
 }
 
 /// The processes that run the host: one, or none.
 pub fn pids(host: LabHost) -> Vec<i32> {
-    let marker = host.marker();
-    process::find(|args| args.contains(&marker))
+    process::find(|args| host.is_run_by(args))
 }
 
 /// Cuts the power: nothing in the host gets to say goodbye. Whether it was on.
 pub fn power_off(host: LabHost) -> Result<bool, Error> {
-    let marker = host.marker();
     let running = pids(host);
-    for &pid in &running {
-        for child in children(pid).into_iter().filter(|&child| is_init(child)) {
-            let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
-        }
+    let inits: Vec<i32> =
+        running.iter().flat_map(|&pid| children(pid)).filter(|&child| is_init(child)).collect();
+    for &init in &inits {
+        let _ = kill(Pid::from_raw(init), Signal::SIGKILL);
     }
-    // Without its init nspawn ends by itself and takes its interface along; else it is told to.
-    if !wait_until(Duration::from_secs(3), || pids(host).is_empty()) {
-        process::end(&host.name(), |args| args.contains(&marker))?;
+    // Without its init nspawn ends by itself and takes its interface along; else, and as a virtual machine, it is told to.
+    if inits.is_empty() || !wait_until(Duration::from_secs(3), || pids(host).is_empty()) {
+        process::end(&host.name(), |args| host.is_run_by(args))?;
     }
+    machine::remove_interface(host);
     cgroup::remove(Some(host))?;
     Ok(!running.is_empty())
 }
@@ -224,8 +236,9 @@ fn is_init(pid: i32) -> bool {
 
 /// Waits until the host has booted and the lab's key opens a session on it. `process` is what
 /// [`power_on`] gave.
-pub fn wait_ready(host: LabHost, settings: &Settings, mut process: Option<Child>) -> Result<(), Error> {
+pub fn wait_ready(host: LabHost, record: &Record, mut process: Option<Child>) -> Result<(), Error> {
     let started = Instant::now();
+    let deadline = if record.has_own_kernel(host) { MACHINE_BOOT_DEADLINE } else { BOOT_DEADLINE };
     let console = host.folder().join("console.log");
     let mut reason = String::new();
     loop {
@@ -233,14 +246,14 @@ pub fn wait_ready(host: LabHost, settings: &Settings, mut process: Option<Child>
         if process.as_mut().is_some_and(|process| !matches!(process.try_wait(), Ok(None))) {
             return Err(Error::HostDied { host: host.name(), tail: file_tail(&console), console });
         }
-        match greeting(host).and_then(|()| login(host, settings)) {
+        match greeting(host).and_then(|()| login(host, &record.settings)) {
             Ok(()) => return Ok(()),
             Err(said) => reason = if said.is_empty() { reason } else { said },
         }
-        if started.elapsed() > BOOT_DEADLINE {
+        if started.elapsed() > deadline {
             return Err(Error::HostSilent {
                 host: host.name(),
-                seconds: BOOT_DEADLINE.as_secs(),
+                seconds: deadline.as_secs(),
                 reason,
                 console,
             });

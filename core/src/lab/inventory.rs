@@ -73,6 +73,7 @@ mod tests {
                 consul: crate::lab::mirror::default_consul(),
             },
             hosts,
+            kernels: Default::default(),
             sysctls: Default::default(),
             faults: Default::default(),
             outside: Vec::new(),

@@ -86,9 +86,30 @@ impl LabHost {
         self.folder().join("root")
     }
 
+    /// Its end on the bridge, as nspawn calls it too.
+    pub fn interface(self) -> String {
+        format!("vb-{}", self.machine())
+    }
+
+    /// What it boots from, if it has a kernel of its own.
+    pub fn disk(self) -> PathBuf {
+        self.folder().join("disk.img")
+    }
+
     /// The argument that tells this host's nspawn from every other process.
     pub fn marker(self) -> String {
         format!("--directory={}", self.root().display())
+    }
+
+    /// The start of the argument that tells this host's qemu from every other process.
+    pub fn disk_argument(self) -> String {
+        format!("file={}", self.disk().display())
+    }
+
+    /// Whether a process with these arguments runs this host.
+    pub fn is_run_by(self, args: &[String]) -> bool {
+        let (marker, disk) = (self.marker(), self.disk_argument() + ",");
+        args.iter().any(|arg| *arg == marker || arg.starts_with(&disk))
     }
 }
 
@@ -109,7 +130,7 @@ mod tests {
 
     #[test]
     fn interface_names_fit_the_kernel() {
-        let longest = LabHost::all(MAX_HOSTS).map(|host| format!("vb-{}", host.machine()).len()).max();
+        let longest = LabHost::all(MAX_HOSTS).map(|host| host.interface().len()).max();
         assert!(longest <= Some(15), "{longest:?}");
     }
 

@@ -1,5 +1,5 @@
-//! Local bare hosts to try a cluster on: systemd-nspawn containers on a private bridge, and the
-//! faults of real ones. An inventory comes out that `bootstrap up` takes.
+//! Local bare hosts to try a cluster on: systemd-nspawn containers on a private bridge, or virtual
+//! machines where they need a kernel of their own, and the faults of real ones. An inventory comes out that `bootstrap up` takes.
 //!
 //! ```text
 //! debootstrap ──► base root ─┐
@@ -22,6 +22,7 @@ mod host;
 mod inventory;
 mod kubernetes;
 mod layout;
+mod machine;
 mod mirror;
 mod mounts;
 mod needs;

@@ -21,9 +21,13 @@ const NEEDS: [(&str, &str); 11] = [
     ("zip", "zip"),
 ];
 
-/// Installs what is missing where that is possible, else names it.
-pub fn ensure(say: OnProgress) -> Result<(), Error> {
-    let missing: Vec<_> = NEEDS.into_iter().filter(|(program, _)| !is_there(program)).collect();
+/// What hosts with a kernel of their own need besides.
+const MACHINE_NEEDS: [(&str, &str); 2] = [("qemu-system-x86_64", "qemu-system-x86"), ("mke2fs", "e2fsprogs")];
+
+/// Installs what is missing where that is possible, else names it. `machines`: some hosts have a kernel of their own.
+pub fn ensure(machines: bool, say: OnProgress) -> Result<(), Error> {
+    let needs = NEEDS.into_iter().chain(MACHINE_NEEDS.into_iter().filter(|_| machines));
+    let missing: Vec<_> = needs.filter(|(program, _)| !is_there(program)).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! What the lab remembers between two commands, and the lock that keeps two commands apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
@@ -64,6 +64,9 @@ pub struct Record {
     /// What of the world the hosts may reach: where their packages come from, and who resolves its name.
     #[serde(default)]
     pub outside: Vec<Ipv4Addr>,
+    /// The hosts with a kernel of their own, by name.
+    #[serde(default)]
+    pub kernels: BTreeSet<String>,
     /// Partitions in force, by host name.
     #[serde(default)]
     pub faults: BTreeMap<String, Fault>,
@@ -98,6 +101,10 @@ impl Record {
 
     pub fn all_hosts(&self) -> Vec<LabHost> {
         LabHost::all(self.hosts).collect()
+    }
+
+    pub fn has_own_kernel(&self, host: LabHost) -> bool {
+        self.kernels.contains(&host.name())
     }
 
     pub fn host(&self, name: &str) -> Result<LabHost, Error> {
@@ -181,6 +188,7 @@ mod tests {
                 consul: mirror::default_consul(),
             },
             hosts: 3,
+            kernels: ["node-3".to_owned()].into(),
             sysctls: [("net.ipv4.ip_forward".to_owned(), Changed { before: "0".into(), after: "1".into() })]
                 .into(),
             faults: [("node-2".to_owned(), Fault::OneWay)].into(),
@@ -202,6 +210,7 @@ mod tests {
                 consul: mirror::default_consul(),
             },
             hosts: 2,
+            kernels: BTreeSet::new(),
             sysctls: BTreeMap::new(),
             faults: BTreeMap::new(),
             outside: Vec::new(),

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::layout::{CONTROLLER, LabHost, MAX_HOSTS, MIRROR_PORT, mirror_folder};
 use super::parallel::join;
-use super::{Error, host, mirror, process, relay};
+use super::{Error, Suite, host, machine, mirror, process, relay};
 
-/// Becomes the container of the host called `name`. Returns on failure only.
-pub fn launch(name: &str, unified_cgroups: bool) -> Result<(), Error> {
+/// Becomes the container of the host called `name`, or its virtual machine where it has a kernel of its own. Returns on failure only.
+pub fn launch(name: &str, suite: Suite, own_kernel: bool) -> Result<(), Error> {
     let host = LabHost::named(name, MAX_HOSTS)
         .ok_or_else(|| Error::NoHost { name: name.to_owned(), hosts: "node-1, node-2, …".into() })?;
-    Err(host::launch(host, unified_cgroups))
+    Err(if own_kernel { machine::launch(host, suite) } else { host::launch(host, suite) })
 }
 
 /// Serves the releases until killed.

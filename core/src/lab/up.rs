@@ -1,5 +1,6 @@
 //! `lab up`: from nothing, or from what is there, to hosts that answer ssh.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -12,14 +13,16 @@ use super::layout::{CACHE, LabHost, STATE, mirror_folder, mirror_url, state};
 use super::parallel::{each, join};
 use super::record::{Lock, Purpose, Record, Settings};
 use super::{
-    Error, OnProgress, Suite, base, down, firewall, host, inventory, kubernetes, mirror, needs, network,
-    require_root,
+    Error, OnProgress, Suite, base, down, firewall, host, inventory, kubernetes, machine, mirror, needs,
+    network, require_root,
 };
 
 /// What is asked of `lab up`; `None` leaves a running lab as it is, and a new one with the default.
 #[derive(Clone, Debug, Default)]
 pub struct UpOptions {
     pub hosts: Option<u8>,
+    /// The hosts that get a kernel of their own, by name; one that is there keeps the kind that it is.
+    pub kernels: BTreeSet<String>,
     pub suite: Option<Suite>,
     pub user: Option<String>,
     pub sudo_password: Option<String>,
@@ -51,12 +54,13 @@ pub fn up(options: &UpOptions, say: OnProgress) -> Result<UpReport, Error> {
         return Err(Error::UserName { text: text.clone() });
     }
     let _lock = Lock::take()?;
-    needs::ensure(say)?;
     if options.fresh {
+        needs::ensure(false, say)?;
         down::clear(say)?;
     }
     let before = Record::load()?;
     let mut record = merge(before.as_ref(), options)?;
+    needs::ensure(!record.kernels.is_empty(), say)?;
     if !network::has_bridge()? {
         network::check_free()?;
     }
@@ -74,6 +78,9 @@ pub fn up(options: &UpOptions, say: OnProgress) -> Result<UpReport, Error> {
     thread::scope(|scope| {
         let filling = scope.spawn(|| mirror::fill(&record.settings.consul, &sources, say));
         base::ensure(record.settings.suite, &sources, say)?;
+        if !record.kernels.is_empty() {
+            machine::ensure_kernel(record.settings.suite, &sources, say)?;
+        }
         join(filling)
     })?;
 
@@ -104,8 +111,7 @@ pub fn up(options: &UpOptions, say: OnProgress) -> Result<UpReport, Error> {
 /// Prepares and starts all hosts, and waits for them. Those that were off.
 fn boot(record: &Record, sources: &Sources, say: OnProgress) -> Result<Vec<LabHost>, Error> {
     let hosts = record.all_hosts();
-    let settings = &record.settings;
-    each(&hosts, |host| host::prepare(host, settings, sources))?;
+    each(&hosts, |host| host::prepare(host, record, sources))?;
     let lines = hosts.iter().map(|&host| host::known_hosts_line(host)).collect::<Result<String, _>>()?;
     fs::write(state("known_hosts"), lines).map_err(Error::io("write", state("known_hosts")))?;
     let off: Vec<_> = hosts.iter().copied().filter(|&host| host::pids(host).is_empty()).collect();
@@ -120,30 +126,34 @@ fn boot(record: &Record, sources: &Sources, say: OnProgress) -> Result<Vec<LabHo
 
 /// Switches a host on and waits until it answers, unless a partition keeps it from answering.
 pub fn power_on_and_wait(host: LabHost, record: &Record) -> Result<(), Error> {
-    let process = host::power_on(host, &record.settings)?;
+    let process = host::power_on(host, record)?;
     match record.faults.get(&host.name()) {
         Some(super::Fault::Everything) => Ok(()),
-        _ => host::wait_ready(host, &record.settings, process),
+        _ => host::wait_ready(host, record, process),
     }
 }
 
 /// The lab that was, with what is asked for: hosts can be added, the rest must agree.
 fn merge(before: Option<&Record>, options: &UpOptions) -> Result<Record, Error> {
     let Some(before) = before else {
-        return Ok(Record {
-            settings: Settings {
-                suite: options.suite.unwrap_or_default(),
-                user: options.user.clone().unwrap_or_else(|| "root".into()),
-                sudo_password: options.sudo_password.clone(),
-                rtt_ms: options.rtt_ms.unwrap_or(0),
-                purpose: options.purpose.unwrap_or_default(),
-                consul: options.consul.clone().unwrap_or_else(mirror::default_consul),
+        return with_kernels(
+            options,
+            Record {
+                settings: Settings {
+                    suite: options.suite.unwrap_or_default(),
+                    user: options.user.clone().unwrap_or_else(|| "root".into()),
+                    sudo_password: options.sudo_password.clone(),
+                    rtt_ms: options.rtt_ms.unwrap_or(0),
+                    purpose: options.purpose.unwrap_or_default(),
+                    consul: options.consul.clone().unwrap_or_else(mirror::default_consul),
+                },
+                hosts: options.hosts.unwrap_or(3),
+                kernels: Default::default(),
+                sysctls: Default::default(),
+                faults: Default::default(),
+                outside: Vec::new(),
             },
-            hosts: options.hosts.unwrap_or(3),
-            sysctls: Default::default(),
-            faults: Default::default(),
-            outside: Vec::new(),
-        });
+        );
     };
     let Settings { suite, user, sudo_password, rtt_ms, purpose, consul } = &before.settings;
     same("purpose", purpose.name(), options.purpose.map(Purpose::name))?;
@@ -154,18 +164,30 @@ fn merge(before: Option<&Record>, options: &UpOptions) -> Result<Record, Error> 
     if options.sudo_password.is_some() && options.sudo_password != *sudo_password {
         let running = if sudo_password.is_some() { "another" } else { "none" };
         return Err(Error::Different {
-            what: "as sudo password",
+            what: "as sudo password".into(),
             running: running.into(),
             asked: "one".into(),
         });
     }
-    Ok(Record { hosts: before.hosts.max(options.hosts.unwrap_or(0)), ..before.clone() })
+    let more = Record { hosts: before.hosts.max(options.hosts.unwrap_or(0)), ..before.clone() };
+    for host in before.all_hosts().into_iter().filter(|host| !before.has_own_kernel(*host)) {
+        let asked = options.kernels.contains(&host.name());
+        same(format!("for {}", host.name()), "this machine's kernel", asked.then_some("one of its own"))?;
+    }
+    with_kernels(options, more)
 }
 
-fn same(what: &'static str, running: &str, asked: Option<&str>) -> Result<(), Error> {
+/// The record with the kernels that are asked for, if it has hosts of these names.
+fn with_kernels(options: &UpOptions, mut record: Record) -> Result<Record, Error> {
+    options.kernels.iter().try_for_each(|name| record.host(name).map(drop))?;
+    record.kernels.extend(options.kernels.iter().cloned());
+    Ok(record)
+}
+
+fn same(what: impl Into<String>, running: &str, asked: Option<&str>) -> Result<(), Error> {
     match asked {
         Some(asked) if asked != running => {
-            Err(Error::Different { what, running: running.to_owned(), asked: asked.to_owned() })
+            Err(Error::Different { what: what.into(), running: running.to_owned(), asked: asked.to_owned() })
         }
         _ => Ok(()),
     }
@@ -215,6 +237,24 @@ mod tests {
         ] {
             assert!(merge(Some(&lab), &other).is_err(), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_host_has_the_kernel_that_it_was_made_with() {
+        let asked = |hosts: u8, kernels: &[&str]| UpOptions {
+            hosts: Some(hosts),
+            kernels: kernels.iter().map(|name| (*name).to_owned()).collect(),
+            ..Default::default()
+        };
+        let lab = merge(None, &asked(2, &["node-2"])).unwrap();
+        let own = |record: &Record| record.kernels.iter().cloned().collect::<Vec<_>>().join(" ");
+        assert_eq!(own(&lab), "node-2");
+        assert_eq!(own(&merge(Some(&lab), &asked(3, &["node-2", "node-3"])).unwrap()), "node-2 node-3");
+        assert_eq!(own(&merge(Some(&lab), &UpOptions::default()).unwrap()), "node-2");
+        let text = merge(Some(&lab), &asked(2, &["node-1"])).unwrap_err().to_string();
+        assert!(text.contains("for node-1 this machine's kernel, asked for is one of its own"), "{text}");
+        let text = merge(None, &asked(2, &["node-3"])).unwrap_err().to_string();
+        assert!(text.contains("no host `node-3`"), "{text}");
     }
 
     #[test]
