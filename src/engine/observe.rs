@@ -70,6 +70,14 @@ pub(crate) async fn look(run: Run<'_>, releases: Releases) -> Result<(Fleet, Obs
     }
 }
 
+/// The probe that tells what a drill that was interrupted has left.
+pub(crate) const LEFT_PROBE: &str = "drill";
+
+/// More hosts than this keep this machine busy with their key exchanges alone: who does not answer in time may have waited for its
+/// turn here, and is asked once more when the others have been, by so [`FEW`] at once that none waits.
+const CROWD: usize = 100;
+const FEW: usize = 16;
+
 /// Connects to every host of the run and lets each describe itself; those that do not answer are set
 /// aside.
 async fn observe(run: Run<'_>) -> (Fleet, BTreeMap<HostName, HostSeen>) {
@@ -77,15 +85,30 @@ async fn observe(run: Run<'_>) -> (Fleet, BTreeMap<HostName, HostSeen>) {
     let mut seen = BTreeMap::new();
     Connection::sweep(&ConnectOptions::default());
     let taking_part = run.wanted.hosts.iter().filter(|host| run.options.hosts.contains(&host.host.name));
-    let mut answers = stream::iter(taking_part)
-        .map(|host| async move { (host.host.name.clone(), observe_host(host, run).await) })
-        .buffer_unordered(run.options.parallel);
-    while let Some((host, result)) = answers.next().await {
+    let taking_part: Vec<&WantedHost> = taking_part.collect();
+    let is_crowd = taking_part.len() > CROWD;
+    let asked = |host| async move { (host, observe_host(host, run).await) };
+    let mut late = Vec::new();
+    let mut answers =
+        stream::iter(taking_part).map(asked).buffer_unordered(run.options.parallel).boxed_local();
+    let mut is_again = false;
+    loop {
+        let Some((wanted, result)) = answers.next().await else {
+            if is_again || late.is_empty() {
+                break;
+            }
+            is_again = true;
+            let few = run.options.parallel.min(FEW);
+            answers = stream::iter(std::mem::take(&mut late)).map(asked).buffer_unordered(few).boxed_local();
+            continue;
+        };
+        let host = wanted.host.name.clone();
         match result {
             Ok((connection, state)) => {
                 fleet.connections.insert(host.clone(), connection);
                 seen.insert(host, state);
             }
+            Err(failure) if failure.is_unreachable() && is_crowd && !is_again => late.push(wanted),
             Err(failure) if failure.is_unreachable() && run.options.given_up.contains(&host) => {
                 let message = failure.to_string();
                 run.events.send(Event::Warning { host: Some(host.clone()), message });
@@ -111,7 +134,10 @@ async fn observe_host(wanted: &WantedHost, run: Run<'_>) -> Result<(Connection, 
         .map_err(HostFailure::Unreachable)?;
     run.events.send(Event::HostConnected { host: host.name.clone(), elapsed_ms: elapsed_ms(started) });
     // What a run that was killed still does is over before anything is looked at.
-    let first = [(StepId(lock::PROBE.to_owned()), Call::new("lock_probe", []))];
+    let first = [
+        (StepId(lock::PROBE.to_owned()), Call::new("lock_probe", [])),
+        (StepId(LEFT_PROBE.to_owned()), Call::new("drill_probe", [])),
+    ];
     let script = Script::observe(&Nonce::random(), &first, &probes(wanted)?, &beside(wanted)?);
     let sent = now_ms();
     let mut first_reply = None;

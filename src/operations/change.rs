@@ -84,6 +84,17 @@ pub async fn change(door: Door<'_>, operation: &mut impl Operation) -> Result<Ou
     let run = door.run;
     tracing::debug!(log = %door.log.path().display(), "it is written down there");
     let mut observed_hosts = ObservedHosts::at(run, operation.releases()).await?;
+    match observed_hosts.end_drills(run).await {
+        Ok(false) => {}
+        Ok(true) => {
+            observed_hosts.close().await;
+            observed_hosts = ObservedHosts::at(run, operation.releases()).await?;
+        }
+        Err(error) => {
+            observed_hosts.close().await;
+            return Err(error);
+        }
+    }
     if observed_hosts.is_led_again(run).await {
         // What was planned for a cluster without a leader would restart all of it together.
         observed_hosts.close().await;

@@ -17,9 +17,8 @@ use crate::engine::api::Socket;
 use crate::engine::members::members;
 use crate::engine::observe::ClusterAnswers;
 use crate::engine::{EngineError, Options, Outcome, Run, Stop, elapsed_ms, gate};
-use crate::model::{Arg, Call, Check, Endpoint, Finding, HostName, StepId};
+use crate::model::{Check, Endpoint, Finding, HostName};
 use crate::products::{Access, Drills, Gate, Keys, Method, Request};
-use crate::script::{Nonce, Observation, Script};
 use crate::ssh::Connection;
 
 const BETWEEN_WRITES: Duration = Duration::from_millis(50);
@@ -32,7 +31,7 @@ const CALM: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(60);
 /// Below it lie the keys of a drill, and only they.
 const KEYS: &str = "bootstrap-drill/";
-const HEALTH: &str = "`bootstrap health` says why; `bootstrap up` starts what is stopped";
+pub(super) const HEALTH: &str = "`bootstrap health` says why; `bootstrap up` starts what is stopped";
 
 /// What is killed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -278,7 +277,7 @@ impl ObservedHosts {
             return power(victim, false);
         }
         for words in drills.kill(unit) {
-            self.command(victim, &words).await?;
+            self.step(victim, "exec_run", &words).await?;
         }
         Ok(())
     }
@@ -293,19 +292,7 @@ impl ObservedHosts {
         match drill.power {
             Some(power) => power(victim, true),
             // Whether it is well again the gate says.
-            None => self.command(victim, &drills.revive(unit)).await,
-        }
-    }
-
-    async fn command(&self, host: &HostName, words: &[String]) -> Result<(), String> {
-        let connection = self.fleet.connections.get(host).ok_or("it does not answer")?;
-        let arguments: Result<Vec<Arg>, _> = words.iter().map(|word| Arg::new(word.as_str())).collect();
-        let call = Call::new("exec_run", arguments.map_err(|error| error.to_string())?);
-        let script = Script::ask(&Nonce::random(), &[(StepId("drill".to_owned()), call)]);
-        let records = connection.run(&script, LONGEST, |_| ()).await.map_err(|error| error.to_string())?;
-        match Observation::new(&records).of("drill").text("error") {
-            Some(trouble) => Err(format!("`{}`: {}", words.join(" "), trouble.trim())),
-            None => Ok(()),
+            None => self.step(victim, "exec_run", &drills.revive(unit)).await,
         }
     }
 

@@ -4,8 +4,10 @@
 //! each step there. It knows no product, and hosts by what the engine tells of them.
 
 mod add;
+mod app_drill;
 mod change;
 mod check;
+mod commands;
 mod credentials;
 mod down;
 mod drill;
@@ -20,6 +22,7 @@ mod up;
 mod watching;
 
 pub use add::Add;
+pub use app_drill::{AppDrillReport, AppDriller, FaultReport};
 pub use change::{Ask, Decision, Door, Operation, change};
 pub use check::check;
 pub use down::Down;

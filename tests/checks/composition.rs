@@ -12,7 +12,7 @@ use bootstrap::preflight;
 use bootstrap::roles::{RoleSet, load_inventory};
 
 /// Those that an inventory gives to hosts; all others are parts of them.
-pub const ROLES: [&str; 26] = [
+pub const ROLES: [&str; 27] = [
     "consul-server",
     "consul-client",
     "nomad-server",
@@ -39,13 +39,14 @@ pub const ROLES: [&str; 26] = [
     "edge-fabio",
     "edge-haproxy",
     "edge-address",
+    "mariadb",
 ];
 
 /// Roles with what they need on the same host, where nothing of it is there yet.
 fn completed<'r>(pair: &[&'r str]) -> Vec<&'r str> {
     let mut roles = pair.to_vec();
     let has = |roles: &[&str], prefix: &str| roles.iter().any(|role| role.starts_with(prefix));
-    if (has(&roles, "nomad-") || has(&roles, "edge-")) && !has(&roles, "consul-") {
+    if ["nomad-", "edge-", "mariadb"].iter().any(|prefix| has(&roles, prefix)) && !has(&roles, "consul-") {
         roles.push("consul-client");
     }
     if roles.contains(&"docker-services") {
@@ -120,6 +121,9 @@ pub fn inventory(roles: &[&str]) -> String {
         text += "  nginx: { domain: example.org }\n";
         text += "  haproxy: { services: [ { name: web, port: 18080, consul: web } ] }\n";
         text += "  edge: { address: 10.0.0.200, check: [ { port: 22 } ] }\n";
+    }
+    if has("mariadb") {
+        text += "  mariadb: { data: /data/b }\n";
     }
     if has("kube") || has("etcd") {
         let external = if has("etcd") { ", external_etcd: true" } else { "" };

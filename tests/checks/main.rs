@@ -25,6 +25,7 @@ mod installing;
 mod inventory;
 mod kube_config;
 mod kube_manifests;
+mod mariadb_config;
 mod messages;
 mod newcomer;
 mod nfs_config;

@@ -17,6 +17,7 @@ mod fabio;
 mod faults;
 mod hosts;
 mod kubernetes;
+mod mariadb;
 mod nfs;
 mod nomad;
 mod preflight;

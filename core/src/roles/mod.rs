@@ -2,6 +2,7 @@
 
 mod check;
 mod draft;
+mod drill;
 mod folder;
 mod library;
 mod load;
@@ -21,6 +22,7 @@ mod wanted;
 
 pub use check::{check, load_inventory, parse_inventory};
 pub use draft::shown;
+pub use drill::{AppDrill, Kill};
 pub use model::{
     Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Require, Role, RoleSet, Rule, Variable,
     VariableType,

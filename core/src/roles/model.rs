@@ -54,6 +54,8 @@ pub struct Role {
     pub others: Vec<Value>,
     /// Real uses of what it sets up, as written: `{name: …, lookup: {…}}`. Rendered for each host.
     pub verify: Vec<Value>,
+    /// How its application is drilled, as written: [`super::AppDrill`] once it is rendered.
+    pub drill: Option<Value>,
     /// Where its agent is on a host, as written: [`crate::model::Endpoint`] once it is rendered. That of a role it includes, where
     /// it has none itself.
     pub endpoint: Option<Value>,

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::drill::AppDrill;
 use super::proof::{Asked, Proof};
 use super::scope::{ClusterAddresses, Everyone, Scope};
 use super::{
@@ -80,6 +81,8 @@ pub struct WantedRole {
     pub others: Vec<WantedOther>,
     /// Real uses of what it sets up.
     pub proofs: Vec<WantedProof>,
+    /// How its application is drilled.
+    pub drill: Option<AppDrill>,
     /// Why it cannot be set up here; known once the host is [`Wanted::with_facts`].
     pub refused: Vec<Refused>,
     refusals: Vec<(String, Refusal)>,
@@ -515,7 +518,7 @@ fn wanted_role(
     let (mut proofs, mut refusals) = (Vec::new(), Vec::new());
     let mut late = late_names();
     let (mut made, mut ports, mut parts) = (RoleResources::default(), Vec::new(), Vec::new());
-    let (mut filesystems, mut endpoint) = (Vec::new(), None);
+    let (mut filesystems, mut endpoint, mut drill) = (Vec::new(), None, None);
     let render = |source| WantedError::Render { host: host.name.clone(), source };
     let (mut asks, mut lists_hosts, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for part in roles.closure([&role.name]) {
@@ -606,6 +609,15 @@ fn wanted_role(
                 reason: error.to_string(),
             })?);
         }
+        if let Some(raw) = &part.drill {
+            let place = format!("role `{}`, drill", part.name);
+            let value = renderer().value(&place, raw, &scope, &[]).map_err(render)?;
+            drill = Some(serde_json::from_value(value).map_err(|error| WantedError::Endpoint {
+                host: host.name.clone(),
+                place,
+                reason: error.to_string(),
+            })?);
+        }
         lists_hosts.extend(part.lists_hosts.iter().cloned());
         parts.push(part.name.clone());
     }
@@ -630,6 +642,7 @@ fn wanted_role(
         asks,
         others,
         proofs,
+        drill,
         refused: Vec::new(),
         refusals,
         parts,

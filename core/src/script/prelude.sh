@@ -2400,8 +2400,38 @@ unit_order() {
 # Step: stops a unit for good. What is stopped on purpose has not failed, whatever its last exit status: Consul's and Nomad's
 # is 1 when they are told to end without leaving.
 unit_stop() {
-  unit_order disable --now "$1"
+  unit_order disable --now "$1" || unit_is_held "$1"
   unit_order reset-failed "$1" 2>/dev/null || :
+}
+
+# Fails, and says who keeps a unit from being stopped where it is a mount.
+unit_is_held() {
+  case $1 in
+    *.mount)
+      place=$(systemctl show -P Where "$1")
+      printf '%s is in use, and stays mounted until nobody uses it any more:\n' "$place"
+      mount_users "$place"
+      ;;
+  esac
+  return 1
+}
+
+# Prints the processes that have a file or a folder below FOLDER open, a line each.
+mount_users() {
+  # All links are read by one process.
+  # shellcheck disable=SC2012 # numbers and words of the kernel
+  ls -l /proc/[0-9]*/cwd /proc/[0-9]*/root /proc/[0-9]*/fd/* 2>/dev/null | {
+    known=' '
+    while IFS= read -r line; do
+      case ${line#* -> } in "$1" | "$1"/*) ;; *) continue ;; esac
+      process=${line#*/proc/}
+      process=${process%%/*}
+      case $known in *" $process "*) continue ;; esac
+      known="$known$process "
+      read -r program 2>/dev/null <"/proc/$process/comm" || continue
+      printf '  %s (process %s)\n' "$program" "$process"
+    done
+  }
 }
 
 # Whether systemd runs here.
@@ -2692,7 +2722,7 @@ unit_converge() {
     if [ -n "$other_file" ] || watches_unit_files "$@"; then unit_order daemon-reload; fi
   fi
   if [ "$wanted" = stopped ]; then
-    unit_order stop -- "$unit"
+    unit_order stop -- "$unit" || unit_is_held "$unit"
     rm -f "$state_dir/units/$unit"
     return 0
   fi
@@ -2820,6 +2850,60 @@ mount_probe() {
 mount_point() {
   undo_record undo_directory "$1"
   [ -d "$1" ] || (umask 022 && mkdir -p "$1")
+}
+
+# ---- drills ----
+
+# Step: notes what puts a fault of a drill back, before it is done, and has systemd put it back after SECONDS whatever becomes of the drill:
+# SECONDS LINE..., a line being `start UNIT`, or `reach ADDRESS`.
+drill_begin() {
+  folder=$state_dir/drill seconds=$1
+  shift
+  mkdir -p "$folder"
+  printf '%s\n' "$@" >"$folder/list"
+  cat >"$folder/put-back" <<'END'
+while read -r what name; do
+  case $what in
+    start) systemctl start "$name" ;;
+    reach) ip route del blackhole "$name" 2>/dev/null || : ;;
+  esac
+done <"${0%/*}/list"
+rm -rf "${0%/*}"
+END
+  systemd-run -q --collect --unit bootstrap-drill-end --on-active="$seconds" sh "$folder/put-back"
+}
+
+# Step: puts back what a drill has left, if anything.
+drill_end() {
+  systemctl stop bootstrap-drill-end.timer 2>/dev/null || :
+  [ ! -e "$state_dir/drill/put-back" ] || sh "$state_dir/drill/put-back"
+}
+
+# Step: what is sent to ADDRESS... is lost from now on.
+drill_cut() {
+  for address in "$@"; do ip route add blackhole "$address"; done
+}
+
+# Step: a client of a drill: COMMAND...; what it prints goes to a file.
+drill_client() {
+  systemctl stop bootstrap-drill-client.service 2>/dev/null || :
+  rm -f /run/bootstrap-drill-client
+  systemd-run -q --collect --unit bootstrap-drill-client -p StandardOutput=append:/run/bootstrap-drill-client "$@"
+}
+
+# Step: ends it.
+drill_client_end() {
+  systemctl stop bootstrap-drill-client.service 2>/dev/null || :
+}
+
+# Probe: whether a drill has left something to put back.
+drill_probe() {
+  [ ! -e "$state_dir/drill/put-back" ] || say left yes
+}
+
+# Probe: what a command prints: COMMAND...
+exec_output() {
+  if output=$(command "$@" 2>&1); then say output "$output"; else say failed "$output"; fi
 }
 
 # ---- commands, kernel ----
