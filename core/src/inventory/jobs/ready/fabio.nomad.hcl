@@ -73,14 +73,14 @@ variable "tcp_sni" {
 
 # More ports, as the role `edge-fabio` has them: `[{ port: 443, protocol: https, certificates: shop }]`.
 variable "listeners" {
-  type    = any
+  type    = list(map(string))
   default = []
 }
 
 # Sources of certificates, as the role has them: `[{ name: shop, consul: /fabio/shop }]`. A folder, `path`, is seen by the driver `raw_exec`
 # alone.
 variable "certificates" {
-  type    = any
+  type    = list(map(string))
   default = []
 }
 
