@@ -85,37 +85,30 @@ async fn observe(run: Run<'_>) -> (Fleet, BTreeMap<HostName, HostSeen>) {
     let mut seen = BTreeMap::new();
     Connection::sweep(&ConnectOptions::default());
     let taking_part = run.wanted.hosts.iter().filter(|host| run.options.hosts.contains(&host.host.name));
-    let taking_part: Vec<&WantedHost> = taking_part.collect();
-    let is_crowd = taking_part.len() > CROWD;
-    let asked = |host| async move { (host, observe_host(host, run).await) };
-    let mut late = Vec::new();
-    let mut answers =
-        stream::iter(taking_part).map(asked).buffer_unordered(run.options.parallel).boxed_local();
-    let mut is_again = false;
-    loop {
-        let Some((wanted, result)) = answers.next().await else {
-            if is_again || late.is_empty() {
-                break;
+    let mut asked: Vec<&WantedHost> = taking_part.collect();
+    let (mut at_once, mut is_crowd) = (run.options.parallel, asked.len() > CROWD);
+    while !asked.is_empty() {
+        let mut late = Vec::new();
+        let mut answers = stream::iter(asked)
+            .map(|host| async move { (host, observe_host(host, run).await) })
+            .buffer_unordered(at_once);
+        while let Some((wanted, result)) = answers.next().await {
+            let host = wanted.host.name.clone();
+            match result {
+                Ok((connection, state)) => {
+                    fleet.connections.insert(host.clone(), connection);
+                    seen.insert(host, state);
+                }
+                Err(failure) if failure.is_unreachable() && is_crowd => late.push(wanted),
+                Err(failure) if failure.is_unreachable() && run.options.given_up.contains(&host) => {
+                    let message = failure.to_string();
+                    run.events.send(Event::Warning { host: Some(host.clone()), message });
+                    fleet.failures.insert(host, failure);
+                }
+                Err(failure) => fleet.set_aside(&host, failure, run.events).await,
             }
-            is_again = true;
-            let few = run.options.parallel.min(FEW);
-            answers = stream::iter(std::mem::take(&mut late)).map(asked).buffer_unordered(few).boxed_local();
-            continue;
-        };
-        let host = wanted.host.name.clone();
-        match result {
-            Ok((connection, state)) => {
-                fleet.connections.insert(host.clone(), connection);
-                seen.insert(host, state);
-            }
-            Err(failure) if failure.is_unreachable() && is_crowd && !is_again => late.push(wanted),
-            Err(failure) if failure.is_unreachable() && run.options.given_up.contains(&host) => {
-                let message = failure.to_string();
-                run.events.send(Event::Warning { host: Some(host.clone()), message });
-                fleet.failures.insert(host, failure);
-            }
-            Err(failure) => fleet.set_aside(&host, failure, run.events).await,
         }
+        (asked, at_once, is_crowd) = (late, at_once.min(FEW), false);
     }
     (fleet, seen)
 }
