@@ -266,13 +266,18 @@ impl AppDriller<'_> {
             },
             elapsed_ms: elapsed_ms(began),
         });
-        done.and(back)?;
-        // Also for an operator who has seen enough: it ends when all is well.
-        self.wait_until_well(observed_hosts, Run { stop: &Stop::default(), ..run }).await?;
+        let well = match done.and(back) {
+            // Also for an operator who has seen enough: it ends when all is well.
+            Ok(()) => self.wait_until_well(observed_hosts, Run { stop: &Stop::default(), ..run }).await,
+            Err(reason) => Err(reason),
+        };
         report.well_ms = elapsed_ms(put_back);
-        observed_hosts.step(&client, "drill_client_end", &[]).await?;
+        // Whatever came of it, nobody else ends the client.
+        let ended = observed_hosts.step(&client, "drill_client_end", &[]).await;
+        well.and(ended)?;
         let log = observed_hosts.output(&client, &["cat", CLIENT_LOG].map(str::to_owned)).await?;
         let kept = observed_hosts.output(&client, &drill.kept).await?;
+        observed_hosts.step(&client, "drill_end", &[]).await?;
         count(&log, &kept, at, &mut report);
         Ok(report)
     }
@@ -359,10 +364,10 @@ impl AppDriller<'_> {
             (Fault::Kill(_), _) => Ok(()),
             (Fault::Power, Some(power)) => power(victim, true),
             (Fault::Power, None) => Ok(()),
-            (Fault::Agent(_), _) => observed_hosts.step(victim, "drill_end", &[]).await,
+            (Fault::Agent(_), _) => observed_hosts.step(victim, "drill_put_back", &[]).await,
             (Fault::Network | Fault::OneWay, _) => {
                 for (host, _) in cut(observed_hosts, run.wanted, victim, *fault == Fault::Network) {
-                    observed_hosts.step(&host, "drill_end", &[]).await?;
+                    observed_hosts.step(&host, "drill_put_back", &[]).await?;
                 }
                 Ok(())
             }

@@ -330,6 +330,11 @@ fn lab_a_drill_of_an_application_is_put_back() {
     .says("what a drill that was interrupted had done is put back")
     .exits(0);
     assert_eq!(routes().concat(), "");
+    // Nor does its client go on.
+    for host in ["node-1", "node-2", "node-3"] {
+        lab.ssh(host, "systemctl is-active -q bootstrap-drill-client").exits(3);
+    }
+    lab.run("up", &[]).exits(0).says("Nothing to do");
 }
 
 /// All that can happen to it, for the table in the documentation.

@@ -2873,10 +2873,17 @@ END
   systemd-run -q --collect --unit bootstrap-drill-end --on-active="$seconds" sh "$folder/put-back"
 }
 
-# Step: puts back what a drill has left, if anything.
-drill_end() {
+# Step: puts back what a drill has done, if anything.
+drill_put_back() {
   systemctl stop bootstrap-drill-end.timer 2>/dev/null || :
   [ ! -e "$state_dir/drill/put-back" ] || sh "$state_dir/drill/put-back"
+}
+
+# Step: the same, and its client goes with what it has printed.
+drill_end() {
+  drill_put_back
+  drill_client_end
+  rm -f /run/bootstrap-drill-client
 }
 
 # Step: what is sent to ADDRESS... is lost from now on.
@@ -2884,11 +2891,11 @@ drill_cut() {
   for address in "$@"; do ip route add blackhole "$address"; done
 }
 
-# Step: a client of a drill: COMMAND...; what it prints goes to a file.
+# Step: a client of a drill: COMMAND...; what it prints goes to a file. It ends by itself where nobody ends it.
 drill_client() {
   systemctl stop bootstrap-drill-client.service 2>/dev/null || :
   rm -f /run/bootstrap-drill-client
-  systemd-run -q --collect --unit bootstrap-drill-client -p StandardOutput=append:/run/bootstrap-drill-client "$@"
+  systemd-run -q --collect --unit bootstrap-drill-client -p StandardOutput=append:/run/bootstrap-drill-client -p RuntimeMaxSec=900 "$@"
 }
 
 # Step: ends it.
@@ -2896,9 +2903,9 @@ drill_client_end() {
   systemctl stop bootstrap-drill-client.service 2>/dev/null || :
 }
 
-# Probe: whether a drill has left something to put back.
+# Probe: whether a drill has left something to put back, or its client.
 drill_probe() {
-  [ ! -e "$state_dir/drill/put-back" ] || say left yes
+  if [ -e "$state_dir/drill/put-back" ] || [ -e /run/bootstrap-drill-client ]; then say left yes; fi
 }
 
 # Probe: what a command prints: COMMAND...
