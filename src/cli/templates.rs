@@ -25,6 +25,7 @@ const INVENTORIES: &[(&str, &str)] = &[
     ("kubernetes", include_str!("../../inventories/kubernetes.yaml")),
     ("kubernetes-with-etcd", include_str!("../../inventories/kubernetes-with-etcd.yaml")),
     ("kubernetes-with-consul", include_str!("../../inventories/kubernetes-with-consul.yaml")),
+    ("kubernetes-applications", include_str!("../../inventories/kubernetes-applications.yaml")),
     ("mariadb", include_str!("../../inventories/mariadb.yaml")),
     ("nfs-shared-data", include_str!("../../inventories/nfs-shared-data.yaml")),
     ("nfs-applications", include_str!("../../inventories/nfs-applications.yaml")),

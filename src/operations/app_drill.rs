@@ -18,7 +18,7 @@ use crate::engine::observe::Releases;
 use crate::engine::wait::Waiting;
 use crate::engine::{EngineError, Outcome, Run, Stop, elapsed_ms};
 use crate::model::{Check, Event, Finding, HostName, RoleName, StageName, StepId, StepOutcome};
-use crate::roles::{AppDrill, Wanted};
+use crate::roles::{AppDrill, Kill, KilledBy, Wanted};
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(300);
 /// The client writes for so long before anything is done, and after it writes again.
@@ -31,8 +31,8 @@ const PUT_BACK_AFTER: &str = "240";
 /// What happens to a host that serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Fault {
-    /// A command of the role: what it killed comes back by itself.
-    Kill(Vec<String>),
+    /// What it killed comes back by itself.
+    Kill(Kill),
     /// The agent that it depends on is stopped: this unit.
     Agent(String),
     Power,
@@ -111,7 +111,7 @@ impl Operation for AppDriller<'_> {
         if let Some(missed) = observed_hosts.fleet.failures.keys().next() {
             return Err(self.refuse(format!("{missed} cannot be reached, and one is enough"), HEALTH));
         }
-        if self.hosts(run.wanted).len() < 2 {
+        if self.servers(run.wanted, &drill).len() < 2 {
             return Err(self.refuse("one host alone has it, and no other could serve".to_owned(), HEALTH));
         }
         let names: Vec<&str> = faults.iter().map(|(name, _)| name.as_str()).collect();
@@ -171,7 +171,14 @@ impl AppDriller<'_> {
         EngineError::Unfit(vec![Finding::error(Check::Quorum, Vec::new(), reason, remedy.to_owned())])
     }
 
-    /// Who has it.
+    /// Who may serve.
+    fn servers<'w>(&self, wanted: &'w Wanted, drill: &AppDrill) -> Vec<&'w HostName> {
+        let Some(names) = &drill.hosts else { return self.hosts(wanted) };
+        let all = wanted.hosts.iter().map(|host| &host.host.name);
+        all.filter(|host| names.iter().any(|name| name == host.as_str())).collect()
+    }
+
+    /// Who has the role: whom the application is asked of, and where its client may be.
     fn hosts<'w>(&self, wanted: &'w Wanted) -> Vec<&'w HostName> {
         let has = |host: &&crate::roles::WantedHost| host.roles.iter().any(|role| role.name == self.app);
         wanted.hosts.iter().filter(has).map(|host| &host.host.name).collect()
@@ -194,7 +201,7 @@ impl AppDriller<'_> {
 
     /// What is done, in its order, by name.
     fn chosen(&self, drill: &AppDrill) -> Result<Vec<(String, Fault)>, EngineError> {
-        let kills = drill.kills.iter().map(|kill| (kill.name.clone(), Fault::Kill(kill.command.clone())));
+        let kills = drill.kills.iter().map(|kill| (kill.name.clone(), Fault::Kill(kill.clone())));
         let agent = drill.agent.iter().map(|unit| ("agent stopped".to_owned(), Fault::Agent(unit.clone())));
         let others = [
             ("power cut", Fault::Power),
@@ -227,9 +234,19 @@ impl AppDriller<'_> {
         let hosts = self.hosts(run.wanted);
         let first = hosts.first().ok_or("no host has it")?;
         let serving = observed_hosts.output(first, &drill.serves).await?;
-        let victim = serving.lines().find_map(|line| hosts.iter().find(|host| host.as_str() == line));
+        let servers = self.servers(run.wanted, drill);
+        let victim = serving.lines().find_map(|line| servers.iter().find(|host| host.as_str() == line));
         let victim = (*victim.ok_or_else(|| format!("none of its hosts serves: {serving}"))?).clone();
-        let client = hosts.iter().find(|host| ***host != victim).ok_or("no other host has it")?;
+        let Some(client) = hosts.iter().find(|host| ***host != victim) else {
+            let reason = format!(
+                "{victim} serves, and no other host could have the client, which is not to be touched"
+            );
+            return Ok(FaultReport {
+                fault: name.to_owned(),
+                not_tried: Some(reason),
+                ..FaultReport::default()
+            });
+        };
         let client = (*client).clone();
 
         observed_hosts.step(&client, "drill_client", &drill.client).await?;
@@ -243,7 +260,7 @@ impl AppDriller<'_> {
             stage: stage.clone(),
             step: step.clone(),
         });
-        let done = self.strike(observed_hosts, run, &victim, fault).await;
+        let done = self.strike(observed_hosts, run, (&victim, &client), fault).await;
         let mut report = FaultReport {
             fault: name.to_owned(),
             host: victim.to_string(),
@@ -325,11 +342,17 @@ impl AppDriller<'_> {
         &self,
         observed_hosts: &ObservedHosts,
         run: Run<'_>,
-        victim: &HostName,
+        (victim, client): (&HostName, &HostName),
         fault: &Fault,
     ) -> Result<(), String> {
         match fault {
-            Fault::Kill(command) => observed_hosts.step(victim, "exec_run", command).await,
+            Fault::Kill(kill) => {
+                let host = match kill.by {
+                    KilledBy::Server => victim,
+                    KilledBy::Client => client,
+                };
+                observed_hosts.step(host, "exec_run", &kill.command).await
+            }
             Fault::Agent(unit) => {
                 let noted = [PUT_BACK_AFTER.to_owned(), format!("start {unit}")];
                 observed_hosts.step(victim, "drill_begin", &noted).await?;

@@ -12,7 +12,7 @@ use bootstrap::preflight;
 use bootstrap::roles::{RoleSet, load_inventory};
 
 /// Those that an inventory gives to hosts; all others are parts of them.
-pub const ROLES: [&str; 27] = [
+pub const ROLES: [&str; 29] = [
     "consul-server",
     "consul-client",
     "nomad-server",
@@ -33,6 +33,8 @@ pub const ROLES: [&str; 27] = [
     "kube-dashboard",
     "kube-nfs-volumes",
     "kube-consul",
+    "kube-web",
+    "kube-mariadb",
     "kube-shards",
     "etcd",
     "edge-nginx",
@@ -127,9 +129,18 @@ pub fn inventory(roles: &[&str]) -> String {
     }
     if has("kube") || has("etcd") {
         let external = if has("etcd") { ", external_etcd: true" } else { "" };
-        let image = if has("kube-shards") { ", shards: { image: registry.example.org/ssh }" } else { "" };
+        let given = [
+            ("kube-shards", ", shards: { image: registry.example.org/ssh }"),
+            ("kube-web", ", web: { folder: /data/b }"),
+            // It takes a second node that takes pods.
+            (
+                "kube-mariadb",
+                ", mariadb: { folder: /data/b, image: registry.example.org/mariadb }, taints: []",
+            ),
+        ];
+        let given: String = given.iter().filter(|(role, _)| has(role)).map(|(_, line)| *line).collect();
         let _ =
-            writeln!(text, "  kube: {{ endpoint: {{ address: 10.0.0.11 }}, cni: bridge{external}{image} }}");
+            writeln!(text, "  kube: {{ endpoint: {{ address: 10.0.0.11 }}, cni: bridge{external}{given} }}");
     }
     text
 }

@@ -61,6 +61,19 @@ const CONSUL_ALL: App = (
      storage_class: fast, size: 2Gi, namespace: shop, datacenter: dc7, config: { log_level: warn }, \
      host: consul.example.org, ingress_class: nginx, tls_secret: consul-tls }",
 );
+const WEB: App = ("kube-web", "web: { claim: app1, max_replicas: 4 }");
+const WEB_ALL: App = (
+    "kube-web",
+    "web: { name: shop, namespace: app1, folder: /data/app1, uid: 2021, pass: [/myapp, /api], node_port: 30090, tls_node_port: 30453, \
+     tls_secret: shop-tls, tomcat_node_port: 38080, nginx_image: \"registry.example.org/nginx:1.28.0\", \
+     tomcat_image: \"registry.example.org/tomcat:11.0.1\", tomcat_home: /opt/tomcat, nginx_replicas: 3, tomcat_replicas: 1, cpu: \"1\", \
+     memory: 1Gi }",
+);
+const MARIADB: App = (
+    "kube-mariadb",
+    "mariadb: { folder: /data/db, database: shop, image: \"registry.example.org/mariadb:10.11.14\", settings: { max_connections: 50 } }\n    \
+     taints: []",
+);
 const SHARDS: App = ("kube-shards", "shards: { image: \"registry.example.org/ssh:12.5.0\" }");
 const SHARDS_ALL: App = (
     "kube-shards",
@@ -116,12 +129,14 @@ fn texts_as_they_are_on_the_host() {
     snapshots("kube-manifests").bind(|| {
         insta::assert_snapshot!("consul", shown(&files("1.34.1", &[CONSUL_ALL])));
         insta::assert_snapshot!("nfs-volume", shown(&files("1.34.1", &[VOLUME_ALL])));
+        insta::assert_snapshot!("web", shown(&files("1.34.1", &[WEB_ALL])));
+        insta::assert_snapshot!("mariadb", shown(&files("1.34.1", &[MARIADB])));
         insta::assert_snapshot!("shards", shown(&files("1.34.1", &[SHARDS])));
     });
 }
 
 /// What Kubernetes 1.34 serves and has not deprecated.
-const CURRENT: [(&str, &str); 17] = [
+const CURRENT: [(&str, &str); 20] = [
     ("v1", "ConfigMap"),
     ("v1", "Namespace"),
     ("v1", "PersistentVolume"),
@@ -132,7 +147,10 @@ const CURRENT: [(&str, &str); 17] = [
     ("apiregistration.k8s.io/v1", "APIService"),
     ("apps/v1", "Deployment"),
     ("apps/v1", "StatefulSet"),
+    ("autoscaling/v2", "HorizontalPodAutoscaler"),
     ("batch/v1", "Job"),
+    ("coordination.k8s.io/v1", "Lease"),
+    ("discovery.k8s.io/v1", "EndpointSlice"),
     ("networking.k8s.io/v1", "Ingress"),
     ("policy/v1", "PodDisruptionBudget"),
     ("rbac.authorization.k8s.io/v1", "ClusterRole"),
@@ -144,7 +162,7 @@ const CURRENT: [(&str, &str); 17] = [
 const CLUSTER_WIDE: [&str; 5] =
     ["APIService", "ClusterRole", "ClusterRoleBinding", "Namespace", "PersistentVolume"];
 
-const ALL: [App; 6] = [METRICS, DASHBOARD, VOLUME, VOLUME_ALL, CONSUL, CONSUL_ALL];
+const ALL: [App; 8] = [METRICS, DASHBOARD, VOLUME, VOLUME_ALL, CONSUL, CONSUL_ALL, WEB, MARIADB];
 
 #[test]
 fn every_object_is_of_a_current_api_and_made_once() {
@@ -194,11 +212,23 @@ fn what_refers_to_something_finds_it() {
         for (object, pod) in &workloads {
             let (name, spec) = (text(&object["metadata"]["name"]), &pod["spec"]);
             assert_eq!(pods(&object["spec"]["selector"]["matchLabels"]), [*pod], "{name}");
-            find(&objects, "ServiceAccount", text(&spec["serviceAccountName"]));
+            match spec["serviceAccountName"].as_str() {
+                Some(account) => drop(find(&objects, "ServiceAccount", account)),
+                None => assert_eq!(spec["automountServiceAccountToken"], false, "{name}"),
+            }
             let claims = list(&object["spec"]["volumeClaimTemplates"]).iter();
             let claims = claims.map(|claim| text(&claim["metadata"]["name"]));
             let volumes: BTreeSet<&str> =
                 list(&spec["volumes"]).iter().map(|volume| text(&volume["name"])).chain(claims).collect();
+            for source in
+                list(&spec["volumes"]).iter().flat_map(|volume| list(&volume["projected"]["sources"]))
+            {
+                for (key, kind) in [("configMap", "ConfigMap"), ("secret", "Secret")] {
+                    if let Some(name) = source[key]["name"].as_str() {
+                        find(&objects, kind, name);
+                    }
+                }
+            }
             for volume in list(&spec["volumes"]) {
                 if let Some(name) = volume["configMap"]["name"].as_str() {
                     find(&objects, "ConfigMap", name);
@@ -228,6 +258,12 @@ fn what_refers_to_something_finds_it() {
         }
         for service in objects.iter().filter(|object| object["kind"] == "Service") {
             let name = text(&service["metadata"]["name"]);
+            if service["spec"]["selector"].is_null() {
+                // Who serves writes its address there.
+                let slice = only(&objects, "EndpointSlice");
+                assert_eq!(slice["metadata"]["labels"]["kubernetes.io/service-name"], name);
+                continue;
+            }
             let [pod] = pods(&service["spec"]["selector"])[..] else {
                 panic!("{name} leads to one kind of pods")
             };
@@ -296,7 +332,7 @@ fn no_container_may_do_more_than_it_needs() {
                 "capabilities": { "drop": ["ALL"] } });
             assert_eq!(*of_container, strict, "{name}");
             let (_, tag) = text(&container["image"]).rsplit_once(':').unwrap();
-            let number = tag.trim_start_matches('v');
+            let number = tag.trim_start_matches('v').split('-').next().unwrap();
             assert!(
                 number.split('.').count() == 3 && number.split('.').all(|part| part.parse::<u32>().is_ok()),
                 "{tag}"
@@ -313,7 +349,46 @@ fn no_container_may_do_more_than_it_needs() {
         }
         assert_ne!(object["roleRef"]["name"], "cluster-admin");
     }
-    assert_eq!(seen, 5);
+    assert_eq!(seen, 8);
+}
+
+/// What the pods of MariaDB run is a script in a ConfigMap.
+#[test]
+fn the_supervisor_in_pods_is_shell_without_faults() {
+    let objects = objects(MARIADB);
+    let config = find(&objects, "ConfigMap", "mariadb-config");
+    let guard = text(&config["data"]["guard"]).to_owned();
+    let faults = rendered::shell_faults(&BTreeMap::from([("guard".to_owned(), guard)]));
+    assert_eq!(faults, "");
+    let start = text(&find(&objects, "Secret", "mariadb-start")["data"]["start.sql"]);
+    let start = String::from_utf8(STANDARD.decode(start).unwrap()).unwrap();
+    assert!(
+        start.starts_with("CREATE DATABASE") && start.contains("GRANT ALL ON `shop`.* TO 'app'@'%';\n"),
+        "{start}"
+    );
+}
+
+#[test]
+fn applications_that_cannot_be_are_refused() {
+    for (app, said) in [
+        (("kube-web", "web: {}"), "nowhere, or at two places"),
+        (("kube-web", "web: { claim: a, folder: /b }"), "nowhere, or at two places"),
+        (("kube-web", "web: { claim: a, name: Shop }"), "no name for things in the cluster"),
+        (("kube-web", "web: { claim: a, max_replicas: 1 }"), "more at least than at most"),
+        (("kube-mariadb", "mariadb: { claim: a }"), "a map with `image`"),
+        (("kube-mariadb", "mariadb: { claim: a, image: m }"), "and there is one at most"),
+        (("kube-mariadb", "mariadb: { image: m }\n    taints: []"), "nowhere, or at two places"),
+        (
+            (
+                "kube-mariadb",
+                "mariadb: { claim: a, image: m }\n    taints: []\n    mariadb_password: \"a\\nb\"",
+            ),
+            "more than one line",
+        ),
+    ] {
+        let problems = refused(&inventory("1.34.1", &[app]));
+        assert!(problems.contains(said), "{said}: {problems}");
+    }
 }
 
 #[test]

@@ -1353,3 +1353,173 @@ fn lab_kubernetes_what_is_taken_out_of_the_manifests_goes() {
     lab.ssh("node-1", "test -e /etc/containerd/certs.d/quay.io").exits(1);
     lab.run("up", &[]).exits(0).says("Nothing to do");
 }
+
+/// The end of the inventory, below `kube`.
+const APPLICATIONS: &str = r#"
+    web:
+      folder: /shared/app1
+      nginx_image: lab.example/web:1.0.0
+      tomcat_image: lab.example/web:1.0.0
+      tomcat_home: /usr/share/tomcat10
+      tomcat_node_port: 31080
+      max_replicas: 3
+      cpu: 200m
+      memory: 256Mi
+    mariadb: { folder: /shared/mariadb, image: "lab.example/mariadb:1.0.0", database: shop }
+"#;
+
+/// A page that says which pod serves it, and leaves a file.
+const INDEX: &str = r#"<%@ page contentType="text/plain" import="java.nio.file.*" %><%
+String pod = System.getenv("HOSTNAME");
+Files.writeString(Path.of("/srv/app/static/from-tomcat.txt"), "written by " + pod);
+%>served by <%= pod %>
+"#;
+
+/// A page that takes 80 ms of a processor.
+const BURN: &str = r#"<%@ page contentType="text/plain" %><%
+double x = 0;
+for (long end = System.nanoTime() + 80000000L; System.nanoTime() < end;) x += Math.sqrt(x + 1);
+%>burnt
+"#;
+
+/// The applications of the posts on a folder that all nodes have: nginx with Tomcat, and one MariaDB. The images are of Debian's programs.
+fn applications() -> Lab {
+    let lab = bare(5);
+    lab.edit("[node-1, node-2, node-3]", "[node-1]");
+    lab.edit("[node-4, node-5]", "[node-2, node-3, node-4]");
+    let images: String = ["web", "mariadb"]
+        .map(|name| {
+            let url = format!("http://10.77.0.1:7780/kubernetes/images/lab.example_{name}_1.0.0.tar");
+            format!("      - {{ image: \"lab.example/{name}:1.0.0\", url: \"{url}\" }}\n")
+        })
+        .concat();
+    lab.edit("    images:\n", &format!("    images:\n{images}"));
+    lab.edit(
+        "\nvars:\n",
+        "\n  applications: { hosts: [node-1], roles: [kube-metrics-server, kube-web, kube-mariadb] }\nvars:\n",
+    );
+    let text = fs::read_to_string(lab.inventory()).unwrap();
+    fs::write(lab.inventory(), text + APPLICATIONS).unwrap();
+    lab.asks(
+        "node-1",
+        &format!(
+            "install -d -o 3306 -g 3306 -m 0750 /shared/mariadb; cd /shared && install -d -o 2020 -g 2020 app1 && cd app1
+             install -d -o 2020 -g 2020 images static ROOT ROOT/myapp && echo picture >images/one.txt
+             cat >ROOT/myapp/index.jsp <<'END'\n{INDEX}END\n             cat >ROOT/myapp/burn.jsp <<'END'\n{BURN}END\n"
+        ),
+    );
+    lab
+}
+
+/// What a node serves at nginx's port.
+fn web(lab: &Lab, host: &str, path: &str) -> Option<String> {
+    let url = format!("http://{}:30080{path}", lab.address(host));
+    let said = Command::new("curl").args(["-sf", "--noproxy", "*", "-m", "5", &url]).output().unwrap();
+    said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
+}
+
+/// Runs: Kubernetes: nginx and Tomcat on files in common, scaled under load and back, a node drained without a lost request
+/// Runs: Kubernetes: MariaDB in two pods by a Lease: its pod deleted, its host's power cut under a writer
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_applications_on_files_in_common() {
+    let lab = applications();
+    lab.run("up", &["--timeout", "180s"]).exits(0);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+
+    // Files by nginx, pages by Tomcat, and what one has written the other reads.
+    assert_eq!(web(&lab, "node-4", "/images/one.txt").as_deref(), Some("picture"));
+    let page = web(&lab, "node-4", "/myapp/").expect("a page of Tomcat");
+    assert!(page.starts_with("served by web-tomcat-"), "{page}");
+    let written = web(&lab, "node-2", "/static/from-tomcat.txt").expect("what Tomcat has written");
+    assert!(written.starts_with("written by web-tomcat-"), "{written}");
+    assert_eq!(web(&lab, "node-4", "/elsewhere"), None);
+    lab.ssh("node-4", "curl -sf --noproxy '*' http://10.77.0.12:31080/myapp/").exits(0);
+    for (name, keys) in [("nginx", ["method", "uri", "status"]), ("tomcat", ["method", "path", "statusCode"])]
+    {
+        let selector = format!("app.kubernetes.io/component={name}");
+        let log = kubectl(&lab, "node-1", &format!("-n web logs --tail 200 --selector {selector}"));
+        let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        assert!(
+            lines.iter().any(|line| keys.iter().all(|key| !line[*key].is_null())),
+            "{name} logs requests as JSON: {log}"
+        );
+    }
+
+    // A node is drained under requests.
+    let pod =
+        "-n web get pods --selector app.kubernetes.io/component=tomcat -o jsonpath={.items[0].spec.nodeName}";
+    let node = kubectl(&lab, "node-1", pod);
+    let ((), probed) = probing(
+        || web(&lab, "node-1", "/myapp/").is_some() && web(&lab, "node-1", "/images/one.txt").is_some(),
+        || {
+            kubectl(
+                &lab,
+                "node-1",
+                &format!("drain {node} --ignore-daemonsets --delete-emptydir-data --timeout 2m"),
+            );
+            kubectl(&lab, "node-1", &format!("uncordon {node}"));
+        },
+    );
+    println!("{node} drained: {probed:?}");
+    assert_eq!(probed.failed, 0, "{probed:?}");
+    poll("all is well", Duration::from_secs(120), || (lab.run("health", &[]).status == 0).then_some(()));
+
+    // More pods under load, and fewer after it.
+    let replicas =
+        || kubectl(&lab, "node-1", "-n web get deployment web-tomcat -o jsonpath={.status.readyReplicas}");
+    poll("it is at rest", Duration::from_secs(180), || (replicas() == "2").then_some(()));
+    let began = Instant::now();
+    let loading = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while loading.load(Ordering::Relaxed) {
+                    web(&lab, "node-4", "/myapp/burn.jsp");
+                }
+            });
+        }
+        let scaled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            poll("more of them under load", Duration::from_secs(150), || (replicas() == "3").then_some(()));
+        }));
+        loading.store(false, Ordering::Relaxed);
+        scaled.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    let up = began.elapsed();
+    poll("two without load", Duration::from_secs(240), || (replicas() == "2").then_some(()));
+    println!("scaled from 2 to 3 in {up:?}, and back after {:?}", began.elapsed() - up);
+
+    assert_mariadb_survives(&lab, &["pod deleted", "power cut"]);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+}
+
+/// All that can happen to MariaDB on Kubernetes, for the table in the documentation.
+#[test]
+#[ignore = "lab: needs root; run by tests/run --kubernetes"]
+fn lab_kubernetes_a_drill_of_all_that_can_happen_to_mariadb() {
+    let lab = applications();
+    lab.edit("[kube-metrics-server, kube-web, kube-mariadb]", "[kube-mariadb]");
+    lab.run("up", &["--timeout", "180s"]).exits(0);
+    assert_mariadb_survives(&lab, &[]);
+}
+
+/// Drills it, by these faults or by all: no row is lost, and it serves again in time.
+#[track_caller]
+fn assert_mariadb_survives(lab: &Lab, faults: &[&str]) {
+    let mut words = vec!["--app", "kube-mariadb", "--power", "--yes", "--json"];
+    words.extend(faults.iter().flat_map(|fault| ["--fault", fault]));
+    let said = lab.run("drill", &words).exits(0).stdout;
+    let line = said.lines().find(|line| line.contains("\"drilled\"")).expect("the result");
+    let result: Value = serde_json::from_str(line).unwrap();
+    let seen = result["result"]["faults"].as_array().unwrap();
+    for fault in seen {
+        let (name, gap) = (fault["fault"].as_str().unwrap(), fault["gap_ms"].as_u64().unwrap());
+        println!("{name}: {fault}");
+        let is_soon = ["task killed", "container killed", "pod deleted"].contains(&name);
+        assert!(gap <= if is_soon { 10_000 } else { 30_000 }, "{name}: {fault}");
+        assert_eq!(fault["lost"], Value::Array(Vec::new()), "{name}");
+        assert!(fault["not_tried"].is_null(), "{fault}");
+        assert!(fault["acknowledged"].as_u64().unwrap() > 20, "{fault}");
+    }
+    assert!(seen.len() >= faults.len().max(2), "{result}");
+}

@@ -58,7 +58,14 @@ pub fn wanted_by(path: &Path, roles: &RoleSet) -> Wanted {
 /// The same of an inventory in which nothing is wrong by itself.
 pub fn with_secrets(inventory: &Inventory, roles: &RoleSet) -> Result<Wanted, WantedError> {
     let key = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=".to_owned();
-    let names = ["consul.gossip_key", "nomad.gossip_key", "mariadb.password", "mariadb.drill_password"];
+    let names = [
+        "consul.gossip_key",
+        "nomad.gossip_key",
+        "mariadb.password",
+        "mariadb.drill_password",
+        "kube.mariadb_password",
+        "kube.mariadb_drill_password",
+    ];
     let mut generated: BTreeMap<String, String> = names.map(|name| (name.to_owned(), key.clone())).into();
     let pem = |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
     for name in ["ca", "etcd_ca", "front_proxy_ca"] {

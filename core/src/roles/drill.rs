@@ -8,6 +8,8 @@ use serde::Deserialize;
 pub struct AppDrill {
     /// Prints the names of the hosts that serve, one a line. It can be asked on any host of the role.
     pub serves: Vec<String>,
+    /// The hosts that may serve, where they are not those of the role: nodes of a cluster, by their names in the inventory.
+    pub hosts: Option<Vec<String>>,
     /// A client: it writes until it is ended, and prints a line for each try, `MILLISECONDS ID` when a write was acknowledged and
     /// `MILLISECONDS - REASON` when it was not, of its host's clock.
     pub client: Vec<String>,
@@ -20,11 +22,25 @@ pub struct AppDrill {
     pub agent: Option<String>,
 }
 
-/// Something that is killed on a host that serves, and comes back by itself.
+/// Something that is killed where it serves, and comes back by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kill {
     /// As the report calls it: `task killed`.
     pub name: String,
     pub command: Vec<String>,
+    /// Which host runs the command.
+    #[serde(default)]
+    pub by: KilledBy,
+}
+
+/// Which host runs the command that kills.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KilledBy {
+    /// The one that serves.
+    #[default]
+    Server,
+    /// The one where the client is, which asks the cluster to do it.
+    Client,
 }

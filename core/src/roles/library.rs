@@ -8,7 +8,7 @@ use crate::inventory::reader::{list, nearest};
 use crate::model::Diagnostic;
 
 /// A template with what it includes: each line that is nothing but an include becomes a file of the library, as it is. What is
-/// included is shell that has no templates in it and includes nothing.
+/// included may be a template of its own, and includes nothing.
 pub(super) fn with_included(
     text: String,
     library: &BTreeMap<String, String>,

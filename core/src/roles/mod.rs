@@ -22,7 +22,7 @@ mod wanted;
 
 pub use check::{check, load_inventory, parse_inventory};
 pub use draft::shown;
-pub use drill::{AppDrill, Kill};
+pub use drill::{AppDrill, Kill, KilledBy};
 pub use model::{
     Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Require, Role, RoleSet, Rule, Variable,
     VariableType,

@@ -2855,7 +2855,7 @@ mount_point() {
 # ---- drills ----
 
 # Step: notes what puts a fault of a drill back, before it is done, and has systemd put it back after SECONDS whatever becomes of the drill:
-# SECONDS LINE..., a line being `start UNIT`, or `reach ADDRESS`.
+# SECONDS LINE..., a line being `start UNIT`, `reach ADDRESS`, or `route` with one as `ip route` shows it.
 drill_begin() {
   folder=$state_dir/drill seconds=$1
   shift
@@ -2866,6 +2866,7 @@ while read -r what name; do
   case $what in
     start) systemctl start "$name" ;;
     reach) ip route del blackhole "$name" 2>/dev/null || : ;;
+    route) ip route replace $name || : ;;
   esac
 done <"${0%/*}/list"
 rm -rf "${0%/*}"
@@ -2886,9 +2887,17 @@ drill_end() {
   rm -f /run/bootstrap-drill-client
 }
 
-# Step: what is sent to ADDRESS... is lost from now on.
+# Step: what is sent to ADDRESS..., or to others by way of it, is lost from now on.
 drill_cut() {
-  for address in "$@"; do ip route add blackhole "$address"; done
+  for address in "$@"; do
+    # Networks of containers, say; there it would go on.
+    ip route show | grep " via $address " | while read -r route; do
+      printf 'route %s\n' "$route" >>"$state_dir/drill/list"
+      # shellcheck disable=SC2086 # words
+      ip route del $route
+    done
+    ip route add blackhole "$address"
+  done
 }
 
 # Step: a client of a drill: COMMAND...; what it prints goes to a file. It ends by itself where nobody ends it.
