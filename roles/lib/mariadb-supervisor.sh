@@ -1,5 +1,6 @@
 # For a script that runs MariaDB while this instance holds a lease, and not a moment longer. `state`, `config` and `data` are its
-# folders and file, `service` and `cluster` name the data's owner, `min_free_mib` is the room that it needs. The script itself has:
+# folders and file, `service` and `cluster` name the data's owner, `min_free_mib` is the room that it needs, `asks_by` an option of
+# MariaDB's clients that names the account to ask it by. The script itself has:
 #   beat          says that this supervisor is alive
 #   take          tries once to have the lease, with the time of the request in `renewed`; where it has it not, waits about a second
 #   renew         succeeds while the lease is its own, with the time of the request in `renewed`. Fails with 1 where it is lost, and
@@ -96,7 +97,7 @@ make() {
 }
 
 is_running() { [ -n "$child" ] && kill -0 "$child" 2>/dev/null; }
-pings() { timeout 2 mariadb-admin --no-defaults --socket="$state/socket" ping >/dev/null 2>&1; }
+pings() { timeout 2 mariadb-admin "$asks_by" --socket="$state/socket" ping >/dev/null 2>&1; }
 
 # What it starts is a process group, and dies with this supervisor, however that ends.
 start() {

@@ -1414,12 +1414,13 @@ fn applications() -> Lab {
 /// What a node serves at nginx's port.
 fn web(lab: &Lab, host: &str, path: &str) -> Option<String> {
     let url = format!("http://{}:30080{path}", lab.address(host));
-    let said = Command::new("curl").args(["-sf", "--noproxy", "*", "-m", "5", &url]).output().unwrap();
+    // A page is compiled when a pod is first asked for it.
+    let said = Command::new("curl").args(["-sf", "--noproxy", "*", "-m", "10", &url]).output().unwrap();
     said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }
 
 /// Runs: Kubernetes: nginx and Tomcat on files in common, scaled under load and back, a node drained without a lost request
-/// Runs: Kubernetes: MariaDB in two pods by a Lease: its pod deleted, its host's power cut under a writer
+/// Runs: MariaDB: in two pods of Kubernetes, by a Lease: a pod deleted, the power of its node cut under a writer
 #[test]
 #[ignore = "lab: needs root; run by tests/run --kubernetes"]
 fn lab_kubernetes_applications_on_files_in_common() {

@@ -86,7 +86,8 @@ fn rules(delay: Delay, outside: &[Ipv4Addr], faults: &BTreeMap<Ipv4Addr, Fault>)
     // A machine that drops by default still answers its own lab.
     let _ = writeln!(filter, "-A BSLAB-INPUT -i {uplink} -s {SUBNET} -j ACCEPT");
 
-    let nat = format!("-A BSLAB-NAT -s {SUBNET} ! -d {SUBNET} -j MASQUERADE\n");
+    // Not what goes from host to host, such as packets for pods, which have addresses of their own: the kernel shows bridged ones too.
+    let nat = format!("-A BSLAB-NAT -s {SUBNET} ! -d {SUBNET} ! -o {BRIDGE} -j MASQUERADE\n");
     // With a relay a packet for the world passes here twice, bridged and then routed. Were the first
     // pass tracked, it would settle that the connection needs no NAT.
     let raw = match delay {
@@ -129,7 +130,7 @@ mod tests {
     fn without_faults_nothing_is_dropped() {
         let text = rules(Delay::None, &[], &BTreeMap::new());
         assert!(!text.contains("DROP") && !text.contains("notrack"), "{text}");
-        assert!(text.contains("-A BSLAB-NAT -s 10.77.0.0/24 ! -d 10.77.0.0/24 -j MASQUERADE"));
+        assert!(text.contains("-A BSLAB-NAT -s 10.77.0.0/24 ! -d 10.77.0.0/24 ! -o bslab0 -j MASQUERADE"));
         assert_eq!(lines(&text, "COMMIT").len(), 3);
     }
 
