@@ -13,7 +13,7 @@ release=/opt/bootstrap/consul/$VERSION
 if [ ! -x "$release/consul" ]; then
   mkdir -p "$release.new"
   cd "$release.new"
-  curl -fsS -O "$MIRROR/consul/$VERSION/consul_${VERSION}_SHA256SUMS" -O "$MIRROR/consul/$VERSION/consul_${VERSION}_linux_amd64.zip"
+  curl -fsS --retry 5 --retry-all-errors -O "$MIRROR/consul/$VERSION/consul_${VERSION}_SHA256SUMS" -O "$MIRROR/consul/$VERSION/consul_${VERSION}_linux_amd64.zip"
   sha256sum -c --ignore-missing --quiet "consul_${VERSION}_SHA256SUMS"
   unzip -q "consul_${VERSION}_linux_amd64.zip"
   rm -f consul_*

@@ -1507,7 +1507,7 @@ fn lab_kubernetes_a_drill_of_all_that_can_happen_to_mariadb() {
 /// Drills it, by these faults or by all: no row is lost, and it serves again in time.
 #[track_caller]
 fn assert_mariadb_survives(lab: &Lab, faults: &[&str]) {
-    let mut words = vec!["--app", "kube-mariadb", "--power", "--yes", "--json"];
+    let mut words = vec!["--app", "kube-mariadb", "--power", "--yes", "--output", "json"];
     words.extend(faults.iter().flat_map(|fault| ["--fault", fault]));
     let said = lab.run("drill", &words).exits(0).stdout;
     let line = said.lines().find(|line| line.contains("\"drilled\"")).expect("the result");
