@@ -119,9 +119,45 @@ spec:
 ";
 
 fn page(lab: &Lab, host: &str) -> Option<String> {
-    let url = format!("http://{}:30080/", lab.address(host));
-    let said = Command::new("curl").args(["-sf", "--noproxy", "*", "-m", "2", &url]).output().unwrap();
+    served(lab, host, "/", "2")
+}
+
+/// What a node serves at port 30080, within so many seconds.
+fn served(lab: &Lab, host: &str, path: &str, seconds: &str) -> Option<String> {
+    let url = format!("http://{}:30080{path}", lab.address(host));
+    let said = Command::new("curl").args(["-sf", "--noproxy", "*", "-m", seconds, &url]).output().unwrap();
     said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
+}
+
+/// How many pods of a deployment are ready.
+fn replicas(lab: &Lab, deployment: &str) -> String {
+    kubectl(lab, "node-1", &format!("get {deployment} -o jsonpath={{.status.readyReplicas}}"))
+}
+
+/// An autoscaler makes few pods many while a page is asked for that takes a processor's time, and few again after it.
+#[track_caller]
+fn scales(lab: &Lab, deployment: &str, burning: &str, (few, many): (usize, usize)) {
+    let are = |wanted: usize| replicas(lab, deployment) == wanted.to_string();
+    let began = Instant::now();
+    let loading = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while loading.load(Ordering::Relaxed) {
+                    let _ = Command::new("curl").args(["-s", "--noproxy", "*", "-m", "5", burning]).output();
+                }
+            });
+        }
+        let scaled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            poll("more of them under load", Duration::from_secs(150), || are(many).then_some(()));
+        }));
+        // Also where it never does: the threads would not end.
+        loading.store(false, Ordering::Relaxed);
+        scaled.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    let up = began.elapsed();
+    poll("fewer without load", Duration::from_secs(180), || are(few).then_some(()));
+    println!("scaled from {few} to {many} in {up:?}, and back after {:?}", began.elapsed() - up);
 }
 
 /// What a service answered while something happened.
@@ -1113,28 +1149,8 @@ fn lab_kubernetes_manifests_that_come_with_the_program_do_what_they_claim() {
             .then_some(said.stdout)
     });
     println!("{top}");
-    let replicas = || kubectl(&lab, "node-1", "get deployment burner -o jsonpath={.status.readyReplicas}");
-    assert_eq!(replicas(), "1");
-    let began = Instant::now();
-    let loading = AtomicBool::new(true);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while loading.load(Ordering::Relaxed) {
-                    let url = "http://10.77.0.14:30081/cgi-bin/burn";
-                    let _ = Command::new("curl").args(["-s", "--noproxy", "*", "-m", "5", url]).output();
-                }
-            });
-        }
-        let scaled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            poll("more of them under load", Duration::from_secs(150), || (replicas() == "3").then_some(()));
-        }));
-        loading.store(false, Ordering::Relaxed);
-        scaled.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    });
-    let up = began.elapsed();
-    poll("one without load", Duration::from_secs(180), || (replicas() == "1").then_some(()));
-    println!("scaled from 1 to 3 in {up:?}, and back after {:?}", began.elapsed() - up);
+    assert_eq!(replicas(&lab, "deployment burner"), "1");
+    scales(&lab, "deployment burner", "http://10.77.0.14:30081/cgi-bin/burn", (1, 3));
     for _ in 0..5 {
         lab.run("plan", &["--exit-code"]).exits(0);
     }
@@ -1413,10 +1429,8 @@ fn applications() -> Lab {
 
 /// What a node serves at nginx's port.
 fn web(lab: &Lab, host: &str, path: &str) -> Option<String> {
-    let url = format!("http://{}:30080{path}", lab.address(host));
     // A page is compiled when a pod is first asked for it.
-    let said = Command::new("curl").args(["-sf", "--noproxy", "*", "-m", "10", &url]).output().unwrap();
-    said.status.success().then(|| String::from_utf8_lossy(&said.stdout).trim().to_owned())
+    served(lab, host, path, "10")
 }
 
 /// Runs: Kubernetes: nginx and Tomcat on files in common, scaled under load and back, a node drained without a lost request
@@ -1467,28 +1481,9 @@ fn lab_kubernetes_applications_on_files_in_common() {
     poll("all is well", Duration::from_secs(120), || (lab.run("health", &[]).status == 0).then_some(()));
 
     // More pods under load, and fewer after it.
-    let replicas =
-        || kubectl(&lab, "node-1", "-n web get deployment web-tomcat -o jsonpath={.status.readyReplicas}");
-    poll("it is at rest", Duration::from_secs(180), || (replicas() == "2").then_some(()));
-    let began = Instant::now();
-    let loading = AtomicBool::new(true);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while loading.load(Ordering::Relaxed) {
-                    web(&lab, "node-4", "/myapp/burn.jsp");
-                }
-            });
-        }
-        let scaled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            poll("more of them under load", Duration::from_secs(150), || (replicas() == "3").then_some(()));
-        }));
-        loading.store(false, Ordering::Relaxed);
-        scaled.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    });
-    let up = began.elapsed();
-    poll("two without load", Duration::from_secs(240), || (replicas() == "2").then_some(()));
-    println!("scaled from 2 to 3 in {up:?}, and back after {:?}", began.elapsed() - up);
+    let tomcat = "-n web deployment web-tomcat";
+    poll("it is at rest", Duration::from_secs(180), || (replicas(&lab, tomcat) == "2").then_some(()));
+    scales(&lab, tomcat, "http://10.77.0.14:30080/myapp/burn.jsp", (2, 3));
 
     assert_mariadb_survives(&lab, &["pod deleted", "power cut"]);
     lab.run("up", &[]).exits(0).says("Nothing to do");

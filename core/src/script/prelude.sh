@@ -2890,8 +2890,8 @@ drill_end() {
 # Step: what is sent to ADDRESS..., or to others by way of it, is lost from now on.
 drill_cut() {
   for address in "$@"; do
-    # Networks of containers, say; there it would go on.
-    ip route show | grep " via $address " | while read -r route; do
+    # Networks of containers, say; there it would go on. The default route stays: the operator may come by it.
+    ip route show | grep -v '^default' | grep -F " via $address " | while read -r route; do
       printf 'route %s\n' "$route" >>"$state_dir/drill/list"
       # shellcheck disable=SC2086 # words
       ip route del $route
