@@ -19,6 +19,8 @@ const INVENTORIES: &[(&str, &str)] = &[
     ("consul-names-on-port-53", include_str!("../../inventories/consul-names-on-port-53.yaml")),
     ("consul-docker", include_str!("../../inventories/consul-docker.yaml")),
     ("consul-docker-edge", include_str!("../../inventories/consul-docker-edge.yaml")),
+    ("consul-haproxy", include_str!("../../inventories/consul-haproxy.yaml")),
+    ("consul-fabio", include_str!("../../inventories/consul-fabio.yaml")),
     ("consul-nomad-docker", include_str!("../../inventories/consul-nomad-docker.yaml")),
     ("consul-nomad-fabio", include_str!("../../inventories/consul-nomad-fabio.yaml")),
     ("nomad-on-consul", include_str!("../../inventories/nomad-on-consul.yaml")),

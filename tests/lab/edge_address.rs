@@ -1,14 +1,15 @@
-//! An address that moves between two ways in on lab hosts: keepalived before haproxy, which finds services in a real Consul. Needs root.
+//! An address that moves between two ways in on lab hosts, the inventory `consul-haproxy`: keepalived before haproxy, which finds services
+//! in a real Consul. Needs root.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::starters::written;
 use crate::support::{Lab, poll};
 use crate::ways::{
     ADDRESS, Asked, HASTY, PATIENT, bring_backend, comes, deregister, get_within, goes, passing, register,
     start, tell_consul, well,
 };
-use indoc::indoc;
 
 /// One request at the address.
 fn ask(port: u16, limit: Duration) -> Option<String> {
@@ -38,30 +39,20 @@ fn holder(lab: &Lab) -> &'static str {
     })
 }
 
-/// Runs: haproxy: services of Consul by its DNS, of hosts by their role, and by address: instances come and go, and its configuration changes, under 200 requests a second
+/// Runs: haproxy: services of Consul by its DNS, of hosts by their role, and by address, the inventory `consul-haproxy`: instances come and go, and its configuration changes, under 200 requests a second
 /// Runs: keepalived: an address moves between ways in when its host loses its power, and when haproxy stops there
 /// Walks: say in `haproxy.services` what it serves, and move the file away
 /// Walks: let other hosts have its addresses, and move the file away
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_edge_address_moves_and_haproxy_loses_no_request() {
-    let lab = Lab::up(&[]);
-    lab.edit(
-        "groups:\n",
-        "groups:\n  ways-in: { hosts: [node-1, node-2], roles: [edge-haproxy, edge-address] }\n",
-    );
-    lab.edit(
-        "vars:\n",
-        indoc! {r#"
-            vars:
-              edge: { address: 10.77.0.200 }
-              haproxy:
-                services:
-                  - { name: web, port: 80, mode: http, consul: web, check: / }
-                  - { name: orders, port: 9999, role: consul-server, to_port: 8081 }
-                  - { name: old, port: 9998, servers: ["10.77.0.13:8082"], balance: leastconn }
-        "#},
-    );
+    let addresses = [
+        ("192.168.0.[129-131]", "10.77.0.1[1-3]"),
+        ("192.168.0.128", ADDRESS),
+        ("192.168.0.131", "10.77.0.13"),
+    ];
+    let lab = written("consul-haproxy", 3, &addresses);
+    lab.run("check", &[]).exits(0);
     // What somebody else has configured there.
     for (folder, file, content) in [
         ("/etc/haproxy", "haproxy.cfg", "frontend mine\\n  bind *:8080\\n"),

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::starters::written;
 use crate::support::{Lab, poll};
 use crate::ways::{Asked, bring_backend, deregister, get, start, tell_consul};
 use indoc::formatdoc;
@@ -139,29 +140,20 @@ fn well(lab: &Lab) {
     crate::ways::well(lab, Duration::from_secs(15));
 }
 
-/// Runs: fabio: routes by tags, TLS ended with certificates of a folder and of Consul and passed through by name, ports of tcp: instances leave under 200 requests a second
+/// Runs: fabio: routes by tags, TLS ended with certificates of a folder and of Consul and passed through by name, ports of tcp, the inventory `consul-fabio`: instances leave under 200 requests a second
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_fabio_serves_what_tags_ask_for_and_loses_no_request() {
     let Some(version) = fabio("lab_fabio_serves_what_tags_ask_for_and_loses_no_request") else { return };
-    let lab = Lab::up(&[]);
-    lab.edit("groups:\n", "groups:\n  ways-in: { hosts: [node-1, node-2], roles: [edge-fabio] }\n");
-    // Ports below 1024, and the account of the unit is not root.
-    let variables = formatdoc! {r#"
-        vars:
-          fabio:
-            version: {version}
-            source: {{ mirror: "{SITE}/fabio" }}
-            listeners:
-              - {{ port: 80 }}
-              - {{ port: 8443, protocol: tcp+sni }}
-              - {{ port: 9000, protocol: tcp }}
-    "#};
-    lab.edit("vars:\n", &variables);
+    let ours = format!("version: {version}\n    source: {{ mirror: '{SITE}/fabio' }}");
+    let lab =
+        written("consul-fabio", 3, &[("10.0.0.1[1-3]", "10.77.0.1[1-3]"), ("version: 1.7.3", ours.as_str())]);
+    lab.run("check", &[]).exits(0);
     lab.run("up", &[]).exits(0).says("3 of 3 voters");
     lab.run("up", &[]).exits(0).says("Nothing to do");
     let ways = ["node-1", "node-2"].map(|host| lab.address(host));
     assert_eq!(get(&ways[0], 80, WEB, "/"), None, "there is no service yet");
+    // Ports below 1024, and its account is not root.
     assert_eq!(lab.asks("node-1", "ps -o user= -C fabio").trim(), "fabio");
     // Nobody reaches the UI but the host itself.
     assert_eq!(lab.asks("node-1", "curl -fsS http://127.0.0.1:9998/health").trim(), "OK");
@@ -323,7 +315,7 @@ fn lab_fabio_serves_what_tags_ask_for_and_loses_no_request() {
     poll("it serves again", Duration::from_secs(60), || get(&ways[0], 80, WEB, "/"));
 
     // What the role has made goes with it.
-    lab.edit("  ways-in: { hosts: [node-1, node-2], roles: [edge-fabio] }\n", "");
+    lab.edit("  ways-in: { hosts: [\"node-[1-2]\"], roles: [edge-fabio] }\n", "");
     lab.run("up", &[]).exits(0);
     for host in ["node-1", "node-2"] {
         let left = lab.asks(
