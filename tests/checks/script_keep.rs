@@ -166,6 +166,30 @@ fn a_unit_that_nobody_touched_is_left_running() {
 }
 
 #[test]
+fn a_unit_that_the_batch_made_ends_with_its_file() {
+    for shell in shells() {
+        let site = running(shell);
+        std::fs::create_dir_all(site.host.at("systemd/system")).unwrap();
+        let more = r#"  - file: { path: "@/systemd/system/new.service", content: "[Service]\n", @owner }
+  - unit: { name: new.service, restart_on: ["@/systemd/system/new.service"] }
+"#;
+        site.role("agent", &(AGENT.replace("TEXT", "bad") + more));
+        site.unit("new.service", "disabled", "inactive", "dead");
+        run(&site, Keep::Now, &steps(&site.plan("agent")));
+        site.orders();
+        let (output, orders) = put_back(&site);
+        assert_eq!(
+            orders,
+            ["disable --now new.service", "daemon-reload", "--no-block restart -- agent.service"],
+            "{shell:?}"
+        );
+        assert!(!output.contains("new.service runs"), "{shell:?}: {output}");
+        assert!(!std::path::Path::new(&site.host.at("systemd/system/new.service")).exists(), "{shell:?}");
+        assert!(!std::path::Path::new(&site.host.at("state/units/new.service")).exists(), "{shell:?}");
+    }
+}
+
+#[test]
 fn a_key_that_is_wanted_no_more_goes_and_what_stood_there_before_comes_back() {
     for shell in shells() {
         let site = Site::new(shell);

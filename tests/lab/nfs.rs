@@ -266,7 +266,11 @@ fn lab_the_kernel_serves_and_mounts() {
     lab.edit("  nfs:\n", "  nfs:\n    mount_seconds: 10\n");
     lab.run("up", &[]).exits(1).says("srv-nowhere.mount").says("node-2");
     lab.edit("server: 10.77.0.99, export: /vol", "server: 10.77.0.11, export: /data/hand");
-    lab.run("up", &[]).exits(1).says("srv-nowhere.mount").says("denied");
+    let said = lab.run("up", &[]).exits(1).says("srv-nowhere.mount");
+    let said = said.stdout + &said.stderr;
+    // By NFS 4 a client does not see what it may not have; mount then asks by NFS 3, if that is answered in time.
+    assert!(said.contains("denied") || said.contains("No such file or directory"), "{said}");
+    assert!(!said.contains("could not be put back"), "{said}");
 
     // Without the roles everything is as it was, but for what others put into the folders.
     write(&lab, "groups: {}\n");

@@ -1492,9 +1492,10 @@ keep_old() {
   )
 }
 
-# Step: gives all that is kept its place again, and has each unit that was started or reloaded since run with it.
+# Step: gives all that is kept its place again, and has each unit that was started or reloaded since run with it. A unit that is new
+# with what is put back ends.
 keep_back() {
-  touched='' reload=''
+  touched='' reload='' new=' '
   for entry in "$state_dir/kept"/*; do
     [ -d "$entry" ] || continue
     path=$(cat "$entry/path")
@@ -1506,6 +1507,14 @@ keep_back() {
       into_place "$staged" "$path"
       rm -rf "$staging"
     else
+      case $path in
+        */systemd/system/*/*) ;;
+        */systemd/system/*)
+          # Its file says what is to be done at its end. One that cannot be stopped is told by the next run.
+          new="$new${path##*/} "
+          unit_stop "${path##*/}" || :
+          ;;
+      esac
       rm -f "$path"
     fi
     case $path in
@@ -1517,12 +1526,15 @@ keep_back() {
     esac
   done
   [ -z "$reload" ] || units_reload
+  restarted=''
   for unit in $touched; do
+    case $new in *" $unit "*) continue ;; esac
+    restarted="$restarted $unit"
     unit_order reset-failed -- "$unit" 2>/dev/null || true
     unit_order --no-block restart -- "$unit"
   done
   keep_end
-  for unit in $touched; do
+  for unit in $restarted; do
     unit_watch "$unit"
     printf '%s runs with it\n' "$unit"
   done
