@@ -22,6 +22,6 @@ pub mod report;
 
 // Named here too, so that a reader of this crate need not know which of the two a module is in.
 pub use bootstrap_core::{
-    facts, files, http, inventory, kubeconfig, lab, ledger, model, plan, raft, releases, resource, roles,
-    script, secrets, ssh,
+    certificate, facts, files, http, inventory, kubeconfig, lab, ledger, model, plan, raft, releases,
+    resource, roles, script, secrets, ssh,
 };

@@ -1,8 +1,8 @@
-//! Files of this machine that are replaced whole.
+//! Files of this machine that are replaced whole, and folders that are nobody else's.
 
-use std::fs::{File, Permissions};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 /// Writes a file with these permission bits, so that a power cut at any moment leaves the old one or the new: its bytes are on
@@ -21,10 +21,45 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Where secrets, logs and snapshots of clusters are, beside their inventories.
+pub const STORE: &str = ".bootstrap";
+
+/// Makes a folder that its owner alone can read, with those above it that are missing. A [`STORE`] above it is kept out of git,
+/// unless somebody has said there what is.
+///
+/// # Errors
+/// It, or what keeps the store out of git, cannot be made.
+pub fn private_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let store = folder.ancestors().find(|above| above.file_name().is_some_and(|name| name == STORE));
+    let Some(ignored) = store.map(|store| store.join(".gitignore")).filter(|file| !file.exists()) else {
+        return Ok(());
+    };
+    replace(&ignored, b"# Keys of clusters and what their hosts said: for nobody else.\n*\n", 0o600)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn what_is_secret_is_nobody_elses_and_in_no_repository() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join(STORE);
+        private_folder(&store.join("dc1/logs")).unwrap();
+        for folder in [&store, &store.join("dc1"), &store.join("dc1/logs")] {
+            assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+        let ignored = store.join(".gitignore");
+        assert!(fs::read_to_string(&ignored).unwrap().ends_with("\n*\n"));
+        // What its owner has made of it stays.
+        fs::write(&ignored, "*.log\n").unwrap();
+        private_folder(&store.join("dc2")).unwrap();
+        assert_eq!(fs::read_to_string(&ignored).unwrap(), "*.log\n");
+        private_folder(&folder.path().join("snapshots")).unwrap();
+        assert!(!folder.path().join("snapshots/.gitignore").exists());
+    }
 
     #[test]
     fn a_file_is_the_old_one_or_the_new_one() {

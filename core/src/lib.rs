@@ -2,6 +2,7 @@
 //!
 //! No product of a cluster is known here; those, the loops that change hosts and the commands are in the crate `bootstrap`.
 
+pub mod certificate;
 pub mod facts;
 pub mod files;
 pub mod http;

@@ -5,17 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
 use rsa::RsaPrivateKey;
 use rsa::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, LineEnding};
 use rsa::rand_core::OsRng;
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::{CertificateError, new_authority};
 use crate::files;
 use crate::model::hex;
 use crate::roles::Generate;
@@ -45,8 +45,8 @@ pub enum SecretsError {
     Random(String),
     #[error("cannot make a key: {0}")]
     Key(String),
-    #[error("cannot make a key or certificate: {0}")]
-    Certificate(#[from] rcgen::Error),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
 }
 
 impl Secrets {
@@ -89,7 +89,7 @@ impl Secrets {
     pub fn save(&self, folder: &Path) -> Result<(), SecretsError> {
         let path = file(folder);
         let write = || -> std::io::Result<()> {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            files::private_folder(folder)?;
             let mut text = serde_json::to_vec_pretty(self)?;
             text.push(b'\n');
             files::replace(&path, &text, 0o600)
@@ -124,7 +124,10 @@ fn generate(kind: Generate, name: &str) -> Result<String, SecretsError> {
             let word = characters::<22>()?;
             Ok(format!("{}.{}", &word[..6], &word[6..]))
         }
-        Generate::Authority => authority(&name.replace(['.', '_'], "-")),
+        Generate::Authority => {
+            let now = jiff::Timestamp::now().as_second();
+            Ok(new_authority(&name.replace(['.', '_'], "-"), now)?)
+        }
         Generate::KeyPair => key_pair(),
     }
 }
@@ -136,26 +139,6 @@ fn key_pair() -> Result<String, SecretsError> {
     let private = key.to_pkcs8_pem(LineEnding::LF).map_err(|error| failed(&error))?;
     let public = key.to_public_key().to_public_key_pem(LineEnding::LF).map_err(|error| failed(&error))?;
     Ok(format!("{}{public}", private.as_str()))
-}
-
-/// A certificate that signs others for ten years, as the authorities of kubeadm do; then its key.
-fn authority(name: &str) -> Result<String, SecretsError> {
-    let key = KeyPair::generate()?;
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![
-        KeyUsagePurpose::DigitalSignature,
-        KeyUsagePurpose::KeyEncipherment,
-        KeyUsagePurpose::KeyCertSign,
-    ];
-    // Yesterday: clocks differ, and so do the zones that they are read in.
-    let from = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().yesterday();
-    let from = from.unwrap_or(jiff::civil::Date::MIN);
-    let (month, day) = (from.month().unsigned_abs(), from.day().unsigned_abs().min(28));
-    params.not_before = date_time_ymd(from.year().into(), month, day);
-    params.not_after = date_time_ymd(i32::from(from.year()) + 10, month, day);
-    Ok(params.self_signed(&key)?.pem() + &key.serialize_pem())
 }
 
 /// Letters and digits, each as likely as the others.
@@ -172,9 +155,11 @@ fn random<const N: usize>() -> Result<[u8; N], SecretsError> {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject as _;
 
     use super::*;
+    use crate::certificate::Authority;
 
     #[test]
     fn made_once_kept_private_and_found_again() {
@@ -218,16 +203,10 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_signs_for_others() {
+    fn an_authority_has_the_name_of_its_variable() {
         let text = generate(Generate::Authority, "kube.etcd_ca").unwrap();
-        let (certificate, key) = text.split_at(text.find("-----BEGIN PRIVATE KEY-----").unwrap());
-        let key = KeyPair::from_pem(key).unwrap();
-        let der = rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
-        // It is its own root.
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(der.clone()).unwrap();
-        assert!(der.windows(12).any(|bytes| bytes == b"kube-etcd-ca"), "its name");
-        let public = key.public_key_raw();
-        assert!(der.windows(public.len()).any(|bytes| bytes == public), "its key");
+        assert!(Authority::parse(&text).is_ok());
+        let der = CertificateDer::from_pem_slice(text.as_bytes()).unwrap();
+        assert!(der.windows(12).any(|bytes| bytes == b"kube-etcd-ca"));
     }
 }

@@ -3,7 +3,6 @@
 //! In `.bootstrap/<cluster>/applied/`, for their owner alone: an inventory may hold what is secret.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -48,7 +47,7 @@ impl History {
         if last.as_ref().is_some_and(|last| last.text == text) {
             return;
         }
-        let written = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        let written = files::private_folder(&self.folder);
         let written = written.and_then(|()| last.map_or(Ok(()), |last| self.write(BEFORE, &last.text)));
         if let Err(error) = written.and_then(|()| self.write(LAST, text)) {
             eprintln!(

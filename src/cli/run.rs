@@ -12,6 +12,7 @@ use super::exit::UsageError;
 use super::load::{self, Loaded};
 use super::shard::Shard;
 use super::{ConnectionArgs, Global, OutputFormat, open_files};
+use crate::files;
 use crate::inventory::{Inventory, range};
 use crate::model::HostName;
 use crate::operations::{EngineError, Options, Run, Stop, check_gates};
@@ -127,7 +128,7 @@ pub fn cache() -> Cache {
 /// Where the cluster's secrets and run logs live.
 pub fn folder(inventory: &Inventory) -> PathBuf {
     let beside = inventory.path.parent().unwrap_or(Path::new(""));
-    beside.join(".bootstrap").join(inventory.cluster.as_str())
+    beside.join(files::STORE).join(inventory.cluster.as_str())
 }
 
 /// Paths in an inventory are relative to it.

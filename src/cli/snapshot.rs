@@ -104,7 +104,7 @@ fn save(
 ) -> anyhow::Result<ExitCode> {
     let setup = run::Setup::load(inventory, reach, global, password)?;
     let folder = to.unwrap_or_else(|| setup.folder.join("snapshots"));
-    make_private(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    files::private_folder(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     init_tracing(global.verbose, global.color_on_stderr(), None);
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
@@ -309,11 +309,6 @@ fn list(inventory: &Path, to: Option<PathBuf>, global: &Global) -> anyhow::Resul
         eprintln!("No snapshot in {}; `bootstrap snapshot save` makes some.", folder.display());
     }
     Ok(if damaged == 0 { ExitCode::SUCCESS } else { Exit::HostFailed.into() })
-}
-
-fn make_private(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 #[cfg(test)]

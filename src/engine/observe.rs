@@ -21,7 +21,7 @@ use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, HostMarker, Subject, age};
 use crate::products::{Answers, Gate, VersionChange, oldest};
 use crate::resource::{Download, Resource};
-use crate::roles::{ClusterAddresses, Proof, Wanted, WantedHost, WantedRole};
+use crate::roles::{ClusterAddresses, Formed, Proof, Wanted, WantedHost, WantedRole};
 use crate::script::{Nonce, Observation, Record, Script};
 use crate::ssh::{ConnectOptions, Connection, Deadline, Target};
 
@@ -448,13 +448,35 @@ fn kept(observation: &Observation, gate: Gate) -> Option<&str> {
     fields.text("raft").filter(|path| *path != "absent" && gate.has_claims())
 }
 
-/// The gates whose clusters stand, or have left data on a host: nobody makes another one beside it.
-fn formed(gates: &[Members<'_>], seen: &Seen) -> BTreeSet<String> {
+/// The clusters that stand, or have left data on a host: nobody makes another one beside it.
+fn formed(gates: &[Members<'_>], seen: &Seen) -> Formed {
     let stands = |members: &&Members<'_>| {
         seen.cluster_states.get(members.gate.name()).is_some_and(|now| !now.known().is_empty())
     };
-    let formed = gates.iter().filter(stands);
-    formed.map(|members| members.gate.name().to_owned()).collect()
+    let name = |members: &Members<'_>| members.gate.name().to_owned();
+    let formed: Vec<&Members<'_>> = gates.iter().filter(stands).collect();
+    Formed {
+        gates: formed.iter().map(|members| name(members)).collect(),
+        with_tls: formed
+            .iter()
+            .filter(|members| have_tls(members, seen))
+            .map(|members| name(members))
+            .collect(),
+    }
+}
+
+/// Whether members speak TLS by their own word, or have a certificate for it: those that rest say nothing.
+fn have_tls(members: &Members<'_>, seen: &Seen) -> bool {
+    let answers = answers(members, &seen.hosts);
+    answers.values().any(|answer| members.gate.speaks_tls(answer))
+        || members.hosts.iter().any(|(wanted, role)| {
+            let Some(seen) = seen.hosts.get(&wanted.host.name) else { return false };
+            let certificates =
+                role.resources.iter().filter(|resource| matches!(resource, Resource::Certificate(_)));
+            certificates
+                .map(|resource| seen.observation.of(&resource.id().0))
+                .any(|said| said.text("type") == Some("file"))
+        })
 }
 
 /// The steps of each host.

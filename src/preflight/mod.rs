@@ -167,7 +167,14 @@ mod tests {
         );
         assert_eq!(
             ports(&told.hosts[0]),
-            ["8301 [Tcp, Udp] Role []", "9500 [Tcp] Host [Some(10.0.0.11)]", "18300 [Tcp] Cluster []"]
+            [
+                "8301 [Tcp, Udp] Role []",
+                "9500 [Tcp] Host []",
+                // For others: by HTTP or by HTTPS, as the cluster has TLS or not.
+                "9500 [Tcp] Host []",
+                "8501 [Tcp] Host []",
+                "18300 [Tcp] Cluster []",
+            ]
         );
     }
 

@@ -115,6 +115,12 @@ pub trait Part: Sync {
         self.product().version(answer)
     }
 
+    /// Whether the agent that answered speaks TLS with the others of its cluster. What lies on its host counts too: a certificate of its
+    /// role.
+    fn speaks_tls(&self, _answer: &Answer) -> bool {
+        false
+    }
+
     /// The call of the prelude's probe that looks for what a member keeps.
     ///
     /// # Errors

@@ -1,14 +1,15 @@
 //! Every run's events, kept beside the inventory: what happened at three in the morning.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::files;
 use crate::model::Event;
 
 /// How many logs stay in a cluster's folder.
@@ -27,7 +28,7 @@ pub struct RunLog {
 impl RunLog {
     /// Opens `<time>-<command>.log` in `dir`, which is made if need be, and removes the oldest logs there.
     pub fn create(dir: &Path, command: &str) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        files::private_folder(dir)?;
         fs::set_permissions(dir, Permissions::from_mode(0o700))?;
         let time = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
         let command: String = command.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();

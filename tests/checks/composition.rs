@@ -9,7 +9,7 @@ use crate::rendered::{addresses, facts, files_of, wanted, wanted_by, with_secret
 use indoc::formatdoc;
 
 use bootstrap::preflight;
-use bootstrap::roles::{RoleSet, load_inventory};
+use bootstrap::roles::{Formed, RoleSet, load_inventory};
 
 /// Those that an inventory gives to hosts; all others are parts of them.
 pub const ROLES: [&str; 29] = [
@@ -165,7 +165,7 @@ fn refusal(set: &RoleSet, roles: &[&str]) -> Option<String> {
     }
     // What is written is written for every host, also once facts are known.
     let (addresses, facts) = (addresses(&wanted), facts());
-    let wanted = wanted.with_facts(|_| Some(&facts), &Default::default(), &addresses).unwrap();
+    let wanted = wanted.with_facts(|_| Some(&facts), &Formed::default(), &addresses).unwrap();
     for host in &wanted.hosts {
         assert!(!files_of(&wanted, host.host.name.as_str(), &addresses).is_empty(), "{roles:?}");
     }
@@ -263,7 +263,7 @@ fn docker_beside_names_needs_no_word_of_addresses() {
         let wanted = wanted(&text(variables));
         assert!(preflight::of_inventory(&wanted).is_empty(), "{variables}");
         let (addresses, facts) = (addresses(&wanted), facts());
-        let wanted = wanted.with_facts(|_| Some(&facts), &Default::default(), &addresses).unwrap();
+        let wanted = wanted.with_facts(|_| Some(&facts), &Formed::default(), &addresses).unwrap();
         let files = files_of(&wanted, "web-1", &addresses);
         let config: serde_json::Value = serde_json::from_str(&files["/etc/consul.d/consul.json"]).unwrap();
         assert_eq!(config["addresses"]["dns"].as_str(), consul, "{variables}");

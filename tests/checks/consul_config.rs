@@ -9,7 +9,7 @@ use crate::rendered::{shown, snapshots};
 
 /// Top-level keys of the agent's configuration that the roles write, with the first version that has
 /// them and the first that has them no more. Source: Consul's agent configuration reference.
-const DOCUMENTED: [(&str, &str, Option<&str>); 22] = [
+const DOCUMENTED: [(&str, &str, Option<&str>); 30] = [
     ("addresses", "0.0.0", None),
     ("advertise_addr", "0.0.0", None),
     ("autopilot", "0.8.0", None),
@@ -17,9 +17,12 @@ const DOCUMENTED: [(&str, &str, Option<&str>); 22] = [
     ("bootstrap_expect", "0.0.0", None),
     ("client_addr", "0.0.0", None),
     ("data_dir", "0.0.0", None),
+    ("ca_file", "0.0.0", Some("1.12.0")),
+    ("cert_file", "0.0.0", Some("1.12.0")),
     ("datacenter", "0.0.0", None),
     ("disable_update_check", "0.0.0", None),
     ("encrypt", "0.0.0", None),
+    ("key_file", "0.0.0", Some("1.12.0")),
     ("leave_on_terminate", "0.0.0", None),
     ("log_level", "0.0.0", None),
     ("node_name", "0.0.0", None),
@@ -31,6 +34,11 @@ const DOCUMENTED: [(&str, &str, Option<&str>); 22] = [
     ("services", "0.0.0", None),
     ("skip_leave_on_interrupt", "0.0.0", None),
     ("telemetry", "0.0.0", None),
+    ("tls", "1.12.0", None),
+    ("tls_min_version", "0.7.4", Some("1.12.0")),
+    ("verify_incoming_rpc", "0.9.3", Some("1.12.0")),
+    ("verify_outgoing", "0.0.0", Some("1.12.0")),
+    ("verify_server_hostname", "0.5.1", Some("1.12.0")),
     // `ui` is deprecated since 1.9 in favour of `ui_config`.
     ("ui", "0.0.0", Some("1.9.0")),
 ];
@@ -89,7 +97,7 @@ fn a_client_with_everything_set() {
 
 #[test]
 fn only_documented_keys_are_written() {
-    for version in ["1.8.7", "1.9.0", "1.14.0", "1.21.4"] {
+    for version in ["1.8.7", "1.9.0", "1.11.11", "1.14.0", "1.21.4"] {
         let wanted = semver::Version::parse(version).unwrap();
         let at_least = |text: &str| wanted >= semver::Version::parse(text).unwrap();
         let mut known: BTreeSet<&str> = DOCUMENTED

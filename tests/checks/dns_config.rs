@@ -2,12 +2,11 @@
 
 use crate::rendered;
 use indoc::formatdoc;
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use bootstrap::facts::{Facts, PackageManager, Resolved, Resolver, ResolverKind};
 use bootstrap::model::HostName;
-use bootstrap::roles::{ClusterAddresses, Wanted, WantedHost};
+use bootstrap::roles::{ClusterAddresses, Formed, Wanted, WantedHost};
 
 fn facts(resolver: Resolver) -> Facts {
     Facts { package_manager: Some(PackageManager::Apt), resolver, ..rendered::facts() }
@@ -59,7 +58,7 @@ fn settled(host: &str, facts: &Facts, variables: &str) -> (Wanted, ClusterAddres
     let wanted = rendered::wanted(&text);
     let addresses = rendered::addresses(&wanted);
     let name = HostName::parse(host).unwrap();
-    let settled = wanted.with_facts(|host| (*host == name).then_some(facts), &BTreeSet::new(), &addresses);
+    let settled = wanted.with_facts(|host| (*host == name).then_some(facts), &Formed::default(), &addresses);
     let settled = settled.unwrap_or_else(|errors| panic!("{errors:?}"));
     (settled, addresses)
 }

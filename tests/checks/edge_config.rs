@@ -9,7 +9,7 @@ use crate::rendered::{self, refused, shell_faults, shown, snapshots};
 use bootstrap::facts::Facts;
 use bootstrap::model::HostName;
 use bootstrap::preflight;
-use bootstrap::roles::Protocol;
+use bootstrap::roles::{Formed, Protocol};
 
 /// Two ways in before three hosts; `services` are a list, `vars` more lines of variables.
 fn inventory(services: &str, vars: &str) -> String {
@@ -269,7 +269,7 @@ fn an_address_that_moves_is_of_the_hosts_network() {
         let text = inventory(SERVICES, "").replace("10.0.0.200", address);
         let wanted = rendered::wanted(&text);
         let addresses = rendered::addresses(&wanted);
-        let settled = wanted.with_facts(|_| Some(facts), &BTreeSet::new(), &addresses).ok().unwrap();
+        let settled = wanted.with_facts(|_| Some(facts), &Formed::default(), &addresses).ok().unwrap();
         let roles = settled.host(&HostName::parse("node-1").unwrap()).unwrap().roles.clone();
         roles.iter().flat_map(|role| &role.refused).map(|refused| refused.reason.clone()).collect()
     };

@@ -4,6 +4,7 @@ use crate::rendered;
 use crate::rendered::{refused, shell_faults, shown, snapshots};
 use bootstrap::model::HostName;
 use bootstrap::resource::Resource;
+use bootstrap::roles::Formed;
 use indoc::{formatdoc, indoc};
 
 /// `external` and `etcd` are the values of `kube.external_etcd` and of `vars.etcd`.
@@ -47,7 +48,8 @@ fn a_member_and_who_asks_it() {
 fn commands(formed: &[&str], host: &str) -> Vec<String> {
     let wanted = rendered::wanted(&inventory(true, "{}"));
     let addresses = rendered::addresses(&wanted);
-    let formed = formed.iter().map(|gate| (*gate).to_owned()).collect();
+    let gates = formed.iter().map(|gate| (*gate).to_owned()).collect();
+    let formed = Formed { gates, ..Formed::default() };
     let facts = rendered::facts();
     let settled = wanted.with_facts(|_| Some(&facts), &formed, &addresses).ok().unwrap();
     let host = settled.host(&HostName::parse(host).unwrap()).unwrap();
@@ -61,12 +63,29 @@ fn commands(formed: &[&str], host: &str) -> Vec<String> {
 #[test]
 fn the_first_member_makes_the_cluster_only_where_there_is_none() {
     let member = "/etc/etcd/bootstrap/member";
-    let renew = "/etc/etcd/bootstrap/certificates renew";
-    let of = |how: &str| [renew.to_owned(), format!("{member} {how}"), format!("{member} promote")];
+    let of = |how: &str| [format!("{member} {how}"), format!("{member} promote")];
     assert_eq!(commands(&[], "etcd-1"), of("make"));
     assert_eq!(commands(&[], "etcd-2"), of("join"));
     assert_eq!(commands(&["etcd-members"], "etcd-1"), of("join"));
-    assert_eq!(commands(&[], "node-1"), ["/etc/etcd/bootstrap/certificate sign"]);
+    assert_eq!(commands(&[], "node-1"), [""; 0]);
+}
+
+#[test]
+fn the_key_of_its_authority_stays_with_the_operator() {
+    for host in ["etcd-3", "node-1"] {
+        let files = rendered::files(&inventory(true, "{}"), host);
+        let with_key: Vec<&String> = files
+            .iter()
+            .filter(|(_, text)| text.contains("kube.etcd_ca+key"))
+            .map(|(path, _)| path)
+            .collect();
+        assert_eq!(with_key, [""; 0], "{host}");
+        assert!(files.values().any(|text| text.contains("kube.etcd_ca+cert")), "{host} knows it");
+    }
+    // There kubeadm signs.
+    let inside = inventory(false, "{}").replace("roles: [etcd]", "roles: [consul-server]");
+    let files = rendered::files(&inside, "node-1");
+    assert!(files["/etc/kubernetes/pki/etcd/ca.key"].contains("kube.etcd_ca+key"));
 }
 
 #[test]

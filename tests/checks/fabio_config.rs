@@ -9,7 +9,7 @@ use crate::rendered;
 use crate::rendered::{addresses, facts, files_of, refused, shell_faults, shown, snapshots, wanted};
 use bootstrap::inventory::Body;
 use bootstrap::preflight;
-use bootstrap::roles::{RoleSet, load_inventory};
+use bootstrap::roles::{Formed, RoleSet, load_inventory};
 use indoc::{formatdoc, indoc};
 use serde_json::json;
 
@@ -284,7 +284,7 @@ fn the_ui_is_registered_where_others_reach_it() {
     let properties = |fabio: &str| {
         let wanted = wanted(&inventory(fabio));
         let (addresses, facts) = (addresses(&wanted), facts());
-        let wanted = wanted.with_facts(|_| Some(&facts), &Default::default(), &addresses).unwrap();
+        let wanted = wanted.with_facts(|_| Some(&facts), &Formed::default(), &addresses).unwrap();
         files_of(&wanted, "way-1", &addresses).remove("/etc/bootstrap-fabio/fabio.properties").unwrap()
     };
     for (fabio, registered, addr) in [

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use bootstrap::roles::{RoleSet, VariableType, load_inventory};
+use bootstrap::roles::{Formed, RoleSet, VariableType, load_inventory};
 use serde_json::{Value, json};
 
 use crate::composition::{ROLES, inventory};
@@ -34,7 +34,7 @@ fn written(
     let (inventory, _) = load_inventory(&path, set, None).ok()?;
     let wanted = with_secrets(&inventory, set).ok()?;
     let (addresses, facts) = (addresses(&wanted), facts());
-    let wanted = wanted.with_facts(|_| Some(&facts), &BTreeSet::new(), &addresses).ok()?;
+    let wanted = wanted.with_facts(|_| Some(&facts), &Formed::default(), &addresses).ok()?;
     try_files_of(&wanted, "x", &addresses).ok()
 }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::rendered::{refused, shell_faults, shown, snapshots};
 use bootstrap::model::HostName;
 use bootstrap::resource::Resource;
+use bootstrap::roles::Formed;
 use serde_json::{Value, json};
 
 /// `extra` are more lines of `vars.kube`.
@@ -279,7 +280,8 @@ fn flags_are_maps_of_texts_and_later_lists_of_pairs() {
 fn commands(formed: &[&str], host: &str) -> Vec<String> {
     let wanted = rendered::wanted(&inventory("1.20.2", EVERYTHING));
     let addresses = rendered::addresses(&wanted);
-    let formed = formed.iter().map(|gate| (*gate).to_owned()).collect();
+    let gates = formed.iter().map(|gate| (*gate).to_owned()).collect();
+    let formed = Formed { gates, ..Formed::default() };
     let facts = rendered::facts();
     let settled = wanted.with_facts(|_| Some(&facts), &formed, &addresses).ok().unwrap();
     let host = settled.host(&HostName::parse(host).unwrap()).unwrap();
@@ -389,7 +391,7 @@ fn hosts_on_which_no_kubelet_starts_are_refused() {
     let reasons = |version: &str, extra: &str, facts: bootstrap::facts::Facts| -> Vec<String> {
         let wanted = rendered::wanted(&inventory(version, extra));
         let addresses = rendered::addresses(&wanted);
-        let settled = wanted.with_facts(|_| Some(&facts), &BTreeSet::new(), &addresses).ok().unwrap();
+        let settled = wanted.with_facts(|_| Some(&facts), &Formed::default(), &addresses).ok().unwrap();
         let roles = settled.host(&HostName::parse("web-1").unwrap()).unwrap().roles.clone();
         roles.iter().flat_map(|role| &role.refused).map(|refused| refused.reason.clone()).collect()
     };
@@ -470,7 +472,7 @@ fn an_address_that_moves_must_be_of_the_hosts_network() {
         let wanted = rendered::wanted(&text);
         let addresses = rendered::addresses(&wanted);
         let facts = rendered::facts();
-        let settled = wanted.with_facts(|_| Some(&facts), &BTreeSet::new(), &addresses).ok().unwrap();
+        let settled = wanted.with_facts(|_| Some(&facts), &Formed::default(), &addresses).ok().unwrap();
         let roles = settled.host(&HostName::parse("node-1").unwrap()).unwrap().roles.clone();
         roles.iter().flat_map(|role| &role.refused).map(|refused| refused.reason.clone()).collect()
     };

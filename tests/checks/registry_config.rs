@@ -45,12 +45,11 @@ fn a_name_stands_for_the_address() {
     let files = rendered::files(&text, "node-1");
     assert_eq!(
         files["/etc/docker/certs.d/registry.example.org:443/ca.crt"],
-        "-----BEGIN CERTIFICATE-----\nregistry_ca+cert\n-----END CERTIFICATE-----\n"
+        "-----BEGIN CERTIFICATE-----\nregistry.ca+cert\n-----END CERTIFICATE-----\n"
     );
     let files = rendered::files(&text, "node-3");
-    let names =
-        files["/etc/bootstrap-registry/certificates"].lines().find(|line| line.starts_with("for name"));
-    assert_eq!(names, Some("for name in node-3 10.0.0.13 registry.example.org; do"));
+    let names = &files["certificate /etc/bootstrap-registry/pki/server.pem"];
+    assert_eq!(names, "localhost node-3 10.0.0.13 registry.example.org");
     let unit = &files["/etc/systemd/system/docker-registry.service"];
     assert!(unit.contains("AmbientCapabilities=CAP_NET_BIND_SERVICE\n"), "{unit}");
 }

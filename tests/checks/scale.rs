@@ -3,7 +3,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::process::Command;
@@ -14,7 +14,7 @@ use bootstrap::facts::{ClockOffset, Facts};
 use bootstrap::ledger;
 use bootstrap::model::Plan;
 use bootstrap::plan::{BatchSize, HostSeen, Seen};
-use bootstrap::roles::{RoleSet, Wanted, WantedHost};
+use bootstrap::roles::{Formed, RoleSet, Wanted, WantedHost};
 use bootstrap::script::{Nonce, Observation, Record, Script};
 
 /// The system's own, counted by thread: tests run beside one another.
@@ -64,7 +64,7 @@ fn bytes(hosts: usize, roles: &RoleSet) -> usize {
     let before = ASKED.get();
     let wanted = wanted_of(hosts, "", roles);
     let (addresses, facts) = (addresses(&wanted), facts());
-    let wanted = wanted.with_facts(|_| Some(&facts), &BTreeSet::new(), &addresses).ok().unwrap();
+    let wanted = wanted.with_facts(|_| Some(&facts), &Formed::default(), &addresses).ok().unwrap();
     let everyone = wanted.everyone(&addresses);
     for host in &wanted.hosts {
         let late = host.late(&facts, &everyone);
@@ -89,7 +89,7 @@ fn ten_times_the_hosts_cost_ten_times_as_much() {
 #[inline(never)]
 fn counted_plan(wanted: &Wanted, seen: &Seen) -> Plan {
     let facts = |host: &_| seen.hosts.get(host).map(|seen| &seen.facts);
-    let wanted = wanted.with_facts(facts, &BTreeSet::new(), &seen.addresses).ok().unwrap();
+    let wanted = wanted.with_facts(facts, &Formed::default(), &seen.addresses).ok().unwrap();
     Plan::new(&wanted, seen, BatchSize::default()).unwrap()
 }
 

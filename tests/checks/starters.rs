@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::rendered::{files_of, wanted_by};
 use bootstrap::inventory::Inventory;
-use bootstrap::roles::{ClusterAddresses, RoleSet, Wanted, load_inventory};
+use bootstrap::roles::{ClusterAddresses, Formed, RoleSet, Wanted, load_inventory};
 
 fn bootstrap(folder: &Path, words: &[&str]) -> (Option<i32>, String, String) {
     let mut call = assert_cmd::Command::cargo_bin("bootstrap").unwrap();
@@ -136,7 +136,7 @@ fn every_file_of_every_host_of_theirs_is_rendered() {
         let wanted = wanted_by(Path::new(&format!("inventories/{name}.yaml")), &roles);
         let (addresses, facts) = (addresses(&wanted), rendered::facts());
         let wanted = wanted
-            .with_facts(|_| Some(&facts), &BTreeSet::new(), &addresses)
+            .with_facts(|_| Some(&facts), &Formed::default(), &addresses)
             .unwrap_or_else(|errors| panic!("{errors:?}"));
         for host in &wanted.hosts {
             let files = files_of(&wanted, host.host.name.as_str(), &addresses);
@@ -156,7 +156,7 @@ fn applications_start_behind_the_data_that_they_serve() {
     let roles = RoleSet::embedded().unwrap_or_else(|problems| panic!("{problems:?}"));
     let wanted = wanted_by(Path::new("inventories/nfs-applications.yaml"), &roles);
     let (addresses, facts) = (addresses(&wanted), rendered::facts());
-    let wanted = wanted.with_facts(|_| Some(&facts), &BTreeSet::new(), &addresses).unwrap();
+    let wanted = wanted.with_facts(|_| Some(&facts), &Formed::default(), &addresses).unwrap();
     let files = files_of(&wanted, "web-1", &addresses);
     let unit = &files["/etc/systemd/system/nomad.service"];
     assert!(unit.contains("\nAfter=data-app1.mount\n"), "{unit}");

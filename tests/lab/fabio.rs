@@ -68,7 +68,7 @@ fn get_by_tls(address: &str, port: u16, name: &str, path: &str, certificate: &Pa
 }
 
 /// A certificate of this name, signed by itself, in `NAME-cert.pem` and `NAME-key.pem`.
-fn certificate(folder: &Path, name: &str) {
+pub fn certificate(folder: &Path, name: &str) {
     let made = Command::new("openssl")
         .args([
             "req",

@@ -25,6 +25,7 @@ mod registry;
 mod releases;
 mod remedies;
 mod starters;
+mod tls;
 mod trust;
 mod undo;
 mod ways;

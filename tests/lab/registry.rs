@@ -101,8 +101,9 @@ fn lab_images_come_from_a_registry_of_the_cluster() {
     // Without that folder it does not know whose certificate that is.
     let stranger = lab.ssh("node-2", &format!("ctr images pull --snapshotter native {image}"));
     assert!(stranger.status != 0 && stranger.stderr.contains("x509"), "{}", stranger.stderr);
-    let modes = lab.asks("node-3", "cd /etc/bootstrap-registry/pki && stat -c '%n %a %U' ca.key server.key");
-    assert_eq!(modes, "ca.key 600 root\nserver.key 600 docker-registry\n");
+    // The authority's key is nowhere but with the operator.
+    let modes = lab.asks("node-3", "cd /etc/bootstrap-registry/pki && stat -c '%n %a %U %G' *");
+    assert_eq!(modes, "server.pem 640 root docker-registry\n");
     let idle = || {
         let before = ["node-1", "node-2", "node-3"].map(|host| (host, lab.logins(host)));
         lab.run("up", &[]).exits(0).says("Nothing to do");
@@ -128,6 +129,29 @@ fn lab_images_come_from_a_registry_of_the_cluster() {
     lab.run("health", &[]).exits(1).says("the registry is there, with a certificate of its authority");
     lab.run("up", &[]).exits(0);
     assert_eq!(page(&lab, &image), "one\n");
+
+    // So is a certificate that is another's, and one that is to be renewed.
+    let shows = || {
+        let asks =
+            "openssl s_client -connect 127.0.0.1:5000 </dev/null 2>/dev/null | openssl x509 -noout -serial";
+        lab.asks("node-3", &asks.replace("127.0.0.1", &lab.address("node-3")))
+    };
+    let first = shows();
+    lab.asks(
+        "node-3",
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 9 -subj /CN=other \
+           -keyout /root/key -out /root/crt 2>&1 && cat /root/crt /root/key >/etc/bootstrap-registry/pki/server.pem",
+    );
+    let planned = lab.run("plan", &[]).exits(0).stdout;
+    assert!(planned.contains("another authority signed it, CN=other"), "{planned}");
+    lab.run("up", &[]).exits(0);
+    let second = shows();
+    lab.run("certs renew", &["--within", "400"]).exits(0);
+    let third = shows();
+    assert!(first != second && second != third, "{first} {second} {third}");
+    lab.run("certs renew", &[]).exits(0).says("Nothing to do");
+    assert_eq!(page(&lab, &image), "one\n");
+    idle();
 
     // Another archive under the same name: that alone is brought and pushed, and nothing restarts.
     let running = registry(&lab);

@@ -38,7 +38,7 @@ pub fn consul_release() -> [PathBuf; 2] {
 
 /// etcd's client with what a member on a host of its own shows.
 pub const ETCDCTL: &str = "ETCDCTL_API=3 etcdctl --endpoints https://127.0.0.1:2379 --command-timeout 5s --cacert /etc/etcd/pki/ca.crt \
-    --cert /etc/etcd/pki/client.crt --key /etc/etcd/pki/client.key";
+    --cert /etc/etcd/pki/client.pem --key /etc/etcd/pki/client.pem";
 
 /// A running lab, fresh for one test, taken down at its end. Tests share one machine, so run them
 /// with `--test-threads=1`.

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::LazyLock;
 
+use bootstrap::certificate::new_authority;
 use bootstrap::facts::{Facts, Init, Resolver};
 use bootstrap::inventory::Inventory;
 use bootstrap::model::HostName;
 use bootstrap::report;
-use bootstrap::roles::{ClusterAddresses, RoleSet, Wanted, WantedError, load_inventory};
+use bootstrap::roles::{ClusterAddresses, Formed, RoleSet, Wanted, WantedError, load_inventory};
 
 pub fn facts() -> Facts {
     Facts {
@@ -67,17 +69,41 @@ pub fn with_secrets(inventory: &Inventory, roles: &RoleSet) -> Result<Wanted, Wa
         "kube.mariadb_drill_password",
     ];
     let mut generated: BTreeMap<String, String> = names.map(|name| (name.to_owned(), key.clone())).into();
-    let pem = |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
-    for name in ["ca", "etcd_ca", "front_proxy_ca"] {
-        let both = pem("CERTIFICATE", &format!("{name}+cert")) + &pem("PRIVATE KEY", &format!("{name}+key"));
-        generated.insert(format!("kube.{name}"), both);
+    for name in ["kube.ca", "kube.front_proxy_ca"] {
+        let name_of_file = name.trim_start_matches("kube.");
+        let both = pem("CERTIFICATE", &format!("{name_of_file}+cert"))
+            + &pem("PRIVATE KEY", &format!("{name_of_file}+key"));
+        generated.insert(name.to_owned(), both);
     }
-    let both = pem("CERTIFICATE", "registry_ca+cert") + &pem("PRIVATE KEY", "registry_ca+key");
-    generated.insert("registry.ca".to_owned(), both);
+    for (name, certificate, key) in &*AUTHORITIES {
+        generated.insert((*name).to_owned(), format!("{certificate}{key}"));
+    }
     let pair = pem("PRIVATE KEY", "sa+key") + &pem("PUBLIC KEY", "sa+pub");
     generated.insert("kube.sa_key".to_owned(), pair);
     generated.insert("kube.token".to_owned(), "abcdef.0123456789abcdef".to_owned());
     Wanted::new(inventory, roles, &generated)
+}
+
+/// Those that sign certificates of resources: the name of each, its certificate and its key.
+static AUTHORITIES: LazyLock<Vec<(&str, String, String)>> = LazyLock::new(|| {
+    let made = ["kube.etcd_ca", "registry.ca", "consul.ca"].map(|name| {
+        let both = new_authority(name, facts().epoch).unwrap();
+        let (certificate, key) = both.split_at(both.find("-----BEGIN PRIVATE KEY").unwrap());
+        (name, certificate.to_owned(), key.to_owned())
+    });
+    made.into()
+});
+
+fn pem(label: &str, body: &str) -> String {
+    format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
+}
+
+/// A text with the names of authorities and keys in their place, the same in every run.
+fn with_names(text: &str) -> String {
+    AUTHORITIES.iter().fold(text.to_owned(), |text, (name, certificate, key)| {
+        text.replace(certificate, &pem("CERTIFICATE", &format!("{name}+cert")))
+            .replace(key, &pem("PRIVATE KEY", &format!("{name}+key")))
+    })
 }
 
 /// What is wrong with an inventory, as the operator reads it.
@@ -114,14 +140,19 @@ pub fn try_files_of(
     host: &str,
     addresses: &ClusterAddresses,
 ) -> Result<BTreeMap<String, String>, WantedError> {
+    let facts = facts();
+    // Of a new cluster.
+    let wanted = wanted
+        .with_facts(|_| Some(&facts), &Formed::default(), addresses)
+        .map_err(|mut errors| errors.remove(0))?;
     let of_host = wanted.host(&HostName::parse(host).unwrap()).unwrap();
     let mut files = BTreeMap::new();
-    let late = of_host.late(&facts(), &wanted.everyone(addresses));
+    let late = of_host.late(&facts, &wanted.everyone(addresses));
     for role in &of_host.roles {
         for resource in &role.resources {
             let resolved = wanted.resolved(of_host, role, resource, &late)?;
             if let Some(content) = resolved.content() {
-                files.insert(resolved.id().0.replace("file ", ""), content.to_owned());
+                files.insert(resolved.id().0.replace("file ", ""), with_names(content));
             }
         }
     }

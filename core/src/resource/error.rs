@@ -1,5 +1,6 @@
 //! Why a resource cannot be read, asked about or planned.
 
+use crate::certificate::CertificateError;
 use crate::model::NulInArgument;
 
 /// Why a resource cannot be read, asked about or planned. It names the resource; the caller adds the host.
@@ -77,6 +78,16 @@ pub enum Error {
     ImageDigest { image: String },
     #[error("the digest of `{id}` was not verified on this machine before the plan")]
     NoDigest { id: String },
+    #[error("`{id}`: no authority that can sign it")]
+    Certificate {
+        id: String,
+        #[source]
+        source: CertificateError,
+    },
+    #[error(
+        "`{id}` is good for {days} days and made anew {renew_days} days before its end, which is each time; make it fewer days"
+    )]
+    AlwaysRenewed { id: String, days: u32, renew_days: u32 },
     #[error("`{id}` names no program to run")]
     NoProgram { id: String },
     #[error("`{id}` interrupts what serves, and must have `phase: activate`, where voters go one at a time")]

@@ -4,6 +4,7 @@
 //! Functions over data: nothing here runs a script or knows how one reaches a host.
 
 mod block_in_file;
+mod certificate;
 mod directory;
 mod download;
 mod downloaded_file;
@@ -37,6 +38,7 @@ use serde::{Deserialize, Serialize};
 
 pub use block_in_file::BlockInFile;
 pub(crate) use block_in_file::without_blocks;
+pub use certificate::Certificate;
 pub use directory::Directory;
 pub use download::{Download, pushed_digest};
 pub use downloaded_file::DownloadedFile;
@@ -75,6 +77,7 @@ pub enum Resource {
     User(User),
     Directory(Directory),
     File(File),
+    Certificate(Certificate),
     Download(Download),
     Unit(Unit),
     JsonMerge(JsonMerge),
@@ -101,6 +104,7 @@ macro_rules! each {
             Resource::User($kind) => $body,
             Resource::Directory($kind) => $body,
             Resource::File($kind) => $body,
+            Resource::Certificate($kind) => $body,
             Resource::Download($kind) => $body,
             Resource::Unit($kind) => $body,
             Resource::JsonMerge($kind) => $body,
@@ -124,6 +128,7 @@ impl Resource {
         match &resource {
             Self::Exec(exec) => exec.check()?,
             Self::Download(download) => download.check()?,
+            Self::Certificate(certificate) => certificate.check()?,
             _ => {}
         }
         Ok(resource)
@@ -157,12 +162,13 @@ impl Resource {
         }
     }
 
-    /// The text that goes into the file, as the role wrote it: a template until facts are known.
+    /// The text that goes into the file, or that it is made from, as the role wrote it: a template until facts are known.
     pub fn content(&self) -> Option<&str> {
         match self {
             Self::File(file) => Some(file.content.as_str()),
             Self::JsonMerge(merge) => Some(merge.content.as_str()),
             Self::BlockInFile(block) => Some(block.content.as_str()),
+            Self::Certificate(certificate) => Some(certificate.alternative_names.as_str()),
             _ => None,
         }
     }
@@ -174,6 +180,7 @@ impl Resource {
             Self::File(file) => file.content = content,
             Self::JsonMerge(merge) => merge.content = content,
             Self::BlockInFile(block) => block.content = content,
+            Self::Certificate(certificate) => certificate.alternative_names = content,
             _ => {}
         }
         self
@@ -185,6 +192,7 @@ impl Resource {
             Self::File(file) => Some(file.path.as_str()),
             Self::JsonMerge(merge) => Some(merge.path.as_str()),
             Self::BlockInFile(block) => Some(block.path.as_str()),
+            Self::Certificate(certificate) => Some(certificate.path.as_str()),
             Self::Download(download) => download.path().map(HostPath::as_str),
             _ => None,
         }
@@ -233,7 +241,7 @@ impl Resource {
 
     /// Whether its content is kept out of plans, diffs and logs.
     pub fn secret(&self) -> bool {
-        matches!(self, Self::File(File { secret: true, .. }))
+        self.secret_file().is_some()
     }
 
     /// The file on this machine that must be pushed to the host before it is applied.
@@ -306,6 +314,7 @@ impl Resource {
     pub fn secret_file(&self) -> Option<&str> {
         match self {
             Self::File(file) if file.secret => Some(file.path.as_str()),
+            Self::Certificate(certificate) => Some(certificate.path.as_str()),
             _ => None,
         }
     }
@@ -331,6 +340,7 @@ impl Resource {
             Self::User(user) => user.decide(seen),
             Self::Directory(directory) => directory.decide(seen),
             Self::File(file) => file.decide(seen),
+            Self::Certificate(certificate) => certificate.decide(seen, facts),
             Self::Download(download) => download.decide(seen, facts),
             Self::Unit(unit) => unit.decide(seen, planned),
             Self::JsonMerge(merge) => merge.decide(seen),

@@ -49,6 +49,7 @@ impl Resource {
             Self::User(_) => vec![files("/etc")],
             Self::Directory(directory) => vec![place(directory.path.as_str(), 4, 1, Contents::Files)],
             Self::File(file) => vec![files(file.path.folder())],
+            Self::Certificate(certificate) => vec![files(certificate.path.folder())],
             Self::JsonMerge(merge) => vec![files(merge.path.folder())],
             Self::BlockInFile(block) => vec![files(block.path.folder())],
             Self::Download(Download::Release(release)) => release_places(release),

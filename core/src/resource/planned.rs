@@ -29,7 +29,7 @@ impl Planned<'_> {
             ["restore ", "remove "].iter().find_map(|verb| id.strip_prefix(verb)).unwrap_or(id)
         }
         self.steps.iter().any(|id| match plain(&id.0).split_once(' ') {
-            Some(("file" | "json-merge" | "download", touched)) => below(touched),
+            Some(("file" | "certificate" | "json-merge" | "download", touched)) => below(touched),
             // `block-in-file /etc/hosts (MARKER)`
             Some(("block-in-file", rest)) => {
                 rest.rsplit_once(" (").is_some_and(|(touched, _)| below(touched))
@@ -49,6 +49,7 @@ mod tests {
     fn files_and_links_of_releases_are_touched() {
         let ids = [
             "file /etc/a b",
+            "certificate /etc/tls.pem",
             "json-merge /etc/d/x.json",
             "block-in-file /etc/hosts (us)",
             "release consul 1.2 /bin/consul",
@@ -66,6 +67,7 @@ mod tests {
         assert!(!planned.only_changes("/etc/a", &of(&["a"])));
         for path in [
             "/etc/a b",
+            "/etc/tls.pem",
             "/etc/d/x.json",
             "/etc/d",
             "/etc/hosts",

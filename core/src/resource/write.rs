@@ -46,6 +46,20 @@ pub(super) fn set_access(id: &StepId, path: &HostPath, access: &Access<'_>) -> R
     call_of(id, "path_owner", [path.as_str(), &mode.to_string(), owner.as_str(), group.as_str()])
 }
 
+/// The change of a file of which its mode and owner alone are not as wanted, if they are not.
+pub(super) fn access_change(
+    id: &StepId,
+    path: &HostPath,
+    access: &Access<'_>,
+    drift: &[String],
+) -> Result<Option<Change>, Error> {
+    if drift.is_empty() {
+        return Ok(None);
+    }
+    let calls = vec![set_access(id, path, access)?];
+    Ok(Some(Change { reason: drift.join(", "), diff: None, effect: Effect::Quiet, calls }))
+}
+
 impl<'a> SeenFile<'a> {
     pub(super) fn parse(id: &StepId, path: &HostPath, seen: &Fields<'a>) -> Result<Self, Error> {
         let stat = match SeenPath::parse(id, seen)? {
@@ -102,19 +116,15 @@ impl FileWrite<'_> {
         let drift = seen.stat.as_ref().map(|stat| stat.drift(&self.access)).unwrap_or_default();
         if wanted != seen.digest {
             let reasons: Vec<_> = [self.content_reason(seen, &wanted)].into_iter().chain(drift).collect();
-            let diff = self.diff(seen);
-            return Ok(Some(Change {
-                reason: reasons.join(", "),
-                diff,
-                effect: Effect::Quiet,
-                calls: vec![self.write(seen, &wanted)?],
-            }));
+            return self.replace(seen, reasons.join(", ")).map(Some);
         }
-        if drift.is_empty() {
-            return Ok(None);
-        }
-        let calls = vec![set_access(self.id, self.path, &self.access)?];
-        Ok(Some(Change { reason: drift.join(", "), diff: None, effect: Effect::Quiet, calls }))
+        access_change(self.id, self.path, &self.access, &drift)
+    }
+
+    /// The change that puts the content there, for this reason.
+    pub(super) fn replace(&self, seen: &SeenFile<'_>, reason: String) -> Result<Change, Error> {
+        let calls = vec![self.write(seen, &digest(self.content.as_bytes()))?];
+        Ok(Change { reason, diff: self.diff(seen), effect: Effect::Quiet, calls })
     }
 
     fn content_reason(&self, seen: &SeenFile<'_>, wanted: &str) -> String {

@@ -34,6 +34,6 @@ pub use scope::{ClusterAddresses, Everyone, Scope, declared_address};
 pub use types::Fault;
 pub use variables::variables;
 pub use wanted::{
-    Condition, Refused, UnmetRequirement, Wanted, WantedAsk, WantedError, WantedFilesystem, WantedHost,
-    WantedOther, WantedPort, WantedProof, WantedRole, unmet, variables_to_generate,
+    Condition, Formed, Refused, UnmetRequirement, Wanted, WantedAsk, WantedError, WantedFilesystem,
+    WantedHost, WantedOther, WantedPort, WantedProof, WantedRole, unmet, variables_to_generate,
 };

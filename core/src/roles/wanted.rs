@@ -18,7 +18,7 @@ use crate::model::{ClusterName, Endpoint, HostName, RoleName, StepId};
 use crate::resource::Resource;
 
 /// Keys of a resource that may use facts; they are rendered when the hosts have answered.
-const LATE: [&str; 1] = ["content"];
+const LATE: [&str; 2] = ["content", "alternative_names"];
 
 /// What a verification expects may use facts too.
 const ANSWER: &str = "answer";
@@ -32,8 +32,19 @@ const ENDPOINTS: &str = "endpoints";
 /// The gates whose clusters there are, if only as data on a host; known with the facts.
 const FORMED: &str = "formed";
 
+/// Those of them whose members speak TLS.
+const FORMED_WITH_TLS: &str = "formed_with_tls";
+
 /// The element of `for_each` in a resource's expressions.
 const ITEM: &str = "item";
+
+/// The clusters that there are already, if only as data on a host, by their gates.
+#[derive(Clone, Debug, Default)]
+pub struct Formed {
+    pub gates: BTreeSet<String>,
+    /// Those whose members speak TLS among themselves.
+    pub with_tls: BTreeSet<String>,
+}
 
 /// What the cluster should be, before anything was observed.
 pub struct Wanted {
@@ -321,14 +332,14 @@ impl Wanted {
 
 impl Wanted {
     /// The same for the hosts that have said their facts: what these do not let a role want is gone. Other hosts
-    /// stay as they are. `formed` names the gates of clusters that there are already.
+    /// stay as they are.
     ///
     /// # Errors
     /// Every expression that cannot be evaluated.
     pub fn with_facts<'f>(
         &self,
         facts: impl Fn(&HostName) -> Option<&'f Facts>,
-        formed: &BTreeSet<String>,
+        formed: &Formed,
         addresses: &ClusterAddresses,
     ) -> Result<Self, Vec<WantedError>> {
         let mut errors = Vec::new();
@@ -338,7 +349,8 @@ impl Wanted {
             let mut wanted = wanted.clone();
             if let Some(facts) = facts(&wanted.host.name) {
                 let mut scope = wanted.late(facts, &everyone);
-                scope.insert(FORMED, formed);
+                scope.insert(FORMED, &formed.gates);
+                scope.insert(FORMED_WITH_TLS, &formed.with_tls);
                 for role in &mut wanted.roles {
                     let decided = decide_with_facts(role, &scope);
                     errors.extend(
@@ -468,9 +480,10 @@ pub fn unmet<'a>(
             };
             let mut scope = seen.scope(&host.name, &variables);
             scope.insert("cluster_roles", &cluster_roles);
+            let mut late = late_names();
             for part in parts {
                 let render = |source| WantedError::Render { host: host.name.clone(), source };
-                define(part, &mut scope).map_err(render)?;
+                define(part, &mut scope, &mut late).map_err(render)?;
                 let judged = part.require.iter().enumerate().filter(|(_, one)| is_first || !one.together);
                 for (index, require) in judged {
                     let place = format!("role `{}`, require[{index}]", part.name);
@@ -490,14 +503,13 @@ pub fn unmet<'a>(
 
 /// Names that mean nothing before the host has said its facts.
 fn late_names() -> BTreeSet<String> {
-    BTreeSet::from([FACTS, FORMED, ENDPOINTS].map(str::to_owned))
+    BTreeSet::from([FACTS, FORMED, FORMED_WITH_TLS, ENDPOINTS].map(str::to_owned))
 }
 
-/// Adds what a role defines to the scope, but for what waits for facts.
-fn define(part: &Role, scope: &mut Scope) -> Result<(), RenderError> {
-    let mut late = late_names();
+/// Adds what a role defines to the scope, but for what waits for facts, which `late` names.
+fn define(part: &Role, scope: &mut Scope, late: &mut BTreeSet<String>) -> Result<(), RenderError> {
     for (name, source) in &part.define {
-        if renderer().names(source).is_some_and(|names| !names.is_disjoint(&late)) {
+        if renderer().names(source).is_some_and(|names| !names.is_disjoint(late)) {
             late.insert(name.clone());
             continue;
         }
@@ -1031,7 +1043,8 @@ mod tests {
     /// The same when host `a` has said its facts.
     fn decided(wanted: &Wanted) -> Result<Wanted, Vec<WantedError>> {
         let facts = crate::resource::testing::facts("x86_64");
-        wanted.with_facts(|_| Some(&facts), &BTreeSet::from(["g".to_owned()]), &ClusterAddresses::new())
+        let formed = Formed { gates: BTreeSet::from(["g".to_owned()]), ..Formed::default() };
+        wanted.with_facts(|_| Some(&facts), &formed, &ClusterAddresses::new())
     }
 
     #[test]
@@ -1076,7 +1089,7 @@ mod tests {
         let Asked::Lookup(lookup) = &proof.asked else { panic!("{proof:?}") };
         assert_eq!(lookup.answer.as_deref(), Some("x86_64"));
         // Hosts that said nothing stay as they are.
-        let silent = wanted.with_facts(|_| None, &BTreeSet::new(), &ClusterAddresses::new()).unwrap();
+        let silent = wanted.with_facts(|_| None, &Formed::default(), &ClusterAddresses::new()).unwrap();
         assert_eq!(ids(&silent), ids(&wanted));
     }
 

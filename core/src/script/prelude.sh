@@ -808,6 +808,20 @@ file_probe() {
   fi
 }
 
+# Probe: a certificate and its key in one file: all but the key, and whether there is one.
+certificate_probe() {
+  file_probe "$1" digest || return 1
+  [ "$kind" = file ] || return 0
+  public=$(awk '
+    /^-----BEGIN CERTIFICATE-----/ { shown = 1 }
+    shown
+    /^-----END CERTIFICATE-----/ { shown = 0 }
+    /^-----END .*PRIVATE KEY-----/ { key = 1 }
+    END { print key ? "yes" : "no" }' <"$1")
+  say key "${public##*"$nl"}"
+  say certificate "$public"
+}
+
 # Probe: a JSON file in which others write too, and what this program merged into it last.
 merged_probe() {
   file_probe "$1" read || return 1

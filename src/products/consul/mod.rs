@@ -47,6 +47,36 @@ struct AgentSelf {
     stats: Option<AgentStats>,
 }
 
+/// The part of an agent's answer about itself that has all its settings.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AgentSettings {
+    debug_config: Settings,
+}
+
+/// Whether it dials the others by TLS: `TLS.InternalRPC.VerifyOutgoing` since 1.12, `VerifyOutgoing` before (agent/config/runtime.go).
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Settings {
+    #[serde(rename = "TLS")]
+    tls: Option<TlsSettings>,
+    #[serde(default)]
+    verify_outgoing: bool,
+}
+
+#[derive(Deserialize)]
+struct TlsSettings {
+    #[serde(rename = "InternalRPC")]
+    internal_rpc: RpcSettings,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RpcSettings {
+    #[serde(default)]
+    verify_outgoing: bool,
+}
+
 #[derive(Deserialize)]
 struct AgentStats {
     /// Servers alone have it.
@@ -92,6 +122,13 @@ fn standing(answer: &Answer) -> Option<RaftState> {
 
 fn version(answer: &Answer) -> Option<String> {
     Some(agent(answer.as_ref().ok()?).ok()?.config.version)
+}
+
+fn speaks_tls(answer: &Answer) -> bool {
+    let settings = answer.as_ref().ok().and_then(|answer| answer.get(SELF)?.json::<AgentSettings>().ok());
+    settings.is_some_and(|AgentSettings { debug_config: settings }| {
+        settings.tls.map_or(settings.verify_outgoing, |tls| tls.internal_rpc.verify_outgoing)
+    })
 }
 
 fn review_clients(expected: &Expected, answers: &Answers) -> Review {
@@ -193,12 +230,15 @@ impl Product for Consul {
             "advertise_addr",
             "autopilot",
             "bind_addr",
+            "ca_file",
+            "cert_file",
             "bootstrap",
             "bootstrap_expect",
             "client_addr",
             "data_dir",
             "datacenter",
             "encrypt",
+            "key_file",
             "log_level",
             "node_id",
             "node_name",
@@ -208,8 +248,13 @@ impl Product for Consul {
             "retry_join",
             "server",
             "start_join",
+            "tls",
             "ui",
             "ui_config",
+            "verify_incoming",
+            "verify_incoming_rpc",
+            "verify_outgoing",
+            "verify_server_hostname",
         ]
     }
 
@@ -241,6 +286,10 @@ impl Part for Servers {
 
     fn questions(&self, agent: &Agent<'_>) -> Questions {
         plain(&SERVER_PATHS, agent)
+    }
+
+    fn speaks_tls(&self, answer: &Answer) -> bool {
+        speaks_tls(answer)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
@@ -364,6 +413,10 @@ impl Part for Clients {
 
     fn questions(&self, agent: &Agent<'_>) -> Questions {
         plain(&CLIENT_PATHS, agent)
+    }
+
+    fn speaks_tls(&self, answer: &Answer) -> bool {
+        speaks_tls(answer)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {

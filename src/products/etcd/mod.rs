@@ -56,8 +56,8 @@ pub(super) const BESIDE_API_SERVER: TlsFiles = TlsFiles {
 /// What a member on a host of its own has.
 const ALONE: TlsFiles = TlsFiles {
     authority: "/etc/etcd/pki/ca.crt",
-    certificate: "/etc/etcd/pki/client.crt",
-    key: "/etc/etcd/pki/client.key",
+    certificate: "/etc/etcd/pki/client.pem",
+    key: "/etc/etcd/pki/client.pem",
 };
 
 /// The role's script for members on hosts of their own.

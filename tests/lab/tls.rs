@@ -1,0 +1,194 @@
+//! Agents of Consul that speak TLS, on lab hosts: who gets an answer at their ports, and who does not. Needs root.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::fabio::certificate;
+use crate::support::{Lab, consul, poll};
+
+const SERVERS: [&str; 3] = ["node-1", "node-2", "node-3"];
+const ALL: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
+
+/// What reaches a server's port for agents: nothing at all, in plaintext, or TLS that shows this certificate (a file; none: no
+/// certificate). Then a harmless call: who leads, or a vote in the term 0. Prints how many bytes came back.
+const CALL: &str = r#"
+import socket, ssl, sys
+address, port, how, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+def text(word):
+    return bytes([0xa0 | len(word)]) + word.encode()
+leader = b"\x82" + text("ServiceMethod") + text("Status.Leader") + text("Seq") + b"\x01" + b"\x80"
+vote = (b"\x01\x86" + text("ProtocolVersion") + b"\x03" + text("Term") + b"\x00" + text("Candidate") + b"\xa0"
+        + text("LastLogIndex") + b"\x00" + text("LastLogTerm") + b"\x00" + text("LeadershipTransfer") + b"\xc2")
+said = b"\x00" + leader if kind == "rpc" else b"\x01" + vote
+came = b""
+try:
+    link = socket.create_connection((address, port), 3)
+    if how != "plain":
+        link.sendall(b"\x03")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if how != "bare":
+            context.load_cert_chain(how)
+        link = context.wrap_socket(link)
+    link.settimeout(3)
+    link.sendall(said)
+    came = link.recv(4096)
+except (OSError, ssl.SSLError):
+    pass
+print(len(came))
+"#;
+
+/// Whether a server answers such a call.
+fn answers(lab: &Lab, how: &str, kind: &str) -> bool {
+    let called = Command::new("python3")
+        .args(["-c", CALL, &lab.address("node-1"), "8300", how, kind])
+        .output()
+        .unwrap();
+    assert!(called.status.success(), "{}", String::from_utf8_lossy(&called.stderr));
+    String::from_utf8(called.stdout).unwrap().trim() != "0"
+}
+
+/// Which of these ports of a host take a connection from elsewhere.
+fn open_ports(lab: &Lab, host: &str, ports: &[u16]) -> Vec<u16> {
+    let address = lab.address(host);
+    let is_open = |port: &u16| {
+        let at = format!("{address}:{port}").parse().unwrap();
+        std::net::TcpStream::connect_timeout(&at, Duration::from_secs(2)).is_ok()
+    };
+    ports.iter().copied().filter(is_open).collect()
+}
+
+fn process(lab: &Lab, host: &str) -> String {
+    lab.asks(host, "systemctl show -p MainPID --value consul")
+}
+
+const SERIAL: &str = "openssl x509 -noout -serial -in /etc/consul.d/tls/agent.pem";
+
+/// Runs: Consul: agents speak TLS from the first start: plaintext, foreign certificates and, from 1.14 on, a client's vote are refused; certificates are renewed without a restart
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_agents_speak_tls_from_the_first_start() {
+    let lab = Lab::up(&["--hosts", "4"]);
+    lab.edit(
+        "roles: [consul-client]",
+        "roles: [consul-client], vars: { consul: { client_addr: [10.77.0.14] } }",
+    );
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    let before = lab.logins("node-1");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    let made = lab.logins("node-1").since(before);
+    assert_eq!((made.handshakes, made.sessions), (1, 1));
+
+    // Who has a server's certificate is answered, so that the others are refused for what they show.
+    let here = lab.folder.path();
+    let file = |name: &str| here.join(name).display().to_string();
+    for (host, name) in [("node-2", "server.pem"), ("node-4", "client.pem")] {
+        fs::write(here.join(name), lab.asks(host, "cat /etc/consul.d/tls/agent.pem")).unwrap();
+    }
+    certificate(here, "server.dc1.consul");
+    let foreign = ["cert", "key"]
+        .map(|kind| fs::read_to_string(here.join(format!("server.dc1.consul-{kind}.pem"))).unwrap());
+    fs::write(here.join("foreign.pem"), foreign.concat()).unwrap();
+    // Consul below 1.8.15, 1.9.9 and 1.10.2 takes the vote of any of its certificates (CVE-2021-37219).
+    let is_old = consul() == "1.8.7";
+    for (how, kind, is_answered) in [
+        (&*file("server.pem"), "rpc", true),
+        (&*file("server.pem"), "raft", true),
+        (&*file("client.pem"), "rpc", true),
+        (&*file("client.pem"), "raft", is_old),
+        ("plain", "rpc", false),
+        ("plain", "raft", false),
+        ("bare", "rpc", false),
+        (&*file("foreign.pem"), "rpc", false),
+        (&*file("foreign.pem"), "raft", false),
+    ] {
+        assert_eq!(answers(&lab, how, kind), is_answered, "{kind} by {how}");
+    }
+
+    // By HTTP each host answers itself alone; where others may ask, by HTTPS.
+    for host in SERVERS {
+        assert_eq!(open_ports(&lab, host, &[8500, 8501, 8300]), [8300], "{host}");
+    }
+    assert_eq!(open_ports(&lab, "node-4", &[8500, 8501]), [8501]);
+    let ca = file("ca.pem");
+    fs::write(&ca, lab.asks("node-4", "cat /etc/consul.d/tls/ca.pem")).unwrap();
+    let asked = Command::new("curl")
+        .args(["-fsS", "--max-time", "5", "--noproxy", "*", "--cacert", &ca])
+        .arg("https://10.77.0.14:8501/v1/status/leader")
+        .output()
+        .unwrap();
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+
+    // The authority's key is with the operator alone, and the hosts' own are for their agents.
+    let secrets = fs::read_to_string(here.join(".bootstrap/dc1/secrets.json")).unwrap();
+    let secrets: serde_json::Value = serde_json::from_str(&secrets).unwrap();
+    let authority = secrets["values"]["consul.ca"].as_str().unwrap();
+    let key = authority.lines().skip_while(|line| !line.contains("PRIVATE KEY")).nth(1).unwrap();
+    for host in ALL {
+        let found =
+            lab.ssh(host, &format!("grep -rlF '{key}' /etc /opt /root /tmp /var/lib /var/log || true"));
+        assert_eq!(found.stdout, "", "{host}");
+        let modes = lab.asks(host, "cd /etc/consul.d/tls && stat -c '%n %a %U %G' *");
+        assert_eq!(modes, "agent.pem 640 root consul\nca.pem 644 root root\n", "{host}");
+    }
+
+    // Somebody else's certificate is told and replaced, and one is renewed: agents read both without a restart.
+    let (agents, serials) = (ALL.map(|host| process(&lab, host)), ALL.map(|host| lab.asks(host, SERIAL)));
+    lab.asks("node-2", &format!("cat >/etc/consul.d/tls/agent.pem <<'END'\n{}END", foreign.concat()));
+    let planned = lab.run("plan", &[]).exits(0).stdout;
+    assert!(planned.contains("another authority signed it, CN=server.dc1.consul"), "{planned}");
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    lab.run("certs renew", &["--within", "400"]).exits(0);
+    lab.run("certs renew", &[]).exits(0).says("Nothing to do");
+    assert_eq!(ALL.map(|host| process(&lab, host)), agents, "an agent was started again");
+    for (host, serial) in ALL.iter().zip(serials) {
+        assert_ne!(lab.asks(host, SERIAL), serial, "{host}");
+    }
+    // What came before counts no more for long, and what is dialled now shows the new one.
+    assert!(answers(&lab, &file("server.pem"), "rpc"), "it is of the same authority");
+    lab.asks("node-1", "consul kv put a b");
+    poll("all are members", Duration::from_secs(20), || {
+        (lab.asks("node-1", "consul members").matches(" alive ").count() == 4).then_some(())
+    });
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.run("health", &[]).exits(0);
+}
+
+/// Walks: set `consul: { tls: auto }`; a cluster without TLS is made anew, after `bootstrap down --purge`
+/// Runs: Consul: agents without TLS stay as they are until the cluster is made anew
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_agents_that_speak_no_tls_stay_as_they_are() {
+    let lab = Lab::up(&["--hosts", "4"]);
+    lab.edit("  consul:\n", "  consul:\n    tls: off\n");
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    assert!(answers(&lab, "plain", "rpc"));
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    let agents = ALL.map(|host| process(&lab, host));
+    lab.edit("tls: off", "tls: on");
+    lab.run("up", &[]).exits(1).says("speak with each other without TLS").says("tls: auto");
+    lab.edit("tls: on", "tls: auto");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    // Also while all of them rest: what lies on the hosts says what they speak.
+    for host in ALL {
+        lab.asks(host, "systemctl stop consul");
+    }
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    assert!(answers(&lab, "plain", "rpc"));
+    assert_ne!(ALL.map(|host| process(&lab, host)), agents);
+
+    lab.run("down", &["--purge", "--yes"]).exits(0);
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    assert!(!answers(&lab, "plain", "rpc"));
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.edit("tls: auto", "tls: off");
+    lab.run("up", &[]).exits(1).says("speak TLS with each other").says("tls: auto");
+    lab.edit("tls: off", "tls: auto");
+    for host in ALL {
+        lab.asks(host, "systemctl stop consul");
+    }
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    assert!(!answers(&lab, "plain", "rpc"));
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+}
