@@ -268,6 +268,30 @@ pub fn of_plan(plan: &Plan) -> Vec<Finding> {
     findings
 }
 
+/// Certificates that end before long, in days: `up` makes them anew weeks before, so nobody has run it.
+const SOON: i64 = 45;
+const AT_ONCE: i64 = 14;
+
+/// Certificates, by how many days each is still good for.
+pub fn of_certificates(left: Vec<(HostName, String, i64)>) -> Vec<Finding> {
+    let mut found: BTreeMap<(i64, String), Vec<HostName>> = BTreeMap::new();
+    for (host, path, days) in left.into_iter().filter(|(_, _, days)| *days < SOON) {
+        found.entry((days, path)).or_default().push(host);
+    }
+    let finding = |((days, path), hosts): ((i64, String), Vec<HostName>)| {
+        let reason = match days {
+            ..0 => format!("the certificate {path} has expired"),
+            0 => format!("the certificate {path} expires within a day"),
+            1 => format!("the certificate {path} expires tomorrow"),
+            _ => format!("the certificate {path} expires in {days} days"),
+        };
+        let kind = if days < AT_ONCE { Finding::error } else { Finding::warning };
+        let remedy = "`bootstrap certs renew` or `bootstrap up` makes it anew; or mend the host's clock";
+        kind(Check::Certificates, hosts, reason, remedy.to_owned())
+    };
+    found.into_iter().map(finding).collect()
+}
+
 /// Real uses that do not work.
 pub fn of_uses(wrong: Vec<(HostName, String)>) -> Vec<Finding> {
     let mut found: BTreeMap<String, Vec<HostName>> = BTreeMap::new();
@@ -315,6 +339,27 @@ mod tests {
         assert_eq!(told("z", 9, "failed"), ["if it is gone for good: `consul force-leave z`"]);
         // The way out leads here.
         assert_eq!(told("z", 9, "left"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn certificates_that_end_are_told_in_time() {
+        let host = |name: &str| HostName::parse(name).unwrap();
+        let left = [("a", 3), ("b", 3), ("c", -1), ("d", 44), ("e", 45), ("f", 0)];
+        let left = left.map(|(name, days)| (host(name), "/x.pem".to_owned(), days));
+        let told: Vec<(bool, usize, String)> = of_certificates(left.to_vec())
+            .into_iter()
+            .map(|finding| (finding.is_error(), finding.hosts.len(), finding.reason))
+            .collect();
+        let says = |text: &str| format!("the certificate /x.pem {text}");
+        assert_eq!(
+            told,
+            [
+                (true, 1, says("has expired")),
+                (true, 1, says("expires within a day")),
+                (true, 2, says("expires in 3 days")),
+                (false, 1, says("expires in 44 days")),
+            ]
+        );
     }
 
     #[test]

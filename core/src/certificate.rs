@@ -232,6 +232,12 @@ impl Authority {
     }
 }
 
+/// When a certificate ends, in seconds since 1970; `None`: it is none.
+pub fn end(pem: &str) -> Option<i64> {
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+    Some(parse(&certificate).ok()?.validity().not_after.timestamp())
+}
+
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {
     X509Certificate::from_der(certificate).map(|(_, parsed)| parsed).map_err(|error| error.to_string())
 }
@@ -317,6 +323,7 @@ mod tests {
         ] {
             assert_eq!(authority.objection(&pem, &wanted, NOW + days * DAY).as_deref(), says, "{days}");
         }
+        assert_eq!((end(&pem), end("")), (Some(NOW + 365 * DAY), None));
     }
 
     #[test]

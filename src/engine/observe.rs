@@ -46,6 +46,26 @@ pub(crate) struct Observed {
     pub lost: LostParts,
 }
 
+impl Observed {
+    /// Hosts and their certificates, by path, with the days that each is still good for.
+    pub fn certificates(&self) -> Vec<(HostName, String, i64)> {
+        let wanted = self.wanted.iter().flat_map(|wanted| &wanted.hosts);
+        let seen = wanted.filter_map(|wanted| Some((wanted, self.seen.hosts.get(&wanted.host.name)?)));
+        seen.flat_map(|(wanted, seen)| {
+            let resources = wanted.roles.iter().flat_map(|role| &role.resources);
+            resources.filter_map(|resource| match resource {
+                Resource::Certificate(certificate) => {
+                    let said = seen.observation.of(&resource.id().0);
+                    let left = certificate.days_left(&said, &seen.facts)?;
+                    Some((wanted.host.name.clone(), certificate.path.to_string(), left))
+                }
+                _ => None,
+            })
+        })
+        .collect()
+    }
+}
+
 /// What the members of one gate said, and what is expected of them.
 pub(crate) struct ClusterAnswers {
     pub gate: Gate,

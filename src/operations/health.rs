@@ -18,6 +18,7 @@ use crate::products::Gate;
 pub async fn health(run: Run<'_>) -> Result<Health, EngineError> {
     let (fleet, observed) = observe::look(run, Releases::AsNamed).await?;
     let mut survey = survey(Check::HEALTH, run, &fleet);
+    survey.findings.extend(health::of_certificates(observed.certificates()));
     survey.findings.extend(observed.findings);
     let (rosters, wrong) = {
         let run = Run { wanted: observed.wanted.as_ref().unwrap_or(run.wanted), ..run };

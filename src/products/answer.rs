@@ -125,6 +125,12 @@ impl Response {
         })
     }
 
+    /// Whether its JSON says `true` at this place, `/a/b`; no where it has none.
+    pub(super) fn is_true_at(&self, place: &str) -> bool {
+        let said = self.json::<serde_json::Value>().ok();
+        said.and_then(|said| said.pointer(place)?.as_bool()).unwrap_or_default()
+    }
+
     /// How the body begins, for a message.
     pub fn start(&self) -> String {
         let text: String = String::from_utf8_lossy(&self.body).chars().take(120).collect();

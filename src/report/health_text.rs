@@ -163,16 +163,16 @@ mod tests {
         insta::assert_snapshot!(health_text(&health(Vec::new()), 80, false), @r"
         consul-servers  ok    3 of 3 voters, leader n2, 1 may fail
 
-        host ssh  root os   addr clock disk data units agent uses drift
-        n1   ok   ok   ok   ok   ok    ok   ok   ok    ok    ok   ok
-        n2   ok   ok   ok   ok   ok    ok   ok   ok    ok    ok   ok
+        host ssh  root os   addr clock disk data units agent certs uses drift
+        n1   ok   ok   ok   ok   ok    ok   ok   ok    ok    ok    ok   ok
+        n2   ok   ok   ok   ok   ok    ok   ok   ok    ok    ok    ok   ok
         ");
         insta::assert_snapshot!(health_text(&health(stopped()), 80, false), @r"
         consul-servers  FAIL  n1: its agent does not answer
 
-        host ssh  root os   addr clock disk data units agent uses drift
-        n1   ok   ok   ok   ok   ok    ok   ok   FAIL  ok    ok   warn
-        n2   ok   ok   ok   ok   ok    ok   ok   ok    ok    ok   ok
+        host ssh  root os   addr clock disk data units agent certs uses drift
+        n1   ok   ok   ok   ok   ok    ok   ok   FAIL  ok    ok    ok   warn
+        n2   ok   ok   ok   ok   ok    ok   ok   ok    ok    ok    ok   ok
         ");
     }
 

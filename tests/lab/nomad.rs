@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{Lab, poll};
+use crate::tls::{NOMAD, answers_at, certificates, open_ports};
 use semver::Version;
 use serde_json::Value;
 
@@ -493,4 +494,56 @@ fn lab_nomad_clients_set_up_the_parts_of_a_larger_inventory() {
     // The servers take part in the first alone.
     let plan = lab.run("plan", &["--shard", "3/3"]).exits(0);
     assert!((plan.stdout.clone() + &plan.stderr).contains("1 host"), "{}{}", plan.stdout, plan.stderr);
+}
+
+/// Runs: Nomad: agents speak TLS from the first start: plaintext, foreign certificates and a client's vote are refused; certificates are renewed without a restart
+/// Walks: set `nomad: { tls: auto }`; servers without TLS are made anew, after `bootstrap down --purge`
+#[test]
+#[ignore = "lab: needs root; run by tests/run"]
+fn lab_nomad_agents_speak_tls() {
+    let Some(lab) = lab("lab_nomad_agents_speak_tls", "4", "") else { return };
+    // Servers that are clients too have a server's name.
+    lab.edit("  nomad:\n", "  nomad:\n    tls: off\n");
+    lab.run("up", &[]).exits(0).says("4 of 4 clients ready");
+    assert!(answers_at(&NOMAD, &lab, "plain", "rpc"));
+    lab.edit("tls: off", "tls: on");
+    lab.run("up", &[]).exits(1).says("speak with each other without TLS").says("tls: auto");
+    lab.edit("tls: on", "tls: auto");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.run("down", &["--purge", "--yes"]).exits(0);
+    lab.run("up", &[]).exits(0).says("4 of 4 clients ready");
+    lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.edit("tls: auto", "tls: off");
+    lab.run("up", &[]).exits(1).says("speak TLS with each other").says("tls: auto");
+    lab.edit("tls: off", "tls: auto");
+
+    let files = certificates(&lab, "/etc/nomad.d/tls", "server.global.nomad");
+    let [server, client, foreign] = files.each_ref().map(String::as_str);
+    for (how, kind, is_answered) in [
+        (server, "rpc", true),
+        (server, "raft", true),
+        (client, "rpc", true),
+        (client, "raft", false),
+        ("plain", "rpc", false),
+        ("plain", "raft", false),
+        ("bare", "rpc", false),
+        (foreign, "rpc", false),
+        (foreign, "raft", false),
+    ] {
+        assert_eq!(answers_at(&NOMAD, &lab, how, kind), is_answered, "{kind} by {how}");
+    }
+    for host in THREE {
+        assert_eq!(open_ports(&lab, host, &[4646, 4647]), [4647], "{host}");
+    }
+
+    let process = || THREE.map(|host| lab.asks(host, "systemctl show -p MainPID --value nomad"));
+    let serial =
+        || THREE.map(|host| lab.asks(host, "openssl x509 -noout -serial -in /etc/nomad.d/tls/agent.pem"));
+    let before = (process(), serial());
+    lab.run("certs renew", &["--within", "400"]).exits(0);
+    assert_eq!(process(), before.0, "an agent was started again");
+    assert!(serial().iter().zip(&before.1).all(|(now, before)| now != before));
+    lab.run("certs renew", &[]).exits(0).says("Nothing to do");
+    assert_quorum(&lab);
+    lab.run("health", &[]).exits(0);
 }

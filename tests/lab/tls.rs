@@ -10,22 +10,24 @@ use crate::support::{Lab, consul, poll};
 const SERVERS: [&str; 3] = ["node-1", "node-2", "node-3"];
 const ALL: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
 
-/// What reaches a server's port for agents: nothing at all, in plaintext, or TLS that shows this certificate (a file; none: no
-/// certificate). Then a harmless call: who leads, or a vote in the term 0. Prints how many bytes came back.
+/// Comes to a server's port for agents in plaintext, by TLS without a certificate, or with that of a file. Then a harmless call: who
+/// leads, or a vote in the term 0. Prints how many bytes came back.
 const CALL: &str = r#"
 import socket, ssl, sys
-address, port, how, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+address, how, kind = sys.argv[1:4]
+port, tls, rpc, raft = (int(word) for word in sys.argv[4:8])
 def text(word):
     return bytes([0xa0 | len(word)]) + word.encode()
-leader = b"\x82" + text("ServiceMethod") + text("Status.Leader") + text("Seq") + b"\x01" + b"\x80"
+leader = (b"\x82" + text("ServiceMethod") + text("Status.Leader") + text("Seq") + b"\x01"
+          + b"\x81" + text("Region") + text("global"))
 vote = (b"\x01\x86" + text("ProtocolVersion") + b"\x03" + text("Term") + b"\x00" + text("Candidate") + b"\xa0"
         + text("LastLogIndex") + b"\x00" + text("LastLogTerm") + b"\x00" + text("LeadershipTransfer") + b"\xc2")
-said = b"\x00" + leader if kind == "rpc" else b"\x01" + vote
+said = bytes([rpc]) + leader if kind == "rpc" else bytes([raft]) + vote
 came = b""
 try:
     link = socket.create_connection((address, port), 3)
     if how != "plain":
-        link.sendall(b"\x03")
+        link.sendall(bytes([tls]))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         if how != "bare":
@@ -39,24 +41,53 @@ except (OSError, ssl.SSLError):
 print(len(came))
 "#;
 
+/// Where servers wait for agents, and the first byte of those who come: by TLS, with a call, with a message of raft.
+pub struct Port([u16; 4]);
+
+/// agent/pool/conn.go of Consul.
+const CONSUL: Port = Port([8300, 3, 0, 1]);
+/// helper/pool/conn.go of Nomad.
+pub const NOMAD: Port = Port([4647, 4, 1, 2]);
+
 /// Whether a server answers such a call.
-fn answers(lab: &Lab, how: &str, kind: &str) -> bool {
+pub fn answers_at(port: &Port, lab: &Lab, how: &str, kind: &str) -> bool {
     let called = Command::new("python3")
-        .args(["-c", CALL, &lab.address("node-1"), "8300", how, kind])
+        .args(["-c", CALL, &lab.address("node-1"), how, kind])
+        .args(port.0.map(|number| number.to_string()))
         .output()
         .unwrap();
     assert!(called.status.success(), "{}", String::from_utf8_lossy(&called.stderr));
     String::from_utf8(called.stdout).unwrap().trim() != "0"
 }
 
+fn answers(lab: &Lab, how: &str, kind: &str) -> bool {
+    answers_at(&CONSUL, lab, how, kind)
+}
+
 /// Which of these ports of a host take a connection from elsewhere.
-fn open_ports(lab: &Lab, host: &str, ports: &[u16]) -> Vec<u16> {
+pub fn open_ports(lab: &Lab, host: &str, ports: &[u16]) -> Vec<u16> {
     let address = lab.address(host);
     let is_open = |port: &u16| {
         let at = format!("{address}:{port}").parse().unwrap();
         std::net::TcpStream::connect_timeout(&at, Duration::from_secs(2)).is_ok()
     };
     ports.iter().copied().filter(is_open).collect()
+}
+
+/// Files with what a server and a client show, node-2 and node-4, and with what nobody's authority has signed, of a server's name.
+pub fn certificates(lab: &Lab, folder: &str, name: &str) -> [String; 3] {
+    let here = lab.folder.path();
+    certificate(here, name);
+    let foreign =
+        ["cert", "key"].map(|kind| fs::read_to_string(here.join(format!("{name}-{kind}.pem"))).unwrap());
+    let shown = |host: &str| lab.asks(host, &format!("cat {folder}/agent.pem"));
+    [("server.pem", shown("node-2")), ("client.pem", shown("node-4")), ("foreign.pem", foreign.concat())].map(
+        |(file, text)| {
+            let path = here.join(file);
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        },
+    )
 }
 
 fn process(lab: &Lab, host: &str) -> String {
@@ -66,6 +97,7 @@ fn process(lab: &Lab, host: &str) -> String {
 const SERIAL: &str = "openssl x509 -noout -serial -in /etc/consul.d/tls/agent.pem";
 
 /// Runs: Consul: agents speak TLS from the first start: plaintext, foreign certificates and, from 1.14 on, a client's vote are refused; certificates are renewed without a restart
+/// Walks: `bootstrap certs renew` or `bootstrap up` makes it anew; or mend the host's clock
 #[test]
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_agents_speak_tls_from_the_first_start() {
@@ -82,26 +114,20 @@ fn lab_agents_speak_tls_from_the_first_start() {
 
     // Who has a server's certificate is answered, so that the others are refused for what they show.
     let here = lab.folder.path();
-    let file = |name: &str| here.join(name).display().to_string();
-    for (host, name) in [("node-2", "server.pem"), ("node-4", "client.pem")] {
-        fs::write(here.join(name), lab.asks(host, "cat /etc/consul.d/tls/agent.pem")).unwrap();
-    }
-    certificate(here, "server.dc1.consul");
-    let foreign = ["cert", "key"]
-        .map(|kind| fs::read_to_string(here.join(format!("server.dc1.consul-{kind}.pem"))).unwrap());
-    fs::write(here.join("foreign.pem"), foreign.concat()).unwrap();
+    let files = certificates(&lab, "/etc/consul.d/tls", "server.dc1.consul");
+    let [server, client, foreign] = files.each_ref().map(String::as_str);
     // Consul below 1.8.15, 1.9.9 and 1.10.2 takes the vote of any of its certificates (CVE-2021-37219).
     let is_old = consul() == "1.8.7";
     for (how, kind, is_answered) in [
-        (&*file("server.pem"), "rpc", true),
-        (&*file("server.pem"), "raft", true),
-        (&*file("client.pem"), "rpc", true),
-        (&*file("client.pem"), "raft", is_old),
+        (server, "rpc", true),
+        (server, "raft", true),
+        (client, "rpc", true),
+        (client, "raft", is_old),
         ("plain", "rpc", false),
         ("plain", "raft", false),
         ("bare", "rpc", false),
-        (&*file("foreign.pem"), "rpc", false),
-        (&*file("foreign.pem"), "raft", false),
+        (foreign, "rpc", false),
+        (foreign, "raft", false),
     ] {
         assert_eq!(answers(&lab, how, kind), is_answered, "{kind} by {how}");
     }
@@ -111,10 +137,11 @@ fn lab_agents_speak_tls_from_the_first_start() {
         assert_eq!(open_ports(&lab, host, &[8500, 8501, 8300]), [8300], "{host}");
     }
     assert_eq!(open_ports(&lab, "node-4", &[8500, 8501]), [8501]);
-    let ca = file("ca.pem");
+    let ca = here.join("ca.pem");
     fs::write(&ca, lab.asks("node-4", "cat /etc/consul.d/tls/ca.pem")).unwrap();
     let asked = Command::new("curl")
-        .args(["-fsS", "--max-time", "5", "--noproxy", "*", "--cacert", &ca])
+        .args(["-fsS", "--max-time", "5", "--noproxy", "*", "--cacert"])
+        .arg(&ca)
         .arg("https://10.77.0.14:8501/v1/status/leader")
         .output()
         .unwrap();
@@ -135,7 +162,8 @@ fn lab_agents_speak_tls_from_the_first_start() {
 
     // Somebody else's certificate is told and replaced, and one is renewed: agents read both without a restart.
     let (agents, serials) = (ALL.map(|host| process(&lab, host)), ALL.map(|host| lab.asks(host, SERIAL)));
-    lab.asks("node-2", &format!("cat >/etc/consul.d/tls/agent.pem <<'END'\n{}END", foreign.concat()));
+    let text = fs::read_to_string(foreign).unwrap();
+    lab.asks("node-2", &format!("cat >/etc/consul.d/tls/agent.pem <<'END'\n{text}END"));
     let planned = lab.run("plan", &[]).exits(0).stdout;
     assert!(planned.contains("another authority signed it, CN=server.dc1.consul"), "{planned}");
     lab.run("up", &[]).exits(0).says("3 of 3 voters");
@@ -146,12 +174,23 @@ fn lab_agents_speak_tls_from_the_first_start() {
         assert_ne!(lab.asks(host, SERIAL), serial, "{host}");
     }
     // What came before counts no more for long, and what is dialled now shows the new one.
-    assert!(answers(&lab, &file("server.pem"), "rpc"), "it is of the same authority");
+    assert!(answers(&lab, server, "rpc"), "it is of the same authority");
     lab.asks("node-1", "consul kv put a b");
     poll("all are members", Duration::from_secs(20), || {
         (lab.asks("node-1", "consul members").matches(" alive ").count() == 4).then_some(())
     });
     lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.run("health", &[]).exits(0);
+
+    // Nobody has run `up` for long: health says so in time, and what is dialled anew fails once it is too late.
+    let soon = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 5 -subj /CN=x -keyout /root/k -out /root/c \
+        2>/dev/null && cat /root/c /root/k >/etc/consul.d/tls/agent.pem";
+    lab.asks("node-3", soon);
+    let told = lab.run("health", &[]);
+    assert_eq!(told.status, 1, "{}", told.stdout);
+    let told = told.stdout + &told.stderr;
+    assert!(told.contains("the certificate /etc/consul.d/tls/agent.pem expires in 4 days"), "{told}");
+    lab.run("up", &[]).exits(0);
     lab.run("health", &[]).exits(0);
 }
 

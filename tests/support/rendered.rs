@@ -86,7 +86,7 @@ pub fn with_secrets(inventory: &Inventory, roles: &RoleSet) -> Result<Wanted, Wa
 
 /// Those that sign certificates of resources: the name of each, its certificate and its key.
 static AUTHORITIES: LazyLock<Vec<(&str, String, String)>> = LazyLock::new(|| {
-    let made = ["kube.etcd_ca", "registry.ca", "consul.ca"].map(|name| {
+    let made = ["kube.etcd_ca", "registry.ca", "consul.ca", "nomad.ca"].map(|name| {
         let both = new_authority(name, facts().epoch).unwrap();
         let (certificate, key) = both.split_at(both.find("-----BEGIN PRIVATE KEY").unwrap());
         (name, certificate.to_owned(), key.to_owned())

@@ -35,6 +35,8 @@ pub enum Check {
     Agent,
     /// Its cluster has a quorum, and keeps it.
     Quorum,
+    /// Its certificates are good for some weeks.
+    Certificates,
     /// Real uses of what its roles set up: names resolve, containers find them, exports are there.
     Uses,
     /// It is as the inventory says.
@@ -68,6 +70,7 @@ impl Check {
         Self::Data,
         Self::Units,
         Self::Agent,
+        Self::Certificates,
         Self::Uses,
         Self::Drift,
     ];
@@ -90,6 +93,7 @@ impl Check {
             Self::Agent => "agent",
             // Where the words on quorum are.
             Self::Quorum => "gate",
+            Self::Certificates => "certs",
             Self::Uses => "uses",
             Self::Drift => "drift",
         }

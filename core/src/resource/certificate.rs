@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::seen::{self, Access};
 use super::write::{self, FileWrite, SeenFile};
 use super::{AccountName, Content, Error, FileMode, HostPath, call_of};
-use crate::certificate::{Authority, Leaf, SubjectName, Usage};
+use crate::certificate::{self, Authority, Leaf, SubjectName, Usage};
 use crate::facts::Facts;
 use crate::model::{Call, Change, PrefetchOf, StepId};
 use crate::script::Fields;
@@ -90,6 +90,12 @@ impl Certificate {
         let path = self.path.as_str();
         let call = call_of(&self.id(), "certificate_probe", [path])?;
         Ok(call.with_prefetch([PrefetchOf::Digest.named(path)]))
+    }
+
+    /// How many days the one that the host shows is still good for, less than none once it has expired; `None`: there is none.
+    pub fn days_left(&self, seen: &Fields<'_>, facts: &Facts) -> Option<i64> {
+        let end = certificate::end(seen.text("certificate")?)?;
+        Some((end - facts.epoch).div_euclid(24 * 60 * 60))
     }
 
     /// A function of what it is given but for the key, which is new each time.

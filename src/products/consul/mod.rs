@@ -47,36 +47,6 @@ struct AgentSelf {
     stats: Option<AgentStats>,
 }
 
-/// The part of an agent's answer about itself that has all its settings.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct AgentSettings {
-    debug_config: Settings,
-}
-
-/// Whether it dials the others by TLS: `TLS.InternalRPC.VerifyOutgoing` since 1.12, `VerifyOutgoing` before (agent/config/runtime.go).
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Settings {
-    #[serde(rename = "TLS")]
-    tls: Option<TlsSettings>,
-    #[serde(default)]
-    verify_outgoing: bool,
-}
-
-#[derive(Deserialize)]
-struct TlsSettings {
-    #[serde(rename = "InternalRPC")]
-    internal_rpc: RpcSettings,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RpcSettings {
-    #[serde(default)]
-    verify_outgoing: bool,
-}
-
 #[derive(Deserialize)]
 struct AgentStats {
     /// Servers alone have it.
@@ -124,10 +94,13 @@ fn version(answer: &Answer) -> Option<String> {
     Some(agent(answer.as_ref().ok()?).ok()?.config.version)
 }
 
+/// Whether it dials the others by TLS: its settings since 1.12, and before (agent/config/runtime.go).
 fn speaks_tls(answer: &Answer) -> bool {
-    let settings = answer.as_ref().ok().and_then(|answer| answer.get(SELF)?.json::<AgentSettings>().ok());
-    settings.is_some_and(|AgentSettings { debug_config: settings }| {
-        settings.tls.map_or(settings.verify_outgoing, |tls| tls.internal_rpc.verify_outgoing)
+    let own = answer.as_ref().ok().and_then(|answer| answer.get(SELF));
+    own.is_some_and(|own| {
+        ["/DebugConfig/TLS/InternalRPC/VerifyOutgoing", "/DebugConfig/VerifyOutgoing"]
+            .iter()
+            .any(|place| own.is_true_at(place))
     })
 }
 

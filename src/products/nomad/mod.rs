@@ -150,6 +150,12 @@ fn agent(answer: &Responses) -> Result<AgentSelf, String> {
     answer.get(SELF).ok_or("the agent was not asked about itself")?.json()
 }
 
+/// Whether it dials the others by TLS (command/agent/config.go).
+fn speaks_tls(answer: &Answer) -> bool {
+    let own = answer.as_ref().ok().and_then(|answer| answer.get(SELF));
+    own.is_some_and(|own| own.is_true_at("/config/TLSConfig/EnableRPC"))
+}
+
 fn own_raft(answer: &Responses) -> Result<Option<operator::Stats>, String> {
     Ok(agent(answer)?.stats.raft)
 }
@@ -303,6 +309,7 @@ impl Product for Nomad {
             "ports",
             "region",
             "server",
+            "tls",
         ]
     }
 
@@ -335,6 +342,10 @@ impl Part for Servers {
 
     fn questions(&self, agent: &Agent<'_>) -> Questions {
         plain(&SERVER_PATHS, &SERVER_REGISTERED, agent)
+    }
+
+    fn speaks_tls(&self, answer: &Answer) -> bool {
+        speaks_tls(answer)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
@@ -449,6 +460,10 @@ impl Part for Clients {
 
     fn questions(&self, agent: &Agent<'_>) -> Questions {
         plain(&CLIENT_PATHS, &CLIENT_REGISTERED, agent)
+    }
+
+    fn speaks_tls(&self, answer: &Answer) -> bool {
+        speaks_tls(answer)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
