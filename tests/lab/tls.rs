@@ -189,7 +189,7 @@ fn lab_agents_speak_tls_from_the_first_start() {
     let told = lab.run("health", &[]);
     assert_eq!(told.status, 1, "{}", told.stdout);
     let told = told.stdout + &told.stderr;
-    assert!(told.contains("the certificate /etc/consul.d/tls/agent.pem expires in 4 days"), "{told}");
+    assert!(told.contains("the certificate /etc/consul.d/tls/agent.pem expires in "), "{told}");
     lab.run("up", &[]).exits(0);
     lab.run("health", &[]).exits(0);
 }
