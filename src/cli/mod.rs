@@ -33,6 +33,7 @@ mod shard;
 mod snapshot;
 mod starter;
 mod templates;
+mod ui;
 mod up;
 
 use std::path::PathBuf;
@@ -148,7 +149,9 @@ pub enum Command {
     Snapshot(snapshot::SnapshotArgs),
     /// The credentials of a Kubernetes cluster, for kubectl on this machine.
     Kubeconfig(kubeconfig::KubeconfigArgs),
-    /// Renew the certificates of a Kubernetes cluster.
+    /// A product's own pages in a browser on this machine, through SSH.
+    Ui(ui::UiArgs),
+    /// Renew the certificates of a cluster's hosts.
     Certs(certs::CertsArgs),
     /// Kill a server or a host, and measure what clients notice.
     Drill(drill::DrillArgs),
@@ -197,6 +200,7 @@ pub fn main() -> ExitCode {
         Command::Drill(args) => drill::run(&args, global, password).map(ExitCode::from),
         Command::Down(args) => down::run(&args, global, password).map(ExitCode::from),
         Command::Kubeconfig(args) => kubeconfig::run(&args, global, password),
+        Command::Ui(args) => ui::run(&args, global, password),
         Command::Certs(args) => certs::run(args, global, password).map(ExitCode::from),
         Command::Snapshot(args) => snapshot::run(args, global, password),
         Command::Bundle(args) => bundle::run(args, global),

@@ -25,6 +25,7 @@ pub(crate) mod releases;
 mod steps;
 mod stop;
 pub(crate) mod tasks;
+pub(crate) mod ui;
 pub(crate) mod undo;
 pub(crate) mod wait;
 

@@ -18,6 +18,7 @@ mod observed_hosts;
 mod recover;
 mod restore;
 mod snapshot;
+mod ui;
 mod up;
 mod watching;
 
@@ -34,6 +35,7 @@ pub use observed_hosts::{ObservedHosts, look};
 pub use recover::Recover;
 pub use restore::{Restore, takes_streams};
 pub use snapshot::SnapshotSource;
+pub use ui::{UiRequest, open_ui};
 pub use up::{Up, Waits, plan};
 
 pub use crate::engine::{EngineError, HostFailure, Options, Outcome, Run, Stop, check_gates, check_roles};

@@ -24,7 +24,7 @@ pub use drill::{Access, Drills, Keys, Method, Request};
 pub use gossip::Member;
 pub use part::{
     Agent, Command, DepartureNotice, Gate, Leaving, Part, PlacesIn, Product, Raft, Recovers, Roster,
-    Snapshots, Task, Traces, Transfer, Watching,
+    Snapshots, Task, Traces, Transfer, Ui, Watching,
 };
 
 pub use versions::{VersionChange, oldest};

@@ -51,6 +51,11 @@ pub trait Product: Sync {
         Traces::default()
     }
 
+    /// The pages that its agents serve for people.
+    fn ui(&self) -> Option<Ui> {
+        None
+    }
+
     /// The command that changes the keys of its gossip, of products that have gossip of their own.
     fn keyring_command(&self) -> Option<&'static str> {
         None
@@ -78,6 +83,15 @@ pub trait Product: Sync {
     fn purge_command(&self) -> Option<Vec<&'static str>> {
         None
     }
+}
+
+/// Pages of an agent for people, on the port of its API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ui {
+    /// Where they begin: `/ui/`.
+    pub page: &'static str,
+    /// What is asked by POST, and changes nothing.
+    pub reads: &'static [&'static str],
 }
 
 /// What agents leave on a host, however they were set up.

@@ -15,6 +15,17 @@ impl Gate {
         kubernetes::WORKERS,
     ];
 
+    /// The products whose agents serve pages for people, by name.
+    pub fn products_with_pages() -> Vec<&'static str> {
+        let mut names: Vec<&str> = Self::ALL
+            .iter()
+            .filter(|gate| gate.product().ui().is_some())
+            .map(|gate| gate.product().name())
+            .collect();
+        names.dedup();
+        names
+    }
+
     /// The part of this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|gate| gate.name() == name)

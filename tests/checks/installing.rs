@@ -43,7 +43,7 @@ fn bash_completes_commands_and_templates() {
         );
         said("bash", &["-c", &code]).trim().to_owned()
     };
-    assert_eq!(complete("bootstrap", "u"), "up");
+    assert_eq!(complete("bootstrap", "u"), "up ui");
     assert_eq!(complete("bootstrap lab", "pa"), "partition");
     assert_eq!(
         complete("bootstrap init --template", "consul-n"),

@@ -27,5 +27,6 @@ mod remedies;
 mod starters;
 mod tls;
 mod trust;
+mod ui;
 mod undo;
 mod ways;

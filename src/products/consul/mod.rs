@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use super::gossip::{Gossip, Member};
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, PlacesIn, Product,
-    Question, Questions, Raft, Recovers, Request, Responses, Roster, Snapshots, Task, Traces, Transfer,
+    Question, Questions, Raft, Recovers, Request, Responses, Roster, Snapshots, Task, Traces, Transfer, Ui,
     data_dir, operator, review, those,
 };
 use crate::model::{ClusterState, Expected, HostName, Review};
@@ -183,6 +183,10 @@ impl Product for Consul {
 
     fn keyring_command(&self) -> Option<&'static str> {
         Some("consul keyring")
+    }
+
+    fn ui(&self) -> Option<Ui> {
+        Some(Ui { page: "/ui/", reads: &[] })
     }
 
     fn data_in(&self, configuration: &str) -> Option<String> {

@@ -14,7 +14,7 @@ use super::gossip::{Gossip, Member};
 use super::part::DRAIN_DEADLINE;
 use super::{
     Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product, Question,
-    Questions, Raft, Recovers, Response, Responses, Roster, Snapshots, Task, Traces, Transfer, consul,
+    Questions, Raft, Recovers, Response, Responses, Roster, Snapshots, Task, Traces, Transfer, Ui, consul,
     data_dir, operator, review, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Review};
@@ -293,6 +293,11 @@ impl Product for Nomad {
 
     /// The folder of an endpoint is that of servers; that of clients is beside it.
     /// A `client` block of somebody else adds volumes and plugins to that of the role.
+    /// It searches, reads job files and asks what it may by POST (ui/app/adapters of its source).
+    fn ui(&self) -> Option<Ui> {
+        Some(Ui { page: "/ui/", reads: &["/v1/search", "/v1/search/fuzzy", "/v1/jobs/parse"] })
+    }
+
     fn settings(&self) -> &'static [&'static str] {
         &[
             "addresses",
