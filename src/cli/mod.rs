@@ -9,6 +9,7 @@ mod completions;
 mod down;
 mod drill;
 mod error;
+mod exec;
 mod exit;
 mod explain;
 mod forget;
@@ -151,6 +152,8 @@ pub enum Command {
     Kubeconfig(kubeconfig::KubeconfigArgs),
     /// A product's own pages in a browser on this machine, through SSH.
     Ui(ui::UiArgs),
+    /// Run a command on a host, where the products' own programs find their agents.
+    Exec(exec::ExecArgs),
     /// Renew the certificates of a cluster's hosts.
     Certs(certs::CertsArgs),
     /// Kill a server or a host, and measure what clients notice.
@@ -200,6 +203,7 @@ pub fn main() -> ExitCode {
         Command::Drill(args) => drill::run(&args, global, password).map(ExitCode::from),
         Command::Down(args) => down::run(&args, global, password).map(ExitCode::from),
         Command::Kubeconfig(args) => kubeconfig::run(&args, global, password),
+        Command::Exec(args) => exec::run(&args, global, password),
         Command::Ui(args) => ui::run(&args, global, password),
         Command::Certs(args) => certs::run(args, global, password).map(ExitCode::from),
         Command::Snapshot(args) => snapshot::run(args, global, password),

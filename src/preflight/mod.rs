@@ -68,6 +68,7 @@ pub fn judge(subjects: &[Subject<'_>], addresses: &ClusterAddresses, marker: &Ma
         findings.extend(identity(subject, marker).filter(|_| predecessors.is_empty()));
         findings.extend(predecessors);
     }
+    findings.extend(warned(subjects));
     let clocks = subjects.iter().map(|subject| (subject.name(), subject.clock));
     findings.extend(clock::judge(&clocks.collect::<Vec<_>>()));
     let ids = subjects.iter().map(|subject| {
@@ -104,11 +105,33 @@ fn refused(subject: &Subject<'_>) -> Vec<Finding> {
     let roles = subject.wanted.roles.iter();
     let refused = roles.flat_map(|role| role.refused.iter().map(move |refused| (role, refused)));
     refused
+        .filter(|(_, refused)| !refused.warns)
         .map(|(role, refused)| {
             let reason = format!("role `{}`: {}", role.name, refused.reason);
             Finding::error(Check::System, vec![subject.name()], reason, refused.remedy.clone())
         })
         .collect()
+}
+
+/// What roles only warn about, the same of many hosts once.
+fn warned(subjects: &[Subject<'_>]) -> Vec<Finding> {
+    let mut found: Vec<Finding> = Vec::new();
+    let roles =
+        subjects.iter().flat_map(|subject| subject.wanted.roles.iter().map(move |role| (subject, role)));
+    let warned = roles.flat_map(|(subject, role)| role.refused.iter().map(move |one| (subject, role, one)));
+    for (subject, role, one) in warned.filter(|(_, _, one)| one.warns) {
+        // A role that another includes is named by what it says.
+        match found.iter_mut().find(|known| known.reason == one.reason) {
+            Some(known) if known.hosts.contains(&subject.name()) => {}
+            Some(known) => known.hosts.push(subject.name()),
+            None => {
+                let check = if role.gate.is_some() { Check::Agent } else { Check::System };
+                let (reason, remedy) = (one.reason.clone(), one.remedy.clone());
+                found.push(Finding::warning(check, vec![subject.name()], reason, remedy));
+            }
+        }
+    }
+    found
 }
 
 fn identity(subject: &Subject<'_>, ours: &Marker) -> Option<Finding> {

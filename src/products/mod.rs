@@ -23,7 +23,7 @@ pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQu
 pub use drill::{Access, Drills, Keys, Method, Request};
 pub use gossip::Member;
 pub use part::{
-    Agent, Command, DepartureNotice, Gate, Leaving, Part, PlacesIn, Product, Raft, Recovers, Roster,
+    Agent, Client, Command, DepartureNotice, Gate, Leaving, Part, PlacesIn, Product, Raft, Recovers, Roster,
     Snapshots, Task, Traces, Transfer, Ui, Watching,
 };
 

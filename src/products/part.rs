@@ -51,6 +51,11 @@ pub trait Product: Sync {
         Traces::default()
     }
 
+    /// Its own program for people, as it finds the agent on its host.
+    fn client(&self, _endpoint: &Endpoint) -> Option<Client> {
+        None
+    }
+
     /// The pages that its agents serve for people.
     fn ui(&self) -> Option<Ui> {
         None
@@ -83,6 +88,15 @@ pub trait Product: Sync {
     fn purge_command(&self) -> Option<Vec<&'static str>> {
         None
     }
+}
+
+/// A product's own program for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// `consul`
+    pub program: &'static str,
+    /// What it has to know, in its environment.
+    pub variables: Vec<(&'static str, String)>,
 }
 
 /// Pages of an agent for people, on the port of its API.

@@ -203,7 +203,10 @@ fn lab_agents_that_speak_no_tls_stay_as_they_are() {
     lab.edit("  consul:\n", "  consul:\n    tls: off\n");
     lab.run("up", &[]).exits(0).says("3 of 3 voters");
     assert!(answers(&lab, "plain", "rpc"));
-    lab.run("up", &[]).exits(0).says("Nothing to do");
+    let said = lab.run("up", &[]).exits(0).says("Nothing to do").says("speak with each other without TLS");
+    assert_eq!(said.stderr.matches("without TLS").count(), 1, "{}", said.stderr);
+    let told = lab.run("health", &[]).exits(0);
+    assert!((told.stdout + &told.stderr).contains("speak with each other without TLS"));
     let agents = ALL.map(|host| process(&lab, host));
     lab.edit("tls: off", "tls: on");
     lab.run("up", &[]).exits(1).says("speak with each other without TLS").says("tls: auto");

@@ -1,4 +1,4 @@
-//! A product's own pages in a browser of this machine. Needs root.
+//! A product's own pages in a browser of this machine, and its programs on the hosts. Needs root.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -85,6 +85,25 @@ fn lab_ui_is_for_one_browser_and_changes_nothing_unasked() {
     let key = format!("{}/v1/kv/from-ui", ui.site());
     assert_eq!(curl(&["-b", &jar, "-X", "PUT", "-d", "1", &key]), ("200".to_owned(), "true".to_owned()));
     drop(ui);
+
+    // Programs of the hosts find their agents; of the first that answers, or of the one that is named.
+    let exec = |words: &[&str]| lab.run("exec", words);
+    let said = exec(&["--", "consul", "kv", "get", "from-ui"]).exits(0);
+    assert_eq!(said.stdout, "1\n");
+    let said = exec(&[
+        "node-3",
+        "--",
+        "sh",
+        "-c",
+        "hostname; echo \"$1\" $CONSUL_HTTP_ADDR; exit 7",
+        "x",
+        "it's  $(a)",
+    ]);
+    assert_eq!(said.stdout, "node-3\nit's  $(a) http://127.0.0.1:8500\n", "{}", said.stderr);
+    assert_eq!(said.status, 7);
+    exec(&["--", "consul", "kv", "get", "nothing"]).exits(1).says("No key exists");
+    exec(&["node-9", "--", "true"]).exits(1).says("the inventory has no host `node-9`");
+    exec(&["node-2", "--", "no-such-program"]).exits(127);
 
     // Where it is switched off that is told.
     lab.asks("node-1", "systemctl start consul");

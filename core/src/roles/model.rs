@@ -123,6 +123,8 @@ pub struct Refusal {
     pub when: String,
     pub reason: String,
     pub remedy: String,
+    /// It is only warned about, in each run.
+    pub warns: bool,
 }
 
 /// A condition on the variables and roles of a host, checked before any host is asked.

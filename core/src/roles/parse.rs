@@ -53,7 +53,7 @@ const ASK_KEYS: &[&str] = &["port", "protocol", "at", "doc", "help"];
 const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "at", "program", "when", "for_each", "doc"];
 const OTHERS_KEYS: &[&str] =
     &["unit", "variables", "files", "sets", "options", "until", "warns", "why", "take", "leave", "when"];
-const REFUSAL_KEYS: &[&str] = &["when", "reason", "remedy"];
+const REFUSAL_KEYS: &[&str] = &["when", "reason", "remedy", "warns"];
 
 /// Reads one role; `None` if nothing can be made of its folder. What is wrong goes to `problems`.
 pub fn parse(
@@ -435,7 +435,11 @@ fn refusal<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Refusal> {
     let when = text("when", "the expression that makes the role impossible on a host");
     let reason = text("reason", "what was seen");
     let remedy = text("remedy", "what the operator can do");
-    Some(Refusal { when: when?, reason: reason?, remedy: remedy? })
+    let warns = match fields.written("warns") {
+        Some(node) => reader.bool(node, "`warns`")?,
+        None => false,
+    };
+    Some(Refusal { when: when?, reason: reason?, remedy: remedy?, warns })
 }
 
 /// `{ files: [/etc/agent.conf], sets: [listen], why: … }`.

@@ -121,6 +121,8 @@ pub struct WantedProof {
 pub struct Refused {
     pub reason: String,
     pub remedy: String,
+    /// It can, and should not be: told in each run.
+    pub warns: bool,
 }
 
 /// An expression of a role that waits for facts.
@@ -416,7 +418,7 @@ fn decide_with_facts(role: &mut WantedRole, scope: &Scope) -> Result<(), RenderE
         if is_true(&renderer().expression(place, &refusal.when, &scope)?) {
             let reason = renderer().text(place, &refusal.reason, &scope)?;
             let remedy = renderer().text(place, &refusal.remedy, &scope)?;
-            role.refused.push(Refused { reason, remedy });
+            role.refused.push(Refused { reason, remedy, warns: refusal.warns });
         }
     }
     let mut ports = Vec::new();
@@ -1083,7 +1085,7 @@ mod tests {
         );
         let ports: Vec<_> = role.ports.iter().map(|port| (port.number, &port.when)).collect();
         assert_eq!(ports, [2, 10, 11, 10].map(|number| (number, &None)));
-        let refused = Refused { reason: "is x86_64".into(), remedy: "s".into() };
+        let refused = Refused { reason: "is x86_64".into(), remedy: "s".into(), warns: false };
         assert_eq!(role.refused, [refused]);
         let [WantedProof { proof, .. }] = role.proofs.as_slice() else { panic!("{:?}", role.proofs) };
         let Asked::Lookup(lookup) = &proof.asked else { panic!("{proof:?}") };

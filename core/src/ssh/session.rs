@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::sudo::{PROMPT, Program, READY, SHELL, Trial, command};
 use super::{BecomePassword, Connection, Error};
+use crate::model::quoted;
 use crate::script::{Parser, Record, Script};
 
 /// How long to wait for the end of what has already said its last word.
@@ -115,6 +116,44 @@ impl Connection {
         // A login shell that lets nobody in says so on stdout.
         let last = last_line(if ended.stderr.is_empty() { &noise } else { &ended.stderr }).to_owned();
         Err(Error::ScriptStopped { host: self.host.clone(), status: ended.status, last })
+    }
+}
+
+impl Connection {
+    /// Runs one command with root's rights as the settings' `become` says, with these variables set and nothing to read; `on_line` hears what
+    /// it prints. Its exit status, where it has one, and the last that it said on stderr.
+    ///
+    /// # Errors
+    /// The host cannot be reached any more, or nobody may run commands as root there.
+    pub async fn execute(
+        &self,
+        variables: &[(&str, String)],
+        words: &[String],
+        mut on_line: impl FnMut(&[u8]),
+    ) -> Result<(Option<i32>, String), Error> {
+        let _turn = self.turn().await?;
+        // By its input: no login shell takes it apart, and no list of processes shows a variable.
+        let mut script = String::new();
+        for (name, value) in variables {
+            script += &format!("export {name}={}\n", quoted(value));
+        }
+        let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+        script += &format!("exec {} </dev/null\n", words.join(" "));
+        let write = async |mut stdin: openssh::ChildStdin| {
+            // When the host stops reading, what it says or does not say tells why.
+            let _ = stdin.write_all(script.as_bytes()).await;
+            Ok(())
+        };
+        let read = |line: &[u8]| {
+            on_line(line);
+            ControlFlow::Continue(())
+        };
+        let ended = converse(self, SHELL, write, read).await?;
+        match refusal(self, &ended) {
+            Some(error) if ended.status.is_some_and(|status| status != 0) => Err(error),
+            _ if ended.status.is_none() && !self.is_alive().await => Err(self.cut().await),
+            _ => Ok((ended.status, ended.stderr)),
+        }
     }
 }
 

@@ -9,11 +9,11 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::gossip::{Gossip, Member};
 use super::{
-    Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, PlacesIn, Product,
-    Question, Questions, Raft, Recovers, Request, Responses, Roster, Snapshots, Task, Traces, Transfer, Ui,
-    data_dir, operator, review, those,
+    Agent, Answer, Answers, Client, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, PlacesIn,
+    Product, Question, Questions, Raft, Recovers, Request, Responses, Roster, Snapshots, Task, Traces,
+    Transfer, Ui, data_dir, operator, review, those,
 };
-use crate::model::{ClusterState, Expected, HostName, Review};
+use crate::model::{ClusterState, Endpoint, Expected, HostName, Review};
 use crate::raft::{Peer, RaftState};
 
 /// Every server sees the same, expected raft peers and one leader.
@@ -183,6 +183,10 @@ impl Product for Consul {
 
     fn keyring_command(&self) -> Option<&'static str> {
         Some("consul keyring")
+    }
+
+    fn client(&self, endpoint: &Endpoint) -> Option<Client> {
+        Some(Client { program: "consul", variables: vec![("CONSUL_HTTP_ADDR", endpoint.url())] })
     }
 
     fn ui(&self) -> Option<Ui> {

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use super::drill::{kill_unit, start_unit};
 use super::snapshot::Snapshot;
 use super::{
-    Access, Agent, Answer, Answers, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, PlacesIn,
-    Product, Questions, Raft, Recovers, Request, Responses, Roster, Snapshots, Task, TlsFiles, TlsQuestion,
-    Traces, Transfer, answered, gossip, views,
+    Access, Agent, Answer, Answers, Client, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part,
+    PlacesIn, Product, Questions, Raft, Recovers, Request, Responses, Roster, Snapshots, Task, TlsFiles,
+    TlsQuestion, Traces, Transfer, answered, gossip, views,
 };
 use crate::model::{
     Arg, Call, ClusterState, Endpoint, Expected, LOOPBACK, NulInArgument, PrefetchOf, Problem, Review,
@@ -236,6 +236,17 @@ struct Etcd;
 impl Product for Etcd {
     fn name(&self) -> &'static str {
         "etcd"
+    }
+
+    fn client(&self, endpoint: &Endpoint) -> Option<Client> {
+        let variables = vec![
+            ("ETCDCTL_API", "3".to_owned()),
+            ("ETCDCTL_ENDPOINTS", endpoint.url()),
+            ("ETCDCTL_CACERT", ALONE.authority.to_owned()),
+            ("ETCDCTL_CERT", ALONE.certificate.to_owned()),
+            ("ETCDCTL_KEY", ALONE.key.to_owned()),
+        ];
+        Some(Client { program: "etcdctl", variables })
     }
 
     fn version(&self, answer: &Answer) -> Option<String> {

@@ -19,7 +19,7 @@ use super::gossip::Member;
 use super::part::DRAIN_DEADLINE;
 use super::snapshot::Snapshot;
 use super::{
-    Agent, Answer, Answers, Command, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product,
+    Agent, Answer, Answers, Client, Command, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product,
     Questions, Raft, Recovers, Responses, Roster, Snapshots, Task, TlsFiles, TlsQuestion, Transfer,
     VersionChange, Watching, answered, etcd, review, those, views,
 };
@@ -558,6 +558,10 @@ struct Kubernetes;
 impl Product for Kubernetes {
     fn name(&self) -> &'static str {
         "kube"
+    }
+
+    fn client(&self, _: &Endpoint) -> Option<Client> {
+        Some(Client { program: "kubectl", variables: vec![("KUBECONFIG", ADMIN_CONF.to_owned())] })
     }
 
     fn version(&self, answer: &Answer) -> Option<String> {

@@ -13,9 +13,9 @@ use serde_json::Value;
 use super::gossip::{Gossip, Member};
 use super::part::DRAIN_DEADLINE;
 use super::{
-    Agent, Answer, Answers, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product, Question,
-    Questions, Raft, Recovers, Response, Responses, Roster, Snapshots, Task, Traces, Transfer, Ui, consul,
-    data_dir, operator, review, those,
+    Agent, Answer, Answers, Client, DepartureNotice, Drills, Gate, Leaving, Part, PlacesIn, Product,
+    Question, Questions, Raft, Recovers, Response, Responses, Roster, Snapshots, Task, Traces, Transfer, Ui,
+    consul, data_dir, operator, review, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, Review};
 use crate::raft::{Peer, RaftState};
@@ -293,6 +293,10 @@ impl Product for Nomad {
 
     /// The folder of an endpoint is that of servers; that of clients is beside it.
     /// A `client` block of somebody else adds volumes and plugins to that of the role.
+    fn client(&self, endpoint: &Endpoint) -> Option<Client> {
+        Some(Client { program: "nomad", variables: vec![("NOMAD_ADDR", endpoint.url())] })
+    }
+
     /// It searches, reads job files and asks what it may by POST (ui/app/adapters of its source).
     fn ui(&self) -> Option<Ui> {
         Some(Ui { page: "/ui/", reads: &["/v1/search", "/v1/search/fuzzy", "/v1/jobs/parse"] })
