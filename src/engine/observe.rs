@@ -473,30 +473,60 @@ fn formed(gates: &[Members<'_>], seen: &Seen) -> Formed {
     let stands = |members: &&Members<'_>| {
         seen.cluster_states.get(members.gate.name()).is_some_and(|now| !now.known().is_empty())
     };
-    let name = |members: &Members<'_>| members.gate.name().to_owned();
-    let formed: Vec<&Members<'_>> = gates.iter().filter(stands).collect();
-    Formed {
-        gates: formed.iter().map(|members| name(members)).collect(),
-        with_tls: formed
-            .iter()
-            .filter(|members| have_tls(members, seen))
-            .map(|members| name(members))
-            .collect(),
+    let mut formed = Formed {
+        gates: gates.iter().filter(stands).map(|members| members.gate.name().to_owned()).collect(),
+        ..Formed::default()
+    };
+    for members in gates {
+        let product = members.gate.product().name();
+        // Its parts speak with each other: those that this run asks tell of all.
+        let of_product = || gates.iter().filter(|other| other.gate.product().name() == product);
+        match have_tls(of_product, seen) {
+            Some(true) => formed.with_tls.insert(product.to_owned()),
+            Some(false) => formed.without_tls.insert(product.to_owned()),
+            None => false,
+        };
     }
+    formed
 }
 
-/// Whether members speak TLS by their own word, or have a certificate for it: those that rest say nothing.
-fn have_tls(members: &Members<'_>, seen: &Seen) -> bool {
-    let answers = answers(members, &seen.hosts);
-    answers.values().any(|answer| members.gate.speaks_tls(answer))
-        || members.hosts.iter().any(|(wanted, role)| {
-            let Some(seen) = seen.hosts.get(&wanted.host.name) else { return false };
-            let certificates =
-                role.resources.iter().filter(|resource| matches!(resource, Resource::Certificate(_)));
-            certificates
-                .map(|resource| seen.observation.of(&resource.id().0))
-                .any(|said| said.text("type") == Some("file"))
+/// Whether the agents of a product speak TLS, by their own word; where none says so, by what lies on their hosts: a certificate, or a
+/// configuration without one. `None`: nothing is there yet.
+fn have_tls<'m, 'a: 'm, I: Iterator<Item = &'m Members<'a>>>(
+    parts: impl Fn() -> I,
+    seen: &Seen,
+) -> Option<bool> {
+    let said = |members: &Members<'_>| -> Vec<bool> {
+        let answers = answers(members, &seen.hosts);
+        answers.values().filter_map(|answer| members.gate.speaks_tls(answer)).collect()
+    };
+    let said: Vec<bool> = parts().flat_map(said).collect();
+    if !said.is_empty() {
+        return Some(said.contains(&true));
+    }
+    let lies = |members: &Members<'_>, is_it: &dyn Fn(&WantedRole, &Resource) -> bool| {
+        members.hosts.iter().any(|(wanted, role)| {
+            // What a host has from a cluster that is no more says nothing of the next one.
+            let seen = seen.hosts.get(&wanted.host.name).filter(|seen| seen.marker.is_some());
+            seen.is_some_and(|seen| {
+                let resources = role.resources.iter().filter(|resource| is_it(role, resource));
+                resources
+                    .map(|resource| seen.observation.of(&resource.id().0))
+                    .any(|said| said.text("type") == Some("file"))
+            })
         })
+    };
+    let is_certificate = |_: &WantedRole, resource: &Resource| matches!(resource, Resource::Certificate(_));
+    // The agent's own, in the folder that it reads.
+    let is_configuration = |role: &WantedRole, resource: &Resource| {
+        let folder = role.endpoint.as_ref().and_then(|endpoint| endpoint.config.as_deref());
+        let path = resource.path().and_then(|path| path.rsplit_once('/'));
+        matches!(resource, Resource::File(_)) && folder.is_some() && path.map(|(folder, _)| folder) == folder
+    };
+    if parts().any(|members| lies(members, &is_certificate)) {
+        return Some(true);
+    }
+    parts().any(|members| lies(members, &is_configuration)).then_some(false)
 }
 
 /// The steps of each host.

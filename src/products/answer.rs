@@ -125,10 +125,10 @@ impl Response {
         })
     }
 
-    /// Whether its JSON says `true` at this place, `/a/b`; no where it has none.
-    pub(super) fn is_true_at(&self, place: &str) -> bool {
-        let said = self.json::<serde_json::Value>().ok();
-        said.and_then(|said| said.pointer(place)?.as_bool()).unwrap_or_default()
+    /// Whether its JSON says `true` at the first of these places, `/a/b`, where it says one of the two; `None`: nowhere.
+    pub(super) fn flag_at(&self, places: &[&str]) -> Option<bool> {
+        let said = self.json::<serde_json::Value>().ok()?;
+        places.iter().find_map(|place| said.pointer(place)?.as_bool())
     }
 
     /// How the body begins, for a message.

@@ -143,10 +143,9 @@ pub trait Part: Sync {
         self.product().version(answer)
     }
 
-    /// Whether the agent that answered speaks TLS with the others of its cluster. What lies on its host counts too: a certificate of its
-    /// role.
-    fn speaks_tls(&self, _answer: &Answer) -> bool {
-        false
+    /// Whether the agent that answered speaks TLS with the others of its cluster; `None`: it does not say.
+    fn speaks_tls(&self, _answer: &Answer) -> Option<bool> {
+        None
     }
 
     /// The call of the prelude's probe that looks for what a member keeps.

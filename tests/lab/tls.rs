@@ -212,6 +212,10 @@ fn lab_agents_that_speak_no_tls_stay_as_they_are() {
     lab.run("up", &[]).exits(1).says("speak with each other without TLS").says("tls: auto");
     lab.edit("tls: on", "tls: auto");
     lab.run("up", &[]).exits(0).says("Nothing to do");
+    // By what the client says of itself, where no server is asked; and while it rests.
+    lab.run("up", &["--limit", "node-4"]).exits(0).says("Nothing to do");
+    lab.asks("node-4", "systemctl stop consul");
+    lab.run("up", &["--limit", "node-4"]).exits(0).says("1 of 1 clients joined");
     // Also while all of them rest: what lies on the hosts says what they speak.
     for host in ALL {
         lab.asks(host, "systemctl stop consul");

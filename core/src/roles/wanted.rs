@@ -32,8 +32,9 @@ const ENDPOINTS: &str = "endpoints";
 /// The gates whose clusters there are, if only as data on a host; known with the facts.
 const FORMED: &str = "formed";
 
-/// Those of them whose members speak TLS.
-const FORMED_WITH_TLS: &str = "formed_with_tls";
+/// The products whose agents speak TLS with each other already, and those whose agents do not.
+const WITH_TLS: &str = "with_tls";
+const WITHOUT_TLS: &str = "without_tls";
 
 /// The element of `for_each` in a resource's expressions.
 const ITEM: &str = "item";
@@ -42,8 +43,10 @@ const ITEM: &str = "item";
 #[derive(Clone, Debug, Default)]
 pub struct Formed {
     pub gates: BTreeSet<String>,
-    /// Those whose members speak TLS among themselves.
+    /// The products whose agents speak TLS among themselves.
     pub with_tls: BTreeSet<String>,
+    /// Those whose agents do not.
+    pub without_tls: BTreeSet<String>,
 }
 
 /// What the cluster should be, before anything was observed.
@@ -352,7 +355,8 @@ impl Wanted {
             if let Some(facts) = facts(&wanted.host.name) {
                 let mut scope = wanted.late(facts, &everyone);
                 scope.insert(FORMED, &formed.gates);
-                scope.insert(FORMED_WITH_TLS, &formed.with_tls);
+                scope.insert(WITH_TLS, &formed.with_tls);
+                scope.insert(WITHOUT_TLS, &formed.without_tls);
                 for role in &mut wanted.roles {
                     let decided = decide_with_facts(role, &scope);
                     errors.extend(
@@ -505,7 +509,7 @@ pub fn unmet<'a>(
 
 /// Names that mean nothing before the host has said its facts.
 fn late_names() -> BTreeSet<String> {
-    BTreeSet::from([FACTS, FORMED, FORMED_WITH_TLS, ENDPOINTS].map(str::to_owned))
+    BTreeSet::from([FACTS, FORMED, WITH_TLS, WITHOUT_TLS, ENDPOINTS].map(str::to_owned))
 }
 
 /// Adds what a role defines to the scope, but for what waits for facts, which `late` names.

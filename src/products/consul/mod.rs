@@ -95,13 +95,9 @@ fn version(answer: &Answer) -> Option<String> {
 }
 
 /// Whether it dials the others by TLS: its settings since 1.12, and before (agent/config/runtime.go).
-fn speaks_tls(answer: &Answer) -> bool {
-    let own = answer.as_ref().ok().and_then(|answer| answer.get(SELF));
-    own.is_some_and(|own| {
-        ["/DebugConfig/TLS/InternalRPC/VerifyOutgoing", "/DebugConfig/VerifyOutgoing"]
-            .iter()
-            .any(|place| own.is_true_at(place))
-    })
+fn speaks_tls(answer: &Answer) -> Option<bool> {
+    let own = answer.as_ref().ok()?.get(SELF)?;
+    own.flag_at(&["/DebugConfig/TLS/InternalRPC/VerifyOutgoing", "/DebugConfig/VerifyOutgoing"])
 }
 
 fn review_clients(expected: &Expected, answers: &Answers) -> Review {
@@ -269,7 +265,7 @@ impl Part for Servers {
         plain(&SERVER_PATHS, agent)
     }
 
-    fn speaks_tls(&self, answer: &Answer) -> bool {
+    fn speaks_tls(&self, answer: &Answer) -> Option<bool> {
         speaks_tls(answer)
     }
 
@@ -396,7 +392,7 @@ impl Part for Clients {
         plain(&CLIENT_PATHS, agent)
     }
 
-    fn speaks_tls(&self, answer: &Answer) -> bool {
+    fn speaks_tls(&self, answer: &Answer) -> Option<bool> {
         speaks_tls(answer)
     }
 

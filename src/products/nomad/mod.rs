@@ -151,9 +151,8 @@ fn agent(answer: &Responses) -> Result<AgentSelf, String> {
 }
 
 /// Whether it dials the others by TLS (command/agent/config.go).
-fn speaks_tls(answer: &Answer) -> bool {
-    let own = answer.as_ref().ok().and_then(|answer| answer.get(SELF));
-    own.is_some_and(|own| own.is_true_at("/config/TLSConfig/EnableRPC"))
+fn speaks_tls(answer: &Answer) -> Option<bool> {
+    answer.as_ref().ok()?.get(SELF)?.flag_at(&["/config/TLSConfig/EnableRPC"])
 }
 
 fn own_raft(answer: &Responses) -> Result<Option<operator::Stats>, String> {
@@ -353,7 +352,7 @@ impl Part for Servers {
         plain(&SERVER_PATHS, &SERVER_REGISTERED, agent)
     }
 
-    fn speaks_tls(&self, answer: &Answer) -> bool {
+    fn speaks_tls(&self, answer: &Answer) -> Option<bool> {
         speaks_tls(answer)
     }
 
@@ -471,7 +470,7 @@ impl Part for Clients {
         plain(&CLIENT_PATHS, &CLIENT_REGISTERED, agent)
     }
 
-    fn speaks_tls(&self, answer: &Answer) -> bool {
+    fn speaks_tls(&self, answer: &Answer) -> Option<bool> {
         speaks_tls(answer)
     }
 
