@@ -86,6 +86,8 @@ fn lab_ui_is_for_one_browser_and_changes_nothing_unasked() {
     assert_eq!(curl(&["-b", &jar, "-X", "PUT", "-d", "1", &key]), ("200".to_owned(), "true".to_owned()));
     drop(ui);
 
+    lab.asks("node-1", "systemctl start consul");
+    lab.run("up", &[]).exits(0);
     // Programs of the hosts find their agents; of the first that answers, or of the one that is named.
     let exec = |words: &[&str]| lab.run("exec", words);
     let said = exec(&["--", "consul", "kv", "get", "from-ui"]).exits(0);
@@ -106,7 +108,6 @@ fn lab_ui_is_for_one_browser_and_changes_nothing_unasked() {
     exec(&["node-2", "--", "no-such-program"]).exits(127);
 
     // Where it is switched off that is told.
-    lab.asks("node-1", "systemctl start consul");
     lab.edit("  consul:\n", "  consul:\n    ui: false\n");
     lab.run("up", &[]).exits(0);
     lab.run("ui", &["consul"]).exits(1).says("has no UI").says("`ui: false`");
