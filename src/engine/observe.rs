@@ -477,11 +477,13 @@ fn formed(gates: &[Members<'_>], seen: &Seen) -> Formed {
         gates: gates.iter().filter(stands).map(|members| members.gate.name().to_owned()).collect(),
         ..Formed::default()
     };
+    // The parts of a product speak with each other: those that this run asks tell of all.
+    let mut products: BTreeMap<&str, Vec<&Members<'_>>> = BTreeMap::new();
     for members in gates {
-        let product = members.gate.product().name();
-        // Its parts speak with each other: those that this run asks tell of all.
-        let of_product = || gates.iter().filter(|other| other.gate.product().name() == product);
-        match have_tls(of_product, seen) {
+        products.entry(members.gate.product().name()).or_default().push(members);
+    }
+    for (product, parts) in products {
+        match have_tls(&parts, seen) {
             Some(true) => formed.with_tls.insert(product.to_owned()),
             Some(false) => formed.without_tls.insert(product.to_owned()),
             None => false,
@@ -492,15 +494,12 @@ fn formed(gates: &[Members<'_>], seen: &Seen) -> Formed {
 
 /// Whether the agents of a product speak TLS, by their own word; where none says so, by what lies on their hosts: a certificate, or a
 /// configuration without one. `None`: nothing is there yet.
-fn have_tls<'m, 'a: 'm, I: Iterator<Item = &'m Members<'a>>>(
-    parts: impl Fn() -> I,
-    seen: &Seen,
-) -> Option<bool> {
-    let said = |members: &Members<'_>| -> Vec<bool> {
+fn have_tls(parts: &[&Members<'_>], seen: &Seen) -> Option<bool> {
+    let said = |members: &&Members<'_>| -> Vec<bool> {
         let answers = answers(members, &seen.hosts);
         answers.values().filter_map(|answer| members.gate.speaks_tls(answer)).collect()
     };
-    let said: Vec<bool> = parts().flat_map(said).collect();
+    let said: Vec<bool> = parts.iter().flat_map(said).collect();
     if !said.is_empty() {
         return Some(said.contains(&true));
     }
@@ -523,10 +522,10 @@ fn have_tls<'m, 'a: 'm, I: Iterator<Item = &'m Members<'a>>>(
         let path = resource.path().and_then(|path| path.rsplit_once('/'));
         matches!(resource, Resource::File(_)) && folder.is_some() && path.map(|(folder, _)| folder) == folder
     };
-    if parts().any(|members| lies(members, &is_certificate)) {
+    if parts.iter().any(|members| lies(members, &is_certificate)) {
         return Some(true);
     }
-    parts().any(|members| lies(members, &is_configuration)).then_some(false)
+    parts.iter().any(|members| lies(members, &is_configuration)).then_some(false)
 }
 
 /// The steps of each host.
