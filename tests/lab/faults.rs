@@ -16,9 +16,10 @@ const RESET: &str = "flock -w 60 /run/bootstrap.lock true; systemctl disable -q 
     systemctl daemon-reload; systemctl reset-failed; \
     ! getent passwd consul && test -z \"$(find /opt /etc/consul.d -mindepth 1 2>/dev/null)\"";
 
-/// What every run of the same inventory writes alike, with its digests.
+/// What every run of the same inventory writes alike, with its digests. Keys are others each time.
 const WRITTEN: &str = "find /opt/bootstrap /usr/local/bin /etc/consul.d /etc/systemd/system -type f \
-    ! -name secrets.json -print0 | sort -z | xargs -0r sha256sum; readlink /usr/local/bin/consul";
+    ! -name secrets.json ! -path '*/tls/*' -print0 | sort -z | xargs -0r sha256sum; \
+    ls /etc/consul.d/tls; readlink /usr/local/bin/consul";
 
 /// What only runs in progress have.
 const LEFT: &str = "find /etc /opt /usr/local /var/lib/bootstrap /tmp -xdev \\( -name '*.partial' \
