@@ -105,7 +105,9 @@ pub fn get_within(limit: Duration, address: &str, port: u16, host: &str, path: &
     let to: SocketAddr = format!("{address}:{port}").parse().unwrap();
     let mut stream = TcpStream::connect_timeout(&to, limit).ok()?;
     stream.set_read_timeout(Some(limit)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").ok()?;
+    // In one piece: the backends answer to the first that they read.
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
     let mut said = String::new();
     stream.read_to_string(&mut said).ok()?;
     let (head, body) = said.split_once("\r\n\r\n")?;
