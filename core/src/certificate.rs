@@ -232,10 +232,11 @@ impl Authority {
     }
 }
 
-/// When a certificate ends, in seconds since 1970; `None`: it is none.
-pub fn end(pem: &str) -> Option<i64> {
+/// For how many days a certificate is still good at `now`, in seconds since 1970: less than none once it has expired; `None`: it is none.
+pub fn days_left(pem: &str, now: i64) -> Option<i64> {
     let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
-    Some(parse(&certificate).ok()?.validity().not_after.timestamp())
+    let end = parse(&certificate).ok()?.validity().not_after.timestamp();
+    Some((end - now).div_euclid(DAY))
 }
 
 fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, String> {
@@ -323,7 +324,11 @@ mod tests {
         ] {
             assert_eq!(authority.objection(&pem, &wanted, NOW + days * DAY).as_deref(), says, "{days}");
         }
-        assert_eq!((end(&pem), end("")), (Some(NOW + 365 * DAY), None));
+        let left = |pem: &str, now| days_left(pem, now);
+        assert_eq!(
+            (left(&pem, NOW), left(&pem, NOW + 365 * DAY + 1), left("", NOW)),
+            (Some(365), Some(-1), None)
+        );
     }
 
     #[test]

@@ -147,7 +147,11 @@ fn characters<const N: usize>() -> Result<String, SecretsError> {
     Ok(random::<N>()?.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
 }
 
-fn random<const N: usize>() -> Result<[u8; N], SecretsError> {
+/// From the operating system.
+///
+/// # Errors
+/// It has none.
+pub fn random<const N: usize>() -> Result<[u8; N], SecretsError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| SecretsError::Random(error.to_string()))?;
     Ok(bytes)

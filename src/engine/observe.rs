@@ -266,7 +266,7 @@ async fn assess(
     let seen = Seen { hosts, cluster_states: states, addresses, markers, downloads: BTreeMap::new() };
     // Without everyone's address, contents cannot be rendered, and no site need be asked for releases.
     let planned = match findings.is_empty() {
-        true => planned(run, releases, &gates, seen, &lost).await?,
+        true => planned(run, releases, (&gates, &clusters), seen, &lost).await?,
         false => Planned { seen, wanted: None, plan: None },
     };
     findings.extend(contradictions);
@@ -386,11 +386,11 @@ struct Planned {
 async fn planned(
     run: Run<'_>,
     releases: Releases,
-    gates: &[Members<'_>],
+    (gates, clusters): (&[Members<'_>], &[ClusterAnswers]),
     seen: Seen,
     lost: &LostParts,
 ) -> Result<Planned, EngineError> {
-    let formed = formed(gates, &seen);
+    let formed = formed(gates, clusters, &seen);
     let facts = |host: &HostName| seen.hosts.get(host).map(|seen| &seen.facts);
     let wanted = match run.wanted.with_facts(facts, &formed, &seen.addresses) {
         Ok(wanted) => wanted,
@@ -469,7 +469,7 @@ fn kept(observation: &Observation, gate: Gate) -> Option<&str> {
 }
 
 /// The clusters that stand, or have left data on a host: nobody makes another one beside it.
-fn formed(gates: &[Members<'_>], seen: &Seen) -> Formed {
+fn formed(gates: &[Members<'_>], clusters: &[ClusterAnswers], seen: &Seen) -> Formed {
     let stands = |members: &&Members<'_>| {
         seen.cluster_states.get(members.gate.name()).is_some_and(|now| !now.known().is_empty())
     };
@@ -483,7 +483,7 @@ fn formed(gates: &[Members<'_>], seen: &Seen) -> Formed {
         products.entry(members.gate.product().name()).or_default().push(members);
     }
     for (product, parts) in products {
-        match have_tls(&parts, seen) {
+        match speaks_tls(product, clusters).or_else(|| has_tls(&parts, seen)) {
             Some(true) => formed.with_tls.insert(product.to_owned()),
             Some(false) => formed.without_tls.insert(product.to_owned()),
             None => false,
@@ -492,17 +492,17 @@ fn formed(gates: &[Members<'_>], seen: &Seen) -> Formed {
     formed
 }
 
-/// Whether the agents of a product speak TLS, by their own word; where none says so, by what lies on their hosts: a certificate, or a
-/// configuration without one. `None`: nothing is there yet.
-fn have_tls(parts: &[&Members<'_>], seen: &Seen) -> Option<bool> {
-    let said = |members: &&Members<'_>| -> Vec<bool> {
-        let answers = answers(members, &seen.hosts);
-        answers.values().filter_map(|answer| members.gate.speaks_tls(answer)).collect()
-    };
-    let said: Vec<bool> = parts.iter().flat_map(said).collect();
-    if !said.is_empty() {
-        return Some(said.contains(&true));
-    }
+/// Whether the agents of a product speak TLS, by their own word; `None`: none of them says so.
+fn speaks_tls(product: &str, clusters: &[ClusterAnswers]) -> Option<bool> {
+    let of_product = clusters.iter().filter(|cluster| cluster.gate.product().name() == product);
+    let mut said = of_product
+        .flat_map(|cluster| cluster.answers.values().filter_map(|answer| cluster.gate.speaks_tls(answer)));
+    let first = said.next()?;
+    Some(first || said.any(|one| one))
+}
+
+/// The same by what lies on their hosts, a certificate, or a configuration without one; `None`: nothing is there yet.
+fn has_tls(parts: &[&Members<'_>], seen: &Seen) -> Option<bool> {
     let lies = |members: &Members<'_>, is_it: &dyn Fn(&WantedRole, &Resource) -> bool| {
         members.hosts.iter().any(|(wanted, role)| {
             // What a host has from a cluster that is no more says nothing of the next one.

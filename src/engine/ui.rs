@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 
 use crate::model::hex;
 use crate::products::Ui;
+use crate::secrets::{SecretsError, random};
 use crate::ssh::{Connection, Forward};
 
 /// Browsers wait at an agent for its next change, for minutes.
@@ -73,8 +74,8 @@ pub enum UiError {
     None(StatusCode),
     #[error("port {port} of this machine cannot be listened on")]
     Port { port: u16, source: std::io::Error },
-    #[error("no random numbers from the operating system: {0}")]
-    Random(String),
+    #[error(transparent)]
+    Random(#[from] SecretsError),
     #[error("cannot make an HTTP client")]
     Client(#[source] reqwest::Error),
 }
@@ -103,13 +104,11 @@ impl UiPort {
             .await
             .map_err(|source| UiError::Port { port: own, source })?;
         let own = listener.local_addr().map_err(|source| UiError::Port { port: own, source })?.port();
-        let mut random = [0; 16];
-        rand_bytes(&mut random)?;
         let doorway = Doorway {
             http,
             _forward: forward,
             ui,
-            key: hex(random),
+            key: hex(random::<16>()?),
             used: AtomicBool::new(false),
             names: [format!("127.0.0.1:{own}"), format!("localhost:{own}")],
             writes,
@@ -145,12 +144,6 @@ impl UiPort {
             });
         }
     }
-}
-
-fn rand_bytes(bytes: &mut [u8]) -> Result<(), UiError> {
-    use std::io::Read as _;
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(bytes));
-    read.map_err(|error| UiError::Random(error.to_string()))
 }
 
 impl Doorway {

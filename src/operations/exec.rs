@@ -1,16 +1,15 @@
 //! A command of the operator on a host that has what it needs there.
 
 use super::Run;
+use super::agents::{agents, connect};
 use crate::engine::{EngineError, HostFailure};
 use crate::model::{Check, Finding, HostName};
-use crate::products::{Client, Gate};
+use crate::products::Client;
 use crate::roles::WantedHost;
-use crate::ssh::{ConnectOptions, Connection, Target};
 
 /// How a command of the operator ended.
 #[derive(Debug)]
 pub struct Executed {
-    pub host: HostName,
     /// `None`: a signal ended it.
     pub status: Option<i32>,
     /// The last that it said on stderr.
@@ -42,12 +41,10 @@ pub async fn execute(
     }
     let mut silent = Vec::new();
     for (wanted, clients) in places {
-        let connect = ConnectOptions { deadline: run.options.connect_timeout, ..ConnectOptions::default() };
-        let target = Target::from(&wanted.host);
-        let connection = match Connection::open(&target, &connect, run.options.password.as_ref()).await {
+        let connection = match connect(run, wanted).await {
             Ok(connection) => connection,
-            Err(error) => {
-                silent.push(HostFailure::Unreachable(error).finding(&wanted.host.name));
+            Err(finding) => {
+                silent.push(finding);
                 continue;
             }
         };
@@ -59,7 +56,7 @@ pub async fn execute(
         })?;
         // What the host did is done, however its connection ends.
         let _ = connection.close().await;
-        return Ok(Executed { host: wanted.host.name.clone(), status, said });
+        return Ok(Executed { status, said });
     }
     Err(EngineError::Unfit(silent))
 }
@@ -67,19 +64,16 @@ pub async fn execute(
 /// Hosts with the programs that find an agent there, servers first.
 fn places<'w>(run: Run<'w>, named: Option<&HostName>) -> Vec<(&'w WantedHost, Vec<Client>)> {
     let mut found: Vec<(&WantedHost, Vec<Client>)> = Vec::new();
-    let taking_part = |wanted: &&WantedHost| match named {
+    let taking_part = |wanted: &WantedHost| match named {
         Some(named) => wanted.host.name == *named,
         None => run.options.hosts.contains(&wanted.host.name),
     };
-    for gate in Gate::ALL {
-        for wanted in run.wanted.hosts.iter().filter(taking_part) {
-            let client = wanted.endpoint(gate.name()).and_then(|endpoint| gate.product().client(endpoint));
-            let Some(client) = client else { continue };
-            match found.iter_mut().find(|(known, _)| known.host.name == wanted.host.name) {
-                Some((_, clients)) if clients.contains(&client) => {}
-                Some((_, clients)) => clients.push(client),
-                None => found.push((wanted, vec![client])),
-            }
+    for (gate, wanted, endpoint) in agents(run).filter(|(_, wanted, _)| taking_part(wanted)) {
+        let Some(client) = gate.product().client(endpoint) else { continue };
+        match found.iter_mut().find(|(known, _)| known.host.name == wanted.host.name) {
+            Some((_, clients)) if clients.contains(&client) => {}
+            Some((_, clients)) => clients.push(client),
+            None => found.push((wanted, vec![client])),
         }
     }
     if let (Some(named), true) = (named, found.is_empty()) {

@@ -4,6 +4,7 @@
 //! each step there. It knows no product, and hosts by what the engine tells of them.
 
 mod add;
+mod agents;
 mod app_drill;
 mod change;
 mod check;

@@ -1,12 +1,12 @@
 //! The pages of a product for a browser on this machine.
 
 use super::Run;
+use super::agents::{agents, connect};
 use crate::engine::EngineError;
 use crate::engine::ui::UiPort;
 use crate::model::{Check, Endpoint, Finding, HostName};
 use crate::products::{Gate, Ui};
 use crate::roles::WantedHost;
-use crate::ssh::{ConnectOptions, Connection, Target};
 
 /// What is to be shown, and how.
 #[derive(Clone, Debug)]
@@ -61,19 +61,13 @@ pub async fn open_ui(run: Run<'_>, request: &UiRequest) -> Result<(HostName, UiP
 
 fn places<'w>(run: Run<'w>, product: Option<&str>) -> Vec<Place<'w>> {
     let mut found: Vec<Place<'w>> = Vec::new();
-    // Parts are in this order too.
-    for gate in Gate::ALL {
-        let own = gate.product();
-        let Some(ui) = own.ui().filter(|_| product.is_none_or(|product| product == own.name())) else {
-            continue;
-        };
-        let taking_part =
-            run.wanted.hosts.iter().filter(|wanted| run.options.hosts.contains(&wanted.host.name));
-        for wanted in taking_part {
-            let Some(endpoint) = wanted.endpoint(gate.name()) else { continue };
-            if !found.iter().any(|place| std::ptr::eq(place.wanted, wanted) && place.endpoint == endpoint) {
-                found.push(Place { wanted, endpoint, ui });
-            }
+    let is_wanted = |endpoint: &Endpoint| product.is_none_or(|product| product == endpoint.product);
+    for (gate, wanted, endpoint) in agents(run) {
+        let Some(ui) = gate.product().ui().filter(|_| is_wanted(endpoint)) else { continue };
+        let is_known =
+            found.iter().any(|place| std::ptr::eq(place.wanted, wanted) && place.endpoint == endpoint);
+        if !is_known && run.options.hosts.contains(&wanted.host.name) {
+            found.push(Place { wanted, endpoint, ui });
         }
     }
     found
@@ -81,10 +75,7 @@ fn places<'w>(run: Run<'w>, product: Option<&str>) -> Vec<Place<'w>> {
 
 async fn open(run: Run<'_>, place: &Place<'_>, request: &UiRequest) -> Result<UiPort, Finding> {
     let host = &place.wanted.host;
-    let connect = ConnectOptions { deadline: run.options.connect_timeout, ..ConnectOptions::default() };
-    let connection = Connection::open(&Target::from(host), &connect, run.options.password.as_ref())
-        .await
-        .map_err(|error| crate::engine::HostFailure::Unreachable(error).finding(&host.name))?;
+    let connection = connect(run, place.wanted).await?;
     let opened = UiPort::open(connection, place.endpoint.port, place.ui, request.port, request.writes).await;
     opened.map_err(|error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();

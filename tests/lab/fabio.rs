@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::starters::written;
 use crate::support::{Lab, poll};
-use crate::ways::{Asked, bring_backend, deregister, get, start, tell_consul};
+use crate::ways::{Asked, bring_backend, certificate, deregister, get, start, tell_consul};
 use indoc::formatdoc;
 use semver::Version;
 
@@ -65,28 +65,6 @@ fn get_by_tls(address: &str, port: u16, name: &str, path: &str, certificate: &Pa
         .output()
         .unwrap();
     asked.status.success().then(|| String::from_utf8(asked.stdout).unwrap())
-}
-
-/// A certificate of this name, signed by itself, in `NAME-cert.pem` and `NAME-key.pem`.
-pub fn certificate(folder: &Path, name: &str) {
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-        ])
-        .args(["-subj", &format!("/CN={name}"), "-addext", &format!("subjectAltName=DNS:{name}")])
-        .args(["-keyout", &format!("{name}-key.pem"), "-out", &format!("{name}-cert.pem")])
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
 /// Puts both files of a certificate into a folder of a host.

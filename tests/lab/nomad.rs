@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::support::{Lab, poll};
-use crate::tls::{NOMAD, answers_at, certificates, open_ports};
+use crate::tls::{NOMAD, answers_at, assert_who_is_answered, certificates, open_ports};
 use semver::Version;
 use serde_json::Value;
 
@@ -518,20 +518,7 @@ fn lab_nomad_agents_speak_tls() {
     lab.edit("tls: off", "tls: auto");
 
     let files = certificates(&lab, "/etc/nomad.d/tls", "server.global.nomad");
-    let [server, client, foreign] = files.each_ref().map(String::as_str);
-    for (how, kind, is_answered) in [
-        (server, "rpc", true),
-        (server, "raft", true),
-        (client, "rpc", true),
-        (client, "raft", false),
-        ("plain", "rpc", false),
-        ("plain", "raft", false),
-        ("bare", "rpc", false),
-        (foreign, "rpc", false),
-        (foreign, "raft", false),
-    ] {
-        assert_eq!(answers_at(&NOMAD, &lab, how, kind), is_answered, "{kind} by {how}");
-    }
+    assert_who_is_answered(&NOMAD, &lab, &files, false);
     for host in THREE {
         assert_eq!(open_ports(&lab, host, &[4646, 4647]), [4647], "{host}");
     }

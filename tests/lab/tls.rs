@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::fabio::certificate;
 use crate::support::{Lab, consul, poll};
+use crate::ways::certificate;
 
 const SERVERS: [&str; 3] = ["node-1", "node-2", "node-3"];
 const ALL: [&str; 4] = ["node-1", "node-2", "node-3", "node-4"];
@@ -48,6 +48,26 @@ pub struct Port([u16; 4]);
 const CONSUL: Port = Port([8300, 3, 0, 1]);
 /// helper/pool/conn.go of Nomad.
 pub const NOMAD: Port = Port([4647, 4, 1, 2]);
+
+/// Calls and messages of raft: whoever shows a certificate of the authority is answered, but a client's vote only where `client_votes`; nobody else
+/// is. The files are those of [`certificates`].
+#[track_caller]
+pub fn assert_who_is_answered(port: &Port, lab: &Lab, files: &[String; 3], client_votes: bool) {
+    let [server, client, foreign] = files.each_ref().map(String::as_str);
+    for (how, kind, is_answered) in [
+        (server, "rpc", true),
+        (server, "raft", true),
+        (client, "rpc", true),
+        (client, "raft", client_votes),
+        ("plain", "rpc", false),
+        ("plain", "raft", false),
+        ("bare", "rpc", false),
+        (foreign, "rpc", false),
+        (foreign, "raft", false),
+    ] {
+        assert_eq!(answers_at(port, lab, how, kind), is_answered, "{kind} by {how}");
+    }
+}
 
 /// Whether a server answers such a call.
 pub fn answers_at(port: &Port, lab: &Lab, how: &str, kind: &str) -> bool {
@@ -115,22 +135,9 @@ fn lab_agents_speak_tls_from_the_first_start() {
     // Who has a server's certificate is answered, so that the others are refused for what they show.
     let here = lab.folder.path();
     let files = certificates(&lab, "/etc/consul.d/tls", "server.dc1.consul");
-    let [server, client, foreign] = files.each_ref().map(String::as_str);
+    let [server, _, foreign] = files.each_ref().map(String::as_str);
     // Consul below 1.8.15, 1.9.9 and 1.10.2 takes the vote of any of its certificates (CVE-2021-37219).
-    let is_old = consul() == "1.8.7";
-    for (how, kind, is_answered) in [
-        (server, "rpc", true),
-        (server, "raft", true),
-        (client, "rpc", true),
-        (client, "raft", is_old),
-        ("plain", "rpc", false),
-        ("plain", "raft", false),
-        ("bare", "rpc", false),
-        (foreign, "rpc", false),
-        (foreign, "raft", false),
-    ] {
-        assert_eq!(answers(&lab, how, kind), is_answered, "{kind} by {how}");
-    }
+    assert_who_is_answered(&CONSUL, &lab, &files, consul() == "1.8.7");
 
     // By HTTP each host answers itself alone; where others may ask, by HTTPS.
     for host in SERVERS {

@@ -94,8 +94,7 @@ impl Certificate {
 
     /// How many days the one that the host shows is still good for, less than none once it has expired; `None`: there is none.
     pub fn days_left(&self, seen: &Fields<'_>, facts: &Facts) -> Option<i64> {
-        let end = certificate::end(seen.text("certificate")?)?;
-        Some((end - facts.epoch).div_euclid(24 * 60 * 60))
+        certificate::days_left(seen.text("certificate")?, facts.epoch)
     }
 
     /// A function of what it is given but for the key, which is new each time.
