@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::certificate::{CertificateError, new_authority};
 use crate::files;
-use crate::model::hex;
+use crate::model::{hex, uuid};
 use crate::roles::Generate;
 
 /// The secrets of one cluster.
@@ -72,6 +72,8 @@ impl Secrets {
             }
             Err(source) => return Err(SecretsError::Read { path, source }),
         };
+        // A host that comes back under its old name shows what is new.
+        secrets.values.retain(|name, _| !Generate::is_of_host(name) || needed.contains_key(name));
         for (name, kind) in needed {
             if !secrets.values.contains_key(name) {
                 secrets.values.insert(name.clone(), generate(*kind, name)?);
@@ -129,6 +131,7 @@ fn generate(kind: Generate, name: &str) -> Result<String, SecretsError> {
             Ok(new_authority(&name.replace(['.', '_'], "-"), now)?)
         }
         Generate::KeyPair => key_pair(),
+        Generate::Uuid | Generate::HostUuid => Ok(uuid(random()?, 4)),
     }
 }
 

@@ -95,6 +95,7 @@ impl Setup {
             given_up: BTreeSet::new(),
             brings: None,
             only: None,
+            resets_tokens: false,
             leaves_jobs: shard.is_some(),
             parallel,
             share: BatchSize::default(),

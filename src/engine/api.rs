@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
 use super::questions::{answer, ask, question};
-use crate::products::{Answer, Gate, Question, Questions, Response, by_path};
+use crate::products::{Answer, Gate, Header, Method, Question, Questions, Request, Response, by_path};
 use crate::script::{Nonce, Observation, Script};
 use crate::ssh::{Connection, Forward};
 
@@ -14,6 +16,9 @@ pub(crate) struct Tls {
     pub authority: String,
     pub identity: String,
 }
+
+/// An agent on the loopback of its host.
+pub(crate) const AGENT: &str = "http://localhost";
 
 /// How long one request may take. Agents answer from memory; a slower one is not well.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -45,9 +50,31 @@ pub(crate) struct Socket {
 impl Socket {
     /// `None` where sshd forbids forwarding.
     pub(crate) async fn open(connection: &Connection, port: u16, request: Duration) -> Option<Self> {
+        Self::signed(connection, port, request, None).await
+    }
+
+    /// The same with a token at the head of each request.
+    pub(crate) async fn signed(
+        connection: &Connection,
+        port: u16,
+        request: Duration,
+        header: Option<Header>,
+    ) -> Option<Self> {
         let forward = connection.forward(port).await.ok()?;
-        let http = crate::http::socket(forward.path()).timeout(request).build().ok()?;
-        Some(Self { http, _forward: forward })
+        let http = crate::http::socket(forward.path()).timeout(request).default_headers(headers(header));
+        Some(Self { http: http.build().ok()?, _forward: forward })
+    }
+
+    /// Has it do something. The name in `site` is looked up nowhere: the socket decides where it leads.
+    pub(crate) async fn send(&self, site: &str, request: &Request) -> reqwest::Result<reqwest::Response> {
+        let address = format!("{site}{}", request.path);
+        let asked = match request.method {
+            Method::Get => self.http.get(address),
+            Method::Put => self.http.put(address),
+            Method::Post => self.http.post(address),
+            Method::Delete => self.http.delete(address),
+        };
+        asked.body(request.body.clone()).send().await
     }
 
     /// The same where TLS is spoken, at an address that the host reaches.
@@ -91,7 +118,7 @@ impl<'a> Api<'a> {
             if sockets.contains_key(&question.port) {
                 continue;
             }
-            match Socket::open(self.connection, question.port, REQUEST).await {
+            match Socket::signed(self.connection, question.port, REQUEST, question.header.clone()).await {
                 Some(socket) => sockets.insert(question.port, socket),
                 None => return Route::Script,
             };
@@ -107,6 +134,20 @@ impl<'a> Api<'a> {
             self.connection.run(&script, REQUEST * 4, |_| ()).await.map_err(|error| error.to_string())?;
         answer(&Observation::new(&records), self.gate, &self.questions)
     }
+}
+
+/// What is at the head of each request.
+pub(crate) fn headers(header: Option<Header>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    // What no request may have was refused as a value of the inventory.
+    let named = header.and_then(|Header { name, value }| {
+        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value.reveal()).ok()?))
+    });
+    if let Some((name, mut value)) = named {
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    headers
 }
 
 async fn ask_sockets(sockets: &BTreeMap<u16, Socket>, questions: &[Question]) -> Answer {
@@ -126,7 +167,11 @@ async fn ask_sockets(sockets: &BTreeMap<u16, Socket>, questions: &[Question]) ->
 }
 
 async fn get(http: &reqwest::Client, path: &str) -> reqwest::Result<Response> {
-    let response = http.get(format!("http://localhost{path}")).send().await?;
+    response(http.get(format!("{AGENT}{path}")).send().await?).await
+}
+
+/// Status and body of an answer.
+pub(crate) async fn response(response: reqwest::Response) -> reqwest::Result<Response> {
     let status = response.status().as_u16();
     Ok(Response { status, body: response.bytes().await?.to_vec() })
 }

@@ -9,7 +9,7 @@ use futures_util::stream::{self, StreamExt};
 use super::members::members;
 use super::wait::Unmet;
 use super::{
-    Fleet, HostFailure, Outcome, Run, delegation, elapsed_ms, gate, put_back, reach, releases, steps,
+    Fleet, HostFailure, Outcome, Run, access, delegation, elapsed_ms, gate, put_back, reach, releases, steps,
 };
 use crate::model::{
     Batch, ClusterState, Event, Expected, HostName, HostOutcome, Keep, Plan, Stage, StageName,
@@ -20,6 +20,9 @@ use crate::report::Events;
 
 /// Everything in order; failures and what was held back end up in `outcome`.
 pub(crate) async fn apply(fleet: &mut Fleet, run: Run<'_>, plan: &Plan, seen: &Seen, outcome: &mut Outcome) {
+    if let Err(unmet) = grant(fleet, run, (plan, seen), |gate| stands(seen, gate)).await {
+        return unmet.tell(outcome);
+    }
     for stage in &plan.stages {
         if run.stop.requested() {
             outcome.stopped = true;
@@ -32,7 +35,7 @@ pub(crate) async fn apply(fleet: &mut Fleet, run: Run<'_>, plan: &Plan, seen: &S
         }
         let started = Instant::now();
         announce(stage, run.events);
-        let go_on = run_stage(fleet, run, stage, seen, outcome).await;
+        let go_on = run_stage(fleet, run, (plan, stage), seen, outcome).await;
         run.events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
         if !go_on || fleet.failures.values().any(|failure| matches!(failure, HostFailure::Locked { .. })) {
             return;
@@ -51,7 +54,7 @@ pub(crate) fn announce(stage: &Stage, events: &Events) {
 async fn run_stage(
     fleet: &mut Fleet,
     run: Run<'_>,
-    stage: &Stage,
+    (plan, stage): (&Plan, &Stage),
     seen: &Seen,
     outcome: &mut Outcome,
 ) -> bool {
@@ -130,6 +133,12 @@ async fn run_stage(
         if expected.asked.is_empty() {
             return false;
         }
+        // A new cluster has no tokens until it has a leader, and tells nobody anything without them.
+        let is_new = |gate: Gate| gate == members.gate && !stands(seen, gate);
+        if let Err(unmet) = grant(fleet, run, (plan, seen), is_new).await {
+            unmet.tell(outcome);
+            return false;
+        }
         let forms = stage.quorum && cluster_state.members.is_empty() && index + 1 < stage.batches.len();
         let judge = if forms { Gate::admits } else { Gate::judge };
         if let Err(unmet) = gate::wait(fleet, members, &expected, judge, run).await {
@@ -164,6 +173,27 @@ async fn spare(
     reach::wait(fleet, members, expected, run).await?;
     if gate::hand_over(fleet, members, &leader, &met, run.events).await {
         gate::wait(fleet, members, expected, Gate::judge, run).await?;
+    }
+    Ok(())
+}
+
+/// Whether servers of it answer already, if only to refuse.
+fn stands(seen: &Seen, gate: Gate) -> bool {
+    let now = seen.cluster_states.get(gate.name());
+    now.is_some_and(|now| !now.members.is_empty() || !now.untold.is_empty())
+}
+
+/// Makes the tokens that a plan has for the servers of those gates that `whose` names.
+async fn grant(
+    fleet: &Fleet,
+    run: Run<'_>,
+    (plan, seen): (&Plan, &Seen),
+    whose: impl Fn(Gate) -> bool,
+) -> Result<(), Unmet> {
+    for members in members(run.wanted).iter().filter(|members| whose(members.gate)) {
+        if plan.access.iter().any(|access| access.gate == members.gate.name()) {
+            access::make(fleet, members, &seen.addresses, run).await?;
+        }
     }
     Ok(())
 }

@@ -90,7 +90,10 @@ pub(crate) async fn hand_over(
     let (Some(host), Some(way)) = (host, way) else { return false };
     let Some(connection) = fleet.connections.get(leader) else { return false };
     let Some(endpoint) = host.endpoint(members.gate.name()) else { return false };
-    let Some(socket) = Socket::open(connection, endpoint.port, HAND_OVER).await else { return false };
+    let header = members.gate.header(endpoint.tokens.operate.as_ref());
+    let Some(socket) = Socket::signed(connection, endpoint.port, HAND_OVER, header).await else {
+        return false;
+    };
     let reason = format!("{leader} hands its leadership over");
     events.send(Event::GateWaiting { gate: members.gate.name().to_owned(), reason });
     let answer = socket.http.post(format!("http://localhost{way}")).send().await;

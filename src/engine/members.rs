@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::inventory::node::Kind;
 use crate::model::{Diagnostic, Expected, HostName, StepId};
 use crate::products::Gate;
 use crate::roles::{ClusterAddresses, RoleSet, Wanted, WantedError, WantedHost, WantedRole};
@@ -81,9 +82,13 @@ pub fn check_roles(roles: &RoleSet) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
     for (name, document) in &roles.documents {
         let product = document.root.get("endpoint").and_then(|endpoint| endpoint.get("product"));
-        for (what, node, known) in
-            [("product", product, &products), ("gate", document.root.get("gate"), &gates)]
-        {
+        let tokens = match document.root.get("tokens").map(|tokens| &tokens.kind) {
+            Some(Kind::List(tokens)) => tokens.as_slice(),
+            _ => &[],
+        };
+        let of_tokens = tokens.iter().map(|token| ("product", token.get("product"), &products));
+        let own = [("product", product, &products), ("gate", document.root.get("gate"), &gates)];
+        for (what, node, known) in own.into_iter().chain(of_tokens) {
             let Some((node, Value::String(word))) = node.map(|node| (node, node.to_json())) else { continue };
             if known.contains(word.as_str()) || word.contains("{{") {
                 continue;

@@ -3,6 +3,7 @@
 //!
 //! It prints nothing; it sends events. The hosts themselves are the only state between two runs.
 
+mod access;
 pub(crate) mod api;
 pub(crate) mod apply;
 pub(crate) mod commands;
@@ -19,7 +20,7 @@ pub(crate) mod parts;
 pub(crate) mod peers;
 pub(crate) mod proof;
 mod put_back;
-mod questions;
+pub(crate) mod questions;
 pub(crate) mod reach;
 pub(crate) mod releases;
 mod steps;
@@ -57,6 +58,8 @@ pub struct Options {
     pub brings: Option<BTreeSet<HostName>>,
     /// The only steps that are taken of a plan; `None`: all.
     pub only: Option<BTreeSet<StepId>>,
+    /// Servers that know none of this cluster's tokens are given a first one anew.
+    pub resets_tokens: bool,
     /// Jobs of the inventory stay as they are.
     pub leaves_jobs: bool,
     /// Hosts worked on at once.
@@ -114,6 +117,8 @@ pub struct Outcome {
     pub held_back: Vec<String>,
     /// The operator asked to stop.
     pub stopped: bool,
+    /// It can go on once the operator has agreed to this.
+    pub asks: Option<String>,
     /// What differs on which hosts and is left to the next `up`.
     pub pending: Vec<String>,
     /// What stands now, and what to do next.

@@ -10,7 +10,7 @@ use super::members::{Members, data, members};
 use super::membership::{contradictions, unnamed_nodes};
 use super::parts::{self, LostParts};
 use super::questions::{answer, ask, question, questions};
-use super::{EngineError, Fleet, HostFailure, Run, elapsed_ms, jobs, lock, proof, reach};
+use super::{EngineError, Fleet, HostFailure, Run, access, elapsed_ms, jobs, lock, proof, reach};
 use crate::facts::{ClockOffset, Facts};
 use crate::ledger;
 use crate::model::{
@@ -19,7 +19,7 @@ use crate::model::{
 };
 use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, HostMarker, Subject, age};
-use crate::products::{Answers, Gate, VersionChange, oldest};
+use crate::products::{Answer, Answers, Gate, VersionChange, oldest};
 use crate::resource::{Download, Resource};
 use crate::roles::{ClusterAddresses, Formed, Proof, Wanted, WantedHost, WantedRole};
 use crate::script::{Nonce, Observation, Record, Script};
@@ -407,7 +407,10 @@ async fn planned(
     let share = run.options.share;
     let plan = Plan::new(&wanted, &seen, share).map(|plan| match &run.options.only {
         Some(ids) => plan.only(ids),
-        None => lost.first(plan, share),
+        None => {
+            let told = clusters.iter().map(|cluster| (cluster.gate, &cluster.answers));
+            Plan { access: access::plan(&wanted, told), ..lost.first(plan, share) }
+        }
     });
     Ok(Planned { seen, wanted: Some(wanted), plan: Some(plan) })
 }
@@ -488,21 +491,57 @@ fn formed(gates: &[Members<'_>], clusters: &[ClusterAnswers], seen: &Seen) -> Fo
             Some(false) => formed.without_tls.insert(product.to_owned()),
             None => false,
         };
+        match has_acl(product, clusters).or_else(|| has_tokens(&parts, seen)) {
+            Some(true) => formed.with_acl.insert(product.to_owned()),
+            Some(false) => formed.without_acl.insert(product.to_owned()),
+            None => false,
+        };
     }
     formed
 }
 
+/// Whether the agents of a product know who asks, by their own word; `None`: none of them says so.
+fn has_acl(product: &str, clusters: &[ClusterAnswers]) -> Option<bool> {
+    said(product, clusters, |gate, answer| gate.has_acl(answer))
+}
+
 /// Whether the agents of a product speak TLS, by their own word; `None`: none of them says so.
 fn speaks_tls(product: &str, clusters: &[ClusterAnswers]) -> Option<bool> {
+    said(product, clusters, |gate, answer| gate.speaks_tls(answer))
+}
+
+/// Whether one of the agents of a product says yes; `None`: none says anything.
+fn said(
+    product: &str,
+    clusters: &[ClusterAnswers],
+    says: impl Fn(Gate, &Answer) -> Option<bool>,
+) -> Option<bool> {
     let of_product = clusters.iter().filter(|cluster| cluster.gate.product().name() == product);
     let mut said = of_product
-        .flat_map(|cluster| cluster.answers.values().filter_map(|answer| cluster.gate.speaks_tls(answer)));
+        .flat_map(|cluster| cluster.answers.values().map(|answer| (cluster.gate, answer)))
+        .filter_map(|(gate, answer)| says(gate, answer));
     let first = said.next()?;
     Some(first || said.any(|one| one))
 }
 
 /// The same by what lies on their hosts, a certificate, or a configuration without one; `None`: nothing is there yet.
 fn has_tls(parts: &[&Members<'_>], seen: &Seen) -> Option<bool> {
+    has_set_up(parts, seen, |_, resource| matches!(resource, Resource::Certificate(_)))
+}
+
+/// And whether they know who asks, by a file with tokens.
+fn has_tokens(parts: &[&Members<'_>], seen: &Seen) -> Option<bool> {
+    has_set_up(parts, seen, |gate, resource| {
+        gate.product().token_file().is_some_and(|file| resource.path() == Some(file))
+    })
+}
+
+/// Whether something lies on a host of this cluster that only agents with a feature have; `None`: no agent's configuration does.
+fn has_set_up(
+    parts: &[&Members<'_>],
+    seen: &Seen,
+    is_of_feature: impl Fn(Gate, &Resource) -> bool,
+) -> Option<bool> {
     let lies = |members: &Members<'_>, is_it: &dyn Fn(&WantedRole, &Resource) -> bool| {
         members.hosts.iter().any(|(wanted, role)| {
             // What a host has from a cluster that is no more says nothing of the next one.
@@ -515,14 +554,17 @@ fn has_tls(parts: &[&Members<'_>], seen: &Seen) -> Option<bool> {
             })
         })
     };
-    let is_certificate = |_: &WantedRole, resource: &Resource| matches!(resource, Resource::Certificate(_));
     // The agent's own, in the folder that it reads.
     let is_configuration = |role: &WantedRole, resource: &Resource| {
         let folder = role.endpoint.as_ref().and_then(|endpoint| endpoint.config.as_deref());
         let path = resource.path().and_then(|path| path.rsplit_once('/'));
         matches!(resource, Resource::File(_)) && folder.is_some() && path.map(|(folder, _)| folder) == folder
     };
-    if parts.iter().any(|members| lies(members, &is_certificate)) {
+    let has_feature = |members: &&&Members<'_>| {
+        let gate = members.gate;
+        lies(members, &|_, resource| is_of_feature(gate, resource))
+    };
+    if parts.iter().find(has_feature).is_some() {
         return Some(true);
     }
     parts.iter().any(|members| lies(members, &is_configuration)).then_some(false)

@@ -157,10 +157,11 @@ fn leave(
         let mut own = match goes_on && !gate.has_raft() {
             true => {
                 let own = guarded(gate.leaving().hands_over(&part.api), &[], &part.unit);
+                let own = tasks::signed(*gate, wanted, own);
                 let aside = tasks::aside(*gate, host, &part.data)?;
                 tasks::tasks(host, own)?.into_iter().chain(aside).collect()
             }
-            false => ends(*gate, host, part)?,
+            false => ends(*gate, wanted, host, part)?,
         };
         if let Some(first) = own.first_mut() {
             first.help = help(*gate, wanted, host)?;
@@ -178,10 +179,11 @@ fn leave(
 }
 
 /// An agent tells the others, as far as it runs, and stops for good.
-fn ends(gate: Gate, host: &WantedHost, part: &HostPart) -> Result<Vec<Step>, NulInArgument> {
+fn ends(gate: Gate, wanted: &Wanted, host: &WantedHost, part: &HostPart) -> Result<Vec<Step>, NulInArgument> {
     let leaving = gate.leaving();
     let always = leaving.on_host(&part.api, false);
-    let before = tasks::tasks(host, guarded(leaving.on_host(&part.api, true), &always, &part.unit))?;
+    let own = guarded(leaving.on_host(&part.api, true), &always, &part.unit);
+    let before = tasks::tasks(host, tasks::signed(gate, wanted, own))?;
     let rest = tasks::ends(gate, host, &part.unit, &part.data)?;
     Ok(before.into_iter().chain(rest).collect())
 }
@@ -210,7 +212,8 @@ fn help(gate: Gate, wanted: &Wanted, host: &WantedHost) -> Result<Option<Delegat
     // It says itself that it goes.
     let said = Ok(BTreeMap::default());
     let notice = DepartureNotice { api: &endpoint.url(), host: name, peer: None, answer: Some(&said) };
-    let (mut before, mut told) = (leaving.before(name, true), leaving.told(&notice));
+    let signed = |tasks: Vec<Task>| tasks::signed(gate, wanted, tasks);
+    let (mut before, mut told) = (signed(leaving.before(name, true)), signed(leaving.told(&notice)));
     let (before, told) = (before.pop(), told.pop());
     if before.is_none() && told.is_none() {
         return Ok(None);
@@ -221,8 +224,7 @@ fn help(gate: Gate, wanted: &Wanted, host: &WantedHost) -> Result<Option<Delegat
 /// The call of a task; one that does nothing for none.
 fn call(task: Option<Task>) -> Result<Call, NulInArgument> {
     let Some(task) = task else { return Ok(Call::new("exec_run", [Arg::new("true")?])) };
-    let words: Result<Vec<Arg>, _> = task.words.into_iter().map(Arg::new).collect();
-    Ok(Call::new(task.function, words?))
+    task.call()
 }
 
 #[cfg(test)]

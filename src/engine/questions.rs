@@ -1,6 +1,6 @@
 //! What a gate asks of a host's agents, as a call of the prelude, and what they said to it.
 
-use crate::model::{Arg, Call, NulInArgument, StepId};
+use crate::model::{Arg, Call, Endpoint, NulInArgument, StepId};
 use crate::products::{Agent, Answer, Gate, Question, Questions, Response, by_path};
 use crate::roles::WantedHost;
 use crate::script::Observation;
@@ -13,12 +13,47 @@ pub(crate) fn question(gate: Gate) -> StepId {
 /// What a gate asks of a host's agents.
 pub(crate) fn questions(gate: Gate, wanted: &WantedHost) -> Questions {
     let Some(endpoint) = wanted.endpoint(gate.name()) else { return Questions::Plain(Vec::new()) };
-    let beside = wanted.endpoints().into_iter().filter(|other| *other != endpoint).collect();
-    gate.questions(&Agent { host: &wanted.host.name, endpoint, beside })
+    let all = wanted.endpoints();
+    let beside = all.iter().copied().filter(|other| *other != endpoint).collect();
+    signed(gate.questions(&Agent { host: &wanted.host.name, endpoint, beside }), &all)
+}
+
+/// Questions with the tokens of who looks, by the agents that are asked.
+pub(crate) fn signed(mut questions: Questions, agents: &[&Endpoint]) -> Questions {
+    if let Questions::Plain(questions) = &mut questions {
+        for question in questions {
+            let agent = agents.iter().find(|agent| agent.port == question.port);
+            question.header = agent.and_then(|agent| {
+                let gate = Gate::ALL.into_iter().find(|gate| gate.product().name() == agent.product)?;
+                gate.header(agent.tokens.observe.as_ref())
+            });
+        }
+    }
+    questions
 }
 
 /// Has the host ask.
 pub(crate) fn ask(questions: &Questions) -> Result<Call, NulInArgument> {
+    with_headers(bare(questions)?, questions)
+}
+
+/// A call that asks, with what its questions are headed with: a program on the host gets that on its standard input.
+pub(super) fn with_headers(call: Call, questions: &Questions) -> Result<Call, NulInArgument> {
+    let Questions::Plain(questions) = questions else { return Ok(call) };
+    let headers = questions.iter().filter_map(|question| question.header.as_ref());
+    let mut lines: Vec<String> =
+        headers.map(|header| format!("{}: {}", header.name, header.value.reveal())).collect();
+    // One that an agent does not know it does not read.
+    lines.sort_unstable();
+    lines.dedup();
+    if lines.is_empty() {
+        return Ok(call);
+    }
+    Ok(call.made_by("with_headers", [Arg::secret(lines.join("\n"))?]))
+}
+
+/// The same without headers.
+pub(super) fn bare(questions: &Questions) -> Result<Call, NulInArgument> {
     let (function, words): (_, Vec<String>) = match questions {
         Questions::Plain(questions) => {
             let url = |Question { port, target, .. }: &Question| format!("http://127.0.0.1:{port}{target}");

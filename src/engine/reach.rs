@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::members::{Members, members};
-use super::questions::{ask, questions};
+use super::questions::{bare, questions, with_headers};
 use super::wait::{Unmet, Waiting};
 use super::{Fleet, Outcome, Run};
 use crate::model::{Arg, Call, Expected, HostName, NulInArgument, Problem, ProblemKind, StepId};
@@ -36,7 +36,8 @@ pub(super) fn probe(gate: Gate, wanted: &WantedHost) -> Result<Option<(StepId, C
     if questions.paths().len() != 1 {
         return Ok(None);
     }
-    Ok(Some((id(gate), ask(&questions)?.made_by("peers_reach", [Arg::new(places.key)?]))))
+    let call = bare(&questions)?.made_by("peers_reach", [Arg::new(places.key)?]);
+    Ok(Some((id(gate), with_headers(call, &questions)?)))
 }
 
 /// The ways between two living servers that are closed, by the word of the one that tried.

@@ -3,7 +3,19 @@
 use crate::model::{Arg, Call, Change, Effect, NulInArgument, RoleName, Step, StepId};
 use crate::products::{Gate, Task};
 use crate::resource::Resource;
-use crate::roles::WantedHost;
+use crate::roles::{Wanted, WantedHost};
+
+/// The tasks of a part with the token that its product's own program shows, where its agents know who asks.
+pub(crate) fn signed(gate: Gate, wanted: &Wanted, mut tasks: Vec<Task>) -> Vec<Task> {
+    let product = gate.product();
+    let mut endpoints = wanted.hosts.iter().flat_map(WantedHost::endpoints);
+    let endpoint = endpoints.find(|endpoint| endpoint.product == product.name());
+    let token = endpoint.and_then(|endpoint| endpoint.tokens.operate.as_ref());
+    if let (Some(name), Some(token)) = (product.token_variable(), token) {
+        tasks.iter_mut().for_each(|task| task.variable = Some((name, token.clone())));
+    }
+    tasks
+}
 
 /// One command on a host as a step; `function` is that of the prelude that runs it.
 pub(crate) fn step(
@@ -14,19 +26,18 @@ pub(crate) fn step(
     words: &[&str],
 ) -> Result<Step, NulInArgument> {
     let arguments: Result<Vec<Arg>, _> = words.iter().map(|word| Arg::new(*word)).collect();
+    Ok(of_call(host, id, reason, Call::new(function, arguments?)))
+}
+
+fn of_call(host: &WantedHost, id: String, reason: &str, call: Call) -> Step {
     let role = host.roles.last().map(|role| role.name.clone());
-    let change = Change {
-        reason: reason.to_owned(),
-        effect: Effect::Stop,
-        diff: None,
-        calls: vec![Call::new(function, arguments?)],
-    };
-    Ok(Step {
+    let change = Change { reason: reason.to_owned(), effect: Effect::Stop, diff: None, calls: vec![call] };
+    Step {
         id: StepId(id),
         role: role.unwrap_or_else(|| RoleName::parse("none").expect("a name")),
         change,
         help: None,
-    })
+    }
 }
 
 /// Stops a unit for good.
@@ -37,8 +48,8 @@ pub(crate) fn stop(host: &WantedHost, id: String, reason: &str, unit: &str) -> R
 /// The steps of a product's tasks on a host.
 pub(crate) fn tasks(host: &WantedHost, tasks: Vec<Task>) -> Result<Vec<Step>, NulInArgument> {
     let step = |task: Task| {
-        let words: Vec<&str> = task.words.iter().map(String::as_str).collect();
-        step(host, task.id, &task.reason, task.function, &words)
+        let call = task.call()?;
+        Ok(of_call(host, task.id, &task.reason, call))
     };
     tasks.into_iter().map(step).collect()
 }

@@ -18,8 +18,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
+use super::api::headers;
 use crate::model::hex;
-use crate::products::Ui;
+use crate::products::{Header, Ui};
 use crate::secrets::{SecretsError, random};
 use crate::ssh::{Connection, Forward};
 
@@ -54,6 +55,8 @@ pub struct UiPort {
 struct Doorway {
     http: reqwest::Client,
     _forward: Forward,
+    /// By which the agent knows who asks.
+    token: Option<&'static str>,
     ui: Ui,
     /// What the link and the cookie have.
     key: String,
@@ -81,20 +84,21 @@ pub enum UiError {
 }
 
 impl UiPort {
-    /// Of the agent at `port` of a host, on `own` of this machine's loopback (0: any that is free).
+    /// Of the agent at a port of a host, which is shown a token, on `own` of this machine's loopback (0: any that is free).
     ///
     /// # Errors
     /// The agent does not answer, has no pages, or there is no way to it.
     pub async fn open(
         connection: Connection,
-        port: u16,
+        (port, header): (u16, Option<Header>),
         ui: Ui,
         own: u16,
         writes: bool,
     ) -> Result<Self, UiError> {
+        let token = header.as_ref().map(|header| header.name);
         let forward = connection.forward(port).await.map_err(UiError::Forwarding)?;
         let http = crate::http::socket(forward.path()).redirect(reqwest::redirect::Policy::none());
-        let http = http.timeout(WAITS).build().map_err(UiError::Client)?;
+        let http = http.timeout(WAITS).default_headers(headers(header)).build().map_err(UiError::Client)?;
         let first = http.get(format!("http://localhost{}", ui.page)).timeout(Duration::from_secs(10)).send();
         let status = first.await.map_err(UiError::Silent)?.status();
         if !status.is_success() && !status.is_redirection() {
@@ -107,6 +111,7 @@ impl UiPort {
         let doorway = Doorway {
             http,
             _forward: forward,
+            token,
             ui,
             key: hex(random::<16>()?),
             used: AtomicBool::new(false),
@@ -207,6 +212,12 @@ impl Doorway {
         let mut headers = of_content(&parts.headers);
         // The agent has no use for them, and the cookie is ours.
         for name in [header::HOST, header::COOKIE, header::ORIGIN, header::REFERER] {
+            headers.remove(name);
+        }
+        // Pages of somebody who has not logged in send an empty one.
+        if let Some(name) = self.token
+            && headers.get(name).is_some_and(HeaderValue::is_empty)
+        {
             headers.remove(name);
         }
         let asked = self.http.request(parts.method, format!("http://localhost{target}"));

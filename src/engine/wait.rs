@@ -70,6 +70,8 @@ pub(crate) enum Unmet {
     Stopped,
     /// The gate and the last reason.
     Late(String),
+    /// It can go on after a yes to this.
+    Asks(String),
 }
 
 impl Unmet {
@@ -77,6 +79,7 @@ impl Unmet {
         match self {
             Self::Stopped => outcome.stopped = true,
             Self::Late(reason) => drop(outcome.unhealthy.get_or_insert(reason)),
+            Self::Asks(question) => outcome.asks = Some(question),
         }
     }
 }
@@ -85,7 +88,7 @@ impl std::fmt::Display for Unmet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Stopped => "stopped before it was known",
-            Self::Late(reason) => reason,
+            Self::Late(reason) | Self::Asks(reason) => reason,
         })
     }
 }

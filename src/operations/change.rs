@@ -66,6 +66,9 @@ pub trait Operation {
         outcome: &mut Outcome,
     ) -> Result<(), EngineError>;
 
+    /// The operator has agreed to what came up on the way: it is done once more, with that.
+    fn agreed(&mut self) {}
+
     /// Sees that what was done holds. Only asked where nothing stopped it.
     async fn prove(&mut self, _observed_hosts: &mut ObservedHosts, _run: Run<'_>, _outcome: &mut Outcome) {}
 
@@ -126,6 +129,11 @@ async fn pass(
         (door.ask)(&question)?;
     }
     operation.change(observed_hosts, run, &mut outcome).await?;
+    if let Some(question) = outcome.asks.take() {
+        (door.ask)(&question)?;
+        operation.agreed();
+        operation.change(observed_hosts, run, &mut outcome).await?;
+    }
     // What was held back cannot stand, and says so itself.
     let locked =
         observed_hosts.fleet.failures.values().any(|failure| matches!(failure, HostFailure::Locked { .. }));

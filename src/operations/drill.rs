@@ -13,12 +13,12 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::change::{Decision, Operation};
 use super::observed_hosts::ObservedHosts;
 use super::snapshot::gateway;
-use crate::engine::api::Socket;
+use crate::engine::api::{AGENT, Socket};
 use crate::engine::members::members;
 use crate::engine::observe::ClusterAnswers;
 use crate::engine::{EngineError, Options, Outcome, Run, Stop, elapsed_ms, gate};
 use crate::model::{Check, Endpoint, Finding, HostName};
-use crate::products::{Access, Drills, Gate, Keys, Method, Request};
+use crate::products::{Drills, Gate, Keys, Request, Way};
 use crate::ssh::Connection;
 
 const BETWEEN_WRITES: Duration = Duration::from_millis(50);
@@ -138,8 +138,8 @@ impl ObservedHosts {
         else {
             return Err(refuse(&victim, "its role says nothing of its agent".to_owned(), HEALTH));
         };
-        let writer = Observer::open(connection, drills, asked, run.options).await;
-        let watcher = Observer::open(connection, drills, asked, run.options).await;
+        let writer = Observer::open(connection, (cluster.gate, drills), asked, run.options).await;
+        let watcher = Observer::open(connection, (cluster.gate, drills), asked, run.options).await;
         let (Some(writer), Some(watcher)) = (writer, watcher) else {
             let remedy = "a drill goes through forwarded sockets: allow them in its sshd";
             return Err(refuse(observer_name, "its API cannot be reached from here".to_owned(), remedy));
@@ -325,23 +325,24 @@ fn refuse(host: &HostName, reason: String, remedy: &str) -> EngineError {
 /// A way to the API of the server that is watched.
 struct Observer {
     socket: Socket,
-    /// What its address begins with. The name is looked up nowhere: the socket decides where it leads.
+    /// What its address begins with.
     site: String,
 }
 
 impl Observer {
     async fn open(
         connection: &Connection,
-        drills: &dyn Drills,
+        (gate, drills): (Gate, &dyn Drills),
         endpoint: &Endpoint,
         options: &Options,
     ) -> Option<Self> {
-        match drills.access(endpoint) {
-            Access::Plain => {
-                let socket = Socket::open(connection, endpoint.port, PATIENCE).await?;
-                Some(Self { socket, site: "http://localhost".to_owned() })
+        match drills.way(endpoint) {
+            Way::Plain => {
+                let header = gate.header(endpoint.tokens.operate.as_ref());
+                let socket = Socket::signed(connection, endpoint.port, PATIENCE, header).await?;
+                Some(Self { socket, site: AGENT.to_owned() })
             }
-            Access::Tls { address, port, name, files } => {
+            Way::Tls { address, port, name, files } => {
                 let socket = gateway(connection, (&address, port), files, PATIENCE, options).await?;
                 Some(Self { socket, site: format!("https://{name}") })
             }
@@ -350,15 +351,7 @@ impl Observer {
 
     /// The body of an answer with success.
     async fn ask(&self, request: Request) -> Result<String, String> {
-        let address = format!("{}{}", self.site, request.path);
-        let http = &self.socket.http;
-        let asked = match request.method {
-            Method::Get => http.get(address),
-            Method::Put => http.put(address),
-            Method::Post => http.post(address),
-            Method::Delete => http.delete(address),
-        };
-        let answer = asked.body(request.body).send().await.and_then(Response::error_for_status);
+        let answer = self.socket.send(&self.site, &request).await.and_then(Response::error_for_status);
         let text = async { answer?.text().await }.await;
         text.map_err(|error| error.to_string())
     }

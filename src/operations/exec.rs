@@ -69,7 +69,13 @@ fn places<'w>(run: Run<'w>, named: Option<&HostName>) -> Vec<(&'w WantedHost, Ve
         None => run.options.hosts.contains(&wanted.host.name),
     };
     for (gate, wanted, endpoint) in agents(run).filter(|(_, wanted, _)| taking_part(wanted)) {
-        let Some(client) = gate.product().client(endpoint) else { continue };
+        let Some(mut client) = gate.product().client(endpoint) else { continue };
+        // What changes everything is shown to servers alone: they know it anyway.
+        let tokens = &endpoint.tokens;
+        let token = if gate.has_raft() { &tokens.manage } else { &tokens.observe };
+        if let (Some(name), Some(token)) = (gate.product().token_variable(), token) {
+            client.variables.push((name, token.reveal().to_owned()));
+        }
         match found.iter_mut().find(|(known, _)| known.host.name == wanted.host.name) {
             Some((_, clients)) if clients.contains(&client) => {}
             Some((_, clients)) => clients.push(client),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::change::{Decision, Operation};
 use super::observed_hosts::{ObservedHosts, Teller};
 use crate::engine::commands::{self, stage};
-use crate::engine::tasks::tasks;
+use crate::engine::tasks::{signed, tasks};
 use crate::engine::{EngineError, Outcome, Run};
 use crate::model::{Check, Finding, HostName, Stage};
 use crate::products::{DepartureNotice, Gate};
@@ -151,7 +151,7 @@ impl Forget<'_> {
             };
             let notice =
                 DepartureNotice { api: &endpoint.url(), host: self.name, peer: peer.as_ref(), answer: None };
-            let told = tasks(helper, gate.leaving().told(&notice))
+            let told = tasks(helper, signed(*gate, run.wanted, gate.leaving().told(&notice)))
                 .map_err(|error| EngineError::Refused(error.to_string()))?;
             steps.entry(helper.host.name.clone()).or_default().extend(told);
         }

@@ -233,17 +233,15 @@ fn stages(
         let answer = cluster.and_then(|cluster| cluster.answers.get(host));
         let answers = answer.is_some_and(Result::is_ok);
         if let Some(leaving) = leaving.filter(|_| observed_hosts.fleet.connections.contains_key(host)) {
-            own.extend(own_steps(*gate, leaving, answers)?);
+            own.extend(own_steps(*gate, wanted, leaving, answers)?);
         }
         if let Some(Teller { host: helper, endpoint, .. }) = observed_hosts.teller(wanted, *gate, host) {
             let leaving = gate.leaving();
-            let before = tasks::tasks(helper, leaving.before(host, answers))?;
+            let before = tasks::tasks(helper, tasks::signed(*gate, wanted, leaving.before(host, answers)))?;
             first.entry(helper.host.name.clone()).or_default().extend(before);
             let peer = departure.peer.as_ref();
-            let notice = tasks::tasks(
-                helper,
-                leaving.told(&DepartureNotice { api: &endpoint.url(), host, peer, answer }),
-            )?;
+            let notice = DepartureNotice { api: &endpoint.url(), host, peer, answer };
+            let notice = tasks::tasks(helper, tasks::signed(*gate, wanted, leaving.told(&notice)))?;
             told.entry(helper.host.name.clone()).or_default().extend(notice);
         }
     }
@@ -260,9 +258,15 @@ fn stages(
 }
 
 /// What the host does as a member of this gate's cluster.
-fn own_steps(gate: Gate, host: &WantedHost, answers: bool) -> Result<Vec<Step>, NulInArgument> {
+fn own_steps(
+    gate: Gate,
+    wanted: &Wanted,
+    host: &WantedHost,
+    answers: bool,
+) -> Result<Vec<Step>, NulInArgument> {
     let Some(endpoint) = host.endpoint(gate.name()) else { return Ok(Vec::new()) };
-    let before = tasks::tasks(host, gate.leaving().on_host(&endpoint.url(), answers))?;
+    let own = gate.leaving().on_host(&endpoint.url(), answers);
+    let before = tasks::tasks(host, tasks::signed(gate, wanted, own))?;
     let rest = tasks::ends(gate, host, &endpoint.unit, &endpoint.data)?;
     Ok(before.into_iter().chain(rest).collect())
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::engine::api::Api;
 use crate::engine::members::members;
 use crate::engine::observe::{self, ClusterAnswers, Observed, Releases};
+use crate::engine::questions::signed;
 use crate::engine::wait::Waiting;
 use crate::engine::{EngineError, Fleet, HostFailure, Outcome, Run, gate};
 use crate::model::{Check, Endpoint, Event, Finding, HostName};
@@ -93,7 +94,10 @@ pub(super) async fn ask_roster(
     let Teller { gate, host, endpoint } = teller(fleet, clusters, wanted, gate, None)?;
     let name = &host.host.name;
     let roster = gate.roster();
-    let answer = Api::new(fleet.connections.get(name)?, gate, roster.questions(endpoint)).ask().await;
+    let answer =
+        Api::new(fleet.connections.get(name)?, gate, signed(roster.questions(endpoint), &[endpoint]))
+            .ask()
+            .await;
     Some((name.clone(), roster.members(&answer).ok()?))
 }
 

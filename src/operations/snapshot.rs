@@ -82,7 +82,10 @@ impl ObservedHosts {
                     gateway(connection, (LOOPBACK, port), files, TRANSFER, run.options).await
                 }
                 Transfer::Api { .. } => match host.endpoint(gate.name()) {
-                    Some(endpoint) => Socket::open(connection, endpoint.port, TRANSFER).await,
+                    Some(endpoint) => {
+                        let header = gate.header(endpoint.tokens.manage.as_ref());
+                        Socket::signed(connection, endpoint.port, TRANSFER, header).await
+                    }
                     None => None,
                 },
             };

@@ -21,6 +21,7 @@ pub struct UiRequest {
 
 /// An agent with pages, on its host.
 struct Place<'w> {
+    gate: Gate,
     wanted: &'w WantedHost,
     endpoint: &'w Endpoint,
     ui: Ui,
@@ -67,7 +68,7 @@ fn places<'w>(run: Run<'w>, product: Option<&str>) -> Vec<Place<'w>> {
         let is_known =
             found.iter().any(|place| std::ptr::eq(place.wanted, wanted) && place.endpoint == endpoint);
         if !is_known && run.options.hosts.contains(&wanted.host.name) {
-            found.push(Place { wanted, endpoint, ui });
+            found.push(Place { gate, wanted, endpoint, ui });
         }
     }
     found
@@ -76,7 +77,10 @@ fn places<'w>(run: Run<'w>, product: Option<&str>) -> Vec<Place<'w>> {
 async fn open(run: Run<'_>, place: &Place<'_>, request: &UiRequest) -> Result<UiPort, Finding> {
     let host = &place.wanted.host;
     let connection = connect(run, place.wanted).await?;
-    let opened = UiPort::open(connection, place.endpoint.port, place.ui, request.port, request.writes).await;
+    let tokens = &place.endpoint.tokens;
+    let token = if request.writes { &tokens.manage } else { &tokens.observe };
+    let agent = (place.endpoint.port, place.gate.header(token.as_ref()));
+    let opened = UiPort::open(connection, agent, place.ui, request.port, request.writes).await;
     opened.map_err(|error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         Finding::error(

@@ -7,7 +7,8 @@ use super::change::{Decision, Operation};
 use super::observed_hosts::ObservedHosts;
 use crate::engine::observe::Releases;
 use crate::engine::{
-    EngineError, HostFailure, Outcome, Run, apply, commands, gate, jobs, lock, proof, reach, releases,
+    EngineError, HostFailure, Options, Outcome, Run, apply, commands, gate, jobs, lock, proof, reach,
+    releases,
 };
 use crate::model::{Event, HostName, HostOutcome, Plan, StepId};
 use crate::report::pending;
@@ -50,6 +51,8 @@ pub struct Up<F> {
     /// What it means where hosts leave their clusters.
     pub(super) question: Option<String>,
     releases: Releases,
+    /// The operator lets servers take a first token anew.
+    resets_tokens: bool,
 }
 
 impl<F: FnOnce() -> Result<(), EngineError>> Up<F> {
@@ -63,6 +66,7 @@ impl<F: FnOnce() -> Result<(), EngineError>> Up<F> {
             wanted: None,
             question: None,
             releases: Releases::Verified,
+            resets_tokens: false,
         }
     }
 
@@ -113,7 +117,8 @@ impl<F> Up<F> {
         // They may be among what is left to another run.
         let leaves = self.plan.stages.iter().any(|stage| stage.name.is_leaving());
         let question = self.question.clone().filter(|_| leaves);
-        Some(Decision { changes_hosts: !self.plan.changes_no_host(), question })
+        let changes_hosts = !self.plan.changes_no_host() || !self.plan.access.is_empty();
+        Some(Decision { changes_hosts, question })
     }
 }
 
@@ -146,10 +151,11 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
         run: Run<'_>,
         outcome: &mut Outcome,
     ) -> Result<(), EngineError> {
-        if self.plan.changes_no_host() {
+        if self.plan.changes_no_host() && self.plan.access.is_empty() {
             return Ok(());
         }
-        let run = with_facts(run, self.wanted.as_ref());
+        let options = Options { resets_tokens: self.resets_tokens, ..run.options.clone() };
+        let run = Run { options: &options, ..with_facts(run, self.wanted.as_ref()) };
         let (fleet, seen) = (&mut observed_hosts.fleet, &observed_hosts.observed.seen);
         releases::fetch(seen, run).await?;
         if let Some(before_changes) = self.before_changes.take() {
@@ -158,6 +164,10 @@ impl<F: FnOnce() -> Result<(), EngineError>> Operation for Up<F> {
         apply::apply(fleet, run, &self.plan, seen, outcome).await;
         lock::release(fleet, &self.plan, run.options).await;
         Ok(())
+    }
+
+    fn agreed(&mut self) {
+        self.resets_tokens = true;
     }
 
     async fn prove(&mut self, observed_hosts: &mut ObservedHosts, run: Run<'_>, outcome: &mut Outcome) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
+use super::Header;
 use crate::model::HostName;
 
 /// What the programs of a host are asked, in the way in which they answer.
@@ -34,18 +35,20 @@ pub struct Question {
     pub path: &'static str,
     /// What is asked for: the path, with the host's name in the place of `NAME`.
     pub target: Cow<'static, str>,
+    /// By which the agent knows who asks; whoever asks puts it there.
+    pub header: Option<Header>,
 }
 
 impl Question {
     pub fn new(port: u16, path: &'static str) -> Self {
-        Self { port, path, target: Cow::Borrowed(path) }
+        Self { port, path, target: Cow::Borrowed(path), header: None }
     }
 
     /// One about the host alone: where each of many hosts asked for all of them, the answers would grow with the square.
     pub fn about(host: &HostName, port: u16, path: &'static str) -> Self {
         let target =
             if path.contains("NAME") { path.replace("NAME", host.as_str()).into() } else { path.into() };
-        Self { port, path, target }
+        Self { port, path, target, header: None }
     }
 }
 
@@ -103,7 +106,7 @@ impl Response {
     }
 
     /// Whether whoever asks is not to know it, by the word of the API or of a proxy before it.
-    pub(super) fn is_refused(&self) -> bool {
+    pub fn is_refused(&self) -> bool {
         matches!(self.status, 401 | 403)
     }
 

@@ -1,27 +1,11 @@
 //! What a drill asks the API of a server while another one is killed, and how that one is killed.
 
-use super::TlsFiles;
+use super::{Request, TlsFiles};
 use crate::model::Endpoint;
-
-/// What a server is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    pub method: Method,
-    pub path: String,
-    pub body: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    Get,
-    Put,
-    Post,
-    Delete,
-}
 
 /// How an API is reached from a server that is not killed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum Way {
     /// At the port of its endpoint, on its own loopback.
     Plain,
     /// At an address that it reaches, by certificates that lie on its host; `name` is one that the API's own certificate has.
@@ -30,8 +14,8 @@ pub enum Access {
 
 /// What is measured while one of a part's members is killed, or a program of it.
 pub trait Drills: Sync {
-    fn access(&self, _endpoint: &Endpoint) -> Access {
-        Access::Plain
+    fn way(&self, _endpoint: &Endpoint) -> Way {
+        Way::Plain
     }
 
     /// The program that is killed, by the word for it on the command line; `None`: the member itself.
@@ -93,10 +77,4 @@ pub trait Keys: Sync {
 
     /// Removes all keys that begin so.
     fn remove(&self, prefix: &str) -> Request;
-}
-
-impl Request {
-    pub(super) fn new(method: Method, path: impl Into<String>, body: impl Into<String>) -> Self {
-        Self { method, path: path.into(), body: body.into() }
-    }
 }

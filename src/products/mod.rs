@@ -5,6 +5,7 @@
 //!
 //! A product that is added is a folder here, its parts in [`Gate::ALL`] (`registry.rs`), and a role that names them.
 
+mod access;
 mod answer;
 pub mod consul;
 mod drill;
@@ -15,17 +16,20 @@ pub mod nomad;
 mod operator;
 mod part;
 mod registry;
+mod request;
 mod review;
 pub mod snapshot;
 mod versions;
 
+pub use access::{Access, AccessChange, FirstToken, Header};
 pub use answer::{Answer, Answers, Question, Questions, Response, TlsFiles, TlsQuestion, by_path};
-pub use drill::{Access, Drills, Keys, Method, Request};
+pub use drill::{Drills, Keys, Way};
 pub use gossip::Member;
 pub use part::{
     Agent, Client, Command, DepartureNotice, Gate, Leaving, Part, PlacesIn, Product, Raft, Recovers, Roster,
     Snapshots, Task, Traces, Transfer, Ui, Watching,
 };
+pub use request::{Method, Request};
 
 pub use versions::{VersionChange, oldest};
 

@@ -58,6 +58,16 @@ struct AutopilotServer {
     healthy: bool,
 }
 
+/// Asks any server who leads; it tells everybody.
+pub(super) fn leader() -> Request {
+    Request::new(Method::Get, "/v1/status/leader", "")
+}
+
+pub(super) fn read_leader(body: &str) -> Option<String> {
+    let address: String = serde_json::from_str(body).ok()?;
+    Some(address).filter(|address| !address.is_empty())
+}
+
 /// Raft as one server lives it, out of what its agent says of itself. All values are texts.
 #[derive(Deserialize)]
 pub(super) struct Stats {
@@ -191,13 +201,12 @@ pub(super) struct Drill {
 
 impl Drills for Drill {
     fn leader(&self) -> Request {
-        Request::new(Method::Get, "/v1/status/leader", "")
+        leader()
     }
 
     /// By its address in raft, `"10.0.0.1:8300"`; empty where nobody leads.
     fn read_leader(&self, body: &str) -> Option<String> {
-        let address: String = serde_json::from_str(body).ok()?;
-        Some(address).filter(|address| !address.is_empty())
+        read_leader(body)
     }
 
     fn keys(&self) -> Option<&dyn Keys> {

@@ -4,12 +4,13 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
+use super::access::{Access, Header};
 use super::drill::Drills;
 use super::snapshot::Snapshot;
 use super::versions::{VersionChange, no_way_back};
 use super::{Answer, Answers, Member, Questions, Responses, TlsFiles, views};
 use crate::model::{
-    Arg, Call, ClusterState, Endpoint, Expected, HostName, NulInArgument, PrefetchOf, Review, Verdict,
+    Arg, Call, ClusterState, Endpoint, Expected, HostName, NulInArgument, PrefetchOf, Review, Secret, Verdict,
 };
 use crate::raft::{self, Peer, RaftState, Views};
 
@@ -53,6 +54,21 @@ pub trait Product: Sync {
 
     /// Its own program for people, as it finds the agent on its host.
     fn client(&self, _endpoint: &Endpoint) -> Option<Client> {
+        None
+    }
+
+    /// The line at the head of a request by which its agents know who asks: `X-Consul-Token`.
+    fn token_header(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The file that its agents have where they know who asks: with the tokens that they show themselves.
+    fn token_file(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The variable in which its own programs find the token that they show.
+    fn token_variable(&self) -> Option<&'static str> {
         None
     }
 
@@ -145,6 +161,16 @@ pub trait Part: Sync {
 
     /// Whether the agent that answered speaks TLS with the others of its cluster; `None`: it does not say.
     fn speaks_tls(&self, _answer: &Answer) -> Option<bool> {
+        None
+    }
+
+    /// Whether the agent that answered lets everybody do only what is allowed to whoever asks; `None`: it does not say.
+    fn has_acl(&self, _answer: &Answer) -> Option<bool> {
+        None
+    }
+
+    /// Its members know who calls their API.
+    fn access(&self) -> Option<&dyn Access> {
         None
     }
 
@@ -374,9 +400,22 @@ pub struct Task {
     /// That of the prelude which runs it.
     pub function: &'static str,
     pub words: Vec<String>,
+    /// What its command finds in its environment: name and value.
+    pub variable: Option<(&'static str, Secret)>,
 }
 
 impl Task {
+    /// What the host is to run.
+    ///
+    /// # Errors
+    /// A word with a NUL in it.
+    pub fn call(&self) -> Result<Call, NulInArgument> {
+        let words: Result<Vec<Arg>, _> = self.words.iter().map(|word| Arg::new(word.clone())).collect();
+        let call = Call::new(self.function, words?);
+        let Some((name, value)) = &self.variable else { return Ok(call) };
+        Ok(call.made_by("with_variable", [Arg::new(*name)?, Arg::secret(value.reveal())?]))
+    }
+
     /// How long the others are asked to take somebody out, in seconds: an election takes some, and until it is over nothing
     /// can be removed.
     const REMOVAL_SECONDS: &str = "30";
@@ -405,7 +444,7 @@ impl Task {
 
     fn by(function: &'static str, id: impl Into<String>, reason: &str, words: &[&str]) -> Self {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
-        Self { id: id.into(), reason: reason.to_owned(), function, words }
+        Self { id: id.into(), reason: reason.to_owned(), function, words, variable: None }
     }
 }
 
@@ -502,6 +541,16 @@ impl Gate {
     /// Whether its own members are asked whom the cluster knows; of other parts the servers tell.
     pub fn knows_members(self) -> bool {
         self.has_raft() || self.forget_command("").is_some()
+    }
+
+    /// As [`Part::access`], for as long as the program runs.
+    pub fn access(self) -> Option<&'static dyn Access> {
+        self.0.access()
+    }
+
+    /// By which its agents know who shows this token.
+    pub fn header(self, token: Option<&Secret>) -> Option<Header> {
+        Some(Header { name: self.product().token_header()?, value: token?.clone() })
     }
 
     /// What each server says of its peers; nothing where they have none.

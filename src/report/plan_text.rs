@@ -52,11 +52,16 @@ pub fn plan_text(plan: &Plan, options: &PlanTextOptions) -> String {
     for stage in &plan.stages {
         lines.extend(stage_lines(stage, paint, options.verbose));
     }
+    lines.extend(access_lines(plan, paint));
     lines.extend(job_lines(plan, paint));
     let hosts = plan.steps_by_host();
     let (changes, hosts) = (count(hosts.values().sum(), "change"), count(hosts.len(), "host"));
+    let tokens: usize = plan.access.iter().map(|access| access.changes.len()).sum();
+    let tokens = if tokens > 0 { format!(", {tokens} of tokens and policies") } else { String::new() };
     let jobs = and_jobs(plan.changed_jobs().count());
-    lines.push(paint.bold(&format!("Plan: {changes} on {hosts}{jobs}; nothing is changed until 'up'")));
+    lines.push(
+        paint.bold(&format!("Plan: {changes} on {hosts}{tokens}{jobs}; nothing is changed until 'up'")),
+    );
     lines.join("\n") + "\n"
 }
 
@@ -77,6 +82,18 @@ fn stage_lines(stage: &Stage, paint: Paint, verbose: bool) -> Vec<String> {
         lines.extend(batch_lines(batch, indent, paint, verbose));
     }
     lines.push(String::new());
+    lines
+}
+
+/// Tokens and rights that are not as wanted.
+fn access_lines(plan: &Plan, paint: Paint) -> Vec<String> {
+    let mut lines = Vec::new();
+    for access in &plan.access {
+        lines.push(paint.bold("tokens") + &paint.dim(&format!(", by {}", access.gate)));
+        let shown = access.changes.iter().map(|(what, why)| format!("  {}: {why}", printable(what)));
+        lines.extend(shown);
+        lines.push(String::new());
+    }
     lines
 }
 

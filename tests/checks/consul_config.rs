@@ -9,7 +9,8 @@ use crate::rendered::{shown, snapshots};
 
 /// Top-level keys of the agent's configuration that the roles write, with the first version that has
 /// them and the first that has them no more. Source: Consul's agent configuration reference.
-const DOCUMENTED: [(&str, &str, Option<&str>); 30] = [
+const DOCUMENTED: [(&str, &str, Option<&str>); 31] = [
+    ("acl", "1.4.0", None),
     ("addresses", "0.0.0", None),
     ("advertise_addr", "0.0.0", None),
     ("autopilot", "0.8.0", None),
@@ -109,7 +110,7 @@ fn only_documented_keys_are_written() {
             known.extend(SINCE_1_9);
         }
         for host in ["node-1", "web-1"] {
-            let files = files(version, "", host);
+            let files = files(version, "    acl: on\n", host);
             let json = files.iter().filter(|(path, _)| path.ends_with(".json"));
             for (path, text) in json {
                 let config: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap();
@@ -119,6 +120,34 @@ fn only_documented_keys_are_written() {
             }
         }
     }
+}
+
+/// Each host has tokens of its own, and no file has what may change everything.
+#[test]
+fn agents_that_know_who_asks() {
+    let extra =
+        "    acl: on\n    services: [{ name: web, port: 80 }, { name: db, port: 1, token: its-own }]\n";
+    for (version, host) in [("1.8.7", "node-1"), ("1.21.4", "web-1")] {
+        let files = files(version, extra, host);
+        let json = |path: &str| -> serde_json::Value { serde_json::from_str(&files[path]).unwrap() };
+        assert_eq!(
+            json("/etc/consul.d/consul.json")["acl"],
+            serde_json::json!({
+                "enabled": true, "default_policy": "deny", "down_policy": "extend-cache", "enable_token_persistence": false
+            })
+        );
+        let agent = format!("token-consul.agent_token-of-{host}");
+        assert_eq!(json("/etc/consul.d/acl.json"), serde_json::json!({"acl": {"tokens": {"agent": agent}}}));
+        let services = json("/etc/consul.d/services.json");
+        assert_eq!(services["services"][0]["token"], format!("token-consul.services_token-of-{host}"));
+        assert_eq!(services["services"][1]["token"], "its-own");
+        for (path, text) in &files {
+            for token in ["manage", "operate", "observe"] {
+                assert!(!text.contains(&format!("consul.{token}_token")), "{path} of {host}: {text}");
+            }
+        }
+    }
+    assert!(!files("1.21.4", "", "web-1").contains_key("/etc/consul.d/acl.json"));
 }
 
 #[test]

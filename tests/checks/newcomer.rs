@@ -77,7 +77,7 @@ fn plan(before: &Wanted, after: &Wanted) -> Plan {
         quorum: false,
         batches: vec![Batch { steps }],
     };
-    Plan { stages: vec![stage], jobs: Vec::new() }
+    Plan { stages: vec![stage], ..Plan::default() }
 }
 
 fn ids(plan: &Plan, host: &str) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use crate::shells::server::{Page, Server};
 use crate::shells::{Host, call, have, shells};
+use bootstrap::model::Arg;
 use indoc::indoc;
 
 const CLIENTS: [&str; 4] = ["curl", "wget", "python3", "perl"];
@@ -57,6 +58,32 @@ fn several_answers_stay_in_order() {
         let bodies: Vec<_> = seen.all("body").collect();
         assert_eq!(bodies[..3], ["\n{\"a\": \"*\"}\n\n", "", "not here\n"], "{what}");
         assert_eq!(bodies[3].len(), 140_000, "{what}");
+    });
+}
+
+#[test]
+fn who_asks_shows_tokens_that_no_list_of_processes_has() {
+    let server = Server::start();
+    server.serve("/one", Page::new("1"));
+    server.serve("/two", Page::new("2"));
+    each(|shell, host, what| {
+        server.tokens();
+        let urls = ["one", "two"].map(|path| format!("{}/{path}", server.url));
+        let asks = call("http_get", &urls.each_ref().map(String::as_str));
+        let tokens = "X-Consul-Token: 3b0b8c2e-5d0f\nX-Nomad-Token: 9a55-2a3c";
+        let seen = host.ask(shell, asks.clone().made_by("with_headers", [Arg::secret(tokens).unwrap()]));
+        if what.ends_with("with wget") {
+            // Its arguments could be seen, and it takes them from nowhere else.
+            assert!(seen.of("probe").text("error").unwrap().contains("install curl"), "{what}: {seen:?}");
+            assert!(server.tokens().is_empty(), "{what}");
+            return;
+        }
+        assert_eq!(seen.of("probe").all("body").collect::<Vec<_>>(), ["1", "2"], "{what}: {seen:?}");
+        let shown = ["x-consul-token: 3b0b8c2e-5d0f", "x-nomad-token: 9a55-2a3c"];
+        assert_eq!(server.tokens(), [shown, shown], "{what}");
+        // Whoever asks next has none.
+        host.ask(shell, asks);
+        assert_eq!(server.tokens(), [[""; 0], [""; 0]], "{what}");
     });
 }
 

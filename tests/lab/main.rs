@@ -3,6 +3,7 @@
 #[path = "../support/lab.rs"]
 mod support;
 
+mod acl;
 mod agents;
 mod containers;
 mod day_two;

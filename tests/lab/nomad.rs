@@ -337,7 +337,11 @@ fn lab_nomad_servers_change_one_at_a_time_and_survive_their_leader() {
     let leader = assert_quorum(&lab);
     lab.lab(&["kill", leader]);
     let degraded = lab.run("up", &["--timeout", "20s"]).exits(3).says(leader);
-    assert!(degraded.stderr.contains("3 of 3 voters"), "{}", degraded.stderr);
+    // Whoever is looked at while nobody leads says so by a gate, and otherwise by the peers at the end.
+    let voters = |place: &str| degraded.stderr.contains(&format!("{place}:4647        leader    voter"));
+    let others = THREE.iter().filter(|host| **host != leader);
+    let leads = others.map(|host| lab.address(host)).any(|address| voters(&address));
+    assert!(leads && degraded.stderr.matches(":4647").count() >= 3, "{}", degraded.stderr);
     lab.lab(&["start", leader]);
     poll("the host is back", Duration::from_secs(60), || {
         (lab.run("up", &["--timeout", "20s"]).status == 0).then_some(())

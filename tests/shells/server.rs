@@ -29,6 +29,8 @@ struct Shared {
     requests: Vec<(String, Option<String>)>,
     /// `GET`, `PUT` and so on, of each as well.
     methods: Vec<String>,
+    /// The lines at its head that begin with `X-`.
+    tokens: Vec<Vec<String>>,
 }
 
 /// Serves on the loopback until the test ends.
@@ -68,6 +70,11 @@ impl Server {
         std::mem::take(&mut self.shared.lock().unwrap().requests)
     }
 
+    /// What their heads had of lines that begin with `X-`, since the last call.
+    pub fn tokens(&self) -> Vec<Vec<String>> {
+        std::mem::take(&mut self.shared.lock().unwrap().tokens)
+    }
+
     /// How they were made, since the last call.
     pub fn methods(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.lock().unwrap().methods)
@@ -78,11 +85,14 @@ fn answer(mut stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()>
     let mut lines = BufReader::new(stream).lines();
     let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
     let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
-    let mut range = None;
+    let (mut range, mut tokens) = (None, Vec::new());
     for line in lines {
         let line = line?;
         if line.is_empty() {
             break;
+        }
+        if line.to_ascii_lowercase().starts_with("x-") {
+            tokens.push(line.to_ascii_lowercase());
         }
         if let Some((_, value)) = line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("range"))
         {
@@ -92,6 +102,7 @@ fn answer(mut stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()>
     let page = {
         let mut shared = shared.lock().unwrap();
         shared.requests.push((path.clone(), range.clone()));
+        shared.tokens.push(tokens);
         shared.methods.push(request.split(' ').next().unwrap_or_default().to_owned());
         shared.pages.get(&path).cloned()
     };

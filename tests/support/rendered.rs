@@ -11,7 +11,9 @@ use bootstrap::facts::{Facts, Init, Resolver};
 use bootstrap::inventory::Inventory;
 use bootstrap::model::HostName;
 use bootstrap::report;
-use bootstrap::roles::{ClusterAddresses, Formed, RoleSet, Wanted, WantedError, load_inventory};
+use bootstrap::roles::{
+    ClusterAddresses, Formed, Generate, RoleSet, Wanted, WantedError, load_inventory, variables_to_generate,
+};
 
 pub fn facts() -> Facts {
     Facts {
@@ -81,6 +83,12 @@ pub fn with_secrets(inventory: &Inventory, roles: &RoleSet) -> Result<Wanted, Wa
     let pair = pem("PRIVATE KEY", "sa+key") + &pem("PUBLIC KEY", "sa+pub");
     generated.insert("kube.sa_key".to_owned(), pair);
     generated.insert("kube.token".to_owned(), "abcdef.0123456789abcdef".to_owned());
+    for (name, kind) in variables_to_generate(inventory, roles) {
+        if matches!(kind, Generate::Uuid | Generate::HostUuid) {
+            let token = format!("token-{}", name.replace(' ', "-"));
+            generated.insert(name, token);
+        }
+    }
     Wanted::new(inventory, roles, &generated)
 }
 

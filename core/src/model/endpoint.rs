@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::Secret;
+
 /// A host itself. The address, not the name: `localhost` may lead to ::1 first, where the APIs do not listen.
 pub const LOOPBACK: &str = "127.0.0.1";
 
@@ -26,9 +28,27 @@ pub struct Endpoint {
     /// What the inventory wants to run there.
     #[serde(default)]
     pub version: Option<String>,
+    /// What it is shown by who asks it, where its agents know who asks.
+    #[serde(default)]
+    pub tokens: Tokens,
     /// What only this product knows of.
     #[serde(default)]
     pub settings: Map<String, Value>,
+}
+
+/// What an API is shown by this program, each for one use; none where whoever reaches it may do all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tokens {
+    /// By who looks: gates, `health`, plans. It reads, and changes nothing.
+    #[serde(default)]
+    pub observe: Option<Secret>,
+    /// By who takes members out and writes the keys of a drill.
+    #[serde(default)]
+    pub operate: Option<Secret>,
+    /// By who makes tokens, and saves and restores all that there is. Only servers are shown it.
+    #[serde(default)]
+    pub manage: Option<Secret>,
 }
 
 /// How an API is spoken to.
@@ -43,7 +63,7 @@ pub enum Scheme {
 impl Endpoint {
     /// The keys that a role must write, and those that it may.
     pub const NEEDED: [&str; 4] = ["product", "port", "unit", "data"];
-    pub const OPTIONAL: [&str; 4] = ["scheme", "config", "version", "settings"];
+    pub const OPTIONAL: [&str; 5] = ["scheme", "config", "version", "tokens", "settings"];
 
     /// The API, for programs on the host itself.
     pub fn url(&self) -> String {

@@ -11,6 +11,9 @@ use crate::model::{Call, HostName, JobPlan, ProblemKind, Review, RoleName};
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Plan {
     pub stages: Vec<Stage>,
+    /// What tokens and rights of a product's API are to be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub access: Vec<AccessPlan>,
     /// Every job of the inventory, also those that are as Nomad has them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<JobPlan>,
@@ -18,7 +21,7 @@ pub struct Plan {
 
 impl Plan {
     pub fn is_empty(&self) -> bool {
-        self.changes_no_host() && self.changed_jobs().next().is_none()
+        self.changes_no_host() && self.access.is_empty() && self.changed_jobs().next().is_none()
     }
 
     /// The jobs that are to be submitted.
@@ -46,7 +49,7 @@ impl Plan {
 
     /// The same with those steps alone that have one of these ids.
     pub fn only(self, ids: &BTreeSet<StepId>) -> Self {
-        Self { jobs: Vec::new(), ..self.those(|_, step| ids.contains(&step.id)) }
+        Self { access: Vec::new(), jobs: Vec::new(), ..self.those(|_, step| ids.contains(&step.id)) }
     }
 
     /// The same with those steps alone that `take` lets through, in the same order.
@@ -75,6 +78,15 @@ impl Plan {
         }
         counts
     }
+}
+
+/// What of the tokens and rights of a product's API differs from what is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AccessPlan {
+    /// The gate behind which the servers are that are told.
+    pub gate: String,
+    /// In the operator's words: what, and why.
+    pub changes: Vec<(String, String)>,
 }
 
 /// `prepare`, the role that is activated, or what happens to roles that are gone.

@@ -124,7 +124,7 @@ impl Plan {
             };
             stages.push(Stage { name: StageName(role.to_string()), gate, quorum, batches });
         }
-        Ok(Self { stages, jobs: Vec::new() })
+        Ok(Self { stages, ..Self::default() })
     }
 }
 

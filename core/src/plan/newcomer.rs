@@ -22,7 +22,8 @@ impl Plan {
         let listing = self.lists(wanted, address.as_slice());
         let takes = |host: &HostName, step: &Step| host == newcomer || listing.contains(&key(host, step));
         let own = Self { jobs: Vec::new(), ..self.clone() }.those(takes);
-        (own, self.those(|host, step| !takes(host, step)))
+        // What the newcomer shows is among it.
+        (own, Self { access: Vec::new(), ..self.those(|host, step| !takes(host, step)) })
     }
 
     /// The part of it that follows from hosts that came or went, by their addresses, and the rest: what waited before that. Lists of
@@ -39,7 +40,7 @@ impl Plan {
             waits.contains(&key(host, step)) && !listing.contains(&key(host, step))
         };
         let (left, jobs) = self.jobs.iter().cloned().partition(JobPlan::is_change);
-        let rest = Self { jobs: left, ..self.clone().those(waits) };
+        let rest = Self { access: Vec::new(), jobs: left, ..self.clone().those(waits) };
         (Self { jobs, ..self.those(|host, step| !waits(host, step)) }, rest)
     }
 

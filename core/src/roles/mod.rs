@@ -24,8 +24,8 @@ pub use check::{check, load_inventory, parse_inventory};
 pub use draft::shown;
 pub use drill::{AppDrill, Kill, KilledBy};
 pub use model::{
-    Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Require, Role, RoleSet, Rule, Variable,
-    VariableType,
+    Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Require, Role, RoleSet, Rule, Token,
+    Variable, VariableType,
 };
 pub use proof::{Asked, Lookup, Proof, RecordType, UseResult};
 pub use render::{RenderError, Renderer, merge, renderer};

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::inventory::node::Document;
-use crate::model::RoleName;
+use crate::model::{HostName, RoleName};
 
 /// All roles of a run: the embedded ones, with those of `--roles DIR` over them.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +50,8 @@ pub struct Role {
     pub asks: Vec<Ask>,
     /// What it cannot be set up on.
     pub refuse: Vec<Refusal>,
+    /// Who may call the API of a product, with which token.
+    pub tokens: Vec<Token>,
     /// What else configures its programs, as written: `{files: […], sets: […], why: …}`. Rendered for each host.
     pub others: Vec<Value>,
     /// Real uses of what it sets up, as written: `{name: …, lookup: {…}}`. Rendered for each host.
@@ -125,6 +127,23 @@ pub struct Refusal {
     pub remedy: String,
     /// It is only warned about, in each run.
     pub warns: bool,
+}
+
+/// A token of a product, and what whoever shows it may do; as written: name, secret and rules may be expressions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Token {
+    /// By its name in the registry: `consul`.
+    pub product: String,
+    /// For people, and to know it again; two that have the same are one.
+    pub name: String,
+    /// `None`: these are the rights of whoever shows none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// In the product's own language.
+    pub rules: String,
+    /// An expression that must hold; it may use facts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
 }
 
 /// A condition on the variables and roles of a host, checked before any host is asked.
@@ -241,6 +260,9 @@ impl Variable {
     }
 }
 
+/// Between a variable and its host in the name of a secret: no name of either has a blank.
+const OF_HOST: &str = " of ";
+
 /// A secret that is made on the operator's side and kept in the cluster's secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -254,15 +276,34 @@ pub enum Generate {
     Authority,
     /// A private key and its public one, in PEM, one after the other.
     KeyPair,
+    /// A random UUID: a token of Consul.
+    Uuid,
+    /// The same, another one for each host.
+    HostUuid,
 }
 
 impl Generate {
+    /// Under which name the secrets of a cluster have what is made of a variable for a host.
+    pub fn key(self, variable: &str, host: &HostName) -> String {
+        match self {
+            Self::HostUuid => format!("{variable}{OF_HOST}{host}"),
+            _ => variable.to_owned(),
+        }
+    }
+
+    /// Whether what has this name among the secrets is one host's.
+    pub fn is_of_host(key: &str) -> bool {
+        key.contains(OF_HOST)
+    }
+
     /// As role files write them.
-    pub const WORDS: [(&'static str, Self); 4] = [
+    pub const WORDS: [(&'static str, Self); 6] = [
         ("base64-32", Self::Base64Bytes32),
         ("join-token", Self::JoinToken),
         ("authority", Self::Authority),
         ("key-pair", Self::KeyPair),
+        ("uuid", Self::Uuid),
+        ("host-uuid", Self::HostUuid),
     ];
 }
 

@@ -9,7 +9,7 @@ use super::folder::Folder;
 use super::library::with_included;
 use super::{
     Ask, Filesystem, Forms, From, Generate, Port, Protocol, Refusal, Renderer, Require, Role, RoleSet, Rule,
-    Variable, VariableType, renderer,
+    Token, Variable, VariableType, renderer,
 };
 use crate::inventory::node::{Document, Entry, Kind, Located, Node};
 use crate::inventory::reader::{Reader, list, nearest};
@@ -31,6 +31,7 @@ const KEYS: &[&str] = &[
     "filesystems",
     "asks",
     "refuse",
+    "tokens",
     "others",
     "verify",
     "drill",
@@ -53,6 +54,7 @@ const ASK_KEYS: &[&str] = &["port", "protocol", "at", "doc", "help"];
 const PORT_KEYS: &[&str] = &["port", "protocol", "from", "on", "at", "program", "when", "for_each", "doc"];
 const OTHERS_KEYS: &[&str] =
     &["unit", "variables", "files", "sets", "options", "until", "warns", "why", "take", "leave", "when"];
+const TOKEN_KEYS: &[&str] = &["product", "name", "secret", "rules", "when"];
 const REFUSAL_KEYS: &[&str] = &["when", "reason", "remedy", "warns"];
 
 /// Reads one role; `None` if nothing can be made of its folder. What is wrong goes to `problems`.
@@ -184,6 +186,12 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
             refuse.extend(refusal(reader, item));
         }
     }
+    let mut tokens = Vec::new();
+    if let Some(node) = fields.written("tokens") {
+        for item in reader.items(node, "`tokens`", "a list of tokens of products") {
+            tokens.extend(token(reader, item));
+        }
+    }
     let mut others = Vec::new();
     if let Some(node) = fields.written("others") {
         for item in reader.items(node, "`others`", "a list of what else configures its programs") {
@@ -219,6 +227,7 @@ fn role(reader: &mut Reader<'_>, name: RoleName, templates: IndexMap<String, Str
         filesystems,
         asks,
         refuse,
+        tokens,
         others,
         verify,
         drill: fields.written("drill").map(|node| node.to_json()),
@@ -413,6 +422,36 @@ fn unknown_variables_of(role: &Role, set: &RoleSet) -> Vec<Diagnostic> {
         }
     }
     problems
+}
+
+/// `{ product: consul, name: observer, secret: "{{ … }}", rules: … }`.
+fn token<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Token> {
+    let document = reader.document;
+    let fields = reader.fields(node, "a token", TOKEN_KEYS);
+    // What is no map at all is reported as that.
+    let Kind::Map(_) = node.kind else { return None };
+    let mut text = |key: &str, help: &str| match fields.written(key) {
+        Some(written) => reader.text(written, &format!("`{key}`")).map(|text| text.value),
+        None => {
+            reader.note(document.error(node.span, format!("a token has no `{key}`")).help(help));
+            None
+        }
+    };
+    let product = text("product", "whose API it is for: `consul`");
+    let name = text("name", "a few words for whoever lists the tokens of the product");
+    let rules = text("rules", "what whoever shows it may do, in the product's own language");
+    let secret = match fields.written("secret") {
+        Some(written) => Some(reader.text(written, "`secret`")?.value),
+        None => None,
+    };
+    let when = match fields.written("when") {
+        Some(when) => {
+            expression(reader, when, "when")?;
+            reader.text(when, "`when`").map(|text| text.value)
+        }
+        None => None,
+    };
+    Some(Token { product: product?, name: name?, secret, rules: rules?, when })
 }
 
 /// `{ when: …, reason: …, remedy: … }`.

@@ -10,11 +10,12 @@ use super::drill::AppDrill;
 use super::proof::{Asked, Proof};
 use super::scope::{ClusterAddresses, Everyone, Scope};
 use super::{
-    Ask, Forms, From, Port, Protocol, Refusal, RenderError, Require, Role, RoleSet, renderer, variables,
+    Ask, Forms, From, Port, Protocol, Refusal, RenderError, Require, Role, RoleSet, Token, renderer,
+    variables,
 };
 use crate::facts::Facts;
 use crate::inventory::{Host, Inventory, Job};
-use crate::model::{ClusterName, Endpoint, HostName, RoleName, StepId};
+use crate::model::{AccessToken, ClusterName, Endpoint, HostName, RoleName, Secret, StepId};
 use crate::resource::Resource;
 
 /// Keys of a resource that may use facts; they are rendered when the hosts have answered.
@@ -36,6 +37,10 @@ const FORMED: &str = "formed";
 const WITH_TLS: &str = "with_tls";
 const WITHOUT_TLS: &str = "without_tls";
 
+/// The products whose agents know who asks already, and those whose agents do not.
+const WITH_ACL: &str = "with_acl";
+const WITHOUT_ACL: &str = "without_acl";
+
 /// The element of `for_each` in a resource's expressions.
 const ITEM: &str = "item";
 
@@ -47,6 +52,10 @@ pub struct Formed {
     pub with_tls: BTreeSet<String>,
     /// Those whose agents do not.
     pub without_tls: BTreeSet<String>,
+    /// The products whose agents answer by what the token of who asks may do.
+    pub with_acl: BTreeSet<String>,
+    /// Those whose agents answer everybody.
+    pub without_acl: BTreeSet<String>,
 }
 
 /// What the cluster should be, before anything was observed.
@@ -93,6 +102,8 @@ pub struct WantedRole {
     pub asks: Vec<WantedAsk>,
     /// What else configures its programs.
     pub others: Vec<WantedOther>,
+    /// Who may call the API of a product.
+    pub tokens: Vec<WantedToken>,
     /// Real uses of what it sets up.
     pub proofs: Vec<WantedProof>,
     /// How its application is drilled.
@@ -126,6 +137,16 @@ pub struct Refused {
     pub remedy: String,
     /// It can, and should not be: told in each run.
     pub warns: bool,
+}
+
+/// A token for the API of a product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedToken {
+    /// By its name in the registry.
+    pub product: String,
+    pub token: AccessToken,
+    /// What waits for facts.
+    when: Option<Condition>,
 }
 
 /// An expression of a role that waits for facts.
@@ -357,6 +378,8 @@ impl Wanted {
                 scope.insert(FORMED, &formed.gates);
                 scope.insert(WITH_TLS, &formed.with_tls);
                 scope.insert(WITHOUT_TLS, &formed.without_tls);
+                scope.insert(WITH_ACL, &formed.with_acl);
+                scope.insert(WITHOUT_ACL, &formed.without_acl);
                 for role in &mut wanted.roles {
                     let decided = decide_with_facts(role, &scope);
                     errors.extend(
@@ -425,6 +448,12 @@ fn decide_with_facts(role: &mut WantedRole, scope: &Scope) -> Result<(), RenderE
             role.refused.push(Refused { reason, remedy, warns: refusal.warns });
         }
     }
+    let mut tokens = Vec::new();
+    for mut token in std::mem::take(&mut role.tokens) {
+        let is_known = token.when.take().map_or(Ok(true), |condition| holds(&condition, None))?;
+        tokens.extend(is_known.then_some(token));
+    }
+    role.tokens = tokens;
     let mut ports = Vec::new();
     for mut port in std::mem::take(&mut role.ports) {
         let listens = port.when.take().map_or(Ok(true), |condition| holds(&condition, None))?;
@@ -442,12 +471,15 @@ fn decide_with_facts(role: &mut WantedRole, scope: &Scope) -> Result<(), RenderE
 
 /// Names of the variables that must be made because no inventory value sets them, with how.
 pub fn variables_to_generate(inventory: &Inventory, roles: &RoleSet) -> BTreeMap<String, super::Generate> {
-    let used: BTreeSet<&RoleName> = inventory.hosts.iter().flat_map(|host| &host.roles).collect();
-    used.into_iter()
-        .flat_map(|name| roles.closure([name]))
-        .flat_map(|role| &role.variables)
-        .filter_map(|(name, variable)| Some((name.clone(), variable.generate?)))
-        .collect()
+    let of_host = |host: &Host| {
+        let declared = roles.closure(&host.roles).into_iter().flat_map(|role| &role.variables);
+        let made = declared.filter_map(|(name, variable)| {
+            let kind = variable.generate?;
+            Some((kind.key(name, &host.name), kind))
+        });
+        made.collect::<Vec<_>>()
+    };
+    inventory.hosts.iter().flat_map(of_host).collect()
 }
 
 /// A condition of a role that does not hold on a host. It sees that host alone, also in `hosts`; of the others it sees which
@@ -509,7 +541,7 @@ pub fn unmet<'a>(
 
 /// Names that mean nothing before the host has said its facts.
 fn late_names() -> BTreeSet<String> {
-    BTreeSet::from([FACTS, FORMED, WITH_TLS, WITHOUT_TLS, ENDPOINTS].map(str::to_owned))
+    [FACTS, FORMED, WITH_TLS, WITHOUT_TLS, WITH_ACL, WITHOUT_ACL, ENDPOINTS].map(str::to_owned).into()
 }
 
 /// Adds what a role defines to the scope, but for what waits for facts, which `late` names.
@@ -539,6 +571,7 @@ fn wanted_role(
     let (mut filesystems, mut endpoint, mut drill) = (Vec::new(), None, None);
     let render = |source| WantedError::Render { host: host.name.clone(), source };
     let (mut asks, mut lists_hosts, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    let mut tokens = Vec::new();
     for part in roles.closure([&role.name]) {
         for (name, source) in &part.define {
             let place = format!("role `{}`, define `{name}`", part.name);
@@ -598,6 +631,10 @@ fn wanted_role(
                 reason: error.to_string(),
             })?;
             others.push(WantedOther { when, number: others.len(), ..other });
+        }
+        for (index, token) in part.tokens.iter().enumerate() {
+            let place = format!("role `{}`, tokens[{index}]", part.name);
+            tokens.extend(wanted_token(&place, token, &scope, &late).map_err(render)?);
         }
         for (index, refusal) in part.refuse.iter().enumerate() {
             refusals.push((format!("role `{}`, refuse[{index}]", part.name), refusal.clone()));
@@ -659,6 +696,7 @@ fn wanted_role(
         filesystems,
         asks,
         others,
+        tokens,
         proofs,
         drill,
         refused: Vec::new(),
@@ -865,6 +903,20 @@ fn wanted_port(
     }))
 }
 
+/// `None`: it is not wanted on this host.
+fn wanted_token(
+    place: &str,
+    token: &Token,
+    scope: &Scope,
+    late: &BTreeSet<String>,
+) -> Result<Option<WantedToken>, RenderError> {
+    let Some(when) = condition(place, token.when.as_deref(), scope, late)? else { return Ok(None) };
+    let text = |raw: &str| renderer().text(place, raw, scope);
+    let secret = token.secret.as_deref().map(text).transpose()?.map(Secret::new);
+    let access = AccessToken { name: text(&token.name)?, secret, rules: text(&token.rules)? };
+    Ok(Some(WantedToken { product: token.product.clone(), token: access, when }))
+}
+
 fn wanted_ask(place: String, host: &HostName, ask: &Ask, scope: &Scope) -> Result<WantedAsk, WantedError> {
     let at = renderer()
         .value(&place, &ask.at, scope, &[])
@@ -892,10 +944,9 @@ fn fill_generated(
     generated: &BTreeMap<String, String>,
 ) {
     let declared = roles.closure(&host.roles).into_iter().flat_map(|role| &role.variables);
-    for (name, _) in declared.filter(|(_, variable)| variable.generate.is_some()) {
-        let (Some((namespace, key)), Some(value)) = (name.split_once('.'), generated.get(name)) else {
-            continue;
-        };
+    for (name, variable) in declared {
+        let made = variable.generate.and_then(|kind| generated.get(&kind.key(name, &host.name)));
+        let (Some((namespace, key)), Some(value)) = (name.split_once('.'), made) else { continue };
         let space = variables.entry(namespace).or_insert_with(|| json!({}));
         if space.get(key).is_none_or(Value::is_null) {
             space[key] = json!(value);

@@ -3034,6 +3034,17 @@ http_put_until() {
   try_until "$1" http_put "$2"
 }
 
+# Calls a function with a variable in the environment of what it runs, as products take their tokens: NAME VALUE FUNCTION ARG...
+with_variable() {
+  token_variable=$1
+  export "$1=$2"
+  shift 2
+  "$@"
+  set -- "$?"
+  unset "$token_variable"
+  return "$1"
+}
+
 # Sends an empty PUT, by what a host has.
 http_put() {
   if command -v curl >/dev/null; then
@@ -3227,12 +3238,25 @@ said_by() {
   answered=$answered$1$separator$3$separator
 }
 
+# What a program that asks an API is given on its standard input: lines such as `X-Consul-Token: …` for the head of each request.
+headers=''
+
+# Calls a function whose requests are headed with these lines, which no list of processes shows: LINES FUNCTION ARG...
+with_headers() {
+  headers=$1
+  shift
+  "$@"
+  set -- "$?"
+  headers=''
+  return "$1"
+}
+
 # Probe: asks a local API: says `status` and `body` of each URL in turn, in 2 s or not at all.
 http_get() {
   if command -v perl >/dev/null; then
     http_together perl -e "$gets_perl" -- "$@"
   elif command -v curl >/dev/null; then
-    http_together curl -q --silent --show-error --max-time 2 --noproxy '*' --fail-early \
+    http_together curl -q -K - --silent --show-error --max-time 2 --noproxy '*' --fail-early \
       -w "$separator%{http_code}$separator" -- "$@"
   else
     for url in "$@"; do http_any "$url" || return 1; done
@@ -3246,7 +3270,13 @@ separator=''
 # answered. What answers in JSON has no bare control character in it. PROGRAM... -- URL...
 http_together() {
   failed=0
-  answers=$("$@") || failed=1
+  given=$headers
+  [ "$1" != curl ] || curl_headers
+  answers=$(
+    "$@" <<EOF
+$given
+EOF
+  ) || failed=1
   while [ "$1" != -- ]; do shift; done
   shift
   urls=$* tried="$tried $* "
@@ -3264,18 +3294,31 @@ http_together() {
   return "$failed"
 }
 
+# The same lines as curl reads them from a file: a token has neither quotes nor backslashes in it.
+curl_headers() {
+  given=''
+  [ -n "$headers" ] || return 0
+  while IFS= read -r line; do
+    given="$given${given:+$nl}header = \"$line\""
+  done <<EOF
+$headers
+EOF
+}
+
 # Gets URLs by IPv4 address and port. By HTTP/1.0, since answers are whole then, and without a module: to load those that know HTTP, or to start
 # curl with all its libraries, takes several times as long as this (2: AF_INET, 1: SOCK_STREAM, as Linux numbers them).
 # shellcheck disable=SC2016 # the variables are perl's
 gets_perl='
 $SIG{ALRM} = sub { die "no answer within 2 s\n" };
+chomp(my @lines = grep { /\S/ } <STDIN>);
+my $lines = join "", map { "$_\r\n" } @lines;
 for my $url (@ARGV) {
   my ($host, $port, $path) = $url =~ m{^http://([\d.]+):(\d+)(/.*)$}s or die "neither an address nor a port: $url\n";
   alarm 2;
   socket my $socket, 2, 1, 0 or die "no socket: $!\n";
   connect $socket, pack "S n C4 x8", 2, $port, split /\./, $host or die "cannot connect to $host:$port: $!\n";
   local ($/, $SIG{PIPE}) = (undef, "IGNORE");
-  syswrite $socket, "GET $path HTTP/1.0\r\nHost: $host:$port\r\n\r\n";
+  syswrite $socket, "GET $path HTTP/1.0\r\nHost: $host:$port\r\n$lines\r\n";
   my ($head, $body) = split /\r\n\r\n/, readline($socket) // "", 2;
   my ($status) = ($head // "") =~ m{^HTTP/\S+ (\d+)} or die "no answer from $host:$port\n";
   print $body // "", "\x1e$status\x1e";
@@ -3433,11 +3476,14 @@ http_any() {
 
 # Prints a whole answer, head and body; an error status is an answer too.
 http_raw() {
-  if wget --help 2>&1 | grep -q -e --save-headers; then
+  # A list of processes shows what wget is told to send.
+  if [ -z "$headers" ] && wget --help 2>&1 | grep -q -e --save-headers; then
     # 8: an error status.
     wget --no-config -q -T 2 -t 1 --no-proxy --content-on-error --save-headers -O - "$1" || [ "$?" -eq 8 ] || fail "no answer from $1"
   elif command -v python3 >/dev/null; then
-    python3 -c "$http_python" "$1"
+    python3 -c "$http_python" "$1" <<EOF
+$headers
+EOF
   else
     fail "cannot ask $1: install curl, wget, python3 or perl"
   fi
@@ -3447,7 +3493,9 @@ http_raw() {
 http_python='
 import sys, urllib.request, urllib.error
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-try: reply = opener.open(sys.argv[1], timeout=2)
+lines = [line.strip().split(": ", 1) for line in sys.stdin if line.strip()]
+request = urllib.request.Request(sys.argv[1], headers=dict(lines))
+try: reply = opener.open(request, timeout=2)
 except urllib.error.HTTPError as error: reply = error
 sys.stdout.write("HTTP/1.1 %d \r\n\r\n" % reply.getcode()); sys.stdout.flush()
 sys.stdout.buffer.write(reply.read())'

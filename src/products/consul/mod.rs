@@ -2,6 +2,8 @@
 //!
 //! Shapes of the answers: Consul's HTTP API, `/agent` and `/catalog`; the same from 1.8 to 1.21.
 
+mod access;
+
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -9,9 +11,9 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::gossip::{Gossip, Member};
 use super::{
-    Agent, Answer, Answers, Client, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, PlacesIn,
-    Product, Question, Questions, Raft, Recovers, Request, Responses, Roster, Snapshots, Task, Traces,
-    Transfer, Ui, data_dir, operator, review, those,
+    Access, Agent, Answer, Answers, Client, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part,
+    PlacesIn, Product, Question, Questions, Raft, Recovers, Request, Responses, Roster, Snapshots, Task,
+    Traces, Transfer, Ui, data_dir, operator, review, those,
 };
 use crate::model::{ClusterState, Endpoint, Expected, HostName, Review};
 use crate::raft::{Peer, RaftState};
@@ -38,6 +40,9 @@ const NODE: &str = "/v1/catalog/node/NAME?consistent";
 const LEADER: &str = "/v1/status/leader";
 
 const SERVER_PATHS: [&str; 4] = [SELF, operator::CONFIGURATION, operator::AUTOPILOT, NODES];
+/// The same where its agents know who asks.
+const SERVER_PATHS_WITH_ACL: [&str; 6] =
+    [SELF, operator::CONFIGURATION, operator::AUTOPILOT, NODES, access::POLICIES, access::TOKENS];
 const CLIENT_PATHS: [&str; 3] = [SELF, LEADER, NODE];
 
 #[derive(Deserialize)]
@@ -98,6 +103,15 @@ fn version(answer: &Answer) -> Option<String> {
 fn speaks_tls(answer: &Answer) -> Option<bool> {
     let own = answer.as_ref().ok()?.get(SELF)?;
     own.flag_at(&["/DebugConfig/TLS/InternalRPC/VerifyOutgoing", "/DebugConfig/VerifyOutgoing"])
+}
+
+/// Its settings, by the same file; whoever is refused has met with ACLs.
+fn has_acl(answer: &Answer) -> Option<bool> {
+    let own = answer.as_ref().ok()?.get(SELF)?;
+    if own.is_refused() {
+        return Some(true);
+    }
+    own.flag_at(&["/DebugConfig/ACLsEnabled"])
 }
 
 fn review_clients(expected: &Expected, answers: &Answers) -> Review {
@@ -182,11 +196,23 @@ impl Product for Consul {
     }
 
     fn client(&self, endpoint: &Endpoint) -> Option<Client> {
-        Some(Client { program: "consul", variables: vec![("CONSUL_HTTP_ADDR", endpoint.url())] })
+        Some(Client { program: NAME, variables: vec![("CONSUL_HTTP_ADDR", endpoint.url())] })
+    }
+
+    fn token_header(&self) -> Option<&'static str> {
+        Some("X-Consul-Token")
+    }
+
+    fn token_file(&self) -> Option<&'static str> {
+        Some("/etc/consul.d/acl.json")
+    }
+
+    fn token_variable(&self) -> Option<&'static str> {
+        Some("CONSUL_HTTP_TOKEN")
     }
 
     fn ui(&self) -> Option<Ui> {
-        Some(Ui { page: "/ui/", reads: &[] })
+        Some(Ui { page: "/ui/", reads: &["/v1/internal/acl/authorize"] })
     }
 
     fn data_in(&self, configuration: &str) -> Option<String> {
@@ -203,6 +229,7 @@ impl Product for Consul {
 
     fn settings(&self) -> &'static [&'static str] {
         &[
+            "acl",
             "addresses",
             "advertise_addr",
             "autopilot",
@@ -262,11 +289,22 @@ impl Part for Servers {
     }
 
     fn questions(&self, agent: &Agent<'_>) -> Questions {
-        plain(&SERVER_PATHS, agent)
+        match agent.endpoint.tokens.observe {
+            Some(_) => plain(&SERVER_PATHS_WITH_ACL, agent),
+            None => plain(&SERVER_PATHS, agent),
+        }
     }
 
     fn speaks_tls(&self, answer: &Answer) -> Option<bool> {
         speaks_tls(answer)
+    }
+
+    fn has_acl(&self, answer: &Answer) -> Option<bool> {
+        has_acl(answer)
+    }
+
+    fn access(&self) -> Option<&dyn Access> {
+        Some(&access::Acl)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
@@ -394,6 +432,10 @@ impl Part for Clients {
 
     fn speaks_tls(&self, answer: &Answer) -> Option<bool> {
         speaks_tls(answer)
+    }
+
+    fn has_acl(&self, answer: &Answer) -> Option<bool> {
+        has_acl(answer)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {

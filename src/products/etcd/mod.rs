@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use super::drill::{kill_unit, start_unit};
 use super::snapshot::Snapshot;
 use super::{
-    Access, Agent, Answer, Answers, Client, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part,
-    PlacesIn, Product, Questions, Raft, Recovers, Request, Responses, Roster, Snapshots, Task, TlsFiles,
-    TlsQuestion, Traces, Transfer, answered, gossip, views,
+    Agent, Answer, Answers, Client, DepartureNotice, Drills, Gate, Keys, Leaving, Method, Part, PlacesIn,
+    Product, Questions, Raft, Recovers, Request, Responses, Roster, Snapshots, Task, TlsFiles, TlsQuestion,
+    Traces, Transfer, Way, answered, gossip, views,
 };
 use crate::model::{
     Arg, Call, ClusterState, Endpoint, Expected, LOOPBACK, NulInArgument, PrefetchOf, Problem, Review,
@@ -382,8 +382,8 @@ pub(super) struct Drill {
 const DRILL: Drill = Drill { files: ALONE, victim: "its member of etcd", script: None };
 
 impl Drills for Drill {
-    fn access(&self, _: &Endpoint) -> Access {
-        Access::Tls { address: LOOPBACK.to_owned(), port: PORT, name: "localhost", files: self.files }
+    fn way(&self, _: &Endpoint) -> Way {
+        Way::Tls { address: LOOPBACK.to_owned(), port: PORT, name: "localhost", files: self.files }
     }
 
     fn leader(&self) -> Request {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::super::{Access, Drills, Keys, Method, Request};
+use super::super::{Drills, Keys, Method, Request, Way};
 use super::{API_FILES, STATIC_PODS, shared_place};
 use crate::model::{Endpoint, LOOPBACK};
 
@@ -18,14 +18,14 @@ const PROGRAM: &str = "kube-apiserver";
 pub(super) struct ApiServerDrill;
 
 impl Drills for ApiServerDrill {
-    fn access(&self, endpoint: &Endpoint) -> Access {
+    fn way(&self, endpoint: &Endpoint) -> Way {
         let (address, port) = shared_place(endpoint)
             .and_then(|shared| shared.rsplit_once(':'))
             .and_then(|(address, port)| {
                 Some((address.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
             })
             .unwrap_or_else(|| (LOOPBACK.to_owned(), endpoint.port));
-        Access::Tls { address, port, name: NAME, files: API_FILES }
+        Way::Tls { address, port, name: NAME, files: API_FILES }
     }
 
     fn program(&self) -> Option<&'static str> {
@@ -108,9 +108,9 @@ mod tests {
         let access = |shared: &str| {
             let endpoint = json!({"product": "kube", "port": 6444, "scheme": "https", "unit": "u", "data": "/d",
                 "settings": {"endpoint": shared}});
-            match ApiServerDrill.access(&serde_json::from_value(endpoint).unwrap()) {
-                Access::Tls { address, port, .. } => (address, port),
-                Access::Plain => unreachable!("it speaks TLS"),
+            match ApiServerDrill.way(&serde_json::from_value(endpoint).unwrap()) {
+                Way::Tls { address, port, .. } => (address, port),
+                Way::Plain => unreachable!("it speaks TLS"),
             }
         };
         assert_eq!(access("api.example:6443"), ("api.example".to_owned(), 6443));

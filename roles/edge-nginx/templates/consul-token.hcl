@@ -1,0 +1,2 @@
+# Written by bootstrap.
+consul { token = "{{ nginx.consul_token }}" }
