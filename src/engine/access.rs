@@ -260,10 +260,7 @@ async fn first(gate: Gate, wanted: &WantedAccess, server: &Server<'_>) -> Round 
     };
     let by_first = Server { connection: server.connection, port: server.port, socket };
     // None removes itself.
-    let changes = [
-        (&by_first, wanted.access.manager(&wanted.manage)),
-        (server, wanted.access.removal(&id)),
-    ];
+    let changes = [(&by_first, wanted.access.manager(&wanted.manage)), (server, wanted.access.removal(&id))];
     for (who, request) in changes {
         let mut tries = 0;
         // Nobody could ask again: who makes the token knows it alone.

@@ -24,6 +24,8 @@ const ELECTION: Duration = Duration::from_secs(15);
 const HAND_OVER: Duration = Duration::from_secs(15);
 /// So long may a member that has just started refuse to tell what it tells later: it gets tokens from a leader.
 const REFUSAL: Duration = Duration::from_secs(15);
+/// The same of one that is shown a token: what a client was told of rights counts for thirty seconds (`acl.policy_ttl` of Consul).
+const REFUSAL_OF_TOKEN: Duration = Duration::from_secs(40);
 /// Lines of the journal that explain a gate that was not met.
 const JOURNAL_LINES: &str = "20";
 
@@ -120,6 +122,11 @@ pub(crate) async fn poll<'a>(
         Some((name.clone(), Api::new(connection, members.gate, questions(members.gate, host))))
     });
     let mut apis: Vec<(HostName, Api<'_>)> = asked.collect();
+    let shows_token = members
+        .hosts
+        .iter()
+        .any(|(_, role)| role.endpoint.as_ref().is_some_and(|endpoint| endpoint.tokens.observe.is_some()));
+    let patience = if shows_token { REFUSAL_OF_TOKEN } else { REFUSAL };
     let mut refused: Option<Instant> = None;
     loop {
         let rounds = apis.iter_mut().map(|(host, api)| async { (host.clone(), api.ask().await) });
@@ -133,7 +140,7 @@ pub(crate) async fn poll<'a>(
             }
             Verdict::Refused { reason } => {
                 let since = *refused.get_or_insert_with(Instant::now);
-                !waiting.goes_on(reason).await || since.elapsed() > REFUSAL
+                !waiting.goes_on(reason).await || since.elapsed() > patience
             }
         };
         if is_over {

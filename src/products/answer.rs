@@ -107,7 +107,12 @@ impl Response {
 
     /// Whether whoever asks is not to know it, by the word of the API or of a proxy before it.
     pub fn is_refused(&self) -> bool {
-        matches!(self.status, 401 | 403)
+        // What a server refuses an agent passes on as a failure of its own, of some requests.
+        let is_passed_on = || {
+            let text = String::from_utf8_lossy(&self.body);
+            ["Permission denied", "ACL not found"].iter().any(|words| text.contains(words))
+        };
+        matches!(self.status, 401 | 403) || (self.status == 500 && is_passed_on())
     }
 
     fn refusal(&self) -> String {
@@ -169,6 +174,11 @@ mod tests {
             (403, "Permission denied", Some("its API refuses to tell (status 403: ACLs?)")),
             (403, "", Some("its API refuses to tell (status 403: ACLs?)")),
             (401, "[]", Some("its API refuses to tell (status 401: ACLs?)")),
+            (
+                500,
+                "rpc error making call: Permission denied",
+                Some("its API refuses to tell (status 500: ACLs?)"),
+            ),
             (502, "<html>Bad Gateway", Some("status 502 (`<html>Bad Gateway`)")),
             (500, "No cluster leader", Some("status 500 (`No cluster leader`)")),
             // Autopilot's own words about a cluster that is not well.
