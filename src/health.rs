@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::model::{
-    Check, ClusterState, Effect, Expected, Finding, HostName, Plan, Problem, ProblemKind, Review, Step,
+    Check, ClusterState, Effect, Endpoint, Expected, Finding, HostName, Plan, Problem, ProblemKind, Review,
+    Step,
 };
 use crate::preflight::Survey;
-use crate::products::{Answers, Gate, Member};
+use crate::products::{Answers, Gate, Member, typed};
 use crate::raft::{RaftState, lost_quorum, tolerance};
 use crate::roles::WantedHost;
 
@@ -122,8 +123,7 @@ fn rolling(review: &Review, expected: &Expected) -> String {
 
 /// The same problem of several members is one finding.
 fn problems(gate: Gate, review: &Review, hosts: &[WantedHost]) -> Vec<Finding> {
-    let unit =
-        hosts.iter().find_map(|host| Some(host.endpoint(gate.name())?.unit.as_str())).unwrap_or_default();
+    let endpoint = hosts.iter().find_map(|host| host.endpoint(gate.name()));
     let mut found: Vec<(&Problem, Finding)> = Vec::new();
     // Versions have a warning of their own.
     for problem in review.problems.iter().filter(|problem| problem.kind != ProblemKind::Behind) {
@@ -138,7 +138,7 @@ fn problems(gate: Gate, review: &Review, hosts: &[WantedHost]) -> Vec<Finding> {
                 let hosts = problem.about.iter().cloned().collect();
                 found.push((
                     problem,
-                    Finding::error(Check::Agent, hosts, reason, remedy(gate, unit, problem)),
+                    Finding::error(Check::Agent, hosts, reason, remedy(gate, endpoint, problem)),
                 ));
             }
         }
@@ -146,7 +146,8 @@ fn problems(gate: Gate, review: &Review, hosts: &[WantedHost]) -> Vec<Finding> {
     found.into_iter().map(|(_, finding)| finding).collect()
 }
 
-fn remedy(gate: Gate, unit: &str, problem: &Problem) -> String {
+fn remedy(gate: Gate, endpoint: Option<&Endpoint>, problem: &Problem) -> String {
+    let unit = endpoint.map(|endpoint| endpoint.unit.as_str()).unwrap_or_default();
     match (problem.kind, gate.raft()) {
         (ProblemKind::Silent, _) => {
             format!(
@@ -158,7 +159,7 @@ fn remedy(gate: Gate, unit: &str, problem: &Problem) -> String {
             .to_owned(),
         (ProblemKind::Split, Some(raft)) => format!(
             "split brain: stop clients from writing, restart nothing; `{}` on each server tells which side has the majority",
-            raft.stale_command()
+            typed(&raft.stale_command(), endpoint).replace("INVENTORY", "INVENTORY HOST")
         ),
         (ProblemKind::Cut, _) => {
             "open that port on the way between them, in that direction; `bootstrap check --connect` tries all ports"
@@ -166,7 +167,7 @@ fn remedy(gate: Gate, unit: &str, problem: &Problem) -> String {
         }
         (_, Some(raft)) => format!(
             "`{}` and `journalctl -u {unit} -e` on it, and the network between servers",
-            raft.members_command()
+            typed(raft.members_command(), endpoint)
         ),
         (_, None) => format!("`journalctl -u {unit} -e` on it, and the network to the servers"),
     }
@@ -224,7 +225,10 @@ fn gone(cluster: &ClusterView<'_>, hosts: &[WantedHost]) -> Vec<Finding> {
         let (source, name, status) = (cluster.gate.roster().source(), &member.name, &member.status);
         let reason = format!("{product}: {source} of {asked} has `{name}`{at} as {status}");
         let remedy = match (known, forget(member)) {
-            (None, Some(forget)) => format!("if it is gone for good: `{forget}`"),
+            (None, Some(forget)) => {
+                let endpoint = hosts.iter().find_map(|host| host.endpoint(cluster.gate.name()));
+                format!("if it is gone for good: `{}`", typed(&forget, endpoint))
+            }
             _ => {
                 "start its agent, or take the host out of the cluster with `bootstrap remove-node`".to_owned()
             }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::certificate::{CertificateError, new_authority};
 use crate::files;
-use crate::model::{hex, uuid};
+use crate::model::{HostName, hex, uuid};
 use crate::roles::Generate;
 
 /// The secrets of one cluster.
@@ -50,36 +50,40 @@ pub enum SecretsError {
 }
 
 impl Secrets {
-    /// The secrets in `folder`, with any that `needed` names and the folder lacks made anew in
-    /// memory; [`Secrets::save`] keeps them.
+    /// The secrets in `folder`, with any that `needed` names and the folder lacks made anew in memory, and without those of hosts that it
+    /// does not name; [`Secrets::save`] keeps them.
     pub fn load(folder: &Path, needed: &BTreeMap<String, Generate>) -> Result<Self, SecretsError> {
-        let path = file(folder);
-        let mut secrets = match fs::read(&path) {
-            Ok(text) => {
-                let metadata = fs::metadata(&path);
-                let mode = metadata
-                    .map_err(|source| SecretsError::Read { path: path.clone(), source })?
-                    .permissions()
-                    .mode()
-                    & 0o7777;
-                if mode & 0o077 != 0 {
-                    return Err(SecretsError::Open { path, mode });
-                }
-                serde_json::from_slice(&text).map_err(|source| SecretsError::Shape { path, source })?
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Self { cluster_id: hex(random::<8>()?), values: BTreeMap::new() }
-            }
-            Err(source) => return Err(SecretsError::Read { path, source }),
+        let mut secrets = match Self::read(folder)? {
+            Some(secrets) => secrets,
+            None => Self { cluster_id: hex(random::<8>()?), values: BTreeMap::new() },
         };
-        // A host that comes back under its old name shows what is new.
-        secrets.values.retain(|name, _| !Generate::is_of_host(name) || needed.contains_key(name));
+        secrets.values.retain(|name, _| !Generate::is_of_a_host(name) || needed.contains_key(name));
         for (name, kind) in needed {
             if !secrets.values.contains_key(name) {
                 secrets.values.insert(name.clone(), generate(*kind, name)?);
             }
         }
         Ok(secrets)
+    }
+
+    /// Those that were saved; `None`: none were.
+    fn read(folder: &Path) -> Result<Option<Self>, SecretsError> {
+        let path = file(folder);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(SecretsError::Read { path, source }),
+        };
+        let metadata = fs::metadata(&path);
+        let mode = metadata
+            .map_err(|source| SecretsError::Read { path: path.clone(), source })?
+            .permissions()
+            .mode()
+            & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(SecretsError::Open { path, mode });
+        }
+        serde_json::from_slice(&text).map(Some).map_err(|source| SecretsError::Shape { path, source })
     }
 
     /// Whether a run has saved some in `folder`.
@@ -112,6 +116,17 @@ pub fn end_cluster(folder: &Path) -> Result<(), SecretsError> {
     }
     let ended = folder.join(format!("secrets.{}.json", Secrets::load(folder, &BTreeMap::new())?.cluster_id));
     fs::rename(&path, &ended).map_err(|source| SecretsError::Write { path: ended, source })
+}
+
+/// Takes what a host had for itself away: who comes under its name shows something else.
+///
+/// # Errors
+/// They cannot be read or written.
+pub fn forget_host(folder: &Path, host: &HostName) -> Result<(), SecretsError> {
+    let Some(mut secrets) = Secrets::read(folder)? else { return Ok(()) };
+    let before = secrets.values.len();
+    secrets.values.retain(|name, _| !Generate::is_of_host(name, host));
+    if secrets.values.len() == before { Ok(()) } else { secrets.save(folder) }
 }
 
 fn file(folder: &Path) -> PathBuf {
@@ -184,6 +199,33 @@ mod tests {
 
         fs::set_permissions(folder.join("secrets.json"), fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(Secrets::load(&folder, &needed), Err(SecretsError::Open { mode: 0o644, .. })));
+    }
+
+    #[test]
+    fn what_a_host_had_goes_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = |name: &str| HostName::parse(name).unwrap();
+        let needed = |hosts: &[&str]| -> BTreeMap<String, Generate> {
+            let of_hosts = hosts
+                .iter()
+                .map(|name| (Generate::HostUuid.key("consul.agent_token", &host(name)), Generate::HostUuid));
+            of_hosts.chain([("consul.manage_token".to_owned(), Generate::Uuid)]).collect()
+        };
+        let first = Secrets::load(folder.path(), &needed(&["a", "b-a"])).unwrap();
+        first.save(folder.path()).unwrap();
+        let token = &first.values["consul.agent_token of a"];
+        assert!(token.len() == 36 && *token != first.values["consul.agent_token of b-a"], "{token}");
+        // Who is replaced comes back under the same name, and shows what is new.
+        forget_host(folder.path(), &host("a")).unwrap();
+        let next = Secrets::load(folder.path(), &needed(&["a", "b-a"])).unwrap();
+        assert_ne!(next.values["consul.agent_token of a"], *token);
+        for kept in ["consul.agent_token of b-a", "consul.manage_token"] {
+            assert_eq!(next.values[kept], first.values[kept]);
+        }
+        // And who is in no inventory any more has none.
+        let left = Secrets::load(folder.path(), &needed(&["b-a"])).unwrap();
+        assert!(!left.values.contains_key("consul.agent_token of a"));
+        forget_host(&folder.path().join("none"), &host("a")).unwrap();
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::inventory::edit::{self, EditError, NewHost};
 use crate::inventory::yaml;
 use crate::model::{Diagnostic, HostName};
 use crate::operations::{EngineError, Leave, Up};
+use crate::secrets::forget_host;
 
 /// For connecting to a host that goes, and most likely does not answer any more. Its peers are asked of it too.
 const GONE: Duration = Duration::from_secs(10);
@@ -138,6 +139,7 @@ fn leave(
         _ => return Ok(exit),
     }
     replace(change.file, change.with).with_context(|| format!("cannot write {}", change.file.display()))?;
+    forget_host(&setup.folder, leaving.host)?;
     let mut setup = run::Setup::new(&after, &reach, password)?;
     // From here on it is an `up`, and after a failure an `up` carries on: of what follows from this. What differed before still
     // waits for the operator's own.

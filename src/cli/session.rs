@@ -137,7 +137,9 @@ async fn watch_for_stop(stop: Stop, events: Events, command: String, inventory: 
 
 /// What stands, what was not done, and the next command.
 fn notes(outcome: &Outcome, command: &str, inventory: &Path, is_followed: bool) -> Vec<String> {
-    let mut notes = outcome.notes.clone();
+    let exec = format!("bootstrap exec {}", inventory.display());
+    let mut notes: Vec<String> =
+        outcome.notes.iter().map(|note| note.replace("bootstrap exec INVENTORY", &exec)).collect();
     if !outcome.pending.is_empty() {
         let pending = outcome.pending.join("\n");
         notes.push(format!("{pending}\n`bootstrap up {}` does it", inventory.display()));

@@ -11,7 +11,7 @@ use super::observe::Observed;
 use super::questions::questions;
 use super::wait::{Unmet, Waiting};
 use super::{Fleet, Options, Outcome, Run};
-use crate::model::{Arg, Call, ClusterState, Event, Expected, HostName, StepId, Verdict};
+use crate::model::{Arg, Call, ClusterState, Endpoint, Event, Expected, HostName, StepId, Verdict};
 use crate::plan::Seen;
 use crate::products::{Answers, Gate};
 use crate::raft::{Peer, View, lost_quorum, majority};
@@ -122,11 +122,8 @@ pub(crate) async fn poll<'a>(
         Some((name.clone(), Api::new(connection, members.gate, questions(members.gate, host))))
     });
     let mut apis: Vec<(HostName, Api<'_>)> = asked.collect();
-    let shows_token = members
-        .hosts
-        .iter()
-        .any(|(_, role)| role.endpoint.as_ref().is_some_and(|endpoint| endpoint.tokens.observe.is_some()));
-    let patience = if shows_token { REFUSAL_OF_TOKEN } else { REFUSAL };
+    let patience =
+        if members.endpoint().is_some_and(Endpoint::has_tokens) { REFUSAL_OF_TOKEN } else { REFUSAL };
     let mut refused: Option<Instant> = None;
     loop {
         let rounds = apis.iter_mut().map(|(host, api)| async { (host.clone(), api.ask().await) });
@@ -266,7 +263,7 @@ pub(crate) async fn stands(
     outcome: &mut Outcome,
 ) {
     match wait(fleet, members, expected, Gate::judge, run).await {
-        Ok(met) => outcome.notes.extend(members.gate.notes(expected, &met.answers)),
+        Ok(met) => outcome.notes.extend(members.gate.notes(members.endpoint(), expected, &met.answers)),
         Err(unmet) => unmet.tell(outcome),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::inventory::node::Kind;
-use crate::model::{Diagnostic, Expected, HostName, StepId};
+use crate::model::{Diagnostic, Endpoint, Expected, HostName, StepId};
 use crate::products::Gate;
 use crate::roles::{ClusterAddresses, RoleSet, Wanted, WantedError, WantedHost, WantedRole};
 
@@ -22,7 +22,12 @@ impl<'a> Members<'a> {
 
     /// The unit of its agents: the same on all hosts but where somebody replaced a role on some.
     pub(crate) fn unit(&self) -> Option<&'a str> {
-        self.hosts.iter().find_map(|(_, role)| Some(role.endpoint.as_ref()?.unit.as_str()))
+        Some(self.endpoint()?.unit.as_str())
+    }
+
+    /// Of one of its agents: all are alike but in what is each one's own.
+    pub(crate) fn endpoint(&self) -> Option<&'a Endpoint> {
+        self.hosts.iter().find_map(|(_, role)| role.endpoint.as_ref())
     }
 
     pub(crate) fn names(&self) -> BTreeSet<HostName> {

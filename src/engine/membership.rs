@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::members::{Members, data};
 use crate::model::{Check, ClusterState, Expected, Finding, HostName, StepId};
 use crate::plan::HostSeen;
-use crate::products::{Answers, Gate, Member};
+use crate::products::{Answers, Gate, Member, typed};
 use crate::raft::{Peer, strangers};
 use crate::roles::{ClusterAddresses, Wanted, WantedHost, WantedRole};
 
@@ -193,7 +193,7 @@ fn other_keys(
         (!said.all("gossip").any(|key| key == wanted)).then(|| (name.clone(), said.has("gossip")))
     });
     let (names, encrypts): (Vec<HostName>, Vec<bool>) = others.unzip();
-    let keyring = members.gate.product().keyring_command()?;
+    let keyring = typed(members.gate.product().keyring_command()?, members.endpoint());
     let (reason, remedy) = match encrypts.first()? {
         true => (
             "gossip is encrypted with another key than the inventory's",

@@ -19,7 +19,7 @@ use crate::model::{
 };
 use crate::plan::{HostSeen, PlanError, Seen};
 use crate::preflight::{self, Claim, HostMarker, Subject, age};
-use crate::products::{Answer, Answers, Gate, VersionChange, oldest};
+use crate::products::{Answers, Gate, VersionChange, oldest};
 use crate::resource::{Download, Resource};
 use crate::roles::{ClusterAddresses, Formed, Proof, Wanted, WantedHost, WantedRole};
 use crate::script::{Nonce, Observation, Record, Script};
@@ -362,7 +362,7 @@ fn stands(
         stands.findings.extend(other_versions(members, state, &answers, hosts));
         stands.contradictions.extend(contradictions(members, &expected, state, &answers, hosts));
         match review.and(&cuts).verdict().unmet() {
-            None => stands.notes.extend(gate.notes(&expected, &answers)),
+            None => stands.notes.extend(gate.notes(members.endpoint(), &expected, &answers)),
             Some(reason) => {
                 stands.unhealthy.get_or_insert(format!("{}: {reason}", gate.name()));
             }
@@ -491,7 +491,8 @@ fn formed(gates: &[Members<'_>], clusters: &[ClusterAnswers], seen: &Seen) -> Fo
             Some(false) => formed.without_tls.insert(product.to_owned()),
             None => false,
         };
-        match has_acl(product, clusters).or_else(|| has_tokens(&parts, seen)) {
+        // Agents that refuse by somebody else's rules are none of ours.
+        match has_tokens(&parts, seen) {
             Some(true) => formed.with_acl.insert(product.to_owned()),
             Some(false) => formed.without_acl.insert(product.to_owned()),
             None => false,
@@ -500,26 +501,11 @@ fn formed(gates: &[Members<'_>], clusters: &[ClusterAnswers], seen: &Seen) -> Fo
     formed
 }
 
-/// Whether the agents of a product know who asks, by their own word; `None`: none of them says so.
-fn has_acl(product: &str, clusters: &[ClusterAnswers]) -> Option<bool> {
-    said(product, clusters, |gate, answer| gate.has_acl(answer))
-}
-
 /// Whether the agents of a product speak TLS, by their own word; `None`: none of them says so.
 fn speaks_tls(product: &str, clusters: &[ClusterAnswers]) -> Option<bool> {
-    said(product, clusters, |gate, answer| gate.speaks_tls(answer))
-}
-
-/// Whether one of the agents of a product says yes; `None`: none says anything.
-fn said(
-    product: &str,
-    clusters: &[ClusterAnswers],
-    says: impl Fn(Gate, &Answer) -> Option<bool>,
-) -> Option<bool> {
     let of_product = clusters.iter().filter(|cluster| cluster.gate.product().name() == product);
     let mut said = of_product
-        .flat_map(|cluster| cluster.answers.values().map(|answer| (cluster.gate, answer)))
-        .filter_map(|(gate, answer)| says(gate, answer));
+        .flat_map(|cluster| cluster.answers.values().filter_map(|answer| cluster.gate.speaks_tls(answer)));
     let first = said.next()?;
     Some(first || said.any(|one| one))
 }
@@ -529,7 +515,7 @@ fn has_tls(parts: &[&Members<'_>], seen: &Seen) -> Option<bool> {
     has_set_up(parts, seen, |_, resource| matches!(resource, Resource::Certificate(_)))
 }
 
-/// And whether they know who asks, by a file with tokens.
+/// Whether they know who asks, by a file with tokens that this program has written.
 fn has_tokens(parts: &[&Members<'_>], seen: &Seen) -> Option<bool> {
     has_set_up(parts, seen, |gate, resource| {
         gate.product().token_file().is_some_and(|file| resource.path() == Some(file))

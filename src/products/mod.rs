@@ -27,7 +27,7 @@ pub use drill::{Drills, Keys, Way};
 pub use gossip::Member;
 pub use part::{
     Agent, Client, Command, DepartureNotice, Gate, Leaving, Part, PlacesIn, Product, Raft, Recovers, Roster,
-    Snapshots, Task, Traces, Transfer, Ui, Watching,
+    Snapshots, Task, Traces, Transfer, Ui, Watching, typed,
 };
 pub use request::{Method, Request};
 

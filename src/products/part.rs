@@ -164,11 +164,6 @@ pub trait Part: Sync {
         None
     }
 
-    /// Whether the agent that answered lets everybody do only what is allowed to whoever asks; `None`: it does not say.
-    fn has_acl(&self, _answer: &Answer) -> Option<bool> {
-        None
-    }
-
     /// Its members know who calls their API.
     fn access(&self) -> Option<&dyn Access> {
         None
@@ -508,6 +503,15 @@ pub trait Leaving: Sync {
     }
 }
 
+/// A command of a product's own program, as an operator types it: on a host, or where its agents may want to know who asks from the
+/// operator's machine, by a command of this program that shows it a token.
+pub fn typed(command: &str, endpoint: Option<&Endpoint>) -> String {
+    match endpoint.is_some_and(Endpoint::has_tokens) {
+        true => format!("bootstrap exec INVENTORY -- {command}"),
+        false => command.to_owned(),
+    }
+}
+
 /// One part of one product, as all others hold it.
 #[derive(Clone, Copy)]
 pub struct Gate(&'static dyn Part);
@@ -562,9 +566,14 @@ impl Gate {
     }
 
     /// Lines for the closing summary: leader, peers, where to look next.
-    pub fn notes(self, expected: &Expected, answers: &Answers) -> Vec<String> {
+    pub fn notes(self, endpoint: Option<&Endpoint>, expected: &Expected, answers: &Answers) -> Vec<String> {
         let Some(raft) = self.0.raft() else { return Vec::new() };
-        raft::notes(raft.label(), raft.members_command(), expected, &self.views(answers))
+        let command = typed(raft.members_command(), endpoint);
+        let see = |host: &HostName| match endpoint.is_some_and(Endpoint::has_tokens) {
+            true => format!("`{command}`"),
+            false => format!("`{command}` on any server, for example {host}"),
+        };
+        raft::notes(raft.label(), see, expected, &self.views(answers))
     }
 }
 

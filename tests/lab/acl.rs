@@ -19,7 +19,7 @@ print unpack("x6n", $answer)'"#;
 fn status(lab: &Lab, host: &str, token: Option<&str>, words: &str) -> String {
     let header = token.map(|token| format!("header = \\\"X-Consul-Token: {token}\\\"")).unwrap_or_default();
     let call = format!(
-        "echo \"{header}\" | curl -q -K - -sS --max-time 5 --noproxy '*' -o /dev/null -w '%{{http_code}}' {words}"
+        "echo \"{header}\" | command curl -q -K - -sS --max-time 5 --noproxy '*' -o /dev/null -w '%{{http_code}}' {words}"
     );
     lab.asks(host, &call)
 }
@@ -40,7 +40,6 @@ fn exec(lab: &Lab, host: &str, words: &[&str]) -> String {
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_agents_know_who_asks_from_the_first_start() {
     let lab = Lab::up(&["--hosts", "4"]);
-    lab.sets_consul("acl: on");
     lab.edit(
         "roles: [consul-client]",
         "roles: [consul-client], vars: { consul: { services: [{ name: web, port: 80, tags: [blue] }] } }",
@@ -146,7 +145,7 @@ fn lab_agents_know_who_asks_from_the_first_start() {
     assert_eq!(own(), "200");
 
     // A rolling change goes by the same tokens, and what was a host's goes with it.
-    lab.edit("acl: on", "acl: on\n    log_level: debug");
+    lab.sets_consul("log_level: debug");
     lab.run("up", &[]).exits(0).says("3 of 3 voters");
     lab.run("remove-node", &["node-4", "--yes"]).exits(0);
     lab.run("up", &[]).exits(0);
@@ -162,9 +161,10 @@ fn lab_agents_know_who_asks_from_the_first_start() {
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_tokens_that_were_lost_are_made_anew() {
     let lab = Lab::up(&[]);
-    lab.run("up", &[]).exits(0).says("3 of 3 voters");
-    lab.sets_consul("acl: on");
-    lab.run("up", &[]).exits(1).says("answer everybody").says("acl: auto");
+    lab.sets_consul("acl: off");
+    lab.run("up", &[]).exits(0).says("3 of 3 voters").says("answer everybody");
+    lab.edit("acl: off", "acl: on");
+    lab.run("up", &[]).exits(1).says("set up without ACLs").says("acl: auto");
     lab.edit("acl: on", "acl: auto");
     lab.run("up", &[]).exits(0).says("Nothing to do");
     lab.run("down", &["--purge", "--yes"]).exits(0);

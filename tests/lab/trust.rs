@@ -305,6 +305,7 @@ fn lab_a_member_that_nobody_names() {
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_servers_that_refuse_to_tell_are_not_restarted_together() {
     let lab = Lab::up(&["--hosts", "3"]);
+    lab.sets_consul("acl: off");
     lab.run("up", &[]).exits(0).says("3 of 3 voters");
     let refuses = "its API refuses to tell (status 403: ACLs?)";
 

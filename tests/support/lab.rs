@@ -208,12 +208,27 @@ impl Lab {
         self.ssh_with(&["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null"], host, command)
     }
 
+    /// What an operator who is logged in there would have set, so that Consul's own program and curl are answered: the token that may do
+    /// everything, once the cluster has secrets. `command curl` asks without it.
+    fn with_token(&self, command: &str) -> String {
+        let store = self.folder.path().join(".bootstrap/dc1/secrets.json");
+        let secrets = fs::read_to_string(store).ok().and_then(|text| serde_json::from_str(&text).ok());
+        let secrets: serde_json::Value = secrets.unwrap_or_default();
+        match secrets["values"]["consul.manage_token"].as_str() {
+            None => command.to_owned(),
+            Some(token) => format!(
+                "export CONSUL_HTTP_TOKEN={token}; curl() {{ command curl -H \"X-Consul-Token: {token}\" \"$@\"; }}; {command}"
+            ),
+        }
+    }
+
     fn ssh_with(&self, options: &[&str], host: &str, command: &str) -> Ran {
         let mut call = Command::new("ssh");
         for option in ["BatchMode=yes", "ConnectTimeout=5", "LogLevel=ERROR"].iter().chain(options) {
             call.args(["-o", option]);
         }
-        call.args(["-i", &format!("{STATE}/id_ed25519"), "-l", &self.user, &self.address(host), command]);
+        let command = self.with_token(command);
+        call.args(["-i", &format!("{STATE}/id_ed25519"), "-l", &self.user, &self.address(host), &command]);
         Ran::of(call.output().unwrap())
     }
 
@@ -330,9 +345,9 @@ impl<'l> Writer<'l> {
         lab.asks(
             host,
             "cat >/root/writer <<'E'\nn=0\nwhile [ ! -e /root/over ]; do\n  n=$((n + 1))\n  \
-             [ \"$(curl -s -m 5 -X PUT -d $n http://127.0.0.1:8500/v1/kv/roll/$n)\" = true ] && \
+             [ \"$(curl -s -m 5 -H \"X-Consul-Token: $CONSUL_HTTP_TOKEN\" -X PUT -d $n http://127.0.0.1:8500/v1/kv/roll/$n)\" = true ] && \
              echo \"$n $(($(date +%s%N) / 1000000))\" >>/root/written\n  sleep 0.05\ndone\nE\n\
-             systemd-run -q --unit writer sh /root/writer",
+             systemd-run -q -E CONSUL_HTTP_TOKEN=\"$CONSUL_HTTP_TOKEN\" --unit writer sh /root/writer",
         );
         Self { lab, host }
     }

@@ -65,6 +65,11 @@ impl Endpoint {
     pub const NEEDED: [&str; 4] = ["product", "port", "unit", "data"];
     pub const OPTIONAL: [&str; 5] = ["scheme", "config", "version", "tokens", "settings"];
 
+    /// Whether its agents may want to know who asks.
+    pub fn has_tokens(&self) -> bool {
+        self.tokens.observe.is_some()
+    }
+
     /// The API, for programs on the host itself.
     pub fn url(&self) -> String {
         let scheme = match self.scheme {

@@ -137,8 +137,13 @@ pub fn cluster_state(
     }
 }
 
-/// The peers as a table under a label, and the command that shows them on a host.
-pub fn notes(label: &str, command: &str, expected: &Expected, views: &Views) -> Vec<String> {
+/// The peers as a table under a label, and how an operator sees them; `see` is told of a host.
+pub fn notes(
+    label: &str,
+    see: impl Fn(&HostName) -> String,
+    expected: &Expected,
+    views: &Views,
+) -> Vec<String> {
     let found = views.values().filter_map(View::peers).find(|peers| !peers.is_empty());
     let Some(mut peers) = found.map(<[Peer]>::to_vec) else { return Vec::new() };
     peers.sort_by(|one, other| one.node.cmp(&other.node));
@@ -154,7 +159,7 @@ pub fn notes(label: &str, command: &str, expected: &Expected, views: &Views) -> 
         })
         .collect();
     if let Some(host) = expected.members.keys().next() {
-        notes.push(format!("see: `{command}` on any server, for example {host}"));
+        notes.push(format!("see: {}", see(host)));
     }
     notes
 }

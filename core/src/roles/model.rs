@@ -292,8 +292,13 @@ impl Generate {
     }
 
     /// Whether what has this name among the secrets is one host's.
-    pub fn is_of_host(key: &str) -> bool {
+    pub fn is_of_a_host(key: &str) -> bool {
         key.contains(OF_HOST)
+    }
+
+    /// Whether it is this host's.
+    pub fn is_of_host(key: &str, host: &HostName) -> bool {
+        key.split_once(OF_HOST).is_some_and(|(_, name)| name == host.as_str())
     }
 
     /// As role files write them.

@@ -52,9 +52,9 @@ pub struct Formed {
     pub with_tls: BTreeSet<String>,
     /// Those whose agents do not.
     pub without_tls: BTreeSet<String>,
-    /// The products whose agents answer by what the token of who asks may do.
+    /// The products whose agents answer by what the token of who asks may do, as this program has set them up.
     pub with_acl: BTreeSet<String>,
-    /// Those whose agents answer everybody.
+    /// Those whose agents were set up in another way.
     pub without_acl: BTreeSet<String>,
 }
 

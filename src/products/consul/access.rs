@@ -160,33 +160,50 @@ fn policy_changes(wanted: &[AccessToken], policies: &[Policy]) -> Vec<AccessChan
 
 fn token_changes(wanted: &[AccessToken], tokens: &[Token]) -> Vec<AccessChange> {
     let known: BTreeMap<&str, &Token> = tokens.iter().map(|token| (token.accessor.as_str(), token)).collect();
+    let linked = |accessor: &str| -> Option<BTreeSet<&str>> {
+        let policies = known.get(accessor)?.policies.iter().flatten();
+        Some(policies.map(|link| link.name.as_str()).collect())
+    };
     let change = |token: &AccessToken| {
+        let accessor = accessor(token.secret.as_ref()?);
         let policy = policy_name(&token.name);
-        let accessor = token.secret.as_ref().map_or_else(|| ANONYMOUS.to_owned(), accessor);
-        let there = known.get(accessor.as_str());
-        let linked: Vec<&str> =
-            there.iter().flat_map(|token| token.policies.iter().flatten()).map(|link| &*link.name).collect();
-        // What somebody else lets everybody do stays.
-        let is_anonymous = token.secret.is_none();
-        let is_linked = if is_anonymous { linked.contains(&&*policy) } else { linked == [policy.as_str()] };
-        let links = if is_anonymous { linked } else { Vec::new() }.into_iter().chain([policy.as_str()]);
-        let links: Vec<_> = links.map(|name| json!({"Name": name})).collect();
-        let described =
-            if is_anonymous { "Anonymous Token".to_owned() } else { format!("{DESCRIBED}{}", token.name) };
-        let mut body = json!({"AccessorID": accessor, "Description": described, "Policies": links});
-        let (reason, path) = match there {
-            None if is_anonymous => ("other rights", format!("/v1/acl/token/{accessor}")),
+        let mut body = described(&accessor, &format!("{DESCRIBED}{}", token.name), [policy.as_str()]);
+        let (reason, path) = match linked(&accessor) {
             None => {
                 body["SecretID"] = json!(token.secret);
                 ("absent", "/v1/acl/token".to_owned())
             }
-            Some(_) if is_linked => return None,
+            Some(linked) if linked.iter().eq([&policy.as_str()]) => return None,
             Some(_) => ("other rights", format!("/v1/acl/token/{accessor}")),
         };
-        let what = format!("token `{}`", token.name);
-        Some(AccessChange { what, reason, request: Request::new(Method::Put, path, body.to_string()) })
+        let request = Request::new(Method::Put, path, body.to_string());
+        Some(AccessChange { what: format!("token `{}`", token.name), reason, request })
     };
-    wanted.iter().filter_map(change).collect()
+    let everybodys = everybodys_rights(wanted, linked(ANONYMOUS).unwrap_or_default());
+    everybodys.into_iter().chain(wanted.iter().filter_map(change)).collect()
+}
+
+/// The token of whoever shows none has these rights, beside those that somebody else gave it.
+fn everybodys_rights(wanted: &[AccessToken], linked: BTreeSet<&str>) -> Option<AccessChange> {
+    let rights = wanted.iter().filter(|token| token.secret.is_none());
+    let rights: BTreeSet<String> = rights.map(|token| policy_name(&token.name)).collect();
+    if rights.iter().all(|right| linked.contains(right.as_str())) {
+        return None;
+    }
+    let all = linked.into_iter().chain(rights.iter().map(String::as_str)).collect::<BTreeSet<_>>();
+    let body = described(ANONYMOUS, "Anonymous Token", all);
+    let request = Request::new(Method::Put, format!("/v1/acl/token/{ANONYMOUS}"), body.to_string());
+    Some(AccessChange { what: "the rights of everybody".to_owned(), reason: "other rights", request })
+}
+
+/// A token as it is written.
+fn described<'a>(
+    accessor: &str,
+    description: &str,
+    policies: impl IntoIterator<Item = &'a str>,
+) -> serde_json::Value {
+    let links: Vec<_> = policies.into_iter().map(|name| json!({"Name": name})).collect();
+    json!({"AccessorID": accessor, "Description": description, "Policies": links})
 }
 
 const NOT_WANTED: &str = "not wanted any more";
@@ -290,7 +307,7 @@ mod tests {
                     "policy `bootstrap-agent-of-a_b`: absent by Put /v1/acl/policy".to_owned(),
                 ],
                 vec![
-                    format!("token `anonymous`: other rights by Put /v1/acl/token/{ANONYMOUS}"),
+                    format!("the rights of everybody: other rights by Put /v1/acl/token/{ANONYMOUS}"),
                     "token `agent of a.b`: absent by Put /v1/acl/token".to_owned(),
                 ],
             ]

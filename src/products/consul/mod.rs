@@ -105,15 +105,6 @@ fn speaks_tls(answer: &Answer) -> Option<bool> {
     own.flag_at(&["/DebugConfig/TLS/InternalRPC/VerifyOutgoing", "/DebugConfig/VerifyOutgoing"])
 }
 
-/// Its settings, by the same file; whoever is refused has met with ACLs.
-fn has_acl(answer: &Answer) -> Option<bool> {
-    let own = answer.as_ref().ok()?.get(SELF)?;
-    if own.is_refused() {
-        return Some(true);
-    }
-    own.flag_at(&["/DebugConfig/ACLsEnabled"])
-}
-
 fn review_clients(expected: &Expected, answers: &Answers) -> Review {
     review::count(expected, answers, "clients joined", |_, answer| has_joined(answer))
 }
@@ -299,10 +290,6 @@ impl Part for Servers {
         speaks_tls(answer)
     }
 
-    fn has_acl(&self, answer: &Answer) -> Option<bool> {
-        has_acl(answer)
-    }
-
     fn access(&self) -> Option<&dyn Access> {
         Some(&access::Acl)
     }
@@ -432,10 +419,6 @@ impl Part for Clients {
 
     fn speaks_tls(&self, answer: &Answer) -> Option<bool> {
         speaks_tls(answer)
-    }
-
-    fn has_acl(&self, answer: &Answer) -> Option<bool> {
-        has_acl(answer)
     }
 
     fn review(&self, expected: &Expected, answers: &Answers) -> Review {
