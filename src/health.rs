@@ -227,7 +227,8 @@ fn gone(cluster: &ClusterView<'_>, hosts: &[WantedHost]) -> Vec<Finding> {
         let remedy = match (known, forget(member)) {
             (None, Some(forget)) => {
                 let endpoint = hosts.iter().find_map(|host| host.endpoint(cluster.gate.name()));
-                format!("if it is gone for good: `{}`", typed(&forget, endpoint))
+                let forget = typed(&forget, endpoint);
+                format!("if it is gone for good: `{forget}`")
             }
             _ => {
                 "start its agent, or take the host out of the cluster with `bootstrap remove-node`".to_owned()

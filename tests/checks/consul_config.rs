@@ -147,7 +147,7 @@ fn agents_that_know_who_asks() {
             }
         }
     }
-    assert!(!files("1.21.4", "", "web-1").contains_key("/etc/consul.d/acl.json"));
+    assert!(!files("1.21.4", "    acl: off\n", "web-1").contains_key("/etc/consul.d/acl.json"));
 }
 
 #[test]
