@@ -3,25 +3,30 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
 use super::api::{AGENT, Socket, response};
 use super::members::Members;
+use super::questions::http_send;
 use super::wait::{Unmet, Waiting};
 use super::{Fleet, Run, steps, tasks};
-use crate::model::{AccessPlan, AccessToken, HostName, Secret, StageName};
-use crate::products::{Access, AccessChange, Answers, FirstToken, Gate, Method, Request, Response};
+use crate::model::{AccessPlan, AccessToken, HostName, Secret, StageName, StepId};
+use crate::products::{Access, AccessChange, Answers, FirstToken, Gate, Header, Method, Request, Response};
 use crate::roles::{ClusterAddresses, Wanted};
+use crate::script::{Nonce, Observation, Script};
+use crate::ssh::Connection;
 
 /// A server answers such a request within a round of raft.
 const REQUEST: Duration = Duration::from_secs(5);
 /// Changes that are under way at the same time.
 const AT_ONCE: usize = 8;
 /// What is told so often and is not so afterwards will not be.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
+/// So long a server may not know a token that the others know: around the restart of a leader, and before it hears of a new one.
+const UNKNOWN: Duration = Duration::from_secs(5);
 
 /// What a product's servers are to know.
 struct WantedAccess {
@@ -79,18 +84,20 @@ impl WantedAccess {
     }
 }
 
-/// A way to a server, as one who may change everything.
+/// A way to a server, as one who shows a token.
 struct Server<'a> {
-    connection: &'a crate::ssh::Connection,
+    connection: &'a Connection,
     port: u16,
-    socket: Socket,
+    header: Option<Header>,
+    /// `None`: sshd forbids forwarding, and the host itself asks.
+    socket: Option<Socket>,
 }
 
 /// Has the servers of a gate know what is wanted; they need a leader for it.
 ///
 /// # Errors
 /// They do not, in time; or they know somebody else as the one who may change everything.
-pub(super) async fn make(
+pub(crate) async fn make(
     fleet: &Fleet,
     members: &Members<'_>,
     addresses: &ClusterAddresses,
@@ -105,16 +112,20 @@ pub(super) async fn make(
         else {
             continue;
         };
-        let header = gate.header(Some(&wanted.manage));
-        let port = endpoint.port;
-        let socket = Socket::signed(connection, port, REQUEST, header).await;
-        servers.extend(socket.map(|socket| Server { connection, port, socket }));
+        servers.push(Server::open(connection, endpoint.port, gate.header(Some(&wanted.manage))).await);
     }
     let mut waiting =
         Waiting::new(format!("{} tokens", gate.name()), run.options.timeout, run.events, run.stop);
     let (mut made, mut rounds, mut may_reset) = (0, 0, run.options.resets_tokens);
+    let mut unknown: Option<Instant> = None;
     loop {
-        let reason = match round(gate, &wanted, &servers).await {
+        let round = match round(gate, &wanted, &servers).await {
+            Round::Taken(_) if unknown.get_or_insert_with(Instant::now).elapsed() < UNKNOWN => {
+                Round::NotYet("its servers do not know this cluster's tokens".to_owned())
+            }
+            round => round,
+        };
+        let reason = match round {
             Round::Done if made == 0 => return Ok(()),
             Round::Done => {
                 waiting.met(format!("{made} tokens and policies changed"));
@@ -212,7 +223,7 @@ enum Round {
 }
 
 async fn round(gate: Gate, wanted: &WantedAccess, servers: &[Server<'_>]) -> Round {
-    let mut reason = "no server can be asked; does its sshd forbid forwarding?".to_owned();
+    let (mut reason, mut taken) = ("no server can be asked".to_owned(), None);
     for server in servers {
         let mut said = BTreeMap::new();
         for path in wanted.access.paths() {
@@ -224,6 +235,8 @@ async fn round(gate: Gate, wanted: &WantedAccess, servers: &[Server<'_>]) -> Rou
         if said.values().any(Response::is_refused) {
             match first(gate, wanted, server).await {
                 Round::NotYet(why) => reason = why,
+                // Another one may know them.
+                Round::Taken(number) => taken = Some(number),
                 other => return other,
             }
             continue;
@@ -238,7 +251,7 @@ async fn round(gate: Gate, wanted: &WantedAccess, servers: &[Server<'_>]) -> Rou
             Err(_) => {}
         }
     }
-    Round::NotYet(reason)
+    taken.map_or(Round::NotYet(reason), Round::Taken)
 }
 
 /// Makes the token by which all else is made.
@@ -254,11 +267,7 @@ async fn first(gate: Gate, wanted: &WantedAccess, server: &Server<'_>) -> Round 
         FirstToken::Taken { reset } => return Round::Taken(reset),
     };
     // What it was is kept nowhere: it makes one that is written down here already, and goes.
-    let header = gate.header(Some(&secret));
-    let Some(socket) = Socket::signed(server.connection, server.port, REQUEST, header).await else {
-        return Round::NotYet("its sshd forwards no more".to_owned());
-    };
-    let by_first = Server { connection: server.connection, port: server.port, socket };
+    let by_first = Server::open(server.connection, server.port, gate.header(Some(&secret))).await;
     // None removes itself.
     let changes = [(&by_first, wanted.access.manager(&wanted.manage)), (server, wanted.access.removal(&id))];
     for (who, request) in changes {
@@ -289,10 +298,33 @@ async fn apply(server: &Server<'_>, changes: Vec<Vec<AccessChange>>) -> Result<u
     Ok(number)
 }
 
-impl Server<'_> {
+impl<'a> Server<'a> {
+    async fn open(connection: &'a Connection, port: u16, header: Option<Header>) -> Self {
+        let socket = Socket::signed(connection, port, REQUEST, header.clone()).await;
+        Self { connection, port, header, socket }
+    }
+
     async fn send(&self, request: &Request) -> Result<Response, String> {
-        let answer = async { response(self.socket.send(AGENT, request).await?).await }.await;
-        answer.map_err(|error| format!("its API does not answer: {error}"))
+        let silent = |error: String| format!("its API does not answer: {error}");
+        let Some(socket) = &self.socket else { return self.send_script(request).await.map_err(silent) };
+        let answer = async { response(socket.send(AGENT, request).await?).await }.await;
+        answer.map_err(|error| silent(error.to_string()))
+    }
+
+    /// By the host itself. What is sent is in no list of processes.
+    async fn send_script(&self, request: &Request) -> Result<Response, String> {
+        let call = http_send(self.port, self.header.as_ref(), request).map_err(|error| error.to_string())?;
+        let id = StepId("request".to_owned());
+        let script = Script::ask(&Nonce::random(), &[(id.clone(), call)]);
+        let records = self.connection.run(&script, REQUEST * 2, |_| ()).await;
+        let observation = Observation::new(&records.map_err(|error| error.to_string())?);
+        let said = observation.of(&id.0);
+        let status = said.text("status").and_then(|status| status.parse().ok());
+        let body = said.bytes("body").map(<[u8]>::to_vec);
+        match status.zip(body) {
+            Some((status, body)) => Ok(Response { status, body }),
+            None => Err(said.text("error").unwrap_or("it said nothing").to_owned()),
+        }
     }
 
     /// A request that must end well.

@@ -3,7 +3,7 @@
 //!
 //! It prints nothing; it sends events. The hosts themselves are the only state between two runs.
 
-mod access;
+pub(crate) mod access;
 pub(crate) mod api;
 pub(crate) mod apply;
 pub(crate) mod commands;

@@ -1,7 +1,7 @@
 //! What a gate asks of a host's agents, as a call of the prelude, and what they said to it.
 
 use crate::model::{Arg, Call, Endpoint, NulInArgument, StepId};
-use crate::products::{Agent, Answer, Gate, Question, Questions, Response, by_path};
+use crate::products::{Agent, Answer, Gate, Header, Method, Question, Questions, Request, Response, by_path};
 use crate::roles::WantedHost;
 use crate::script::Observation;
 
@@ -50,6 +50,32 @@ pub(super) fn with_headers(call: Call, questions: &Questions) -> Result<Call, Nu
         return Ok(call);
     }
     Ok(call.made_by("with_headers", [Arg::secret(lines.join("\n"))?]))
+}
+
+/// Has the host send a request to an agent of its own, as curl reads it from a file of settings.
+pub(super) fn http_send(
+    port: u16,
+    header: Option<&Header>,
+    request: &Request,
+) -> Result<Call, NulInArgument> {
+    let method = match request.method {
+        Method::Get => "GET",
+        Method::Put => "PUT",
+        Method::Post => "POST",
+        Method::Delete => "DELETE",
+    };
+    let mut settings =
+        vec![("url", format!("http://127.0.0.1:{port}{}", request.path)), ("request", method.to_owned())];
+    settings.extend(header.map(|header| ("header", format!("{}: {}", header.name, header.value.reveal()))));
+    if !request.body.is_empty() {
+        settings.push(("data-raw", request.body.clone()));
+    }
+    let lines = settings.iter().map(|(name, value)| {
+        let value = value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+        format!("{name} = \"{value}\"")
+    });
+    let settings: Vec<String> = lines.collect();
+    Ok(Call::new("http_send", [Arg::secret(settings.join("\n"))?]))
 }
 
 /// The same without headers.

@@ -11,7 +11,7 @@ use super::snapshot::SnapshotSource;
 use super::watching::{Watchers, on_all};
 use crate::engine::commands::{self, Failure, is_empty};
 use crate::engine::members::{Members, members};
-use crate::engine::{EngineError, Fleet, Outcome, Run, Stop};
+use crate::engine::{EngineError, Fleet, Options, Outcome, Run, Stop, access};
 use crate::model::{Check, Event, Finding, HostName, NulInArgument, Stage, hex};
 use crate::products::{Gate, Transfer};
 use crate::roles::{Wanted, WantedHost};
@@ -91,7 +91,9 @@ impl Operation for Restore<'_> {
         let restored = source.restore(std::mem::take(&mut self.bytes)).await;
         restored.map_err(|reason| {
             EngineError::Refused(format!("{} on {}: {reason}", source.gate.product().name(), source.host))
-        })
+        })?;
+        renew_tokens(source.gate, observed_hosts, run, outcome).await;
+        Ok(())
     }
 
     async fn prove(&mut self, observed_hosts: &mut ObservedHosts, run: Run<'_>, outcome: &mut Outcome) {
@@ -108,6 +110,20 @@ impl Operation for Restore<'_> {
             && let Some(reason) = outcome.unhealthy.take()
         {
             put_back(gate, observed_hosts, run, outcome, &reason).await;
+        }
+    }
+}
+
+/// The state knows the tokens of the time when it was saved, which may be those of another cluster: it is told those of this one.
+async fn renew_tokens(gate: Gate, observed_hosts: &ObservedHosts, run: Run<'_>, outcome: &mut Outcome) {
+    let Some(wanted) = &observed_hosts.observed.wanted else { return };
+    // The operator has agreed to another state as a whole.
+    let options = Options { resets_tokens: true, ..run.options.clone() };
+    let run = Run { wanted, options: &options, ..run };
+    for members in members(wanted).iter().filter(|members| members.gate == gate) {
+        let addresses = &observed_hosts.observed.seen.addresses;
+        if let Err(unmet) = access::make(&observed_hosts.fleet, members, addresses, run).await {
+            unmet.tell(outcome);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::shells::server::{Page, Server};
 use crate::shells::{Host, call, have, shells};
-use bootstrap::model::Arg;
+use bootstrap::model::{Arg, Call};
 use indoc::indoc;
 
 const CLIENTS: [&str; 4] = ["curl", "wget", "python3", "perl"];
@@ -85,6 +85,34 @@ fn who_asks_shows_tokens_that_no_list_of_processes_has() {
         host.ask(shell, asks);
         assert_eq!(server.tokens(), [[""; 0], [""; 0]], "{what}");
     });
+}
+
+#[test]
+fn a_request_is_sent_as_it_was_written() {
+    let server = Server::start();
+    server.serve("/v1/kv/a", Page { status: 500, ..Page::new("no \"leader\"\n") });
+    for shell in shells() {
+        (server.tokens(), server.methods());
+        let url = format!("url = \"{}/v1/kv/a\"", server.url);
+        let settings = [
+            &url,
+            "request = \"PUT\"",
+            "header = \"X-Consul-Token: 9a55\"",
+            r#"data-raw = "{\"a\": \"$(b) `c` \\\\ 'd'\"}""#,
+        ];
+        let sends = Call::new("http_send", [Arg::secret(settings.join("\n")).unwrap()]);
+        let seen = Host::new().ask(shell, sends);
+        let seen = seen.of("probe");
+        assert_eq!(
+            (seen.text("status"), seen.text("body")),
+            (Some("500"), Some("no \"leader\"\n")),
+            "{shell:?}: {seen:?}"
+        );
+        assert_eq!(
+            (server.methods(), server.tokens()),
+            (vec!["PUT".to_owned()], vec![vec!["x-consul-token: 9a55".to_owned()]])
+        );
+    }
 }
 
 #[test]

@@ -174,6 +174,7 @@ fn lab_tokens_that_were_lost_are_made_anew() {
     lab.edit("acl: off", "acl: auto");
     lab.run("up", &[]).exits(0).says("Nothing to do");
     exec(&lab, "node-1", &["consul", "kv", "put", "a", "b"]);
+    let saved = lab.run("snapshot save", &[]).exits(0).stdout;
     let store = lab.folder.path().join(".bootstrap/dc1/secrets.json");
     let text = fs::read_to_string(&store).unwrap();
     let mut secrets: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -191,4 +192,13 @@ fn lab_tokens_that_were_lost_are_made_anew() {
     let tokens = exec(&lab, "node-1", &["consul", "acl", "token", "list"]);
     assert_eq!(tokens.matches("bootstrap: observe").count(), 1, "{tokens}");
     lab.run("health", &[]).exits(0);
+
+    // A state that knows the tokens of before, and not those of now.
+    exec(&lab, "node-1", &["consul", "kv", "put", "a", "c"]);
+    lab.run("snapshot restore", &[saved.trim().rsplit(' ').next().unwrap(), "--yes"])
+        .exits(0)
+        .says("3 of 3 voters");
+    assert_eq!(exec(&lab, "node-1", &["consul", "kv", "get", "a"]), "b\n");
+    lab.run("up", &[]).exits(0);
+    lab.run("up", &[]).exits(0).says("Nothing to do");
 }

@@ -3263,6 +3263,16 @@ http_get() {
   fi
 }
 
+# Probe: sends a request to an agent of this host, by a file of settings for curl: SETTINGS. Says `status` and `body`.
+http_send() {
+  command -v curl >/dev/null || fail 'cannot ask an agent: install curl'
+  said=$(curl -q -K - --silent --show-error --max-time 5 --noproxy '*' -w "$separator%{http_code}" 2>&1 <<EOF
+$1
+EOF
+  ) || fail "$said"
+  said_by '' "${said##*"$separator"}" "${said%"$separator"*}"
+}
+
 # The control character that separates records. (A `printf` that makes it would be a process.)
 separator=''
 
