@@ -1,7 +1,7 @@
 //! Event -> lines for a terminal without bars, a CI log, a file: one for each finished step.
 
 use super::progress::Progress;
-use super::text::{Paint, and_jobs, count, fit, indented, millis, printable};
+use super::text::{Paint, and_others, count, fit, indented, millis, printable};
 use crate::model::{Event, StepOutcome};
 
 /// Columns are as wide as the run's longest name, so they stand below each other from the first line.
@@ -37,12 +37,13 @@ impl Plain {
             }
             Event::PlanReady { plan } => {
                 let hosts = plan.steps_by_host();
-                let jobs = and_jobs(plan.changed_jobs().count());
+                let others = and_others(plan.changed_tokens(), plan.changed_jobs().count());
                 match hosts.values().sum() {
-                    0 => vec![format!("plan: no changes{jobs}")],
+                    0 if others.is_empty() => vec!["plan: no changes".to_owned()],
+                    0 => vec![format!("plan: no changes on hosts{others}")],
                     steps => {
                         let (steps, hosts) = (count(steps, "change"), count(hosts.len(), "host"));
-                        vec![format!("plan: {steps} on {hosts}{jobs}")]
+                        vec![format!("plan: {steps} on {hosts}{others}")]
                     }
                 }
             }

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use similar::{ChangeTag, TextDiff};
 
 use super::summary::nothing_to_do;
-use super::text::{Paint, and_jobs, count, count_of, names, natural_key, printable};
+use super::text::{Paint, and_others, count, count_of, names, natural_key, printable};
 use crate::model::{Action, Batch, HostName, JobPlan, Plan, Stage, Step};
 
 /// A new file is shown to its 20th line: that is enough to know it again.
 const NEW_FILE_LINES: usize = 20;
+
+/// So many tokens that are alike are shown by name.
+const ALIKE: usize = 8;
 
 /// How to show a plan.
 #[derive(Clone, Copy, Debug)]
@@ -56,12 +59,8 @@ pub fn plan_text(plan: &Plan, options: &PlanTextOptions) -> String {
     lines.extend(job_lines(plan, paint));
     let hosts = plan.steps_by_host();
     let (changes, hosts) = (count(hosts.values().sum(), "change"), count(hosts.len(), "host"));
-    let tokens: usize = plan.access.iter().map(|access| access.changes.len()).sum();
-    let tokens = if tokens > 0 { format!(", {tokens} of tokens and policies") } else { String::new() };
-    let jobs = and_jobs(plan.changed_jobs().count());
-    lines.push(
-        paint.bold(&format!("Plan: {changes} on {hosts}{tokens}{jobs}; nothing is changed until 'up'")),
-    );
+    let others = and_others(plan.changed_tokens(), plan.changed_jobs().count());
+    lines.push(paint.bold(&format!("Plan: {changes} on {hosts}{others}; nothing is changed until 'up'")));
     lines.join("\n") + "\n"
 }
 
@@ -90,8 +89,20 @@ fn access_lines(plan: &Plan, paint: Paint) -> Vec<String> {
     let mut lines = Vec::new();
     for access in &plan.access {
         lines.push(paint.bold("tokens") + &paint.dim(&format!(", by {}", access.gate)));
-        let shown = access.changes.iter().map(|(what, why)| format!("  {}: {why}", printable(what)));
-        lines.extend(shown);
+        // One of many hosts has some of each kind.
+        let mut alike: Vec<(&str, &str, Vec<&str>)> = Vec::new();
+        for (what, why) in &access.changes {
+            let (kind, _) = what.split_once('`').unwrap_or((what, ""));
+            match alike.iter_mut().find(|(known, reason, _)| *known == kind && reason == why) {
+                Some((_, _, all)) => all.push(what),
+                None => alike.push((kind, why, vec![what])),
+            }
+        }
+        for (_, why, all) in alike {
+            let more = all.len().saturating_sub(ALIKE);
+            lines.extend(all.iter().take(ALIKE).map(|what| format!("  {}: {why}", printable(what))));
+            lines.extend((more > 0).then(|| format!("  and {more} more: {why}")));
+        }
         lines.push(String::new());
     }
     lines

@@ -24,6 +24,8 @@ pub(super) struct Progress {
     pub gate_names: Vec<String>,
     /// How many jobs the plan submits.
     pub jobs: usize,
+    /// Changes of tokens that the plan has.
+    pub tokens: usize,
     /// The gate that is polled now.
     pub gate: Option<GateProgress>,
     pub gates: Vec<GateResult>,
@@ -182,6 +184,7 @@ impl Progress {
     fn plan(&mut self, plan: &Plan, now: Duration) {
         self.planned = true;
         self.jobs = plan.changed_jobs().count();
+        self.tokens = plan.changed_tokens();
         self.gate_names.extend(plan.jobs.iter().map(|job| format!("job {}", job.name())));
         for stage in &plan.stages {
             self.gate_names.extend(stage.gate.clone());

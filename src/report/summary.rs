@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::plain::quoted;
 use super::progress::{HostProgress, Progress};
-use super::text::{Paint, count, count_of, indented, millis, names, printable};
+use super::text::{Paint, count, count_of, indented, millis, names, others, printable};
 use crate::model::{HostName, StageName};
 
 /// Wide enough for a sentence, narrow enough for the smallest terminal in use.
@@ -73,10 +73,10 @@ fn headline(progress: &Progress, failed: bool, elapsed_ms: u64, paint: Paint) ->
             let stopped = paint.bold(&format!("{run}: stopped after"));
             Some(format!("{} {stopped} {steps} of {} in {took}", paint.yellow("!"), count(planned, "change")))
         }
-        (_, 0) if progress.jobs > 0 => Some(format!(
+        (_, 0) if progress.jobs + progress.tokens > 0 => Some(format!(
             "{healthy} {} {} in {took}",
             paint.bold(&format!("{run}: done,")),
-            count(progress.jobs, "job")
+            others(progress.tokens, progress.jobs).join(", ")
         )),
         // The others may differ.
         ("add-node", 0) => {

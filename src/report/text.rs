@@ -61,8 +61,14 @@ pub(super) fn millis(elapsed_ms: u64) -> String {
 }
 
 /// What follows a count of changes: nothing, or `, 2 jobs`.
-pub(super) fn and_jobs(number: usize) -> String {
-    if number == 0 { String::new() } else { format!(", {}", count(number, "job")) }
+pub(super) fn and_others(tokens: usize, jobs: usize) -> String {
+    others(tokens, jobs).iter().map(|what| format!(", {what}")).collect()
+}
+
+/// What is changed that is no step of a host.
+pub(super) fn others(tokens: usize, jobs: usize) -> Vec<String> {
+    let tokens = (tokens > 0).then(|| format!("{} of tokens", count(tokens, "change")));
+    tokens.into_iter().chain((jobs > 0).then(|| count(jobs, "job"))).collect()
 }
 
 /// `1 change`, `21 changes`.

@@ -147,7 +147,49 @@ fn agents_that_know_who_asks() {
             }
         }
     }
-    assert!(!files("1.21.4", "    acl: off\n", "web-1").contains_key("/etc/consul.d/acl.json"));
+    assert!(!files("1.21.4", "", "web-1").contains_key("/etc/consul.d/acl.json"));
+}
+
+/// Each program has a token of its own on each host, in files that others do not read.
+#[test]
+fn who_calls_consul_shows_a_token_of_its_own() {
+    let inventory = |acl: &str| {
+        formatdoc!(
+            "
+                cluster: dc1
+                hosts:
+                  way-[1-2]: {{ address: \"10.0.0.2[1-2]\" }}
+                groups:
+                  all:
+                    hosts: [\"way-*\"]
+                    roles: [consul-server, nomad-client, nomad-server, docker, docker-services, edge-nginx, edge-fabio, mariadb]
+                vars:
+                  consul: {{ version: 1.21.4, acl: {acl} }}
+                  mariadb: {{ data: /shared/mariadb }}
+                  nginx: {{ domain: example.org }}
+            "
+        )
+    };
+    let with = rendered::files(&inventory("auto"), "way-2");
+    for (path, owner) in [
+        ("/etc/consul.d/acl.json", "consul.agent_token"),
+        ("/etc/nomad.d/secrets.json", "nomad.consul_token"),
+        ("/etc/bootstrap-docker/docker-services", "docker_services.consul_token"),
+        ("/etc/bootstrap-edge/consul-token.hcl", "nginx.consul_token"),
+        ("/etc/bootstrap-fabio/consul-token", "fabio.consul_token"),
+        ("/etc/bootstrap-fabio/consul.curl", "fabio.consul_token"),
+        ("/etc/bootstrap-mariadb/consul.curl", "mariadb.consul_token"),
+    ] {
+        assert!(with[path].contains(&format!("token-{owner}-of-way-2")), "{path}: {}", with[path]);
+    }
+    let token_files = with.values().filter(|text| text.contains("token-")).count();
+    assert_eq!(token_files, 7, "no others");
+    assert!(with.values().all(|text| !text.contains("of-way-1") && !text.contains("token-consul.manage")));
+    let unit = &with["/etc/systemd/system/edge-consul-template.service"];
+    assert!(unit.contains("-config=/etc/bootstrap-edge/consul-token.hcl"), "{unit}");
+    // A cluster without ACLs has no use for them.
+    let without = rendered::files(&inventory("off"), "way-2");
+    assert!(without.values().all(|text| !text.contains("token-")));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 
-use bootstrap::model::{Event, HostOutcome, Plan};
+use bootstrap::model::{AccessPlan, Event, HostOutcome, Plan};
 use bootstrap::report::{
     Output, PlanTextOptions, RenderOptions, RunLog, RunResult, events, plan_text, render,
 };
@@ -218,6 +218,23 @@ fn the_plan_as_text() {
     snapshot("plan-color", &plan_text(&runs::plan(1), &PlanTextOptions { color: true, ..options(1) }));
     snapshot("plan-removal", &plan_text(&runs::removal_plan(), &options(3)));
     snapshot("plan-rolling", &plan_text(&runs::rolling_plan(), &options(3)));
+    let token = |number: usize| (format!("token `agent of node-{number}`"), "absent".to_owned());
+    let everybody = ("the rights of everybody".to_owned(), "other rights".to_owned());
+    let changes = (1..=10).map(token).chain([everybody]).collect();
+    let access = vec![AccessPlan { gate: "consul-servers".to_owned(), changes }];
+    let text = plan_text(&Plan { access, ..Plan::default() }, &options(3));
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("tokens, by consul-servers"));
+    assert_eq!(
+        lines.skip(7).collect::<Vec<_>>(),
+        [
+            "  token `agent of node-8`: absent",
+            "  and 2 more: absent",
+            "  the rights of everybody: other rights",
+            "",
+            "Plan: 0 changes on 0 hosts, 11 changes of tokens; nothing is changed until 'up'"
+        ]
+    );
     assert_eq!(
         plan_text(&Plan::default(), &options(3)),
         "Nothing to do: 3 hosts are as the inventory says.\n"

@@ -40,6 +40,7 @@ fn exec(lab: &Lab, host: &str, words: &[&str]) -> String {
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_agents_know_who_asks_from_the_first_start() {
     let lab = Lab::up(&["--hosts", "4"]);
+    lab.sets_consul("acl: auto");
     lab.edit(
         "roles: [consul-client]",
         "roles: [consul-client], vars: { consul: { services: [{ name: web, port: 80, tags: [blue] }] } }",
@@ -145,7 +146,7 @@ fn lab_agents_know_who_asks_from_the_first_start() {
     assert_eq!(own(), "200");
 
     // A rolling change goes by the same tokens, and what was a host's goes with it.
-    lab.sets_consul("log_level: debug");
+    lab.edit("acl: auto", "acl: auto\n    log_level: debug");
     lab.run("up", &[]).exits(0).says("3 of 3 voters");
     lab.run("remove-node", &["node-4", "--yes"]).exits(0);
     lab.run("up", &[]).exits(0);
@@ -161,12 +162,11 @@ fn lab_agents_know_who_asks_from_the_first_start() {
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_tokens_that_were_lost_are_made_anew() {
     let lab = Lab::up(&[]);
-    lab.sets_consul("acl: off");
-    lab.run("up", &[]).exits(0).says("3 of 3 voters").says("answer everybody");
-    lab.edit("acl: off", "acl: on");
+    lab.run("up", &[]).exits(0).says("3 of 3 voters");
+    lab.sets_consul("acl: on");
     lab.run("up", &[]).exits(1).says("set up without ACLs").says("acl: auto");
     lab.edit("acl: on", "acl: auto");
-    lab.run("up", &[]).exits(0).says("Nothing to do");
+    lab.run("up", &[]).exits(0).says("Nothing to do").says("answer everybody");
     lab.run("down", &["--purge", "--yes"]).exits(0);
     lab.run("up", &[]).exits(0).says("3 of 3 voters");
     lab.edit("acl: auto", "acl: off");

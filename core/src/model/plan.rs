@@ -29,6 +29,11 @@ impl Plan {
         self.jobs.iter().filter(|job| job.is_change())
     }
 
+    /// How many tokens and rights are to be changed.
+    pub fn changed_tokens(&self) -> usize {
+        self.access.iter().map(|access| access.changes.len()).sum()
+    }
+
     pub fn changes_no_host(&self) -> bool {
         self.stages.iter().all(|stage| stage.batches.iter().all(|batch| batch.steps.is_empty()))
     }
