@@ -92,7 +92,8 @@ fn a_request_is_sent_as_it_was_written() {
     let server = Server::start();
     server.serve("/v1/kv/a", Page { status: 500, ..Page::new("no \"leader\"\n") });
     for shell in shells() {
-        (server.tokens(), server.methods());
+        server.tokens();
+        server.methods();
         let url = format!("url = \"{}/v1/kv/a\"", server.url);
         let settings = [
             &url,

@@ -423,6 +423,8 @@ fn lab_a_living_cluster_changes_one_member_at_a_time() {
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_sshd_that_forbids_forwarding_and_allows_one_session() {
     let lab = Lab::up(&[]);
+    // The hosts themselves ask, and make the tokens.
+    lab.sets_consul("acl: auto");
     let config = "printf 'AllowTcpForwarding no\\nAllowStreamLocalForwarding no\\nMaxSessions 1\\n' \
                   >/etc/ssh/sshd_config.d/00-narrow.conf && systemctl restart ssh";
     for host in THREE {
