@@ -65,9 +65,10 @@ pub(super) fn plan<'a>(
             told.filter_map(|said| wanted.access.changes(&wanted.tokens, &wanted.manage, said).ok());
         // Where no server tells, there is nothing yet.
         let changes = told.next().or_else(|| wanted.absent().ok())?;
+        let revokes = changes.iter().flatten().any(AccessChange::revokes);
         let shown = |change: AccessChange| (change.what, change.reason.to_owned());
         let changes: Vec<_> = changes.into_iter().flatten().map(shown).collect();
-        (!changes.is_empty()).then(|| AccessPlan { gate: gate.name().to_owned(), changes })
+        (!changes.is_empty()).then(|| AccessPlan { gate: gate.name().to_owned(), changes, revokes })
     };
     clusters.filter_map(of_cluster).collect()
 }
@@ -93,6 +94,13 @@ struct Server<'a> {
     socket: Option<Socket>,
 }
 
+/// What is done of the changes: what somebody is about to show is made first, and what nobody shows any more is taken away last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    Grants,
+    All,
+}
+
 /// Has the servers of a gate know what is wanted; they need a leader for it.
 ///
 /// # Errors
@@ -101,6 +109,7 @@ pub(crate) async fn make(
     fleet: &Fleet,
     members: &Members<'_>,
     addresses: &ClusterAddresses,
+    doing: Doing,
     run: Run<'_>,
 ) -> Result<(), Unmet> {
     let gate = members.gate;
@@ -119,7 +128,7 @@ pub(crate) async fn make(
     let (mut made, mut rounds, mut may_reset) = (0, 0, run.options.resets_tokens);
     let mut unknown: Option<Instant> = None;
     loop {
-        let round = match round(gate, &wanted, &servers).await {
+        let round = match round(gate, &wanted, &servers, doing).await {
             Round::Taken(_) if unknown.get_or_insert_with(Instant::now).elapsed() < UNKNOWN => {
                 Round::NotYet("its servers do not know this cluster's tokens".to_owned())
             }
@@ -222,7 +231,7 @@ enum Round {
     Taken(Option<u64>),
 }
 
-async fn round(gate: Gate, wanted: &WantedAccess, servers: &[Server<'_>]) -> Round {
+async fn round(gate: Gate, wanted: &WantedAccess, servers: &[Server<'_>], doing: Doing) -> Round {
     let (mut reason, mut taken) = ("no server can be asked".to_owned(), None);
     for server in servers {
         let mut said = BTreeMap::new();
@@ -241,7 +250,14 @@ async fn round(gate: Gate, wanted: &WantedAccess, servers: &[Server<'_>]) -> Rou
             }
             continue;
         }
-        match wanted.access.changes(&wanted.tokens, &wanted.manage, &said) {
+        let changes = wanted.access.changes(&wanted.tokens, &wanted.manage, &said).map(|mut changes| {
+            for list in &mut changes {
+                list.retain(|change| doing == Doing::All || !change.revokes());
+            }
+            changes.retain(|list| !list.is_empty());
+            changes
+        });
+        match changes {
             Ok(changes) if changes.is_empty() => return Round::Done,
             Ok(changes) => match apply(server, changes).await {
                 Ok(number) => return Round::Changed(number),

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use futures_util::stream::{self, StreamExt};
 
-use super::members::members;
+use super::access::Doing;
+use super::members::{Members, members};
 use super::wait::Unmet;
 use super::{
     Fleet, HostFailure, Outcome, Run, access, delegation, elapsed_ms, gate, put_back, reach, releases, steps,
@@ -39,6 +40,15 @@ pub(crate) async fn apply(fleet: &mut Fleet, run: Run<'_>, plan: &Plan, seen: &S
         run.events.send(Event::StageFinished { stage: stage.name.clone(), elapsed_ms: elapsed_ms(started) });
         if !go_on || fleet.failures.values().any(|failure| matches!(failure, HostFailure::Locked { .. })) {
             return;
+        }
+    }
+    // Whoever went by a token has gone.
+    let revokes = |members: &&Members<'_>| {
+        plan.access.iter().any(|access| access.revokes && access.gate == members.gate.name())
+    };
+    for members in members(run.wanted).iter().filter(revokes) {
+        if let Err(unmet) = access::make(fleet, members, &seen.addresses, Doing::All, run).await {
+            unmet.tell(outcome);
         }
     }
 }
@@ -192,7 +202,7 @@ async fn grant(
 ) -> Result<(), Unmet> {
     for members in members(run.wanted).iter().filter(|members| whose(members.gate)) {
         if plan.access.iter().any(|access| access.gate == members.gate.name()) {
-            access::make(fleet, members, &seen.addresses, run).await?;
+            access::make(fleet, members, &seen.addresses, Doing::Grants, run).await?;
         }
     }
     Ok(())

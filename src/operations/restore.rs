@@ -122,7 +122,9 @@ async fn renew_tokens(gate: Gate, observed_hosts: &ObservedHosts, run: Run<'_>, 
     let run = Run { wanted, options: &options, ..run };
     for members in members(wanted).iter().filter(|members| members.gate == gate) {
         let addresses = &observed_hosts.observed.seen.addresses;
-        if let Err(unmet) = access::make(&observed_hosts.fleet, members, addresses, run).await {
+        if let Err(unmet) =
+            access::make(&observed_hosts.fleet, members, addresses, access::Doing::All, run).await
+        {
             unmet.tell(outcome);
         }
     }

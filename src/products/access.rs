@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Request, Response, Responses};
+use super::{Method, Request, Response, Responses};
 use crate::model::{AccessToken, Secret};
 
 /// A line at the head of a request by which an agent knows who asks.
@@ -21,6 +21,13 @@ pub struct AccessChange {
     /// Why: `absent`, `other rules`.
     pub reason: &'static str,
     pub request: Request,
+}
+
+impl AccessChange {
+    /// Whether somebody could miss it.
+    pub fn revokes(&self) -> bool {
+        self.request.method == Method::Delete
+    }
 }
 
 /// What came of asking for the first token of all.
