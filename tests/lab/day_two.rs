@@ -285,6 +285,7 @@ fn lab_hosts_leave_and_a_dead_one_is_replaced() {
     let ours: String =
         text.lines().filter(|line| !line.contains("node-5")).map(|line| format!("{line}\n")).collect();
     fs::write(lab.inventory(), ours).unwrap();
+    lab.sets_consul("acl: auto");
     hasten(&lab);
     lab.run("up", &[]).exits(0).says("3 of 3 voters").says("1 of 1 clients joined");
     lab.asks("node-1", "consul kv put kept yes");
@@ -469,6 +470,7 @@ fn lab_a_living_cluster_of_2020_rolls_to_today_under_a_writer() {
     let text = fs::read_to_string(lab.inventory()).unwrap();
     let known: Vec<&str> = text.lines().filter(|line| !line.contains("node-6:")).collect();
     fs::write(lab.inventory(), known.join("\n")).unwrap();
+    lab.sets_consul("acl: auto");
     lab.run("up", &[]).exits(0).says("3 of 3 voters").says("2 of 2 clients joined");
     let writer = Writer::at(&lab, "node-5");
     lab.edit("version: 1.8.7", "version: 1.14.11");

@@ -23,6 +23,7 @@ fn served(address: &str, host: &str) -> BTreeSet<String> {
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_edge_serves_what_consul_has_and_loses_no_request() {
     let lab = Lab::up(&[]);
+    lab.sets_consul("acl: auto");
     lab.run("up", &[]).exits(0).says("3 of 3 voters");
     let before = HostFiles::of(&lab, "node-2");
     lab.edit("groups:\n", "groups:\n  ways-in: { hosts: [node-1, node-2], roles: [edge-nginx] }\n");

@@ -313,6 +313,7 @@ fn lab_fabio_as_a_job_serves_other_jobs() {
     const NAME: &str = "lab_fabio_as_a_job_serves_other_jobs";
     let (Some(version), Some(nomad)) = (fabio(NAME), nomad(NAME)) else { return };
     let lab = Lab::up(&["--hosts", "3"]);
+    lab.sets_consul("acl: auto");
     lab.edit("roles: [consul-server]", "roles: [consul-server, nomad-server, nomad-client]");
     let text = fs::read_to_string(lab.inventory()).unwrap();
     let source = text.lines().find_map(|line| line.trim().strip_prefix("source: ")).unwrap();

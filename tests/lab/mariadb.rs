@@ -255,6 +255,7 @@ fn lab_one_mariadb_and_what_else_can_happen_to_it() {
 /// Two servers of Consul and MariaDB and one more, as above, without a client of the test's own.
 fn standing() -> Lab {
     let lab = Lab::up(&["--hosts", "3"]);
+    lab.sets_consul("acl: auto");
     with_mariadb(&lab);
     lab.asks("node-1", "install -d -m 0750 -o 3306 -g 3306 /shared/mariadb");
     let began = Instant::now();

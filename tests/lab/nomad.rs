@@ -143,6 +143,7 @@ fn lab_nomad_bare_hosts_to_jobs_that_answer() {
           - { ready: demo-tcp, variables: { driver: raw_exec } }
     "#};
     let Some(lab) = lab("lab_nomad_bare_hosts_to_jobs_that_answer", "3", jobs) else { return };
+    lab.sets_consul("acl: auto");
     // The whole platform; Consul answers the forwarders on the hosts and the containers.
     lab.edit(
         "[consul-server, nomad-server, nomad-client]",
