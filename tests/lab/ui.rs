@@ -56,6 +56,7 @@ fn curl(words: &[&str]) -> (String, String) {
 #[ignore = "lab: needs root; run by tests/run"]
 fn lab_ui_is_for_one_browser_and_changes_nothing_unasked() {
     let lab = Lab::up(&[]);
+    lab.sets_consul("acl: auto");
     lab.run("ui", &["nomad"]).exits(1).says("no host of the inventory has an agent of nomad");
     lab.run("ui", &[]).exits(1).says("its agent does not answer").says("node-3");
     lab.run("up", &[]).exits(0);
@@ -77,7 +78,12 @@ fn lab_ui_is_for_one_browser_and_changes_nothing_unasked() {
     let key = format!("{}/v1/kv/from-ui", ui.site());
     let put = ["-b", &jar, "-X", "PUT", "-d", "1", &key];
     assert_eq!(curl(&put).0, "403");
-    assert_eq!(curl(&["-b", &jar, &key]).0, "404", "it was written all the same");
+    // Who looks on is shown what agents say of themselves, and no keys; the browser shows nothing for it.
+    let (status, text) = curl(&["-b", &jar, &format!("{}/v1/agent/self", ui.site())]);
+    assert!(status == "200" && text.contains("\"NodeName\":\"node-2\""), "{status} {text}");
+    let (status, text) = curl(&["-b", &jar, "-H", "X-Consul-Token;", &key]);
+    assert!(status != "200" && text.contains("Permission denied"), "{status} {text}");
+    lab.ssh("node-2", "consul kv get from-ui").exits(1).says("No key exists");
     drop(ui);
 
     let ui = Ui::open(&lab, &["consul", "--write"]);
