@@ -18,7 +18,7 @@ const RESET: &str = "flock -w 60 /run/bootstrap.lock true; systemctl disable -q 
 
 /// What every run of the same inventory writes alike, with its digests. Keys are others each time.
 const WRITTEN: &str = "find /opt/bootstrap /usr/local/bin /etc/consul.d /etc/systemd/system -type f \
-    ! -name secrets.json ! -path '*/tls/*' -print0 | sort -z | xargs -0r sha256sum; \
+    ! -name secrets.json ! -name acl.json ! -path '*/tls/*' -print0 | sort -z | xargs -0r sha256sum; \
     ls /etc/consul.d/tls; readlink /usr/local/bin/consul";
 
 /// What only runs in progress have.

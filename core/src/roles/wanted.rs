@@ -255,8 +255,14 @@ pub enum WantedError {
 impl WantedHost {
     /// What templates may name once the host has said its facts, but for what the role defines.
     pub fn late(&self, facts: &Facts, everyone: &Everyone) -> Scope {
-        let mut scope = everyone.scope(&self.host.name, &self.variables);
+        let mut scope = self.early(everyone);
         scope.insert(FACTS, facts);
+        scope
+    }
+
+    /// The same but for its facts.
+    fn early(&self, everyone: &Everyone) -> Scope {
+        let mut scope = everyone.scope(&self.host.name, &self.variables);
         let endpoints = self.endpoints().into_iter();
         let endpoints: Map<String, Value> =
             endpoints.map(|endpoint| (endpoint.product.clone(), json!(endpoint))).collect();
@@ -373,20 +379,24 @@ impl Wanted {
         let mut hosts = Vec::with_capacity(self.hosts.len());
         for wanted in &self.hosts {
             let mut wanted = wanted.clone();
-            if let Some(facts) = facts(&wanted.host.name) {
-                let mut scope = wanted.late(facts, &everyone);
-                scope.insert(FORMED, &formed.gates);
-                scope.insert(WITH_TLS, &formed.with_tls);
-                scope.insert(WITHOUT_TLS, &formed.without_tls);
-                scope.insert(WITH_ACL, &formed.with_acl);
-                scope.insert(WITHOUT_ACL, &formed.without_acl);
-                for role in &mut wanted.roles {
-                    let decided = decide_with_facts(role, &scope);
-                    errors.extend(
-                        decided
-                            .err()
-                            .map(|source| WantedError::Render { host: wanted.host.name.clone(), source }),
-                    );
+            let mut scope = wanted.early(&everyone);
+            scope.insert(FORMED, &formed.gates);
+            scope.insert(WITH_TLS, &formed.with_tls);
+            scope.insert(WITHOUT_TLS, &formed.without_tls);
+            scope.insert(WITH_ACL, &formed.with_acl);
+            scope.insert(WITHOUT_ACL, &formed.without_acl);
+            match facts(&wanted.host.name) {
+                None => wanted.roles.iter_mut().for_each(|role| decide_tokens(role, &scope)),
+                Some(facts) => {
+                    scope.insert(FACTS, facts);
+                    for role in &mut wanted.roles {
+                        let decided = decide_with_facts(role, &scope);
+                        errors.extend(
+                            decided
+                                .err()
+                                .map(|source| WantedError::Render { host: wanted.host.name.clone(), source }),
+                        );
+                    }
                 }
             }
             hosts.push(wanted);
@@ -404,6 +414,21 @@ impl WantedRole {
     pub fn puts_back(&self, resource: &Resource) -> bool {
         self.removable || self.removables.contains(&resource.id())
     }
+}
+
+/// Decides which tokens a host has that does not take part: its servers know them all the same. What only its facts would tell is taken
+/// to be so.
+fn decide_tokens(role: &mut WantedRole, scope: &Scope) {
+    let mut scope = scope.clone();
+    for (place, name, source) in &role.define {
+        if let Ok(value) = renderer().value(place, &Value::String(source.clone()), &scope, &[]) {
+            scope.insert(name, &value);
+        }
+    }
+    role.tokens.retain(|token| {
+        let Some(Condition { place, expression }) = &token.when else { return true };
+        renderer().expression(place, expression, &scope).map_or(true, |value| is_true(&value))
+    });
 }
 
 /// Decides what waited for facts.
