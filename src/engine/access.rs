@@ -65,10 +65,9 @@ pub(super) fn plan<'a>(
             told.filter_map(|said| wanted.access.changes(&wanted.tokens, &wanted.manage, said).ok());
         // Where no server tells, there is nothing yet.
         let changes = told.next().or_else(|| wanted.absent().ok())?;
-        let revokes = changes.iter().flatten().any(AccessChange::revokes);
         let shown = |change: AccessChange| (change.what, change.reason.to_owned());
         let changes: Vec<_> = changes.into_iter().flatten().map(shown).collect();
-        (!changes.is_empty()).then(|| AccessPlan { gate: gate.name().to_owned(), changes, revokes })
+        (!changes.is_empty()).then(|| AccessPlan { gate: gate.name().to_owned(), changes })
     };
     clusters.filter_map(of_cluster).collect()
 }

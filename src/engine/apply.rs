@@ -42,11 +42,10 @@ pub(crate) async fn apply(fleet: &mut Fleet, run: Run<'_>, plan: &Plan, seen: &S
             return;
         }
     }
-    // Whoever went by a token has gone.
-    let revokes = |members: &&Members<'_>| {
-        plan.access.iter().any(|access| access.revokes && access.gate == members.gate.name())
-    };
-    for members in members(run.wanted).iter().filter(revokes) {
+    // Whoever went by a token has gone. Where nobody told of the tokens that there are, only now it is known which are old.
+    let is_planned =
+        |members: &&Members<'_>| plan.access.iter().any(|access| access.gate == members.gate.name());
+    for members in members(run.wanted).iter().filter(is_planned) {
         if let Err(unmet) = access::make(fleet, members, &seen.addresses, Doing::All, run).await {
             unmet.tell(outcome);
         }

@@ -221,7 +221,7 @@ fn the_plan_as_text() {
     let token = |number: usize| (format!("token `agent of node-{number}`"), "absent".to_owned());
     let everybody = ("the rights of everybody".to_owned(), "other rights".to_owned());
     let changes = (1..=10).map(token).chain([everybody]).collect();
-    let access = vec![AccessPlan { gate: "consul-servers".to_owned(), changes, revokes: false }];
+    let access = vec![AccessPlan { gate: "consul-servers".to_owned(), changes }];
     let text = plan_text(&Plan { access, ..Plan::default() }, &options(3));
     let mut lines = text.lines();
     assert_eq!(lines.next(), Some("tokens, by consul-servers"));

@@ -92,8 +92,6 @@ pub struct AccessPlan {
     pub gate: String,
     /// In the operator's words: what, and why.
     pub changes: Vec<(String, String)>,
-    /// Some are taken away: when nobody shows them any more.
-    pub revokes: bool,
 }
 
 /// `prepare`, the role that is activated, or what happens to roles that are gone.
