@@ -1,7 +1,7 @@
 //! Who may call the API of a product: what its servers tell of tokens and rights, compared with what is wanted, and made so by one of
 //! them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -41,13 +41,11 @@ fn wanted_access(gate: Gate, wanted: &Wanted) -> Option<WantedAccess> {
     let endpoint = wanted.hosts.iter().find_map(|host| host.endpoint(gate.name()))?;
     let (observe, manage) = (endpoint.tokens.observe.as_ref()?, endpoint.tokens.manage.clone()?);
     let roles = wanted.hosts.iter().flat_map(|host| &host.roles);
-    let mut tokens: Vec<AccessToken> = Vec::new();
-    for wanted in roles.flat_map(|role| &role.tokens).filter(|wanted| wanted.product == gate.product().name())
-    {
-        if !tokens.iter().any(|known| known.name == wanted.token.name) {
-            tokens.push(wanted.token.clone());
-        }
-    }
+    let of_product =
+        roles.flat_map(|role| &role.tokens).filter(|wanted| wanted.product == gate.product().name());
+    let mut known = BTreeSet::new();
+    let tokens: Vec<AccessToken> =
+        of_product.map(|wanted| &wanted.token).filter(|token| known.insert(&token.name)).cloned().collect();
     // Those of other roles are of no use to agents that answer everybody.
     let is_on = tokens.iter().any(|token| token.secret.as_ref() == Some(observe));
     is_on.then_some(WantedAccess { access, tokens, manage })

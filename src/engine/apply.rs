@@ -7,7 +7,7 @@ use std::time::Instant;
 use futures_util::stream::{self, StreamExt};
 
 use super::access::Doing;
-use super::members::{Members, members};
+use super::members::members;
 use super::wait::Unmet;
 use super::{
     Fleet, HostFailure, Outcome, Run, access, delegation, elapsed_ms, gate, put_back, reach, releases, steps,
@@ -21,7 +21,8 @@ use crate::report::Events;
 
 /// Everything in order; failures and what was held back end up in `outcome`.
 pub(crate) async fn apply(fleet: &mut Fleet, run: Run<'_>, plan: &Plan, seen: &Seen, outcome: &mut Outcome) {
-    if let Err(unmet) = grant(fleet, run, (plan, seen), |gate| stands(seen, gate)).await {
+    if let Err(unmet) = make_tokens(fleet, run, (plan, seen), Doing::Grants, |gate| stands(seen, gate)).await
+    {
         return unmet.tell(outcome);
     }
     for stage in &plan.stages {
@@ -43,12 +44,8 @@ pub(crate) async fn apply(fleet: &mut Fleet, run: Run<'_>, plan: &Plan, seen: &S
         }
     }
     // Whoever went by a token has gone. Where nobody told of the tokens that there are, only now it is known which are old.
-    let is_planned =
-        |members: &&Members<'_>| plan.access.iter().any(|access| access.gate == members.gate.name());
-    for members in members(run.wanted).iter().filter(is_planned) {
-        if let Err(unmet) = access::make(fleet, members, &seen.addresses, Doing::All, run).await {
-            unmet.tell(outcome);
-        }
+    if let Err(unmet) = make_tokens(fleet, run, (plan, seen), Doing::All, |_| true).await {
+        unmet.tell(outcome);
     }
 }
 
@@ -144,7 +141,7 @@ async fn run_stage(
         }
         // A new cluster has no tokens until it has a leader, and tells nobody anything without them.
         let is_new = |gate: Gate| gate == members.gate && !stands(seen, gate);
-        if let Err(unmet) = grant(fleet, run, (plan, seen), is_new).await {
+        if let Err(unmet) = make_tokens(fleet, run, (plan, seen), Doing::Grants, is_new).await {
             unmet.tell(outcome);
             return false;
         }
@@ -192,16 +189,17 @@ fn stands(seen: &Seen, gate: Gate) -> bool {
     now.is_some_and(|now| !now.members.is_empty() || !now.untold.is_empty())
 }
 
-/// Makes the tokens that a plan has for the servers of those gates that `whose` names.
-async fn grant(
+/// Changes the tokens that a plan has for the servers of those gates that `whose` names.
+async fn make_tokens(
     fleet: &Fleet,
     run: Run<'_>,
     (plan, seen): (&Plan, &Seen),
+    doing: Doing,
     whose: impl Fn(Gate) -> bool,
 ) -> Result<(), Unmet> {
     for members in members(run.wanted).iter().filter(|members| whose(members.gate)) {
         if plan.access.iter().any(|access| access.gate == members.gate.name()) {
-            access::make(fleet, members, &seen.addresses, Doing::Grants, run).await?;
+            access::make(fleet, members, &seen.addresses, doing, run).await?;
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use super::api::{Api, Socket};
+use super::api::{AGENT, Api, Socket};
 use super::members::{Members, members};
 use super::observe::Observed;
 use super::questions::questions;
@@ -13,7 +13,7 @@ use super::wait::{Unmet, Waiting};
 use super::{Fleet, Options, Outcome, Run};
 use crate::model::{Arg, Call, ClusterState, Endpoint, Event, Expected, HostName, StepId, Verdict};
 use crate::plan::Seen;
-use crate::products::{Answers, Gate};
+use crate::products::{Answers, Gate, Method, Request};
 use crate::raft::{Peer, View, lost_quorum, majority};
 use crate::report::Events;
 use crate::script::{Nonce, Observation, Script};
@@ -98,7 +98,7 @@ pub(crate) async fn hand_over(
     };
     let reason = format!("{leader} hands its leadership over");
     events.send(Event::GateWaiting { gate: members.gate.name().to_owned(), reason });
-    let answer = socket.http.post(format!("http://localhost{way}")).send().await;
+    let answer = socket.send(AGENT, &Request::new(Method::Post, way, "")).await;
     match answer.and_then(reqwest::Response::error_for_status) {
         Ok(_) => true,
         Err(error) => {

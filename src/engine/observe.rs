@@ -546,11 +546,7 @@ fn has_set_up(
         let path = resource.path().and_then(|path| path.rsplit_once('/'));
         matches!(resource, Resource::File(_)) && folder.is_some() && path.map(|(folder, _)| folder) == folder
     };
-    let has_feature = |members: &&&Members<'_>| {
-        let gate = members.gate;
-        lies(members, &|_, resource| is_of_feature(gate, resource))
-    };
-    if parts.iter().find(has_feature).is_some() {
+    if parts.iter().any(|members| lies(members, &|_, resource| is_of_feature(members.gate, resource))) {
         return Some(true);
     }
     parts.iter().any(|members| lies(members, &is_configuration)).then_some(false)

@@ -18,7 +18,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use super::api::headers;
+use super::api::{AGENT, headers};
 use crate::model::hex;
 use crate::products::{Header, Ui};
 use crate::secrets::{SecretsError, random};
@@ -99,7 +99,7 @@ impl UiPort {
         let forward = connection.forward(port).await.map_err(UiError::Forwarding)?;
         let http = crate::http::socket(forward.path()).redirect(reqwest::redirect::Policy::none());
         let http = http.timeout(WAITS).default_headers(headers(header)).build().map_err(UiError::Client)?;
-        let first = http.get(format!("http://localhost{}", ui.page)).timeout(Duration::from_secs(10)).send();
+        let first = http.get(format!("{AGENT}{}", ui.page)).timeout(Duration::from_secs(10)).send();
         let status = first.await.map_err(UiError::Silent)?.status();
         if !status.is_success() && !status.is_redirection() {
             return Err(UiError::None(status));
@@ -220,7 +220,7 @@ impl Doorway {
         {
             headers.remove(name);
         }
-        let asked = self.http.request(parts.method, format!("http://localhost{target}"));
+        let asked = self.http.request(parts.method, format!("{AGENT}{target}"));
         let response = asked.headers(headers).body(body).send().await?;
         let mut passed = Response::builder().status(response.status());
         if let Some(headers) = passed.headers_mut() {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::observed_hosts::ObservedHosts;
-use crate::engine::api::{Socket, Tls};
+use crate::engine::api::{AGENT, Socket, Tls};
 use crate::engine::observe::ClusterAnswers;
 use crate::engine::{EngineError, Options, Run, file};
 use crate::model::{Check, Finding, HostName, LOOPBACK};
@@ -112,7 +112,7 @@ impl SnapshotSource {
         };
         let deadline = Instant::now() + SETTLED;
         let response = loop {
-            let response = self.socket.http.get(format!("http://localhost{path}")).send().await;
+            let response = self.socket.http.get(format!("{AGENT}{path}")).send().await;
             match said(response).await {
                 Err(reason) if reason.contains(UNSETTLED) && Instant::now() < deadline => {
                     tokio::time::sleep(BETWEEN_TRIES).await;
@@ -155,7 +155,7 @@ impl SnapshotSource {
     /// The API's own words.
     pub(super) async fn restore(&self, snapshot: Vec<u8>) -> Result<(), String> {
         let (Transfer::Api { path } | Transfer::Stream { path, .. }) = self.transfer;
-        let request = self.socket.http.put(format!("http://localhost{path}"));
+        let request = self.socket.http.put(format!("{AGENT}{path}"));
         let response = request.header(CONTENT_TYPE, "application/octet-stream").body(snapshot).send().await;
         said(response).await.map(drop)
     }

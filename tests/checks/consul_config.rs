@@ -187,6 +187,14 @@ fn who_calls_consul_shows_a_token_of_its_own() {
     assert!(with.values().all(|text| !text.contains("of-way-1") && !text.contains("token-consul.manage")));
     let unit = &with["/etc/systemd/system/edge-consul-template.service"];
     assert!(unit.contains("-config=/etc/bootstrap-edge/consul-token.hcl"), "{unit}");
+    let wanted = rendered::wanted(&inventory("auto"));
+    let tokens = wanted.hosts[1].roles.iter().flat_map(|role| &role.tokens).map(|wanted| &wanted.token);
+    let rules = |name: &str| tokens.clone().find(|token| token.name == name).unwrap().rules.clone();
+    let reads = "node_prefix \"\" { policy = \"read\" }\nservice_prefix \"\" { policy = \"read\" }";
+    assert_eq!(rules("nginx of way-2"), reads);
+    for name in ["anonymous", "observe", "operate", "fabio of way-2", "mariadb of way-2"] {
+        assert!(rules(name).starts_with(&format!("{reads}\n")), "{name}: {}", rules(name));
+    }
     // A cluster without ACLs has no use for them.
     let without = rendered::files(&inventory("off"), "way-2");
     assert!(without.values().all(|text| !text.contains("token-")));

@@ -267,13 +267,7 @@ fn filesystem<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Filesystem>
     };
     let name = needed("name", "as /proc/filesystems has it: `nfsd`")?;
     let remedy = needed("remedy", "what to do on a host whose kernel lacks it")?;
-    let when = match fields.written("when") {
-        Some(when) => {
-            expression(reader, when, "when")?;
-            reader.text(when, "`when`").map(|text| text.value)
-        }
-        None => None,
-    };
+    let when = written_expression(reader, fields.written("when"), "when")?;
     Some(Filesystem { name, when, remedy })
 }
 
@@ -345,13 +339,7 @@ fn port<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Port> {
     };
     let from = [("host", From::Host), ("role", From::Role), ("cluster", From::Cluster)];
     let from = reader.choice(source, "`from`", &from)?;
-    let mut asked = |key: &str| match fields.written(key) {
-        None => Some(None),
-        Some(node) => {
-            expression(reader, node, key)?;
-            reader.text(node, &format!("`{key}`")).map(|text| Some(text.value))
-        }
-    };
+    let mut asked = |key: &str| written_expression(reader, fields.written(key), key);
     let (when, for_each) = (asked("when")?, asked("for_each")?);
     let (on, at) = (fields.written("on").map(Node::to_json), fields.written("at").map(Node::to_json));
     let program = fields.written("program").and_then(|node| reader.text(node, "`program`"));
@@ -444,13 +432,7 @@ fn token<'d>(reader: &mut Reader<'d>, node: &'d Node) -> Option<Token> {
         Some(written) => Some(reader.text(written, "`secret`")?.value),
         None => None,
     };
-    let when = match fields.written("when") {
-        Some(when) => {
-            expression(reader, when, "when")?;
-            reader.text(when, "`when`").map(|text| text.value)
-        }
-        None => None,
-    };
+    let when = written_expression(reader, fields.written("when"), "when")?;
     Some(Token { product: product?, name: name?, secret, rules: rules?, when })
 }
 
@@ -715,6 +697,13 @@ fn resource(reader: &mut Reader<'_>, node: &Node, templates: &IndexMap<String, S
         *fields = renamed.collect();
     }
     Some(json)
+}
+
+/// The expression below a key, where one is written; the outer `None`: it is none, and that was noted.
+fn written_expression(reader: &mut Reader<'_>, node: Option<&Node>, key: &str) -> Option<Option<String>> {
+    let Some(node) = node else { return Some(None) };
+    expression(reader, node, key)?;
+    reader.text(node, &format!("`{key}`")).map(|text| Some(text.value))
 }
 
 /// The text of an expression, which stands without braces.
